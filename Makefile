@@ -1,0 +1,46 @@
+# netuned: what can be made. Every target does its own set-up.
+#   make demo     the daemon on veth cards in a namespace of its own; changes nothing of the host
+#   make test     all tests: unit, network namespaces, a booted VM with real card models
+#   make install  programs, units and profiles into place (root; DESTDIR= for packaging)
+#   make lab      the VM with a shell
+#   make bench    a table of ratios
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+PYTHON ?= python3
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+VENV := .venv
+RUN := $(SUDO) $(VENV)/bin/python -B
+
+PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
+            libglib2.0-bin systemd util-linux kmod strace
+
+.PHONY: demo test unit netns vm lint bench lab install uninstall clean setup wheel
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml requirements.lock
+	@units/apt-ensure $(PACKAGES)
+	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r requirements.lock
+	@$(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup
+	@$(RUN) -m tests.netns.demo
+
+test: setup
+	@$(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" $(VENV)/bin/python -m pytest $(PYTEST)
+
+unit netns vm: setup
+	@$(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" $(VENV)/bin/python -m pytest tests/$@ $(PYTEST)
+
+bench: setup
+	@$(RUN) -m bench
+
+lab: setup
+	@$(RUN) -m tests.vm.lab shell
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+include units/install.mk

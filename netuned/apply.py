@@ -1,0 +1,296 @@
+"""One card's transaction: observe, compare, write, read back; undo in reverse when a write fails.
+
+Everything here blocks and runs in a worker thread, one at a time per card.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from netuned.baseline import Baseline
+from netuned.diff import diff
+from netuned.errors import KernelError, NetunedError, UnsupportedError, VerifyError
+from netuned.kernel import Kernel
+from netuned.kernel.files import KeptFiles
+from netuned.nic import Nic, read_nic
+from netuned.plan import Change
+from netuned.tunables import BY_NAME, TUNABLES
+from netuned.tunables.base import Qdiscs, Target, View
+from netuned.values import State
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""Writes of one setting in one pass before its read-back is called wrong."""
+
+ROUNDS = 12
+"""Observations in one pass; channels, root qdisc and their read-backs take five."""
+
+
+class Card:
+    """One card at run time: its facts, what is wanted of it, and what was last found."""
+
+    def __init__(self, kernel: Kernel, nic: Nic) -> None:
+        self.kernel = kernel
+        self.nic = nic
+        self.target: Target | None = None
+        self.wanted: dict[str, State] = {}
+        self.restoring: set[str] = set()
+        self.found: dict[str, State] = {}
+        self.unsupported: dict[str, str] = {}
+        self.managed: dict[str, str] = {}
+        self._kept = KeptFiles(kernel.files)
+        self._clean: dict[str, tuple[State, State]] = {}
+
+    def aim(self, target: Target | None, baseline: Baseline) -> None:
+        """Set what is wanted: the profile's states, else what was there before netuned."""
+        self.target = target
+        self.wanted, self.unsupported, self.restoring = {}, {}, set()
+        recorded = baseline.of(self.nic)
+        for tunable in TUNABLES:
+            name = tunable.NAME
+            try:
+                state = tunable.desired(target, self.nic) if target else None
+            except UnsupportedError as error:
+                self.unsupported[name] = error.why
+                continue
+            if state is None and name in recorded:
+                state = recorded[name]
+                self.restoring.add(name)
+            if state is not None:
+                self.wanted[name] = {
+                    key: value for key, value in state.items() if f"{name} {key}" not in self.managed
+                }
+
+    def refresh(self) -> bool:
+        """Read the facts anew after a structural change. Says whether they differ.
+
+        Raises: KernelError; ``gone`` when the card left.
+        """
+        self._kept.close()
+        self._clean.clear()
+        before = self.nic
+        name = self.kernel.card_name(before.ifindex)
+        now = read_nic(self.kernel, before.ifindex, name)
+        if not now.speed_mbps:  # unknown while the link is down; a profile must not let go then
+            now = replace(now, speed_mbps=before.speed_mbps)
+        self.nic = now
+        if before.vectors != self.nic.vectors:
+            self.managed.clear()
+        return before != self.nic
+
+    def observe(self, scope: frozenset[str] | None, qdiscs: Callable[[], Qdiscs]) -> set[str]:
+        """Read the wanted tunables (of ``scope``, if given) and say which are not known clean.
+
+        Raises: KernelError.
+        """
+        view = self.view(qdiscs)
+        doubtful = set()
+        for name, wanted in self.wanted.items():
+            if scope is not None and name not in scope:
+                continue
+            try:
+                state = BY_NAME[name].read(view)
+            except UnsupportedError as error:
+                self.unsupported[name] = error.why
+                self.found.pop(name, None)
+                continue
+            self.unsupported.pop(name, None)
+            clean = self._clean.get(name)
+            if clean is None or clean[0] is not wanted or clean[1] is not state:
+                doubtful.add(name)
+            self.found[name] = state
+        return doubtful
+
+    def differences(self, names: set[str]) -> tuple[Change, ...]:
+        """Pending changes among ``names``; without any, these are remembered as clean."""
+        wanted = {name: self.wanted[name] for name in names if name in self.found}
+        if self.restoring:
+            wanted = {name: self._restorable(name, state) for name, state in wanted.items()}
+        changes = diff(self.nic.name, wanted, self.found, self.why)
+        differing = {change.tunable for change in changes}
+        for name in wanted.keys() - differing - self.restoring:
+            self._clean[name] = (self.wanted[name], self.found[name])
+        return changes
+
+    def _restorable(self, name: str, state: State) -> State:
+        """Of a recorded state, what exists now: queues may have gone since."""
+        if name not in self.restoring:
+            return state
+        return {key: value for key, value in state.items() if key in self.found[name]}
+
+    def why(self, name: str, key: str) -> str:
+        if self.target is None or name in self.restoring:
+            return "no profile asks for it: as it was before netuned"
+        return BY_NAME[name].why(self.target, self.nic, key)
+
+    def view(self, qdiscs: Callable[[], Qdiscs]) -> View:
+        return View(self.kernel, self.nic, self._kept, qdiscs)
+
+    def close(self) -> None:
+        self._kept.close()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a pass did: changes made, changes left (``enforce: no``), and the error that ended it."""
+
+    made: list[Change] = field(default_factory=list)
+    pending: tuple[Change, ...] = ()
+    failed: Change | None = None
+    error: NetunedError | None = None
+
+
+def in_sync(card: Card, qdiscs: Qdiscs) -> bool:
+    """Whether a pass would find nothing to do; reads only. Raises: KernelError."""
+    return not card.differences(card.observe(None, _given(qdiscs)))
+
+
+def plan_card(card: Card, qdiscs: Callable[[], Qdiscs]) -> tuple[Change, ...]:
+    """What a pass would write now, without writing. Raises: KernelError."""
+    card.observe(None, qdiscs)
+    return card.differences(set(card.wanted))
+
+
+def reconcile_card(
+    card: Card,
+    baseline: Baseline,
+    scope: frozenset[str] | None = None,
+    qdiscs: Qdiscs | None = None,
+) -> Outcome:
+    """Bring one card to what is wanted of it, as one transaction.
+
+    ``scope`` limits the first look to these tunables. ``qdiscs`` is a dump made just before; it
+    serves only to see that nothing differs, writes always follow a fresh look.
+    """
+    outcome = Outcome()
+    try:
+        _reconcile(card, baseline, scope, qdiscs, outcome)
+    except NetunedError as error:
+        outcome.error = error
+        if not (isinstance(error, KernelError) and error.gone):
+            _undo(card, outcome)
+    return outcome
+
+
+def _reconcile(
+    card: Card,
+    baseline: Baseline,
+    scope: frozenset[str] | None,
+    qdiscs: Qdiscs | None,
+    outcome: Outcome,
+) -> None:
+    enforce = card.target is None or card.target.profile.policy.enforce == "yes"
+    attempts: Counter[tuple[str, str]] = Counter()
+    known = qdiscs
+    for _ in range(ROUNDS):
+        # A fresh dump each round, unless the caller's still shows that all is well.
+        look = _once(card.kernel.rtnl.qdiscs) if known is None else _given(known)
+        changes = card.differences(card.observe(scope, look))
+        if known is not None and changes:
+            known = None
+            continue
+        if not enforce:
+            outcome.pending = changes
+            return
+        if not changes:
+            _settle(card, baseline)
+            return
+        for change in changes:
+            attempts[change.tunable, change.key] += 1
+            if attempts[change.tunable, change.key] > ATTEMPTS:
+                outcome.failed = change
+                raise VerifyError(
+                    f"{change.tunable} {change.key}".rstrip(), str(change.after), str(change.before)
+                )
+        baseline.record(card.nic, {change.tunable: card.found[change.tunable] for change in changes})
+        if _write(card, changes, look, outcome):
+            scope = None
+            card.refresh()
+            card.aim(card.target, baseline)
+    raise VerifyError("the card", "a settled state", "new differences in every round")
+
+
+def _write(
+    card: Card,
+    changes: tuple[Change, ...],
+    qdiscs: Callable[[], Qdiscs],
+    outcome: Outcome,
+) -> bool:
+    """Write changes in order; says whether one restructured the card and ended the round."""
+    view = card.view(qdiscs)
+    for change in changes:
+        tunable = BY_NAME[change.tunable]
+        try:
+            tunable.write(view, card.found[change.tunable], change.key, change.after)
+        except UnsupportedError as error:
+            _give_up(card, change, error)
+            continue
+        except KernelError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                _give_up(card, change, UnsupportedError(change.tunable, error.extack or "refused"))
+                continue
+            outcome.failed = change
+            raise
+        outcome.made.append(change)
+        if tunable.restructures(change.key):
+            return True
+    return False
+
+
+def _give_up(card: Card, change: Change, error: UnsupportedError) -> None:
+    """Take one setting out of what is wanted: the card or the kernel does not let it be set."""
+    name = f"{change.tunable} {change.key}"
+    card.managed[name] = error.why
+    left = {
+        key: value for key, value in card.wanted[change.tunable].items() if key != change.key
+    }
+    card.wanted[change.tunable] = left
+    if not left:
+        card.unsupported[change.tunable] = error.why
+
+
+def _settle(card: Card, baseline: Baseline) -> None:
+    """After a clean look: what was restored needs no record any more."""
+    for name in list(card.restoring):
+        baseline.forget(card.nic.ifindex, name)
+        card.restoring.discard(name)
+        card.wanted.pop(name, None)
+        card.found.pop(name, None)
+
+
+def _undo(card: Card, outcome: Outcome) -> None:
+    """Put back what this pass wrote, the last first. A failure here is logged; the rest goes on."""
+    for change in reversed(outcome.made):
+        if change.before is None:
+            continue
+        view = card.view(_once(card.kernel.rtnl.qdiscs))
+        tunable = BY_NAME[change.tunable]
+        try:
+            found = tunable.read(view)
+            tunable.write(view, found, change.key, change.before)
+            if tunable.restructures(change.key):
+                card.refresh()
+        except NetunedError as error:
+            log.error("Cannot undo %s: %s, going on", change, error)
+    outcome.made.clear()
+
+
+def _once(dump: Callable[[], Qdiscs]) -> Callable[[], Qdiscs]:
+    """Dump at most once, and only if some tunable asks."""
+    cached: list[Qdiscs] = []
+
+    def look() -> Qdiscs:
+        if not cached:
+            cached.append(dump())
+        return cached[0]
+
+    return look
+
+
+def _given(qdiscs: Qdiscs) -> Callable[[], Qdiscs]:
+    return lambda: qdiscs

@@ -1,0 +1,165 @@
+"""What was there before netuned's first write in this boot, kept on disk before that write.
+
+One JSON file, written atomically and fsynced. It is bound to the boot and to the card's ifindex
+(never reused within a boot, unlike its name); after a reboot the kernel starts afresh and so
+does the baseline.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from netuned.cpuset import CpuSet
+from netuned.errors import StateFileError
+from netuned.nic import Nic
+from netuned.values import ChannelCounts, Qdisc, RssTable, State, Value
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+
+
+class Baseline:
+    """The values to go back to: ifindex -> tunable -> key -> value. Safe to use from workers."""
+
+    def __init__(self, path: Path, boot_id: str) -> None:
+        self._path = path
+        self._boot_id = boot_id
+        self._lock = threading.Lock()
+        self._cards: dict[int, dict[str, dict[str, Value]]] = {}
+
+    def load(self) -> None:
+        """Read the file of this boot; one of an earlier boot, or none, is an empty baseline.
+
+        Raises: StateFileError when the file cannot be trusted; the baseline is then empty.
+        """
+        try:
+            text = self._path.read_text("utf-8")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StateFileError(f"{self._path}: {error.strerror}") from error
+        try:
+            data = json.loads(text)
+            if data["version"] != VERSION:
+                raise ValueError(f"version {data['version']} is not {VERSION}")
+            if data["boot_id"] != self._boot_id:
+                return
+            self._cards = {
+                int(ifindex): {
+                    name: {key: _decode(value) for key, value in state.items()}
+                    for name, state in card.items()
+                }
+                for ifindex, card in data["cards"].items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StateFileError(
+                f"{self._path}: not a baseline ({error}); settings changed before now cannot be "
+                "restored. Remove the file to go on without it"
+            ) from error
+
+    def of(self, nic: Nic) -> Mapping[str, State]:
+        """What is recorded of a card: tunable -> State."""
+        return self._cards.get(nic.ifindex, {})
+
+    def record(self, nic: Nic, found: Mapping[str, State]) -> None:
+        """Remember tunables' settings before their first write; what is recorded already stays.
+
+        On return the values are on disk. Raises: StateFileError; then nothing may be written.
+        """
+        with self._lock:
+            card = self._cards.setdefault(nic.ifindex, {})
+            new = {
+                (tunable, key): _settled(value)
+                for tunable, state in found.items()
+                for key, value in state.items()
+                if key not in card.get(tunable, {})
+            }
+            for (tunable, key), value in new.items():
+                card.setdefault(tunable, {})[key] = value
+            if new:
+                self._save()
+
+    def forget(self, ifindex: int, tunable: str | None = None) -> None:
+        """Drop what was put back, or all of a card that left. Raises: StateFileError."""
+        with self._lock:
+            card = self._cards.get(ifindex, {})
+            if tunable is not None and card.pop(tunable, None) is None:
+                return
+            if tunable is None or not card:
+                if self._cards.pop(ifindex, None) is None:
+                    return
+            self._save()
+
+    def _save(self) -> None:
+        data = {
+            "version": VERSION,
+            "boot_id": self._boot_id,
+            "cards": {
+                str(ifindex): {
+                    name: {key: _encode(value) for key, value in state.items()}
+                    for name, state in card.items()
+                }
+                for ifindex, card in self._cards.items()
+            },
+        }
+        try:
+            write_atomically(self._path, json.dumps(data).encode())
+        except OSError as error:
+            raise StateFileError(f"{self._path}: {error.strerror}; nothing was changed") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file so that after a crash it is whole: the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    with open(draft, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _settled(value: Value) -> Value:
+    """The value to restore: an even RSS table is the kernel's default, not a fixed list."""
+    return RssTable(()) if isinstance(value, RssTable) and value.even else value
+
+
+def _encode(value: Value) -> dict[str, Any]:
+    match value:
+        case CpuSet():
+            return {"cpus": str(value)}
+        case ChannelCounts():
+            return {"channels": [value.rx, value.tx, value.combined]}
+        case RssTable():
+            return {"table": list(value.entries)}
+        case Qdisc():
+            return {
+                "qdisc": value.kind,
+                "parameters": dict(value.parameters),
+                "default": value.default,
+            }
+
+
+def _decode(data: Mapping[str, Any]) -> Value:
+    match dict(data):
+        case {"cpus": str(text)}:
+            return CpuSet.parse_list(text)
+        case {"channels": [int(rx), int(tx), int(combined)]}:
+            return ChannelCounts(rx, tx, combined)
+        case {"table": [*entries]} if all(type(entry) is int for entry in entries):
+            return RssTable(tuple(entries))
+        case {"qdisc": str(kind), "parameters": dict(parameters), "default": bool(default)}:
+            return Qdisc(kind, tuple(sorted(parameters.items())), default)
+    raise ValueError(f"{data!r} is not a recorded value")

@@ -1,0 +1,1 @@
+"""D-Bus: the daemon's service and the command line's client."""

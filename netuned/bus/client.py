@@ -1,0 +1,200 @@
+"""The command line's side of D-Bus: asks the daemon, returns the same data it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jeepney import (
+    DBusAddress,
+    DBusErrorResponse,
+    HeaderFields,
+    Message,
+    MessageFlag,
+    MessageType,
+    new_method_call,
+)
+from jeepney.io.blocking import DBusConnection, open_dbus_connection
+
+from netuned.bus import wire
+from netuned.errors import BusError
+from netuned.status import (
+    Applied,
+    ManagerStatus,
+    NicStatus,
+    ProfileStatus,
+    QueueStatus,
+    SettingStatus,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from netuned.plan import Plan
+
+READ_TIMEOUT_S = 10.0
+CHANGE_TIMEOUT_S = 300.0
+"""A pass can take seconds per card; polkit may ask for a password first."""
+
+_PROPERTIES = DBusAddress(wire.ROOT, wire.SERVICE, "org.freedesktop.DBus.Properties")
+_OBJECTS = DBusAddress(wire.ROOT, wire.SERVICE, "org.freedesktop.DBus.ObjectManager")
+_MANAGER = DBusAddress(wire.ROOT, wire.SERVICE, wire.MANAGER)
+
+_DBUS = "org.freedesktop.DBus.Error."
+_NOT_RUNNING = {_DBUS + "ServiceUnknown", _DBUS + "NameHasNoOwner"}
+_DENIED = {
+    _DBUS + "AccessDenied",
+    _DBUS + "AuthFailed",
+    _DBUS + "InteractiveAuthorizationRequired",
+}
+_OTHER_VERSION = {
+    _DBUS + "UnknownMethod",
+    _DBUS + "UnknownInterface",
+    _DBUS + "UnknownObject",
+    _DBUS + "UnknownProperty",
+}
+
+T = TypeVar("T")
+
+
+class Client:
+    """A connection to the system bus (``DBUS_SYSTEM_BUS_ADDRESS``); all methods raise BusError."""
+
+    def __init__(self) -> None:
+        try:
+            self._connection: DBusConnection = open_dbus_connection("SYSTEM")
+        except (OSError, ValueError, RuntimeError, DBusErrorResponse) as error:
+            raise BusError(f"there is no system bus to reach netuned over: {error}") from error
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def status(self) -> Status:
+        """Everything the daemon shows. Does not start it."""
+        flag = MessageFlag.no_auto_start
+        call = new_method_call(_PROPERTIES, "GetAll", "s", (wire.MANAGER,))
+        (manager,) = self._ask(call, flag, READ_TIMEOUT_S)
+        (objects,) = self._ask(new_method_call(_OBJECTS, "GetManagedObjects"), flag, READ_TIMEOUT_S)
+        nics = (
+            _nic(int(path.rpartition("/")[2]), interfaces[wire.NIC])
+            for path, interfaces in objects.items()
+            if wire.NIC in interfaces
+        )
+        return Status(_manager(manager), tuple(sorted(nics, key=lambda nic: nic.ifindex)))
+
+    def plan(self) -> Plan:
+        """What the daemon would change now; values are text."""
+        from netuned.plan import Change, Plan, Problem
+
+        changes, problems = self._ask(new_method_call(_MANAGER, "Plan"), 0, CHANGE_TIMEOUT_S)
+        return Plan(
+            tuple(
+                Change(ifname, tunable, key, before or None, after, why, disruptive)
+                for ifname, tunable, key, before, after, why, disruptive in changes
+            ),
+            tuple(Problem(ifname, message) for ifname, message in problems),
+        )
+
+    def reload(self) -> None:
+        """Have the profiles read again and brought into force."""
+        self._change("Reload")
+
+    def reconcile(self, ifname: str = "") -> None:
+        """Have one card, or all, looked at and brought into force; returns when that is done."""
+        self._change("Reconcile", ifname)
+
+    def pause(self, ifname: str = "") -> None:
+        """Have one card, or all, left alone until ``resume``."""
+        self._change("Pause", ifname)
+
+    def resume(self, ifname: str = "") -> None:
+        """End a pause."""
+        self._change("Resume", ifname)
+
+    def _change(self, method: str, *arguments: str) -> None:
+        call = new_method_call(_MANAGER, method, "s" * len(arguments), arguments)
+        self._ask(call, MessageFlag.allow_interactive_authorization, CHANGE_TIMEOUT_S)
+
+    def _ask(self, call: Message, flags: int, timeout_s: float) -> tuple[Any, ...]:
+        call.header.flags = MessageFlag(flags)
+        try:
+            reply = self._connection.send_and_get_reply(call, timeout=timeout_s)
+        except TimeoutError:
+            raise BusError(f"netuned did not answer within {timeout_s:.0f} s") from None
+        except OSError as error:
+            raise BusError(f"lost the system bus: {error}") from error
+        body: tuple[Any, ...] = reply.body
+        if reply.header.message_type is MessageType.error:
+            method = call.header.fields[HeaderFields.member]
+            name = reply.header.fields[HeaderFields.error_name]
+            message = body[0] if body and isinstance(body[0], str) else name
+            raise BusError(_explanation(method, name, message))
+        return body
+
+
+def _explanation(method: str, name: str, message: str) -> str:
+    if name in _NOT_RUNNING:
+        return "netuned is not running: systemctl start netuned"
+    if name in _DENIED and wire.ACTIONS.get(method):
+        return f"{method.lower()} needs root or the polkit action {wire.ACTIONS[method]}"
+    if name in _OTHER_VERSION:
+        return f"the netuned that runs is another version: systemctl restart netuned ({message})"
+    if name.startswith((_DBUS + "Spawn.", _DBUS + "TimedOut", "org.freedesktop.systemd1.")):
+        return f"netuned could not be started: {message} (journalctl -u netuned says why)"
+    if name == _DBUS + "NoReply":
+        return "netuned ended before it answered: systemctl status netuned"
+    return message
+
+
+def _manager(body: Mapping[str, tuple[str, Any]]) -> ManagerStatus:
+    values = _values(body)
+    return ManagerStatus(
+        version=values.get("Version", ""),
+        state=values.get("State", ""),
+        profiles=tuple(_record(ProfileStatus, wire.PROFILE, p) for p in values.get("Profiles", ())),
+        profile_errors=tuple(values.get("ProfileErrors", ())),
+        conflicts=tuple(values.get("Conflicts", ())),
+        pending_confirm=values.get("PendingConfirm", ""),
+        settings=_settings(values),
+        writes=values.get("Writes", 0),
+    )
+
+
+def _nic(ifindex: int, body: Mapping[str, tuple[str, Any]]) -> NicStatus:
+    values = _values(body)
+    change = values.get("LastChange")
+    return NicStatus(
+        ifindex=ifindex,
+        name=values.get("Name", ""),
+        driver=values.get("Driver", ""),
+        profile=values.get("Profile", ""),
+        state=values.get("State", ""),
+        queues=tuple(_record(QueueStatus, wire.QUEUE, q) for q in values.get("Queues", ())),
+        settings=_settings(values),
+        last_change=_record(Applied, wire.APPLIED, change) if change else None,
+        last_error=values.get("LastError", ""),
+    )
+
+
+def _settings(values: Mapping[str, Any]) -> tuple[SettingStatus, ...]:
+    return tuple(
+        _record(SettingStatus, wire.SETTING, setting, tunable=tunable)
+        for tunable, setting in values.get("Settings", {}).items()
+    )
+
+
+def _record(
+    cls: type[T], signatures: Mapping[str, str], body: Mapping[str, tuple[str, Any]], **known: str
+) -> T:
+    """A dataclass from an ``a{sv}``. Keys of a newer daemon are left out."""
+    values = _values(body)
+    keys = {attribute: wire.key(attribute) for attribute in signatures}
+    found = {name: values[key] for name, key in keys.items() if key in values}
+    return cls(**known, **{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+
+
+def _values(body: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+    """Without the signatures that variants carry."""
+    return {key: value for key, (_, value) in body.items()}

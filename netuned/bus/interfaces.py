@@ -1,0 +1,276 @@
+"""The D-Bus interfaces: org.netuned1.Manager on the root object, org.netuned1.Nic on each card.
+
+To add a method: a line in ``wire.ACTIONS``, a ``@_method`` here, an action in the polkit policy.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Annotated, Any, Concatenate, ParamSpec, Protocol
+
+from dbus_fast import DBusError, PropertyAccess, Variant
+from dbus_fast import introspection as intr
+from dbus_fast.aio import MessageBus
+from dbus_fast.annotations import DBusSignature, DBusStr, DBusUInt64
+from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
+
+from netuned.bus import polkit, wire
+from netuned.errors import NetunedError
+from netuned.plan import Plan
+from netuned.status import ManagerStatus, NicStatus, SettingStatus, Status
+
+READ = PropertyAccess.READ
+NAME_LIMIT = 60
+"""15 bytes (IFNAMSIZ) if none of them is UTF-8: each is then four characters, ``\\xff``."""
+
+Nothing = Annotated[None, DBusSignature("")]
+Strings = Annotated[list[str], DBusSignature("as")]
+Record = Annotated[dict[str, Variant], DBusSignature("a{sv}")]
+Records = Annotated[list[dict[str, Variant]], DBusSignature("aa{sv}")]
+Settings = Annotated[dict[str, dict[str, Variant]], DBusSignature("a{sa{sv}}")]
+PlanBody = Annotated[tuple[list[list[Any]], list[list[str]]], DBusSignature("a(ssssssb)a(ss)")]
+Names4 = Annotated[tuple[str, str, str, str], DBusSignature("ssss")]
+Names3Time = Annotated[tuple[str, str, str, int], DBusSignature("ssst")]
+
+P = ParamSpec("P")
+
+
+class Controller(Protocol):
+    """What the service asks of the daemon. All is called in the event loop; raises NetunedError."""
+
+    def status(self) -> Status:
+        """The newest status; cheap."""
+
+    async def reload(self) -> None:
+        """Read the profiles again; returns when the pass that follows is done."""
+
+    async def reconcile(self, ifname: str) -> None:
+        """Look again at one card ("" for all); returns when that pass is done."""
+
+    async def plan(self) -> Plan:
+        """What a pass would change now."""
+
+    async def pause(self, ifname: str) -> None:
+        """Leave a card ("" for all) alone until ``resume``."""
+
+    async def resume(self, ifname: str) -> None:
+        """Manage a paused card ("" for all) again."""
+
+
+def _method(
+    *results: str,
+) -> Callable[[Callable[Concatenate[Manager, P], Awaitable[Any]]], Callable[..., None]]:
+    """A method of the manager: refuses callers without its polkit action, names NetunedErrors.
+
+    ``results`` are the names of what it returns, for introspection.
+    """
+
+    def decorate(
+        function: Callable[Concatenate[Manager, P], Awaitable[Any]],
+    ) -> Callable[..., None]:
+        action = wire.ACTIONS[function.__name__]
+
+        @functools.wraps(function)
+        async def serve(self: Manager, *args: P.args, **kwargs: P.kwargs) -> Any:
+            if action:
+                await polkit.authorize(self.bus, action)
+            try:
+                return await function(self, *args, **kwargs)
+            except NetunedError as error:
+                raise DBusError(_error_name(error), wire.text(str(error))) from error
+
+        _RESULTS[function.__name__] = results
+        return dbus_method()(serve)
+
+    return decorate
+
+
+_RESULTS: dict[str, tuple[str, ...]] = {
+    "Drift": ("tunable", "key", "wanted", "found"),
+    "Repaired": ("tunable", "key", "value", "latency_us"),
+}
+"""Names of what methods return and signals carry: dbus-fast knows only their types."""
+
+
+class _Interface(ServiceInterface):
+    def introspect(self) -> intr.Interface:
+        described = super().introspect()
+        results = {method.name: method.out_args for method in described.methods}
+        results |= {signal.name: signal.args for signal in described.signals}
+        for member, args in results.items():
+            for arg, name in zip(args, _RESULTS[member], strict=True):
+                arg.name = name
+        return described
+
+
+class Manager(_Interface):
+    """org.netuned1.Manager: the daemon and the host as a whole."""
+
+    def __init__(self, bus: MessageBus, controller: Controller, status: ManagerStatus) -> None:
+        super().__init__(wire.MANAGER)
+        self.bus = bus
+        self.controller = controller
+        self.status = status
+
+    @_method()
+    async def Reload(self) -> Nothing:
+        await self.controller.reload()
+
+    @_method()
+    async def Reconcile(self, ifname: DBusStr) -> Nothing:
+        await self.controller.reconcile(self._known(ifname))
+
+    @_method("changes", "problems")
+    async def Plan(self) -> PlanBody:
+        plan = await self.controller.plan()
+        changes = [
+            [
+                *map(wire.text, (change.ifname, change.tunable, change.key)),
+                "" if change.before is None else wire.text(str(change.before)),
+                wire.text(str(change.after)),
+                wire.text(change.why),
+                change.disruptive,
+            ]
+            for change in plan.changes
+        ]
+        problems = [[wire.text(item.ifname), wire.text(item.message)] for item in plan.problems]
+        return changes, problems
+
+    @_method()
+    async def Pause(self, ifname: DBusStr) -> Nothing:
+        await self.controller.pause(self._known(ifname))
+
+    @_method()
+    async def Resume(self, ifname: DBusStr) -> Nothing:
+        await self.controller.resume(self._known(ifname))
+
+    def _known(self, shown: str) -> str:
+        """The kernel's name of the card that D-Bus shows by this one; "" is all cards."""
+        if not shown:
+            return ""
+        if len(shown) > NAME_LIMIT or any(c in "/:" or c.isspace() for c in shown):
+            text = "not an interface name: at most 15 bytes, without slash, colon or space"
+            raise DBusError("org.freedesktop.DBus.Error.InvalidArgs", text)
+        for nic in self.controller.status().nics:
+            if wire.text(nic.name) == shown:
+                return nic.name
+        raise DBusError(f"{wire.SERVICE}.Error.NoSuchCard", f"there is no card named {shown!r}")
+
+    @dbus_property(READ)
+    def Version(self) -> DBusStr:
+        return self.status.version
+
+    @dbus_property(READ)
+    def State(self) -> DBusStr:
+        return self.status.state
+
+    @dbus_property(READ)
+    def Profiles(self) -> Records:
+        return [_record(profile, wire.PROFILE) for profile in self.status.profiles]
+
+    @dbus_property(READ)
+    def ProfileErrors(self) -> Strings:
+        return _texts(self.status.profile_errors)
+
+    @dbus_property(READ)
+    def Conflicts(self) -> Strings:
+        return _texts(self.status.conflicts)
+
+    @dbus_property(READ)
+    def PendingConfirm(self) -> DBusStr:
+        return wire.text(self.status.pending_confirm)
+
+    @dbus_property(READ)
+    def Settings(self) -> Settings:
+        return _settings(self.status.settings)
+
+    @dbus_property(READ)
+    def Writes(self) -> DBusUInt64:
+        return self.status.writes
+
+
+class Nic(_Interface):
+    """org.netuned1.Nic: one card."""
+
+    def __init__(self, status: NicStatus) -> None:
+        super().__init__(wire.NIC)
+        self.status = status
+
+    @dbus_property(READ)
+    def Name(self) -> DBusStr:
+        return wire.text(self.status.name)
+
+    @dbus_property(READ)
+    def Driver(self) -> DBusStr:
+        return wire.text(self.status.driver)
+
+    @dbus_property(READ)
+    def Profile(self) -> DBusStr:
+        return wire.text(self.status.profile)
+
+    @dbus_property(READ)
+    def State(self) -> DBusStr:
+        return self.status.state
+
+    @dbus_property(READ)
+    def Queues(self) -> Records:
+        return [_record(queue, wire.QUEUE) for queue in self.status.queues]
+
+    @dbus_property(READ)
+    def Settings(self) -> Settings:
+        return _settings(self.status.settings)
+
+    @dbus_property(READ)
+    def LastChange(self) -> Record:
+        change = self.status.last_change
+        return _record(change, wire.APPLIED) if change else {}
+
+    @dbus_property(READ)
+    def LastError(self) -> DBusStr:
+        return wire.text(self.status.last_error)
+
+    @dbus_signal()
+    def Drift(self, tunable: str, key: str, wanted: str, found: str) -> Names4:
+        return wire.text(tunable), wire.text(key), wire.text(wanted), wire.text(found)
+
+    @dbus_signal()
+    def Repaired(self, tunable: str, key: str, value: str, latency_us: int) -> Names3Time:
+        return wire.text(tunable), wire.text(key), wire.text(value), latency_us
+
+
+def changed_properties(
+    interface: Manager | Nic, before: ManagerStatus | NicStatus
+) -> dict[str, Any]:
+    """The properties, with their values, in which an interface's status differs from ``before``."""
+    now = interface.status
+    if now is before:
+        return {}
+    names = (field.name for field in fields(now) if field.name != "ifindex")
+    changed = (wire.key(name) for name in names if getattr(now, name) != getattr(before, name))
+    return {name: getattr(interface, name) for name in changed}
+
+
+def _record(data: object, signatures: Mapping[str, str]) -> dict[str, Variant]:
+    record = {}
+    for attribute, signature in signatures.items():
+        value = getattr(data, attribute)
+        if signature == "s":
+            value = wire.text(value)
+        elif signature == "as":
+            value = _texts(value)
+        record[wire.key(attribute)] = Variant(signature, value)
+    return record
+
+
+def _settings(settings: Iterable[SettingStatus]) -> dict[str, dict[str, Variant]]:
+    return {setting.tunable: _record(setting, wire.SETTING) for setting in settings}
+
+
+def _texts(values: Iterable[str]) -> list[str]:
+    return [wire.text(value) for value in values]
+
+
+def _error_name(error: NetunedError) -> str:
+    return f"{wire.SERVICE}.Error.{type(error).__name__.removesuffix('Error')}"

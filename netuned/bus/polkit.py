@@ -1,0 +1,96 @@
+"""Who may call a method: root always, others if polkit says so, nobody else where polkit is absent.
+
+Others' lessons: TLP asked polkit about a process id, which can be reused (CVE-2025-67859), so the
+subject here is the sender's name on the bus, which cannot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import Any
+
+from dbus_fast import DBusError, Message, MessageFlag, MessageType, Variant
+from dbus_fast.aio import MessageBus
+
+ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+INTERACTION_NEEDED = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"
+ANSWER_TIMEOUT_S = 25.0
+PASSWORD_TIMEOUT_S = 300.0
+"""With interaction allowed, polkit answers only after somebody has typed a password."""
+
+CALL: ContextVar[Message] = ContextVar("CALL")
+"""The method call being served."""
+
+
+def remember_call(message: Message) -> None:
+    """A message handler that runs before dispatch; the method's task copies the context it sets."""
+    CALL.set(message)
+
+
+async def authorize(bus: MessageBus, action: str) -> None:
+    """Return if the caller of the method being served may do ``action``.
+
+    Raises: DBusError (AccessDenied, InteractiveAuthorizationRequired) with a sentence.
+    """
+    call = CALL.get()
+    refusal = f"{call.member} needs root or the polkit action {action}"
+    if await _uid(bus, call) == 0:
+        return
+    interactive = bool(call.flags.value & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION.value)
+    reply = await _request(
+        bus,
+        Message(
+            destination="org.freedesktop.PolicyKit1",
+            path="/org/freedesktop/PolicyKit1/Authority",
+            interface="org.freedesktop.PolicyKit1.Authority",
+            member="CheckAuthorization",
+            signature="(sa{sv})sa{ss}us",
+            body=[
+                ["system-bus-name", {"name": Variant("s", call.sender)}],
+                action,
+                {},
+                int(interactive),
+                "",
+            ],
+        ),
+        PASSWORD_TIMEOUT_S if interactive else ANSWER_TIMEOUT_S,
+        refusal,
+    )
+    authorized, challenge, _details = reply[0]
+    if authorized:
+        return
+    if challenge and not interactive:
+        raise DBusError(INTERACTION_NEEDED, refusal)
+    raise DBusError(ACCESS_DENIED, refusal)
+
+
+async def _uid(bus: MessageBus, call: Message) -> int:
+    """The caller's user id as the bus daemon knows it; -1 where it does not."""
+    reply = await _request(
+        bus,
+        Message(
+            destination="org.freedesktop.DBus",
+            path="/org/freedesktop/DBus",
+            interface="org.freedesktop.DBus",
+            member="GetConnectionCredentials",
+            signature="s",
+            body=[call.sender],
+        ),
+        ANSWER_TIMEOUT_S,
+        f"{call.member}: the caller left the bus",
+    )
+    uid = reply[0].get("UnixUserID")
+    return int(uid.value) if uid is not None else -1
+
+
+async def _request(bus: MessageBus, message: Message, timeout_s: float, refusal: str) -> list[Any]:
+    """The reply's body; whatever keeps an answer from coming is a refusal, never a permission."""
+    try:
+        reply = await asyncio.wait_for(bus.call(message), timeout_s)
+    except (TimeoutError, OSError, EOFError) as error:
+        raise DBusError(ACCESS_DENIED, f"{refusal} ({message.destination}: {error})") from error
+    if reply.message_type is not MessageType.METHOD_RETURN:
+        why = f"{message.destination} is not available: {reply.error_name}"
+        raise DBusError(ACCESS_DENIED, f"{refusal} ({why})")
+    return list(reply.body)

@@ -1,0 +1,169 @@
+"""The D-Bus service: keeps a connection to the system bus and shows the newest Status on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from dbus_fast import BusType, Message, MessageType, NameFlag, RequestNameReply
+from dbus_fast.aio import MessageBus
+from dbus_fast.errors import DBusFastError
+
+from netuned.bus import polkit, wire
+from netuned.bus.interfaces import Controller, Manager, Nic, changed_properties
+from netuned.errors import BusError
+from netuned.status import ManagerStatus, NicStatus, Status
+
+OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+AUTH_TIMEOUT_S = 30.0
+REPLY_TIMEOUT_S = 30.0
+FIRST_RETRY_S = 0.25
+LAST_RETRY_S = 5.0
+"""Short: at boot the daemon runs before D-Bus does, and a try without it costs microseconds."""
+
+log = logging.getLogger(__name__)
+
+
+class _Connection(MessageBus):
+    """A bus connection that can be lost while methods are being served."""
+
+    def send(self, msg: Message) -> asyncio.Future[None]:  # type: ignore[override]  # as MessageBus
+        if not self.connected:
+            # dbus-fast would watch the closed descriptor's number, by now perhaps another file's
+            dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            dropped.set_result(None)
+            return dropped
+        if msg.interface == OBJECT_MANAGER and msg.message_type is MessageType.SIGNAL:
+            # The D-Bus specification has the manager send these, dbus-fast the object that comes
+            msg.path = wire.ROOT
+        sent: asyncio.Future[None] = super().send(msg)
+        sent.add_done_callback(asyncio.Future.exception)  # that the connection is lost, run() sees
+        return sent
+
+
+class BusService:
+    """``org.netuned1`` on the system bus (``DBUS_SYSTEM_BUS_ADDRESS``, or ``address`` where given).
+
+    All methods belong to the event loop's thread. Without a connection ``publish``, ``drift`` and
+    ``repaired`` do nothing: a later connection starts from the controller's own status.
+    """
+
+    def __init__(self, controller: Controller, address: str = "") -> None:
+        self._controller = controller
+        self._address = address
+        self._bus: MessageBus | None = None
+        self._gone: asyncio.Future[None] | None = None
+        self._manager: Manager | None = None
+        self._nics: dict[int, Nic] = {}
+
+    async def run(self) -> None:
+        """Connect, serve, connect again, until cancelled; the daemon goes on without a bus."""
+        try:
+            await self._serve()
+        finally:
+            await self.close()
+
+    async def _serve(self) -> None:
+        retry_s = FIRST_RETRY_S
+        said = ""
+        while True:
+            try:
+                await self.connect()
+            except BusError as error:
+                if str(error) != said:
+                    log.warning("no D-Bus: %s, retrying", error)
+                    said = str(error)
+            else:
+                retry_s, said = FIRST_RETRY_S, ""
+                await self._disconnected()
+                log.warning("lost the D-Bus connection, connecting again")
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, LAST_RETRY_S)
+
+    async def connect(self) -> None:
+        """Connect, export every object, then take the name. Raises: BusError."""
+        try:
+            bus = _Connection(self._address or None, BusType.SYSTEM, auth_timeout=AUTH_TIMEOUT_S)
+            await bus.connect()
+        except (OSError, EOFError, DBusFastError) as error:
+            raise BusError(f"cannot connect to the system bus: {_sentence(error)}") from error
+        try:
+            self._export(bus)
+            await _take_name(bus)
+        except (OSError, EOFError, TimeoutError, DBusFastError) as error:
+            raise BusError(f"cannot take the name {wire.SERVICE}: {_sentence(error)}") from error
+        else:
+            self._bus = bus
+            self._gone = asyncio.ensure_future(bus.wait_for_disconnect())  # type: ignore[no-untyped-call]
+        finally:
+            if self._bus is None:
+                bus.disconnect()
+        self.publish(self._controller.status())
+
+    async def close(self) -> None:
+        """Leave the bus."""
+        if self._bus is not None:
+            self._bus.disconnect()
+            await self._disconnected()
+
+    async def _disconnected(self) -> None:
+        """Wait until the connection is gone, for whatever reason."""
+        if self._gone is not None:
+            await asyncio.wait({self._gone})
+            log.debug("D-Bus connection ended: %s", self._gone.exception())
+        self._bus = self._manager = self._gone = None
+        self._nics = {}
+
+    def publish(self, status: Status) -> None:
+        """Show ``status``: objects for new cards, none for gone ones, signals for what differs."""
+        bus, manager = self._bus, self._manager
+        if bus is None or manager is None or not bus.connected:
+            return
+        nics = {nic.ifindex: nic for nic in status.nics}
+        for ifindex in self._nics.keys() - nics.keys():
+            bus.unexport(wire.nic_path(ifindex), self._nics.pop(ifindex))
+        for ifindex, nic in nics.items():
+            shown = self._nics.get(ifindex)
+            if shown is None:
+                self._nics[ifindex] = Nic(nic)
+                bus.export(wire.nic_path(ifindex), self._nics[ifindex])
+            else:
+                before, shown.status = shown.status, nic
+                _emit_changes(shown, before)
+        before_manager, manager.status = manager.status, status.manager
+        _emit_changes(manager, before_manager)
+
+    def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str) -> None:
+        """Signal ``Drift``: somebody else changed a setting of a card."""
+        if (nic := self._nics.get(ifindex)) is not None:
+            nic.Drift(tunable, key, wanted, found)
+
+    def repaired(self, ifindex: int, tunable: str, key: str, value: str, latency_us: int) -> None:
+        """Signal ``Repaired``: it is as wanted again, ``latency_us`` after the event."""
+        if (nic := self._nics.get(ifindex)) is not None:
+            nic.Repaired(tunable, key, value, latency_us)
+
+    def _export(self, bus: MessageBus) -> None:
+        status = self._controller.status()
+        bus.add_message_handler(polkit.remember_call)
+        self._manager = Manager(bus, self._controller, status.manager)
+        bus.export(wire.ROOT, self._manager)
+        self._nics = {nic.ifindex: Nic(nic) for nic in status.nics}
+        for ifindex, interface in self._nics.items():
+            bus.export(wire.nic_path(ifindex), interface)
+
+
+async def _take_name(bus: MessageBus) -> None:
+    request = bus.request_name(wire.SERVICE, NameFlag.DO_NOT_QUEUE)
+    reply = await asyncio.wait_for(request, REPLY_TIMEOUT_S)
+    if reply is not RequestNameReply.PRIMARY_OWNER:
+        raise BusError(f"{wire.SERVICE} is taken on the bus: is another netuned running?")
+
+
+def _emit_changes(interface: Manager | Nic, before: ManagerStatus | NicStatus) -> None:
+    if changed := changed_properties(interface, before):
+        interface.emit_properties_changed(changed)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) or type(error).__name__

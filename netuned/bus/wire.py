@@ -1,0 +1,74 @@
+"""How a Status travels over D-Bus: names, keys and types, the same table for both ends.
+
+A record (a queue, a setting, …) travels as ``a{sv}``. Its keys are the dataclass's attributes in
+D-Bus spelling: ``last_change`` is ``LastChange``.
+"""
+
+from __future__ import annotations
+
+import re
+
+SERVICE = "org.netuned1"
+ROOT = "/org/netuned1"
+MANAGER = "org.netuned1.Manager"
+NIC = "org.netuned1.Nic"
+
+ACTIONS = {
+    "Plan": "",
+    "Reload": "org.netuned1.reload",
+    "Reconcile": "org.netuned1.reconcile",
+    "Pause": "org.netuned1.pause",
+    "Resume": "org.netuned1.resume",
+}
+"""Every method and the polkit action it needs; empty: it changes nothing, everybody may call it."""
+
+QUEUE = {
+    "kind": "s",
+    "index": "u",
+    "irq": "i",
+    "cpus": "s",
+    "rps": "s",
+    "xps": "s",
+    "qdisc": "s",
+}
+SETTING = {"state": "s", "wanted": "s", "found": "s", "reason": "s"}
+"""``tunable`` is not among them: it is the key in the dictionary of settings."""
+APPLIED = {"at": "d", "tunable": "s", "key": "s", "before": "s", "after": "s", "cause": "s"}
+PROFILE = {
+    "name": "s",
+    "path": "s",
+    "description": "s",
+    "priority": "i",
+    "template": "b",
+    "cards": "as",
+}
+
+
+_NOT_CARRIED = re.compile("[\0\ud800-\udfff]")
+
+
+def key(attribute: str) -> str:
+    """The D-Bus spelling of an attribute: ``profile_errors`` is ``ProfileErrors``."""
+    return attribute.title().replace("_", "")
+
+
+def nic_path(ifindex: int) -> str:
+    """The object path of a card."""
+    return f"{ROOT}/nic/{ifindex}"
+
+
+def text(value: str) -> str:
+    """``value`` as D-Bus can carry it: NUL and bytes that are not UTF-8 are shown as ``\\xff``.
+
+    The kernel takes any bytes as a name; Python keeps undecodable ones as lone surrogates.
+    """
+    if value.isascii() and "\0" not in value:
+        return value
+    return _NOT_CARRIED.sub(_shown, value)
+
+
+def _shown(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # PEP 383: surrogateescape
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

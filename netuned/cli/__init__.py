@@ -1,0 +1,1 @@
+"""netunedctl: one module per command."""

@@ -1,0 +1,79 @@
+"""netunedctl's entry point: finds the command, runs it, turns errors into one sentence.
+
+Exit status: 0 done or in sync; 1 failure; 2 wrong usage; 3 changes pending or drift, for
+``--exit-code``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from netuned.errors import NetunedError
+from netuned.text import escape
+
+COMMANDS = {
+    "status": "show which cards are in sync, or one card queue by queue",
+    "plan": "show what would be changed: what, from, to, and why",
+    "apply": "bring cards into the state their profiles describe",
+    "reload": "read the profiles again and bring them into force",
+    "pause": "leave a card alone until it is resumed",
+    "resume": "manage a paused card again",
+    "check": "check profiles, without the daemon",
+    "profiles": "show the loaded profiles and where they are in force",
+    "schema": "print the JSON Schema of profiles",
+}
+"""Each is a module of that name with ``add_arguments(parser)`` and ``run(arguments) -> int``."""
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit status; wrong usage exits with 2."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = _run(words)
+        sys.stdout.flush()
+    except NetunedError as error:
+        print(f"netunedctl: {escape(str(error))}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader has seen enough; keep the interpreter's last flush from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def _run(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="netunedctl",
+        description="Show and control netuned, which keeps network cards as their profiles say.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
+    parsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    wanted = next((word for word in words if not word.startswith("-")), "")
+    for name, summary in COMMANDS.items():
+        subparser = parsers.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        if name == wanted:  # the other commands' modules are not even imported
+            module = importlib.import_module(f"netuned.cli.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    arguments = parser.parse_args(words)
+    status: int = arguments.run(arguments)
+    return status
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from netuned import __version__
+
+        parser.exit(message=f"netunedctl {__version__}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Text for a terminal: tables that fit its width, colour where there is one, sentences.
+
+Not rich's tables: with them ``netunedctl status`` takes 25 ms longer, more than half as much again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from netuned import status
+from netuned.text import escape
+
+NARROW = 80
+NOTHING = "-"
+GAP = "  "
+
+BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
+STATE_COLOURS = {
+    status.IN_SYNC: GREEN,
+    status.APPLYING: YELLOW,
+    status.DRIFTED: YELLOW,
+    status.CONTENDED: YELLOW,
+    status.DEGRADED: RED,
+    "yes": YELLOW,
+}
+
+_WORD = re.compile(r"[^ ,]*,?[ ]*")
+"""A piece of text that is never divided: up to a space, or a comma as in a CPU list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """Where output goes: ``width`` in columns, and whether it shows colours."""
+
+    width: int = NARROW
+    colour: bool = False
+
+    @classmethod
+    def of_stdout(cls) -> Screen:
+        """80 columns without a terminal; COLUMNS and NO_COLOR (set to anything) count."""
+        columns = os.environ.get("COLUMNS", "")
+        terminal = sys.stdout.isatty()
+        if columns.isdigit() and int(columns):
+            width = int(columns)
+        elif terminal:
+            width = os.get_terminal_size(sys.stdout.fileno()).columns or NARROW
+        else:
+            width = NARROW
+        return cls(width, terminal and not os.environ.get("NO_COLOR"))
+
+    def paint(self, text: str, code: str) -> str:
+        """``text`` in a colour (an SGR code), where this screen has any."""
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+        """Rows under a header, in columns as wide as needed; lines end with a newline.
+
+        Too wide a table has its widest columns narrowed; what does not fit goes on in the next
+        line, divided at spaces and commas. Empty cells show ``-``; a last column all empty is
+        left out. States are coloured.
+        """
+        cells = [[escape(cell) or NOTHING for cell in row] for row in rows]
+        if all(row[-1] == NOTHING for row in cells):
+            header = header[:-1]
+            cells = [row[:-1] for row in cells]
+        widths = _fit([list(header), *cells], self.width)
+        return self._row(header, widths, BOLD) + "".join(self._row(row, widths) for row in cells)
+
+    def _row(self, row: Sequence[str], widths: Sequence[int], code: str = "") -> str:
+        columns = [wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+        lines = []
+        for number in range(max(map(len, columns))):
+            line = ""
+            for column, width in zip(columns, widths, strict=True):
+                piece = column[number] if number < len(column) else ""
+                colour = code or STATE_COLOURS.get(piece, "")
+                line += self.paint(piece, colour) + " " * (width - columns_of(piece)) + GAP
+            lines.append(line.rstrip() + "\n")
+        return "".join(lines)
+
+    def sentence(self, text: str, indent: str = "") -> str:
+        """A paragraph, its second and further lines two columns further in than its first."""
+        first, *rest = wrap(escape(text), max(self.width - len(indent) - 2, 20))
+        return "".join([f"{indent}{first}\n", *(f"{indent}  {line}\n" for line in rest)])
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines at most ``width`` columns wide; a word longer than that is cut, ending in ``…``."""
+    if columns_of(text) <= width:
+        return [text]
+    lines = [""]
+    for word in _WORD.findall(text):
+        if lines[-1] and columns_of(lines[-1] + word.rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    return [_cut(line.rstrip(), width) for line in lines]
+
+
+def columns_of(text: str) -> int:
+    """How many columns text takes on a terminal."""
+    if max(text, default="") < "\u0300":
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _cut(text: str, width: int) -> str:
+    if columns_of(text) <= width:
+        return text
+    while columns_of(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def _fit(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Column widths, at most ``width`` together: the widest gives way, down to its longest word."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(columns_of, column)) for column in columns]
+    least = [
+        max(columns_of(word.rstrip()) for cell in column for word in _WORD.findall(cell))
+        for column in columns
+    ]
+    room = width - len(GAP) * (len(columns) - 1)
+    while (excess := sum(widths) - room) > 0:
+        loose = [i for i in range(len(widths)) if widths[i] > least[i]]
+        # Where longest words alone are too wide, some are cut.
+        widest = max(loose or range(len(widths)), key=lambda i: widths[i])
+        others = [widths[i] for i in loose if i != widest]
+        step = max(1, min(excess, widths[widest] - max(others, default=0)))
+        floor = least[widest] if loose else 1
+        if widths[widest] <= floor:
+            break
+        widths[widest] = max(floor, widths[widest] - step)
+    return widths

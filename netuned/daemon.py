@@ -1,0 +1,190 @@
+"""The daemon: wires kernel events, the reconcile loop, D-Bus and systemd together."""
+
+from __future__ import annotations
+
+import sys
+
+# asyncio works without ssl, which costs 4 MB and 15 ms and serves nothing here.
+sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]  # None makes "import ssl" fail
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+from netuned import __version__, logs
+from netuned.bus.service import BusService
+from netuned.errors import NetunedError
+from netuned.kernel import Kernel
+from netuned.kernel.systemd import notify, watchdog_interval_s
+from netuned.loader import DEFAULT_DIRECTORIES
+from netuned.nic import Nic
+from netuned.reconcile import Options, Reconciler
+from netuned.status import Status
+from netuned.watch import Watches
+
+log = logging.getLogger(__name__)
+
+FIRST_PASS_S = 10.0
+"""READY waits this long for the first pass, so that boot is never held up by a slow driver."""
+
+STOP_S = 1.5
+"""How long a stop waits for writes under way."""
+
+
+def main() -> None:
+    """Entry point of ``netuned``."""
+    options = _arguments()
+    logs.set_up(logging.DEBUG if options.debug else logging.INFO)
+    _raise_descriptor_limit()
+    code = asyncio.run(serve(options))
+    logging.shutdown()
+    # A worker may sit in a driver for seconds; the interpreter would wait for its thread.
+    os._exit(code)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="netuned", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"netuned {__version__}")
+    parser.add_argument(
+        "--profiles",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        help="where profiles are, the most important first (may be given several times)",
+    )
+    parser.add_argument("--state-directory", metavar="DIR", type=Path)
+    parser.add_argument("--runtime-directory", metavar="DIR", type=Path)
+    parser.add_argument("--resync", metavar="SECONDS", type=float, default=30.0)
+    parser.add_argument("--debug", action="store_true")
+    return parser.parse_args()
+
+
+async def serve(arguments: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT. Returns the exit status."""
+    options = Options(
+        profile_directories=tuple(arguments.profiles or DEFAULT_DIRECTORIES),
+        state_directory=arguments.state_directory
+        or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/netuned")),
+        runtime_directory=arguments.runtime_directory
+        or Path(os.environ.get("RUNTIME_DIRECTORY", "/run/netuned")),
+        resync_s=arguments.resync,
+    )
+    daemon = Daemon(options)
+    return await daemon.serve()
+
+
+class Daemon:
+    """The listener of the loop: what it tells goes to D-Bus, systemd and the watches."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._reconciler = Reconciler(Kernel(), options, self)
+        self._bus = BusService(self._reconciler)
+        self._watches = Watches(self._reconciler, options.profile_directories)
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._status_line = ""
+
+    async def serve(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self._watches.start()
+        first = asyncio.create_task(self._first_pass())
+        tasks = [
+            first,
+            asyncio.create_task(self._resync_after(first)),
+            asyncio.create_task(self._bus.run()),
+            asyncio.create_task(self._reload_on_request()),
+            asyncio.create_task(self._feed_watchdog()),
+        ]
+        stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({first, stop}, timeout=FIRST_PASS_S, return_when=asyncio.FIRST_COMPLETED)
+        if not self._stop.is_set():
+            notify(READY=1)
+            gc.collect()
+            gc.freeze()
+        await self._stop.wait()
+        notify(STOPPING=1, STATUS="Stopping; settings stay as they are")
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), STOP_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._reconciler.close(), STOP_S)
+        self._watches.close()
+        return 0
+
+    async def _first_pass(self) -> None:
+        try:
+            await self._reconciler.start()
+        except NetunedError as error:
+            log.error("%s", error)
+
+    async def _resync_after(self, first: asyncio.Task[None]) -> None:
+        await first
+        await self._reconciler.run()
+
+    async def _reload_on_request(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            notify(RELOADING=1, MONOTONIC_USEC=time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
+            try:
+                await self._reconciler.reload()
+            except NetunedError as error:
+                log.error("%s", error)
+            notify(READY=1)
+
+    async def _feed_watchdog(self) -> None:
+        interval_s = watchdog_interval_s()
+        while interval_s:
+            notify(WATCHDOG=1)
+            await asyncio.sleep(interval_s)
+
+    # The listener of the loop
+
+    def publish(self, status: Status) -> None:
+        self._bus.publish(status)
+        line = _status_line(status)
+        if line != self._status_line:
+            self._status_line = line
+            notify(STATUS=line)
+
+    def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str) -> None:
+        self._bus.drift(ifindex, tunable, key, wanted, found)
+
+    def repaired(self, ifindex: int, tunable: str, key: str, value: str, latency_us: int) -> None:
+        self._bus.repaired(ifindex, tunable, key, value, latency_us)
+
+    def arm(self, nic: Nic, tunables: frozenset[str]) -> None:
+        self._watches.arm(nic, tunables)
+
+
+def _status_line(status: Status) -> str:
+    """What ``systemctl status netuned`` shows."""
+    managed = [nic for nic in status.nics if nic.profile]
+    if not managed:
+        return "No profile matches a card"
+    states: dict[str, int] = {}
+    for nic in managed:
+        states[nic.state] = states.get(nic.state, 0) + 1
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
+def _raise_descriptor_limit() -> None:
+    """Descriptors are kept for every queue of every card."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    main()

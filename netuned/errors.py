@@ -1,0 +1,102 @@
+"""Every error netuned raises; each says in one sentence what is wrong and whether a retry can help.
+
+Raised where the fact is known, caught in one place (the reconcile loop, or the CLI's main).
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class NetunedError(Exception):
+    """The root of the tree. ``retry`` says whether trying again later can help."""
+
+    retry: ClassVar[bool] = False
+
+
+@dataclass
+class ExpressionError(NetunedError):
+    """A CPU-set expression that cannot be read, or that comes out empty.
+
+    ``offset`` counts characters from the start of ``text``.
+    """
+
+    text: str
+    offset: int
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.problem} (at character {self.offset + 1} of {self.text!r})"
+
+
+@dataclass
+class ProfileError(NetunedError):
+    """A mistake in a profile, with its place. Lines and columns count from 1; 0 is "the whole file"."""
+
+    path: str
+    line: int
+    column: int
+    key: str
+    problem: str
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
+        return f"{place}: {self.key}: {self.problem}" if self.key else f"{place}: {self.problem}"
+
+
+@dataclass
+class UnsupportedError(NetunedError):
+    """This card, driver or kernel does not have the feature: a status, not a failure."""
+
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}"
+
+
+@dataclass
+class KernelError(NetunedError):
+    """The kernel refused an operation."""
+
+    operation: str
+    target: str
+    errno: int
+    extack: str = ""
+
+    retry: ClassVar[bool] = True
+
+    @property
+    def gone(self) -> bool:
+        """Whether the card, queue or interrupt left (or was renumbered) meanwhile."""
+        return self.errno in (_errno.ENODEV, _errno.ENOENT, _errno.ENXIO)
+
+    def __str__(self) -> str:
+        name = _errno.errorcode.get(self.errno, str(self.errno))
+        said = f': "{self.extack}"' if self.extack else ""
+        return f"{self.operation} {self.target}: {os.strerror(self.errno)} ({name}){said}"
+
+
+@dataclass
+class VerifyError(NetunedError):
+    """The kernel accepted a write and then showed something else."""
+
+    target: str
+    wanted: str
+    got: str
+
+    retry: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return f"{self.target}: wrote {self.wanted}, the kernel now shows {self.got}"
+
+
+class BusError(NetunedError):
+    """The daemon cannot be reached, or refused a request, over D-Bus."""
+
+
+class StateFileError(NetunedError):
+    """A file netuned keeps its own state in cannot be trusted or written."""

@@ -1,0 +1,47 @@
+"""A host: its CPUs and its network cards, read once and compared whole."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from netuned.cpuset import CpuSet
+from netuned.errors import KernelError
+from netuned.kernel import Kernel
+from netuned.nic import Nic, read_ifindexes, read_nic
+from netuned.topology import Topology, read_topology
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """``nics`` by ifindex, in ascending order; ``default_affinity`` is what a new interrupt gets."""
+
+    topology: Topology
+    nics: Mapping[int, Nic]
+    default_affinity: CpuSet
+
+
+def read_host(kernel: Kernel) -> Host:
+    """Read everything. Raises: KernelError when /proc or /sys cannot be read at all."""
+    return Host(read_topology(kernel.files), read_nics(kernel), read_default_affinity(kernel))
+
+
+def read_nics(kernel: Kernel) -> dict[int, Nic]:
+    """All cards of this network namespace; one that leaves meanwhile is left out."""
+    nics = {}
+    for ifindex, name in sorted(read_ifindexes(kernel).items()):
+        try:
+            nics[ifindex] = read_nic(kernel, ifindex, name)
+        except KernelError as error:
+            if not error.gone:
+                log.warning("Cannot read card %s: %s, ignoring", name, error)
+    return nics
+
+
+def read_default_affinity(kernel: Kernel) -> CpuSet:
+    """The affinity the kernel gives to new interrupts; all CPUs where it has no such file."""
+    text = kernel.files.read_text("/proc/irq/default_smp_affinity", "")
+    return CpuSet.parse_mask(text) if text else CpuSet()

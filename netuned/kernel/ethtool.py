@@ -1,0 +1,181 @@
+"""Ethtool: what a driver says and takes through the SIOCETHTOOL ioctl, on every kernel.
+
+Each call takes an ifindex and looks the name up at that moment, so that a renamed card is still
+the one that is meant.
+
+Source: include/uapi/linux/ethtool.h; net/ethtool/ioctl.c; ethtool(8).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from netuned.errors import KernelError, UnsupportedError
+
+_SIOCGIFNAME = 0x8910
+_SIOCETHTOOL = 0x8946
+_GDRVINFO = 0x03
+_GRXRINGS = 0x2D
+_GCHANNELS = 0x3C
+_SCHANNELS = 0x3D
+_GRSSH = 0x46
+_SRSSH = 0x47
+
+_IFREQ_DATA = struct.Struct("16sP16x")
+_IFREQ_INDEX = struct.Struct("16si20x")
+_DRVINFO = struct.Struct("=I32s32s32s32s32s12s5I")
+_CHANNELS = struct.Struct("=9I")
+_RXNFC_SIZE = 192
+_RXNFC_HEAD = struct.Struct("=IIQ")
+_RXFH = struct.Struct("=4I2B2xI")
+"""struct ethtool_rxfh: cmd, context, indir_size, key_size, hfunc, input_xfrm; then u32 indir[]."""
+
+_XFRM_NO_CHANGE = 0xFF
+_XFRM_NONE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DriverInfo:
+    """Who drives a card. ``bus_info`` is a PCI address such as ``0000:81:00.0``, or empty."""
+
+    driver: str
+    bus_info: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """How many channels are open, and how many the hardware has."""
+
+    rx: int
+    tx: int
+    other: int
+    combined: int
+    rx_max: int
+    tx_max: int
+    other_max: int
+    combined_max: int
+
+
+class Ethtool:
+    """The ioctl for cards of the network namespace it was made in. Threads may share it.
+
+    Every call raises: UnsupportedError where the driver has no such operation; KernelError, ENODEV
+    when the card is gone. ``wrote`` is called after each write.
+    """
+
+    def __init__(self, wrote: Callable[[], None] = lambda: None) -> None:
+        self._wrote = wrote
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+
+    def driver_info(self, ifindex: int) -> DriverInfo:
+        """The driver's name and version and the device's place on its bus."""
+        answer = self._call(ifindex, "driver information", _new(_DRVINFO.size, _GDRVINFO))
+        _, driver, version, _firmware, bus_info, *_ = _DRVINFO.unpack_from(answer)
+        return DriverInfo(_text(driver), _text(bus_info), _text(version))
+
+    def channels(self, ifindex: int) -> Channels:
+        """The card's channel counts and their maxima."""
+        answer = self._call(ifindex, "channels", _new(_CHANNELS.size, _GCHANNELS))
+        _, *most_and_now = _CHANNELS.unpack_from(answer)
+        return Channels(*most_and_now[4:], *most_and_now[:4])
+
+    def set_channels(
+        self,
+        ifindex: int,
+        *,
+        rx: int | None = None,
+        tx: int | None = None,
+        combined: int | None = None,
+    ) -> None:
+        """Open this many channels, None leaving a count as it is; drops the link on most drivers.
+
+        ``EthtoolNetlink.set_channels`` says why the kernel refuses; this is for kernels without it.
+        """
+        has = self.channels(ifindex)
+        wanted = (
+            has.rx if rx is None else rx,
+            has.tx if tx is None else tx,
+            has.other,
+            has.combined if combined is None else combined,
+        )
+        request = _new(_CHANNELS.size, _SCHANNELS)
+        _CHANNELS.pack_into(request, 0, _SCHANNELS, 0, 0, 0, 0, *wanted)
+        self._call(ifindex, "channels", request, write=True)
+        self._wrote()
+
+    def rss_table(self, ifindex: int) -> tuple[int, ...]:
+        """The RSS indirection table: entry *i* is the receive queue of hash index *i*."""
+        size = self._rss_size(ifindex)
+        request = _new(_RXFH.size + 4 * size, _GRSSH)
+        _RXFH.pack_into(request, 0, _GRSSH, 0, size, 0, 0, 0, 0)
+        return struct.unpack_from(f"={size}I", self._call(ifindex, "rss", request), _RXFH.size)
+
+    def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
+        """Write the whole indirection table; no entries put the kernel's default back.
+
+        The hash key, function and input transformation stay as they are.
+        """
+        count = len(entries)
+        request = _new(_RXFH.size + 4 * count, _SRSSH)
+        struct.pack_into(f"={count}I", request, _RXFH.size, *entries)
+        try:
+            _RXFH.pack_into(request, 0, _SRSSH, 0, count, 0, 0, _XFRM_NO_CHANGE, 0)
+            self._call(ifindex, "rss", request, write=True)
+        except (UnsupportedError, KernelError) as error:
+            # "no change" came with 6.8 (13e59344fb9d, "net: ethtool: add support for symmetric-xor
+            # RSS hash"); before it the byte was reserved and had to be 0
+            if isinstance(error, KernelError) and error.errno != errno.EINVAL:
+                raise
+            _RXFH.pack_into(request, 0, _SRSSH, 0, count, 0, 0, _XFRM_NONE, 0)
+            self._call(ifindex, "rss", request, write=True)
+        self._wrote()
+
+    def rx_rings(self, ifindex: int) -> int:
+        """How many receive queues RSS can reach."""
+        answer = self._call(ifindex, "receive rings", _new(_RXNFC_SIZE, _GRXRINGS))
+        return int(_RXNFC_HEAD.unpack_from(answer)[2])
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _rss_size(self, ifindex: int) -> int:
+        sizes = _RXFH.unpack_from(self._call(ifindex, "rss", _new(_RXFH.size, _GRSSH)))
+        if not sizes[2]:
+            raise UnsupportedError("rss", "the driver has no indirection table")
+        return int(sizes[2])
+
+    def _call(
+        self, ifindex: int, what: str, request: ctypes.Array[ctypes.c_char], *, write: bool = False
+    ) -> ctypes.Array[ctypes.c_char]:
+        """Make the ioctl; the kernel answers in ``request``."""
+        try:
+            named = fcntl.ioctl(self._socket, _SIOCGIFNAME, _IFREQ_INDEX.pack(b"", ifindex))
+            fcntl.ioctl(
+                self._socket, _SIOCETHTOOL, _IFREQ_DATA.pack(named[:16], ctypes.addressof(request))
+            )
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                raise UnsupportedError(what, "the driver has no such operation") from None
+            operation = "set" if write else "get"
+            raise KernelError(
+                operation, f"{what} of ifindex {ifindex}", error.errno or errno.EIO
+            ) from None
+        return request
+
+
+def _new(size: int, command: int) -> ctypes.Array[ctypes.c_char]:
+    request = ctypes.create_string_buffer(size)
+    struct.pack_into("=I", request, 0, command)
+    return request
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "replace")

@@ -1,0 +1,203 @@
+"""EthtoolNetlink and NetdevNetlink: the generic netlink families netuned uses.
+
+Source: Documentation/netlink/specs/ethtool.yaml and netdev.yaml;
+Documentation/networking/ethtool-netlink.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel.netlink import (
+    NLA_F_NESTED,
+    NLM_F_DUMP,
+    NetlinkSocket,
+    attribute_class,
+    encode,
+    generic_class,
+)
+
+_NETLINK_GENERIC = 16
+_GENL_ID_CTRL = 16
+_CTRL_CMD_GETFAMILY = 3
+_GENL_HEADER = 4
+
+_ETHTOOL_CHANNELS_SET = 18
+_NETDEV_QUEUE_GET = 10
+_NETDEV_NAPI_GET = 11
+_QUEUE_TYPES = {0: "rx", 1: "tx"}
+
+_Group = attribute_class("Group", (1, "name", "asciiz"), (2, "id", "uint32"))
+_Family = generic_class(
+    "Family",
+    (1, "id", "uint16"),
+    (2, "name", "asciiz"),
+    (7, "groups", "*group"),
+    group=_Group,
+)
+_Header = attribute_class("Header", (1, "ifindex", "uint32"), nla_flags=NLA_F_NESTED)
+_Channels = generic_class(
+    "Channels",
+    (1, "header", "header"),
+    (6, "rx", "uint32"),
+    (7, "tx", "uint32"),
+    (9, "combined", "uint32"),
+    header=_Header,
+)
+# netlink's "uint" has 4 or 8 bytes: taken raw
+_Queue = generic_class(
+    "Queue",
+    (1, "id", "cdata"),
+    (2, "ifindex", "uint32"),
+    (3, "type", "cdata"),
+    (4, "napi_id", "cdata"),
+)
+_Napi = generic_class("Napi", (1, "ifindex", "uint32"), (2, "id", "cdata"), (3, "irq", "cdata"))
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A generic netlink family: its number, and its multicast groups by name."""
+
+    id: int
+    groups: dict[str, int]
+
+
+def resolve_family(opened: NetlinkSocket, name: str) -> Family:
+    """Ask the kernel for a family.
+
+    Raises: UnsupportedError where this kernel does not have it; KernelError.
+    """
+    message = _new(_Family, _CTRL_CMD_GETFAMILY, name=name)
+    try:
+        (payload,) = opened.request(
+            encode(message, _GENL_ID_CTRL), "find", f"netlink family {name}"
+        )
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            raise UnsupportedError(
+                f"netlink family {name}", "this kernel does not have it"
+            ) from None
+        raise
+    found = _decode(_Family, payload)
+    groups = {group["name"]: group["id"] for group in map(_attributes, found.get("groups", ()))}
+    return Family(found["id"], groups)
+
+
+class _Client:
+    """Requests to one family, resolved at the first. Threads may share it."""
+
+    NAME = ""
+
+    def __init__(self) -> None:
+        self._socket = NetlinkSocket(_NETLINK_GENERIC)
+        self._family: Family | None = None
+        self._resolving = threading.Lock()
+
+    def _request(
+        self, message: Any, flags: int, operation: str, what: str, ifindex: int
+    ) -> list[bytes]:
+        with self._resolving:
+            family = self._family = self._family or resolve_family(self._socket, self.NAME)
+        try:
+            return self._socket.request(
+                encode(message, family.id, flags), operation, f"{what} of ifindex {ifindex}"
+            )
+        except KernelError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                why = error.extack or "the kernel or the driver has no such operation"
+                raise UnsupportedError(what, why) from None
+            raise
+
+
+class EthtoolNetlink(_Client):
+    """The ethtool family. ``wrote`` is called after each write."""
+
+    NAME = "ethtool"
+
+    def __init__(self, wrote: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._wrote = wrote
+
+    def set_channels(
+        self,
+        ifindex: int,
+        *,
+        rx: int | None = None,
+        tx: int | None = None,
+        combined: int | None = None,
+    ) -> None:
+        """Open this many channels; None leaves a count as it is. Drops the link on most drivers.
+
+        Raises: UnsupportedError where the driver's channels are fixed; KernelError with the
+        kernel's reason, for example EINVAL while the RSS table uses a queue that would go.
+        """
+        counts = {"rx": rx, "tx": tx, "combined": combined}
+        sent = {name: count for name, count in counts.items() if count is not None}
+        if not sent:
+            return
+        header = {"attrs": [("ifindex", ifindex)]}
+        message = _new(_Channels, _ETHTOOL_CHANNELS_SET, header=header, **sent)
+        self._request(message, 0, "set", "channels", ifindex)
+        self._wrote()
+
+
+class NetdevNetlink(_Client):
+    """The netdev family: queues, NAPI instances and their interrupts. In Linux since 6.8."""
+
+    NAME = "netdev"
+
+    def napi_interrupts(self, ifindex: int) -> dict[tuple[str, int], int]:
+        """The interrupt behind each queue: ("rx" or "tx", queue) -> number.
+
+        Empty where the driver does not tell (virtio_net), and while the card is down.
+
+        Raises: UnsupportedError where this kernel lacks the family or the commands; KernelError.
+        """
+        napis = self._dump(_Napi, _NETDEV_NAPI_GET, "NAPI instances", ifindex)
+        irqs = {_uint(napi["id"]): _uint(napi["irq"]) for napi in napis if "irq" in napi}
+        if not irqs:
+            return {}
+        found = {}
+        for queue in self._dump(_Queue, _NETDEV_QUEUE_GET, "queues", ifindex):
+            irq = irqs.get(_uint(queue["napi_id"])) if "napi_id" in queue else None
+            if irq is not None:
+                found[_QUEUE_TYPES[_uint(queue["type"])], _uint(queue["id"])] = irq
+        return found
+
+    def _dump(
+        self, message_class: Any, command: int, what: str, ifindex: int
+    ) -> list[dict[str, Any]]:
+        message = _new(message_class, command, ifindex=ifindex)
+        payloads = self._request(message, NLM_F_DUMP, "list", what, ifindex)
+        return [_decode(message_class, payload) for payload in payloads]
+
+
+def _new(message_class: Any, command: int, **attributes: Any) -> Any:
+    message = message_class()
+    message["cmd"], message["version"] = command, 1
+    message["attrs"] = list(attributes.items())
+    return message
+
+
+def _decode(message_class: Any, payload: bytes) -> dict[str, Any]:
+    """The attributes of a reply by name."""
+    # pyroute2 decodes whole messages: give it the header that was taken off
+    length = len(payload) + 16
+    message = message_class(length.to_bytes(4, sys.byteorder) + bytes(12) + payload)
+    message.decode()
+    return _attributes(message)
+
+
+def _attributes(decoded: Any) -> dict[str, Any]:
+    return {name: value for name, value in decoded["attrs"] if name != "UNKNOWN"}
+
+
+def _uint(raw: bytes) -> int:
+    return int.from_bytes(raw, sys.byteorder)

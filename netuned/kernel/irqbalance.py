@@ -1,0 +1,154 @@
+"""irqbalance's own interface: its process, its socket, and the policy script it asks.
+
+A ban sent over the socket dies with the process, replaces --banirq, and up to 1.9.4 is cut at 500
+bytes. So cards are excluded by ``--policyscript``: irqbalance asks it about every interrupt before
+it places it. The unit's drop-in adds the argument through an environment file that exists only
+while a profile wants it.
+
+Source: irqbalance 1.9 classify.c (get_irq_user_policy), irqbalance.c (sock_handle), irqbalance(1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from netuned.errors import KernelError
+from netuned.kernel.systemd import control_unit
+
+UNIT = "irqbalance.service"
+SOCKETS = "/run/irqbalance/irqbalance*.sock"
+POLICY_DIRECTORY = "/usr/lib/netuned/irqbalance"
+POLICY_ARGUMENT = f"--policyscript={POLICY_DIRECTORY}"
+ARGUMENT_VARIABLES = ("IRQBALANCE_ARGS", "OPTIONS")
+"""What distributions' units expand after the program's name."""
+
+TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The irqbalance that runs now. ``banned`` are the interrupts it says it leaves alone."""
+
+    pid: int
+    arguments: tuple[str, ...]
+    banned: frozenset[int]
+
+    @property
+    def asks_policy(self) -> bool:
+        return POLICY_ARGUMENT in self.arguments
+
+
+def read_running() -> Running | None:
+    """The running irqbalance, or None. Raises: KernelError when it does not answer."""
+    for path in glob.glob(SOCKETS):
+        match = re.search(r"(\d+)\.sock$", path)
+        if match is None:
+            continue
+        pid = int(match[1])
+        try:
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
+        except OSError:
+            continue  # a socket left behind by a killed process
+        if "irqbalance" in arguments.partition("\0")[0]:
+            words = tuple(word for word in arguments.split("\0")[1:] if word)
+            return Running(pid, words, _read_banned(path))
+    return None
+
+
+def _read_banned(path: str) -> frozenset[int]:
+    """Ask ``setup``: ``SLEEP 10 IRQ 27 LOAD 0 DIFF 0 CLASS 4 … BANNED mask``."""
+    answer = b""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(TIMEOUT_S)
+            connection.connect(path)
+            connection.sendall(b"setup")
+            while chunk := connection.recv(1 << 16):
+                answer += chunk
+                if b"BANNED" in chunk:
+                    break
+    except (OSError, TimeoutError) as error:
+        raise KernelError("ask", "irqbalance's socket", error.errno or errno.ETIMEDOUT) from error
+    return frozenset(int(number) for number in re.findall(rb"IRQ (\d+) LOAD", answer))
+
+
+class Exclusion:
+    """The files by which irqbalance is told, in netuned's runtime directory."""
+
+    def __init__(self, runtime_directory: Path) -> None:
+        self._cards = runtime_directory / "irqbalance.cards"
+        self._environment = runtime_directory / "irqbalance.env"
+        self._stopped = runtime_directory / "irqbalance.stopped"
+
+    def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> str:
+        """Leave these devices (sysfs paths) alone. Returns what was done, empty if nothing.
+
+        Raises: UnsupportedError, KernelError.
+        """
+        listed = _replace(self._cards, "".join(f"{device}\n" for device in sorted(devices)))
+        running = read_running()
+        if running is None:
+            return ""
+        if not running.asks_policy:
+            self._write_environment(running)
+            control_unit("RestartUnit", UNIT)
+            return "restarted it with netuned's policy script"
+        if listed or not interrupts <= running.banned:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running.pid, signal.SIGHUP)
+            return "had it ask the policy script again"
+        return ""
+
+    def stop(self) -> str:
+        """Stop it. Returns what was done. Raises: UnsupportedError."""
+        if read_running() is None:
+            return ""
+        _replace(self._stopped, "")
+        control_unit("StopUnit", UNIT)
+        return "stopped it"
+
+    def leave(self) -> str:
+        """Undo whatever was done before. Returns what was done. Raises: UnsupportedError."""
+        if self._stopped.exists():
+            control_unit("StartUnit", UNIT)
+            self._stopped.unlink()
+            return "started it again"
+        if not self._environment.exists():
+            return ""
+        self._environment.unlink()
+        self._cards.unlink(missing_ok=True)
+        if read_running() is None:
+            return ""
+        control_unit("RestartUnit", UNIT)
+        return "restarted it without netuned's policy script"
+
+    def _write_environment(self, running: Running) -> None:
+        """Its present arguments and ours, in every variable a unit may expand."""
+        arguments = " ".join((*running.arguments, POLICY_ARGUMENT))
+        # Where the unit itself names --foreground, naming it twice does no harm.
+        _replace(
+            self._environment, "".join(f'{name}="{arguments}"\n' for name in ARGUMENT_VARIABLES)
+        )
+
+
+def _replace(path: Path, text: str) -> bool:
+    """Write a file if it differs; says whether it did. Raises: KernelError."""
+    try:
+        if path.exists() and path.read_text("utf-8") == text:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.new")
+        draft.write_text(text, "utf-8")
+        os.replace(draft, path)
+    except OSError as error:
+        raise KernelError("write", str(path), error.errno or errno.EIO) from error
+    return True

@@ -1,0 +1,349 @@
+"""NetlinkSocket: requests, acknowledgements and dumps, with the kernel's own words in every error.
+
+pyroute2's message classes frame what is sent and decode what is rare; its sockets are not used.
+They swallow an error that ends a dump (NLMSG_DONE), bind one message class per request, end a dump
+silently on ENOBUFS, and run asyncio in threads.
+
+``import pyroute2`` runs the whole library (25 MB, 200 ms). This module is the one place that
+imports it, and only ``pyroute2.netlink``: 3.4 MB and 22 ms alone, 0.5 MB and 2 ms after asyncio,
+logging and pydantic, with whose imports it overlaps.
+
+Source: Documentation/userspace-api/netlink/intro.rst; pyroute2 0.9.7.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import importlib.util
+import socket
+import struct
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, repeat
+from operator import is_not, itemgetter
+from typing import Any, TypeVar
+
+from netuned.errors import KernelError
+
+NLM_F_REQUEST = 0x1
+NLM_F_MULTI = 0x2
+NLM_F_ACK = 0x4
+NLM_F_DUMP_INTR = 0x10
+NLM_F_DUMP = 0x300
+NLM_F_REPLACE = 0x100
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+
+NLA_F_NESTED = 0x8000
+NLA_TYPE_MASK = 0x3FFF
+
+SOL_NETLINK = 270
+NETLINK_CAP_ACK = 10
+NETLINK_EXT_ACK = 11
+SO_RCVBUFFORCE = 33
+
+HEADER = struct.Struct("=IHHII")
+"""struct nlmsghdr: length, type, flags, sequence number, port."""
+
+ATTRIBUTE = struct.Struct("=HH")
+"""struct nlattr: length, type."""
+
+_NLMSG_ERROR = 2
+_NLMSG_DONE = 3
+_NLMSG_OVERRUN = 4
+_NLMSG_MIN_TYPE = 16
+_NLM_F_CAPPED = 0x100
+_NLM_F_ACK_TLVS = 0x200
+_NLMSGERR_ATTR_MSG = 1
+_CODE = struct.Struct("=i")
+_DATAGRAM = 1 << 16
+"""Twice what the kernel puts in one datagram of a dump (net/netlink/af_netlink.c, 32 KiB)."""
+_RECEIVE_BUFFER = 1 << 22
+_DUMP_ATTEMPTS = 4
+
+
+def _import_pyroute2() -> Any:
+    """Import ``pyroute2.netlink`` without running ``pyroute2/__init__``, which imports everything.
+
+    A bare package of that name, with its search path, goes into ``sys.modules`` first. Where
+    pyroute2 has been imported already, it is used as it is.
+    """
+    if "pyroute2" not in sys.modules:
+        spec = importlib.util.find_spec("pyroute2")
+        if spec is None or spec.submodule_search_locations is None:
+            raise ModuleNotFoundError("netuned needs the package pyroute2", name="pyroute2")
+        bare = types.ModuleType(
+            "pyroute2", "Only what netuned imports; see netuned.kernel.netlink."
+        )
+        bare.__path__ = list(spec.submodule_search_locations)
+        bare.__spec__ = spec
+        sys.modules["pyroute2"] = bare
+    return importlib.import_module("pyroute2.netlink")
+
+
+_pyroute2 = _import_pyroute2()
+
+T = TypeVar("T")
+Reader = Callable[[Callable[[int], bytes], int], T]
+"""Reads the answer to a request: takes how to receive a datagram, and the sequence number."""
+
+
+def message_class(name: str, *attributes: tuple[int, str, str], **members: Any) -> Any:
+    """A pyroute2 class of rtnetlink messages; ``attributes`` are (number, name, type)."""
+    return type(name, (_pyroute2.nlmsg,), {"nla_map": attributes, **members})
+
+
+def generic_class(name: str, *attributes: tuple[int, str, str], **members: Any) -> Any:
+    """A pyroute2 class of generic netlink messages."""
+    return type(name, (_pyroute2.genlmsg,), {"nla_map": attributes, **members})
+
+
+def attribute_class(name: str, *attributes: tuple[int, str, str], **members: Any) -> Any:
+    """A pyroute2 class of one attribute: nested ``attributes``, or a struct (``fields=``)."""
+    if attributes:
+        members["nla_map"] = attributes
+    return type(name, (_pyroute2.nla,), members)
+
+
+def encode(message: Any, kind: int, flags: int = 0) -> bytes:
+    """The bytes of a pyroute2 message of type ``kind``, as ``NetlinkSocket.request`` takes them."""
+    message["header"]["type"] = kind
+    message["header"]["flags"] = flags | NLM_F_REQUEST | NLM_F_ACK
+    message.encode()
+    return bytes(message.data)
+
+
+def open_socket(protocol: int, groups: int = 0) -> socket.socket:
+    """A bound netlink socket with a receive buffer for bursts. Raises: OSError."""
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        except PermissionError:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        opened.bind((0, groups))
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+class NetlinkSocket:
+    """Requests over one netlink protocol; every thread that makes one has a socket of its own.
+
+    A request executes inside the kernel's ``sendmsg``, so it blocks for as long as the kernel
+    works or waits for its locks. ``timeout_s`` bounds the wait for an answer after that.
+    """
+
+    def __init__(self, protocol: int, timeout_s: int = 10) -> None:
+        self._protocol = protocol
+        self._timeout = struct.pack("=qq", timeout_s, 0)
+        self._thread = threading.local()
+
+    def request(self, message: bytes, operation: str, target: str) -> list[bytes]:
+        """Send ``message`` and return the payloads of its replies, without their netlink headers.
+
+        A dump that the kernel marks as inconsistent (NLM_F_DUMP_INTR) is made again.
+
+        Raises: KernelError, with the kernel's message as ``extack``; ENOBUFS when replies were
+        lost, EAGAIN when a dump never came out consistent, ETIMEDOUT without an answer.
+        """
+        return self.exchange(message, _read_replies, operation, target)
+
+    def exchange(self, message: bytes, read: Reader[T], operation: str, target: str) -> T:
+        """Send ``message`` and return what ``read`` makes of the datagrams; as ``request``."""
+        for _ in range(_DUMP_ATTEMPTS):
+            try:
+                return read(*self._send(message))
+            except _DumpInterrupted:
+                continue
+            except _Refused as refused:
+                raise KernelError(operation, target, refused.number, refused.extack) from None
+            except OSError as error:
+                self.close()  # what is still under way must not meet the next request
+                number = errno.ETIMEDOUT if error.errno == errno.EAGAIN else error.errno
+                raise KernelError(operation, target, number or errno.EIO) from None
+        raise KernelError(operation, target, errno.EAGAIN, "the dump changed while it was read")
+
+    def close(self) -> None:
+        """Close this thread's socket; the next request opens another."""
+        opened = getattr(self._thread, "socket", None)
+        if opened is not None:
+            self._thread.socket = None
+            opened.close()
+
+    def _open(self) -> socket.socket:
+        opened = open_socket(self._protocol)
+        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+            with contextlib.suppress(OSError):
+                opened.setsockopt(SOL_NETLINK, option, 1)
+        # not settimeout(): that would poll before every receive
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._timeout)
+        self._thread.socket = opened
+        self._thread.sequence = 0
+        return opened
+
+    def _send(self, message: bytes) -> tuple[Callable[[int], bytes], int]:
+        """Send under a new sequence number; returns how to receive, and that number."""
+        thread = self._thread
+        opened: socket.socket = getattr(thread, "socket", None) or self._open()
+        sequence: int = thread.sequence + 1 & 0xFFFFFFFF
+        thread.sequence = sequence
+        opened.send(message[:8] + sequence.to_bytes(4, sys.byteorder) + message[12:])
+        return opened.recv, sequence
+
+
+class KeptDump:
+    """A dump that is made over and over: what is as it was last time is not even walked.
+
+    ``measure`` gives how much of a payload counts (statistics at its end do not).
+    """
+
+    def __init__(
+        self, opened: NetlinkSocket, message: bytes, measure: Callable[[bytes], int] = len
+    ) -> None:
+        self._socket = opened
+        self._message = message
+        self._measure = measure
+        self._kept: tuple[tuple[_Datagram, ...], tuple[bytes, ...]] = ((), ())
+
+    def read(self, operation: str, target: str) -> tuple[bytes, ...]:
+        """The counting part of every payload: the same object while nothing in it has changed.
+
+        Raises: KernelError, as ``NetlinkSocket.request``.
+        """
+        return self._socket.exchange(self._message, self._read, operation, target)
+
+    def _read(self, receive: Callable[[int], bytes], sequence: int) -> tuple[bytes, ...]:
+        kept, heads = self._kept
+        datagrams: list[_Datagram] = []
+        interrupted = 0
+        for expected in chain(kept, repeat(None)):
+            data = receive(_DATAGRAM)
+            if expected is None or not expected.matches(data, sequence):
+                expected, flags = self._walk(data, sequence)
+                interrupted |= flags
+            datagrams.append(expected)
+            if expected.last:
+                break
+        if interrupted & NLM_F_DUMP_INTR:
+            raise _DumpInterrupted
+        if len(datagrams) != len(kept) or any(map(is_not, datagrams, kept)):
+            heads = tuple(head for datagram in datagrams for head in datagram.heads)
+            self._kept = tuple(datagrams), heads
+        return heads
+
+    def _walk(self, data: bytes, sequence: int) -> tuple[_Datagram, int]:
+        heads = []
+        parts = []
+        interrupted = 0
+        last = False
+        for kind, flags, start, end in _messages(data, sequence):
+            interrupted |= flags
+            last = _ends(data, kind, flags, start, end)
+            size = end - start if last else self._measure(data[start:end])
+            parts += [slice(start - 16, start - 8), slice(start, start + size)]
+            if not last:
+                heads.append(data[start : start + size])
+        pick = itemgetter(*parts) if parts else bytes
+        return _Datagram(len(data), pick, pick(data), tuple(heads), last), interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class _Datagram:
+    """One datagram of a dump: the parts that count (every header's length, type and flags too)."""
+
+    length: int
+    pick: Callable[[bytes], object]
+    picked: object
+    heads: tuple[bytes, ...]
+    last: bool
+
+    def matches(self, data: bytes, sequence: int) -> bool:
+        return (
+            len(data) == self.length
+            and data[8:12] == sequence.to_bytes(4, sys.byteorder)
+            and self.pick(data) == self.picked
+        )
+
+
+class _DumpInterrupted(Exception):
+    """What was dumped changed meanwhile."""
+
+
+class _Refused(Exception):
+    """The kernel's answer is an error."""
+
+    def __init__(self, number: int, extack: str) -> None:
+        super().__init__(number, extack)
+        self.number = number
+        self.extack = extack
+
+
+def _read_replies(receive: Callable[[int], bytes], sequence: int) -> list[bytes]:
+    replies = []
+    interrupted = 0
+    while True:
+        data = receive(_DATAGRAM)
+        for kind, flags, start, end in _messages(data, sequence):
+            interrupted |= flags
+            if not _ends(data, kind, flags, start, end):
+                replies.append(data[start:end])
+            elif interrupted & NLM_F_DUMP_INTR:
+                raise _DumpInterrupted
+            else:
+                return replies
+
+
+def _messages(data: bytes, sequence: int) -> Iterator[tuple[int, int, int, int]]:
+    """The answers to this request in a datagram: (type, flags, start and end of the payload)."""
+    offset = 0
+    while offset < len(data):
+        length, kind, flags, answers, _ = HEADER.unpack_from(data, offset)
+        end = offset + length
+        if length < HEADER.size or end > len(data):
+            raise OSError(errno.EMSGSIZE, "a netlink message is cut off")
+        if answers == sequence:
+            yield kind, flags, offset + HEADER.size, end
+        offset = end + 3 & ~3
+
+
+def _ends(data: bytes, kind: int, flags: int, start: int, end: int) -> bool:
+    """Whether a message is the last of an answer. Raises: _Refused; OSError when some were lost."""
+    if kind >= _NLMSG_MIN_TYPE:
+        return False
+    if kind == _NLMSG_OVERRUN:
+        raise OSError(errno.ENOBUFS, "the kernel lost netlink messages")
+    code = _CODE.unpack_from(data, start)[0] if end - start >= 4 else 0
+    if code < 0:
+        raise _Refused(-code, _extack(data[start:end], kind, flags))
+    return kind in (_NLMSG_ERROR, _NLMSG_DONE)
+
+
+def attributes(data: bytes | memoryview, offset: int) -> dict[int, tuple[int, int]]:
+    """The attributes in ``data`` from ``offset`` on: type -> (start, end) of the payload."""
+    found = {}
+    end = len(data)
+    while offset + 4 <= end:
+        length, kind = ATTRIBUTE.unpack_from(data, offset)
+        if length < 4 or offset + length > end:
+            break
+        found[kind & NLA_TYPE_MASK] = (offset + 4, offset + length)
+        offset += length + 3 & ~3
+    return found
+
+
+def _extack(payload: bytes, kind: int, flags: int) -> str:
+    """The kernel's sentence in an NLMSG_ERROR or NLMSG_DONE, empty when it has none."""
+    if not flags & _NLM_F_ACK_TLVS:
+        return ""
+    start = 4
+    if kind == _NLMSG_ERROR:  # the request's header comes first, and all of it if not capped
+        start += 16 if flags & _NLM_F_CAPPED else HEADER.unpack_from(payload, 4)[0] + 3 & ~3
+    begin, end = attributes(payload, start).get(_NLMSGERR_ATTR_MSG, (0, 0))
+    return payload[begin:end].rstrip(b"\0").decode("utf-8", "replace")

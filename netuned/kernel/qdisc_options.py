@@ -1,0 +1,195 @@
+"""The options of each qdisc kind: tc's names, the kernel's attributes, what it makes of values.
+
+Canonical units: times in microseconds (``timer_slack`` in nanoseconds), rates in bytes per second,
+flags 0 or 1, sizes as they are, ``buckets`` their number. ``OFF`` is "no limit" or "disabled".
+
+Source: include/uapi/linux/pkt_sched.h; net/sched/sch_fq.c, sch_fq_codel.c, sch_cake.c, sch_fifo.c.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from netuned.errors import UnsupportedError
+from netuned.kernel.netlink import attribute_class
+
+OFF = 0xFFFFFFFF
+"""``maxrate`` of fq: unlimited; ``ce_threshold`` of fq and fq_codel: disabled."""
+
+_CODEL_OFF = 2199023255
+"""What becomes CODEL_DISABLED_THRESHOLD (INT_MAX units of 1,024 ns) when fq_codel converts it."""
+
+_CLOCK_MONOTONIC_COARSE = 6
+
+
+def _as_is(value: int) -> int:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter: its attribute, and the ways between the canonical value and the kernel's.
+
+    ``keeps`` is what the kernel shows after it was given a value; ``absent`` the meaning of a
+    missing attribute, -1 for none. A ``presence`` attribute is sent or not, whatever its content.
+    """
+
+    name: str
+    number: int
+    type: str = "uint32"
+    write: Callable[[int], int] = _as_is
+    read: Callable[[int], int] = _as_is
+    keeps: Callable[[int], int] = _as_is
+    absent: int = -1
+    presence: bool = False
+    creation_only: bool = False
+
+
+def _codel_keeps(us: int) -> int:
+    """fq_codel counts time in units of 1,024 ns and rounds down, twice: up to 2 µs are lost."""
+    return (us * 1000 >> 10 << 10) // 1000
+
+
+def _codel_write(us: int) -> int:
+    """The value to send so that exactly ``us`` is shown, where there is one."""
+    return next((sent for sent in (us, us + 1, us + 2) if _codel_keeps(sent) == us), us)
+
+
+def _codel_threshold_write(us: int) -> int:
+    return _CODEL_OFF if us == OFF else _codel_write(us)
+
+
+def _codel_threshold_keeps(us: int) -> int:
+    return OFF if us == OFF else _codel_keeps(us)
+
+
+def _log2_up(count: int) -> int:
+    return max(count - 1, 0).bit_length()
+
+
+def _jiffies_keep(us: int) -> int:
+    """Times kept in jiffies are rounded up to one; the coarse clocks tick once a jiffy."""
+    hz = round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
+    return -(-us * hz // 10**6) * 10**6 // hz
+
+
+def _parameters(*rows: Parameter) -> dict[str, Parameter]:
+    return {row.name: row for row in rows}
+
+
+PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
+    "fq": _parameters(
+        Parameter("limit", 1),
+        Parameter("flow_limit", 2),
+        Parameter("quantum", 3),
+        Parameter("initial_quantum", 4),
+        Parameter("pacing", 5),
+        Parameter("maxrate", 7),
+        Parameter("buckets", 8, write=_log2_up, read=lambda log: 1 << log,
+                  keeps=lambda count: 1 << _log2_up(count)),
+        Parameter("refill_delay", 9, keeps=_jiffies_keep),
+        Parameter("orphan_mask", 10),
+        Parameter("low_rate_threshold", 11),
+        Parameter("ce_threshold", 12),
+        Parameter("timer_slack", 13),
+        Parameter("horizon", 14),
+        Parameter("horizon_drop", 15, "uint8"),
+        Parameter("offload_horizon", 18),
+    ),
+    "fq_codel": _parameters(
+        Parameter("target", 1, write=_codel_write, keeps=_codel_keeps),
+        Parameter("limit", 2),
+        Parameter("interval", 3, write=_codel_write, keeps=_codel_keeps),
+        Parameter("ecn", 4),
+        Parameter("flows", 5, creation_only=True),
+        Parameter("quantum", 6, keeps=lambda size: max(size, 256)),
+        Parameter("ce_threshold", 7, write=_codel_threshold_write, keeps=_codel_threshold_keeps,
+                  absent=OFF),
+        Parameter("drop_batch", 8, keeps=lambda count: max(count, 1)),
+        Parameter("memory_limit", 9, keeps=lambda size: min(size, 1 << 31)),
+        Parameter("ce_threshold_selector", 10, "uint8"),
+        Parameter("ce_threshold_mask", 11, "uint8"),
+    ),
+    "cake": _parameters(
+        Parameter("bandwidth", 2, "uint64"),
+        Parameter("diffserv_mode", 3),
+        Parameter("atm", 4),
+        Parameter("flow_mode", 5),
+        Parameter("overhead", 6, "int32"),
+        Parameter("rtt", 7, keeps=lambda us: max(us, 1)),
+        Parameter("target", 8, keeps=lambda us: max(us, 1)),
+        Parameter("autorate", 9),
+        Parameter("memlimit", 10),
+        Parameter("nat", 11),
+        Parameter("raw", 12, read=lambda _: 1, absent=0, presence=True),
+        Parameter("wash", 13),
+        Parameter("mpu", 14),
+        Parameter("ingress", 15),
+        Parameter("ack_filter", 16),
+        Parameter("split_gso", 17),
+        Parameter("fwmark", 18),
+    ),
+    "pfifo": _parameters(Parameter("limit", 0)),
+    "bfifo": _parameters(Parameter("limit", 0)),
+    "mq": {},
+    "pfifo_fast": {},
+    "noqueue": {},
+}  # fmt: skip
+"""Kind -> parameter name -> how it travels. fq's priomap and weights are left alone."""
+
+_FIFO = ("pfifo", "bfifo")
+
+
+def _options_class(kind: str) -> Any:
+    if kind in _FIFO:
+        return attribute_class("fifo_options", fields=(("limit", "I"),))
+    table = PARAMETERS[kind].values()
+    return attribute_class(f"{kind}_options", *((row.number, row.name, row.type) for row in table))
+
+
+_CLASSES = {kind: _options_class(kind) for kind, table in PARAMETERS.items() if table}
+
+
+def decode_options(kind: str, attribute: bytes) -> dict[str, int]:
+    """The parameters in a TCA_OPTIONS attribute (with its header); none for an unknown kind."""
+    table = PARAMETERS.get(kind)
+    if not table or not attribute:
+        return {}
+    options = _CLASSES[kind](attribute)
+    options.decode()
+    if kind in _FIFO:
+        return {"limit": options["limit"]}
+    found = {row.name: row.absent for row in table.values() if row.absent >= 0}
+    for name, value in options["attrs"]:
+        if name in table:
+            found[name] = table[name].read(value)
+    return found
+
+
+def encode_options(kind: str, parameters: Mapping[str, int]) -> Any:
+    """The content of TCA_OPTIONS as pyroute2 takes it.
+
+    Raises: UnsupportedError for a parameter that this kind does not have.
+    """
+    table = PARAMETERS.get(kind, {})
+    unknown = sorted(parameters.keys() - table.keys())
+    if unknown:
+        raise UnsupportedError(f"qdisc {kind}", f"it has no parameter {unknown[0]}")
+    if kind in _FIFO:
+        return dict(parameters)
+    sent = (table[name] for name in parameters if parameters[name] or not table[name].presence)
+    return {"attrs": [(row.name, row.write(parameters[row.name])) for row in sent]}
+
+
+def options_class(kind: str) -> Any:
+    """The pyroute2 class of this kind's TCA_OPTIONS."""
+    return _CLASSES[kind]
+
+
+def same_parameter(kind: str, name: str, wanted: int, found: int) -> bool:
+    """Whether ``found`` is ``wanted``, or what the kernel makes of it (rounding, limits)."""
+    row = PARAMETERS.get(kind, {}).get(name)
+    return found == wanted or (row is not None and found == row.keeps(wanted))

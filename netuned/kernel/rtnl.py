@@ -1,0 +1,318 @@
+"""Rtnl: the queueing disciplines and links of a network namespace, over rtnetlink.
+
+A dump is walked with ``struct`` and keyed by the raw bytes of each entry up to its statistics, so
+that what has not changed since the last dump is not decoded again.
+
+Source: net/sched/sch_api.c, net/core/rtnetlink.c; rtnetlink(7), tc(8).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel.netlink import (
+    ATTRIBUTE,
+    NLA_TYPE_MASK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    KeptDump,
+    NetlinkSocket,
+    attributes,
+    encode,
+    message_class,
+)
+from netuned.kernel.qdisc_options import (
+    PARAMETERS,
+    decode_options,
+    encode_options,
+    options_class,
+    same_parameter,
+)
+
+__all__ = ["ROOT", "LinkInfo", "QdiscEntry", "Rtnl", "same_parameter"]
+
+ROOT = 0xFFFFFFFF
+"""TC_H_ROOT, the parent of a card's root qdisc."""
+
+_NETLINK_ROUTE = 0
+_RTM_GETLINK = 18
+_RTM_NEWQDISC = 36
+_RTM_DELQDISC = 37
+_RTM_GETQDISC = 38
+
+_TCA_OPTIONS = 2
+_TCMSG_SIZE = 20
+_TCMSG = (("family", "B"), ("pad1", "B"), ("pad2", "H"), ("index", "i"), ("handle", "I"),
+          ("parent", "I"), ("info", "I"))  # fmt: skip
+_HANDLE_PARENT = struct.Struct("=II")
+
+_IFINFOMSG = (("family", "B"), ("pad", "B"), ("type", "H"), ("index", "i"), ("flags", "I"),
+              ("change", "I"))  # fmt: skip
+_IFINFOMSG_SIZE = 16
+_FLAGS = struct.Struct("=I")
+_IFF_UP = 0x1
+_IFF_RUNNING = 0x40
+_IFLA_ADDRESS = 1
+_IFLA_IFNAME = 3
+_IFLA_LINK = 5
+_IFLA_MASTER = 10
+_IFLA_LINKINFO = 18
+_IFLA_INFO_KIND = 1
+_IFLA_NUM_TX_QUEUES = 31
+_IFLA_NUM_RX_QUEUES = 32
+_IFLA_LINK_NETNSID = 37
+_IFLA_EXT_MASK = 29
+_RTEXT_FILTER_SKIP_STATS = 1 << 3
+
+
+@dataclass(frozen=True, slots=True)
+class QdiscEntry:
+    """One attached qdisc. ``handle`` is 0 for what the kernel attached by itself.
+
+    ``parent`` is ``ROOT`` or a class, ``major << 16 | queue + 1`` under mq. ``parameters`` have
+    tc's names and the units of ``qdisc_options``; they must not be changed.
+    """
+
+    kind: str
+    handle: int
+    parent: int
+    parameters: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """One link. ``kind`` is rtnetlink's (veth, vlan, bond, …), empty for hardware and loopback.
+
+    ``lower`` is the ifindex of the link below (of a veth: its peer), 0 without one or where it is
+    in another network namespace; ``master`` that of the bridge or bond above, 0 without one.
+    """
+
+    name: str
+    kind: str
+    up: bool
+    running: bool
+    master: int
+    lower: int
+    mac: str
+    rx_queues: int
+    tx_queues: int
+
+
+Parsed = TypeVar("Parsed")
+Grouped = TypeVar("Grouped")
+
+
+@dataclass(frozen=True, slots=True)
+class _Last(Generic[Parsed, Grouped]):
+    """The last dump: what it was parsed from, message by message and as a whole."""
+
+    heads: tuple[bytes, ...] = ()
+    parsed: Mapping[bytes, Parsed] = field(default_factory=dict)
+    by_ifindex: Mapping[int, Grouped] = field(default_factory=dict)
+
+
+class Rtnl:
+    """rtnetlink in the calling thread's network namespace; ``wrote`` is called after each write."""
+
+    def __init__(self, wrote: Callable[[], None] = lambda: None) -> None:
+        self._wrote = wrote
+        self._socket = NetlinkSocket(_NETLINK_ROUTE)
+        self._qdiscs: _Last[QdiscEntry, tuple[QdiscEntry, ...]] = _Last()
+        self._links: _Last[LinkInfo, LinkInfo] = _Last()
+        self._tc_message = message_class("tcmsg", (1, "kind", "asciiz"), fields=_TCMSG)
+        self._tc_messages = {
+            kind: message_class(
+                f"tcmsg_{kind}",
+                (1, "kind", "asciiz"),
+                (_TCA_OPTIONS, "options", "options"),
+                fields=_TCMSG,
+                options=options_class(kind),
+            )
+            for kind, table in PARAMETERS.items()
+            if table
+        }
+        get_qdiscs = encode(self._tc_message(), _RTM_GETQDISC, NLM_F_DUMP)
+        self._qdisc_dump = KeptDump(self._socket, get_qdiscs, _measure_qdisc)
+        link = message_class(
+            "ifinfmsg", (_IFLA_EXT_MASK, "ext_mask", "uint32"), fields=_IFINFOMSG
+        )()
+        link["attrs"] = [("ext_mask", _RTEXT_FILTER_SKIP_STATS)]
+        self._link_dump = KeptDump(self._socket, encode(link, _RTM_GETLINK, NLM_F_DUMP))
+
+    def qdiscs(self, ifindexes: Collection[int] = ()) -> Mapping[int, tuple[QdiscEntry, ...]]:
+        """The qdiscs by ifindex in the kernel's order, of all cards or of those in ``ifindexes``.
+
+        One dump, whose cost is the namespace's whatever is asked for: the kernel does not filter.
+        Unfiltered, the very same object is returned while nothing has changed. A card that was
+        never up has none (the kernel attaches its default then); the leaves of an automatic mq
+        are there, with handle 0.
+
+        Raises: KernelError.
+        """
+        heads = self._qdisc_dump.read("list", "qdiscs")
+        last = self._qdiscs
+        if heads is not last.heads:
+            parsed = {head: last.parsed.get(head) or _parse_qdisc(head) for head in heads}
+            grouped: dict[int, list[QdiscEntry]] = {}
+            for head, entry in parsed.items():
+                grouped.setdefault(_ifindex(head), []).append(entry)
+            by_ifindex = {ifindex: tuple(entries) for ifindex, entries in grouped.items()}
+            last = self._qdiscs = _Last(heads, parsed, by_ifindex)
+        found = last.by_ifindex
+        if not ifindexes:
+            return found
+        return {ifindex: found[ifindex] for ifindex in ifindexes if ifindex in found}
+
+    def links(self) -> Mapping[int, LinkInfo]:
+        """The links of this network namespace by ifindex; the same object while nothing changed.
+
+        Raises: KernelError.
+        """
+        heads = self._link_dump.read("list", "links")
+        last = self._links
+        if heads is not last.heads:
+            parsed = {head: last.parsed.get(head) or _parse_link(head) for head in heads}
+            by_ifindex = {_ifindex(head): link for head, link in parsed.items()}
+            last = self._links = _Last(heads, parsed, by_ifindex)
+        return last.by_ifindex
+
+    def replace_qdisc(
+        self, ifindex: int, parent: int, handle: int, kind: str, parameters: Mapping[str, int]
+    ) -> None:
+        """Attach a qdisc, or change the one that is there, as ``tc qdisc replace`` does.
+
+        With ``handle`` 0 the kernel picks one, and keeps that of an attached qdisc of the same
+        kind, whose other parameters then stay as they are. A handle in use for another kind is
+        refused. fq_codel cannot change ``flows``: where they differ, a new one takes its place.
+
+        Raises: UnsupportedError when the kernel has no such kind or the kind no such parameter;
+        KernelError.
+        """
+        flags = NLM_F_CREATE | NLM_F_REPLACE
+        if any(
+            row.creation_only
+            for name, row in PARAMETERS.get(kind, {}).items()
+            if name in parameters
+        ):
+            parameters, anew = self._creation_only(ifindex, parent, kind, parameters)
+            if anew:
+                handle, flags = 0, flags | NLM_F_EXCL
+        try:
+            self._send(_RTM_NEWQDISC, flags, ifindex, parent, handle, kind, parameters)
+        except KernelError as error:
+            # ENOENT is also what an unknown parent gives; net/sched/sch_api.c, qdisc_create()
+            if error.errno == errno.ENOENT and "kind is unknown" in error.extack:
+                raise UnsupportedError(f"qdisc {kind}", "this kernel does not have it") from None
+            raise
+
+    def delete_qdisc(self, ifindex: int, parent: int = ROOT, handle: int = 0) -> None:
+        """Detach the root qdisc; the kernel puts its default back, an automatic mq with its leaves.
+
+        A leaf of mq must not be deleted: the kernel leaves noop there, and the queue drops every
+        packet until mq itself is made anew with another handle (net/sched/sch_mq.c, mq_graft();
+        sch_generic.c, dev_graft_qdisc()). To give leaves their default back, do that.
+
+        Raises: UnsupportedError for a leaf; KernelError, ENOENT where only the default is attached.
+        """
+        if parent != ROOT:
+            raise UnsupportedError("qdisc default", "the kernel has no default for one queue of mq")
+        self._send(_RTM_DELQDISC, 0, ifindex, parent, handle, "", {})
+
+    def _creation_only(
+        self, ifindex: int, parent: int, kind: str, parameters: Mapping[str, int]
+    ) -> tuple[Mapping[str, int], bool]:
+        """The parameters to change in place and False; or all of them and True: make a new qdisc."""
+        table = PARAMETERS[kind]
+        for entry in self.qdiscs((ifindex,)).get(ifindex, ()):
+            if entry.parent == parent and entry.kind == kind and entry.handle:
+                fixed = {name for name in parameters if table[name].creation_only}
+                if any(entry.parameters.get(name) != parameters[name] for name in fixed):
+                    return parameters, True
+                return {name: parameters[name] for name in parameters if name not in fixed}, False
+        return parameters, False
+
+    def _send(
+        self,
+        command: int,
+        flags: int,
+        ifindex: int,
+        parent: int,
+        handle: int,
+        kind: str,
+        parameters: Mapping[str, int],
+    ) -> None:
+        message = (
+            self._tc_messages[kind]()
+            if parameters and kind in self._tc_messages
+            else self._tc_message()
+        )
+        message["index"], message["parent"], message["handle"] = ifindex, parent, handle
+        if kind:
+            message["attrs"] = [("kind", kind)]
+        if parameters:
+            message["attrs"].append(("options", encode_options(kind, parameters)))
+        operation = "replace" if command == _RTM_NEWQDISC else "delete"
+        where = "root" if parent == ROOT else f"parent {parent >> 16:x}:{parent & 0xFFFF:x}"
+        target = " ".join(("qdisc", *([kind] if kind else ()), where, f"of ifindex {ifindex}"))
+        self._socket.request(encode(message, command, flags), operation, target)
+        self._wrote()
+
+
+def _ifindex(payload: bytes) -> int:
+    """Of a struct tcmsg or ifinfomsg: both have it at the same place."""
+    return int.from_bytes(payload[4:8], sys.byteorder)
+
+
+def _after_kind(payload: bytes) -> int:
+    """Where TCA_OPTIONS begins: TCA_KIND comes first."""
+    return _TCMSG_SIZE + (ATTRIBUTE.unpack_from(payload, _TCMSG_SIZE)[0] + 3 & ~3)
+
+
+def _measure_qdisc(payload: bytes) -> int:
+    """How long an entry is up to its TCA_OPTIONS; statistics follow (sch_api.c, tc_fill_qdisc())."""
+    options = _after_kind(payload)
+    length, kind = ATTRIBUTE.unpack_from(payload, options)
+    return options + length if kind & NLA_TYPE_MASK == _TCA_OPTIONS else options
+
+
+def _parse_qdisc(head: bytes) -> QdiscEntry:
+    """Decode an entry that ends with its TCA_OPTIONS (or before, if it has none)."""
+    options = _after_kind(head)
+    handle, parent = _HANDLE_PARENT.unpack_from(head, 8)
+    kind = head[_TCMSG_SIZE + 4 : options].partition(b"\0")[0].decode("ascii", "replace")
+    return QdiscEntry(kind, handle, parent, decode_options(kind, head[options:]))
+
+
+def _parse_link(payload: bytes) -> LinkInfo:
+    (flags,) = _FLAGS.unpack_from(payload, 8)
+    found = attributes(payload, _IFINFOMSG_SIZE)
+
+    def raw(attribute: int) -> bytes:
+        start, end = found.get(attribute, (0, 0))
+        return payload[start:end]
+
+    def number(attribute: int) -> int:
+        return int.from_bytes(raw(attribute), sys.byteorder)
+
+    info = raw(_IFLA_LINKINFO)
+    start, end = attributes(info, 0).get(_IFLA_INFO_KIND, (0, 0))
+    return LinkInfo(
+        name=os.fsdecode(raw(_IFLA_IFNAME).rstrip(b"\0")),
+        kind=info[start:end].rstrip(b"\0").decode("ascii", "replace"),
+        up=bool(flags & _IFF_UP),
+        running=bool(flags & _IFF_RUNNING),
+        master=number(_IFLA_MASTER),
+        lower=0 if _IFLA_LINK_NETNSID in found else number(_IFLA_LINK),
+        mac=raw(_IFLA_ADDRESS).hex(":"),
+        rx_queues=number(_IFLA_NUM_RX_QUEUES),
+        tx_queues=number(_IFLA_NUM_TX_QUEUES),
+    )

@@ -1,0 +1,45 @@
+"""systemd: readiness and watchdog of our own unit, and starting or stopping another."""
+
+from __future__ import annotations
+
+import os
+
+from systemd import daemon
+
+from netuned.errors import UnsupportedError
+
+TIMEOUT_S = 20.0
+
+
+def notify(**fields: str | int) -> None:
+    """Tell the service manager, as sd_notify(3): ``notify(READY=1, STATUS="…")``. No-op without one."""
+    daemon.notify("\n".join(f"{name}={value}" for name, value in fields.items()))
+
+
+def watchdog_interval_s() -> float:
+    """How often WATCHDOG=1 is due, half of what the unit allows; 0 without a watchdog."""
+    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return 0.0
+    return int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
+
+
+def control_unit(method: str, unit: str) -> None:
+    """Queue a job: ``RestartUnit``, ``StopUnit``, ``StartUnit``. Returns without waiting for it.
+
+    Raises: UnsupportedError when systemd does not run here or refuses.
+    """
+    # Imported where used: most hosts never need it, and it costs 3 MB.
+    from jeepney import DBusAddress, DBusErrorResponse, new_method_call
+    from jeepney.io.blocking import open_dbus_connection
+
+    manager = DBusAddress(
+        "/org/freedesktop/systemd1", "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager"
+    )
+    try:
+        with open_dbus_connection("SYSTEM") as connection:
+            call = new_method_call(manager, method, "ss", (unit, "replace"))
+            connection.send_and_get_reply(call, timeout=TIMEOUT_S)
+    except DBusErrorResponse as error:
+        raise UnsupportedError(f"{method} {unit}", str(error.data[0] if error.data else error.name)) from error
+    except (OSError, TimeoutError, KeyError) as error:
+        raise UnsupportedError(f"{method} {unit}", f"systemd cannot be reached: {error}") from error

@@ -1,0 +1,43 @@
+"""Change and Plan: what would be written, from what, to what, why, and whether it drops the link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netuned.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write. ``key`` names the queue (``rx-3``, ``tx-0``, ``root``) or is empty for the whole card.
+
+    ``before`` is None where the setting does not exist yet (a queue that a channel change will bring).
+    """
+
+    ifname: str
+    tunable: str
+    key: str
+    before: Value | None
+    after: Value
+    why: str
+    disruptive: bool = False
+
+    def __str__(self) -> str:
+        setting = f"{self.tunable} {self.key}".rstrip()
+        return f"{self.ifname} {setting}: {self.before} -> {self.after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a card cannot be planned or brought into force: its name (empty: the host) and a sentence."""
+
+    ifname: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All pending changes in the order they would be made, and what stands in the way."""
+
+    changes: tuple[Change, ...]
+    problems: tuple[Problem, ...] = ()

@@ -1,0 +1,229 @@
+"""Pure: profiles and a host give the target of every card, and what stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from netuned import expression
+from netuned.cpuset import CpuSet
+from netuned.errors import ExpressionError, NetunedError, ProfileError, UnsupportedError
+from netuned.host import Host
+from netuned.loader import LoadedProfile
+from netuned.nic import Nic
+from netuned.placement import ALL, Request, place
+from netuned.plan import Problem
+from netuned.profile import ChannelsSpec, Profile
+from netuned.topology import Topology
+from netuned.tunables.base import Target
+from netuned.values import ChannelCounts
+
+DEFAULT_IRQ_CPUS = "local & housekeeping"
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What is wanted of the host.
+
+    ``profiles`` says which profile a card has (by ifindex), ``targets`` what that makes of it; a
+    card in ``profiles`` but not in ``targets`` has a problem. ``irqbalance`` is exclude, stop,
+    leave, or None when no profile in force says.
+    """
+
+    profiles: Mapping[int, LoadedProfile]
+    targets: Mapping[int, Target]
+    problems: tuple[Problem, ...]
+    conflicts: tuple[str, ...]
+    irqbalance: str | None
+
+
+def plan_host(profiles: Sequence[LoadedProfile], host: Host) -> Desired:
+    """Match profiles to cards, count channels, and lay out all queues together."""
+    chosen: dict[int, LoadedProfile] = {}
+    conflicts: list[str] = []
+    for nic in host.nics.values():
+        matching = matching_profiles(profiles, nic)
+        if matching:
+            chosen[nic.ifindex] = matching[0]
+        if len(matching) > 1 and _priority(matching[0]) == _priority(matching[1]):
+            first, second = matching[0].profile, matching[1].profile
+            conflicts.append(
+                f"{nic.name}: profiles {first.name} and {second.name} both match with priority "
+                f"{first.priority}; {first.name} is used, give one a higher priority"
+            )
+    drafts: dict[int, _Draft] = {}
+    problems: list[Problem] = []
+    for ifindex, loaded in chosen.items():
+        nic = host.nics[ifindex]
+        try:
+            drafts[ifindex] = _draft(loaded, nic, host.topology)
+        except NetunedError as error:
+            problems.append(Problem(nic.name, str(error)))
+    layouts = place(host.topology, (draft.request for draft in drafts.values()))
+    targets = {
+        ifindex: Target(
+            profile=chosen[ifindex].profile,
+            topology=host.topology,
+            channels=draft.channels,
+            pool=draft.request.pool,
+            queue_cpus=_kept_affinity(host.nics[ifindex], chosen[ifindex].profile)
+            or layouts[ifindex],
+            rps_cpus=draft.rps_cpus,
+            xps_cpus=draft.xps_cpus,
+            default_affinity=host.default_affinity & host.topology.online or host.topology.online,
+            withheld=draft.withheld,
+        )
+        for ifindex, draft in drafts.items()
+    }
+    return Desired(chosen, targets, tuple(problems), tuple(conflicts), _irqbalance(chosen))
+
+
+def matching_profiles(profiles: Sequence[LoadedProfile], nic: Nic) -> list[LoadedProfile]:
+    """The profiles that match a card, the one in force first: highest priority, then by name."""
+    matching = [
+        loaded
+        for loaded in profiles
+        if any(entry.matches(nic) for entry in loaded.profile.match)
+    ]
+    return sorted(matching, key=lambda loaded: (-_priority(loaded), loaded.profile.name))
+
+
+def _priority(loaded: LoadedProfile) -> int:
+    return loaded.profile.priority
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    channels: ChannelCounts | None
+    withheld: ChannelCounts | None
+    request: Request
+    rps_cpus: CpuSet | None
+    xps_cpus: CpuSet | None
+
+
+def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology) -> _Draft:
+    """What one card needs of the common placement. Raises: ProfileError, UnsupportedError."""
+    profile = loaded.profile
+    sets = _Sets(loaded, topology, local_cpus(nic, topology))
+    irq = profile.irq if profile.irq is not None and profile.irq != "default" else None
+    pool = sets.irq_pool(irq.cpus if irq and irq.cpus else DEFAULT_IRQ_CPUS)
+    channels = withheld = None
+    if nic.channels is not None and profile.channels is not None:
+        channels = wanted_channels(profile.channels, nic, pool)
+        if profile.policy.disruptive == "deny" and channels != nic.counts:
+            channels, withheld = nic.counts, channels
+    rx = channels.rx_queues if channels else nic.rx_queues
+    tx = channels.tx_queues if channels else nic.tx_queues
+    request = Request(
+        place=(nic.device, nic.name),
+        ifindex=nic.ifindex,
+        queues=max(rx, tx, 1),
+        pool=pool,
+        local=local_cpus(nic, topology),
+        spread=irq.spread if irq else ALL if profile.irq == "default" else "one-per-queue",
+    )
+    rps = profile.rps.cpus if profile.rps and profile.rps != "default" else "auto"
+    xps = profile.xps.cpus if profile.xps and profile.xps != "default" else "auto"
+    return _Draft(
+        channels,
+        withheld,
+        request,
+        sets.steering(rps, "rps.cpus"),
+        sets.steering(xps, "xps.cpus"),
+    )
+
+
+def local_cpus(nic: Nic, topology: Topology) -> CpuSet:
+    """The online CPUs of the card's NUMA node; all where it has none or the node has no CPU."""
+    return topology.nodes.get(nic.numa_node, CpuSet()) & topology.online or topology.online
+
+
+class _Sets:
+    """Evaluates one profile's CPU sets for one card; errors carry the profile's line."""
+
+    def __init__(self, loaded: LoadedProfile, topology: Topology, local: CpuSet) -> None:
+        self._loaded = loaded
+        self._topology = topology
+        self._local = local
+        self._named = {
+            name: expression.parse(text) for name, text in loaded.profile.cpus.items()
+        }
+
+    def irq_pool(self, text: str) -> CpuSet:
+        """CPUs for interrupts: online, and isolated ones only where the profile names them."""
+        cpus = self._evaluate(text, "irq.cpus")
+        if not expression.names_isolated(expression.parse(text), self._named):
+            cpus = cpus & self._topology.housekeeping or cpus
+        return cpus
+
+    def steering(self, text: str, key: str) -> CpuSet | None:
+        """The set of an rps or xps key; None for auto, empty for none."""
+        if text == "auto":
+            return None
+        return CpuSet() if text == "none" else self._evaluate(text, key)
+
+    def _evaluate(self, text: str, key: str) -> CpuSet:
+        try:
+            cpus = expression.evaluate(
+                expression.parse(text), self._topology, self._local, self._named
+            )
+            online = cpus & self._topology.online
+            if not online:
+                raise ExpressionError(text, 0, f"CPUs {cpus} are all offline")
+        except ExpressionError as error:
+            origin = self._loaded.origins.get(key)
+            path, line, column = (
+                (origin.path, origin.line, origin.column) if origin else (self._loaded.path, 0, 0)
+            )
+            raise ProfileError(path, line, column, key, str(error)) from None
+        return online
+
+
+def wanted_channels(spec: ChannelsSpec, nic: Nic, pool: CpuSet) -> ChannelCounts:
+    """The channel counts a profile makes of a card; what it does not name stays as it is.
+
+    A card without combined channels (veth) opens as many rx and tx channels instead.
+    Raises: UnsupportedError when the profile asks for more than the hardware has.
+    """
+    has = nic.channels
+    assert has is not None
+    counts = {"rx": has.rx, "tx": has.tx, "combined": has.combined}
+    limits = {"rx": has.rx_max, "tx": has.tx_max, "combined": has.combined_max}
+    for kind, wanted in (("rx", spec.rx), ("tx", spec.tx), ("combined", spec.combined)):
+        if wanted is None:
+            continue
+        names = (kind,) if kind != "combined" or limits["combined"] else ("rx", "tx")
+        for name in names:
+            counts[name] = _count(wanted, limits[name], len(pool), f"channels.{kind}")
+    return ChannelCounts(**counts)
+
+
+def _count(wanted: int | str, limit: int, cpus: int, key: str) -> int:
+    if wanted == "max":
+        return limit
+    if wanted == "auto":
+        return max(min(cpus, limit), 1)
+    assert isinstance(wanted, int)
+    if wanted > limit:
+        raise UnsupportedError(key, f"{wanted} is more than the card's maximum of {limit}")
+    return wanted
+
+
+def _kept_affinity(nic: Nic, profile: Profile) -> tuple[CpuSet, ...]:
+    """Where interrupts already are, when the profile keeps them; empty where that is unknown."""
+    if profile.irq is not None or not nic.vectors:
+        return ()
+    queues = max(vector.queue for vector in nic.vectors) + 1
+    by_queue = [CpuSet()] * queues
+    for vector, cpus in zip(nic.vectors, nic.affinity, strict=True):
+        by_queue[vector.queue] |= cpus
+    return tuple(by_queue) if all(by_queue) else ()
+
+
+def _irqbalance(chosen: Mapping[int, LoadedProfile]) -> str | None:
+    """The host's setting: of the profiles in force that name it, the one that would win a card."""
+    naming = [loaded for loaded in chosen.values() if loaded.profile.host.irqbalance]
+    if not naming:
+        return None
+    first = min(naming, key=lambda loaded: (-_priority(loaded), loaded.profile.name))
+    return first.profile.host.irqbalance

@@ -1,0 +1,608 @@
+"""The loop: events say "look again", each look compares all that is wanted with all that is.
+
+Runs on the asyncio loop; whatever touches the kernel runs in worker threads, one at a time per
+card, so that a driver that takes seconds holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from netuned import __version__
+from netuned.apply import Card, Outcome, in_sync, plan_card, reconcile_card
+from netuned.baseline import Baseline
+from netuned.errors import KernelError, NetunedError
+from netuned.host import Host, read_default_affinity
+from netuned.irqbalance import reconcile_irqbalance
+from netuned.kernel import Kernel
+from netuned.kernel.irqbalance import Exclusion
+from netuned.loader import ProfileSet, load
+from netuned.nic import Nic, read_ifindexes, read_nic
+from netuned.plan import Change, Plan, Problem
+from netuned.planner import Desired, plan_host
+from netuned.report import card_state, nic_status
+from netuned.status import (
+    APPLYING,
+    DEGRADED,
+    IN_SYNC,
+    PAUSED,
+    UNMANAGED,
+    Applied,
+    ManagerStatus,
+    NicStatus,
+    ProfileStatus,
+    SettingStatus,
+    Status,
+)
+from netuned.topology import Topology, read_topology
+from netuned.tunables.base import Target
+
+log = logging.getLogger(__name__)
+
+WORKERS = 4
+RETRY_FIRST_S = 1.0
+RETRY_MOST_S = 60.0
+IRQBALANCE_RECHECK_S = 2.0
+
+T = TypeVar("T")
+
+
+class Listener(Protocol):
+    """Who is told: D-Bus, and the watches that must follow what is wanted."""
+
+    def publish(self, status: Status, /) -> None: ...
+
+    def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str, /) -> None: ...
+
+    def repaired(
+        self, ifindex: int, tunable: str, key: str, value: str, latency_us: int, /
+    ) -> None: ...
+
+    def arm(self, nic: Nic, tunables: frozenset[str], /) -> None:
+        """Watch the files of these tunables of a card; none: watch nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where netuned reads and keeps things; ``resync_s`` is how often it looks without an event."""
+
+    profile_directories: tuple[Path, ...]
+    state_directory: Path
+    runtime_directory: Path
+    resync_s: float = 30.0
+
+
+class _Slot:
+    """One card in the loop: what is to be looked at, and what the last look gave."""
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        self.lock = asyncio.Lock()
+        self.task: asyncio.Task[None] | None = None
+        self.target: Target | None = None
+        self.profile = ""
+        self.problem = ""
+        self.aimed = False
+        self.everything = True
+        self.scope: set[str] = set()
+        self.facts = False
+        self.event_at = 0.0
+        self.settled = False
+        self.pending: tuple[Change, ...] = ()
+        self.failures = 0
+        self.retry: asyncio.TimerHandle | None = None
+        self.last_change: Applied | None = None
+        self.last_error = ""
+        self.state = UNMANAGED
+
+    @property
+    def dirty(self) -> bool:
+        return self.everything or self.facts or bool(self.scope)
+
+
+class Reconciler:
+    """Holds a host's cards in the state its profiles describe."""
+
+    def __init__(self, kernel: Kernel, options: Options, listener: Listener) -> None:
+        self._kernel = kernel
+        self._options = options
+        self._listener = listener
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="card")
+        boot_id = kernel.files.read_text("/proc/sys/kernel/random/boot_id", "")
+        self._baseline = Baseline(options.state_directory / "baseline.json", boot_id)
+        self._exclusion = Exclusion(options.runtime_directory)
+        self._profiles = ProfileSet((), ())
+        self._topology: Topology | None = None
+        self._desired = Desired({}, {}, (), (), None)
+        self._slots: dict[int, _Slot] = {}
+        self._planning = asyncio.Lock()
+        self._host_lock = asyncio.Lock()
+        self._host_timer: asyncio.TimerHandle | None = None
+        self._settings: tuple[SettingStatus, ...] = ()
+        self._paused: set[str] = set()
+        self._notes: tuple[str, ...] = ()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._status = Status(ManagerStatus(__version__, APPLYING))
+
+    # What the daemon calls
+
+    async def start(self) -> None:
+        """Load profiles, find cards, and bring them into force for the first time."""
+        try:
+            self._baseline.load()
+        except NetunedError as error:
+            self._notes = (str(error),)
+            log.error("%s", error)
+        await self.reload()
+
+    async def run(self) -> None:
+        """The slow resync, for what raises no event. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))
+            await self.resync()
+
+    async def close(self) -> None:
+        """Stop; settings stay as they are. A write under way ends by itself."""
+        for timer in (self._host_timer, *(slot.retry for slot in self._slots.values())):
+            if timer is not None:
+                timer.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def status(self) -> Status:
+        return self._status
+
+    async def reload(self) -> None:
+        """Read all profiles again and bring what changed into force."""
+        before = self._profiles
+        possible = None if self._topology is None else self._topology.possible
+        if possible is None:
+            self._topology = await self._in_worker(lambda: read_topology(self._kernel.files))
+            possible = self._topology.possible
+        self._profiles = await self._in_worker(
+            lambda: load(
+                self._options.profile_directories, possible=possible, previous=before
+            )
+        )
+        for error in self._profiles.errors:
+            if error not in before.errors:
+                log.error("%s", error)
+        await self.replan()
+        await self._until_quiet()
+
+    async def reconcile(self, ifname: str = "") -> None:
+        """Look at one card (or all) whole, now, and wait until that pass is done."""
+        for slot in self._named(ifname):
+            slot.facts = slot.everything = True
+            self._start(slot)
+        await self._until_quiet()
+
+    async def plan(self) -> Plan:
+        """What would be written now, without writing."""
+        changes: list[Change] = []
+        problems = list(self._desired.problems)
+        for slot in tuple(self._slots.values()):
+            if slot.target is None and not slot.card.wanted:
+                continue
+            async with slot.lock:
+                card = slot.card
+                try:
+                    dump = self._kernel.rtnl.qdiscs
+                    changes += await self._in_worker(lambda card=card: plan_card(card, dump))  # type: ignore[misc]  # default argument binds the loop variable
+                except KernelError as error:
+                    problems.append(Problem(card.nic.name, str(error)))
+        return Plan(tuple(changes), tuple(problems))
+
+    async def pause(self, ifname: str) -> None:
+        """Make no changes to a card, or to any, until resumed."""
+        self._named(ifname)
+        self._paused.add(ifname)
+        self._publish()
+
+    async def resume(self, ifname: str) -> None:
+        """End a pause and look at what happened meanwhile."""
+        if ifname:
+            self._paused.discard(ifname)
+        else:
+            self._paused.clear()
+        for slot in self._named(ifname):
+            self._mark(slot, everything=True)
+        self._publish()
+
+    # What events call: all of them only say "look again"
+
+    def touch(self, ifindex: int, tunable: str | None = None) -> None:
+        """Look at one tunable of a card, or at the card's facts and all of it."""
+        slot = self._slots.get(ifindex)
+        if slot is None:
+            if tunable is None:
+                self.rescan()
+            return
+        if tunable is None:
+            self._mark(slot, facts=True)
+        elif tunable in slot.card.wanted:
+            if not slot.event_at:
+                slot.event_at = time.monotonic()
+            slot.scope.add(tunable)
+            self._start(slot)
+
+    def rescan(self) -> None:
+        """Cards came or went."""
+        self._spawn(self.replan())
+
+    def touch_topology(self) -> None:
+        """CPUs went on- or offline: read them anew, and look at all that depends on them."""
+        self._topology = None
+        self._spawn(self._replan_and_look())
+
+    def touch_irqbalance(self) -> None:
+        """irqbalance started, stopped or was restarted."""
+        self._spawn(self._reconcile_irqbalance())
+
+    def touch_everything(self) -> None:
+        """Events were lost: nothing that is known can be trusted."""
+        self._topology = None
+        self._spawn(self._replan_and_look())
+
+    async def _replan_and_look(self) -> None:
+        await self.replan()
+        for slot in self._slots.values():
+            self._mark(slot, facts=True)
+
+    # Planning, for all cards together
+
+    async def replan(self) -> None:
+        """Find cards, match profiles, place queues, and start a pass where something changed."""
+        async with self._planning:
+            known = {ifindex: slot.card.nic for ifindex, slot in self._slots.items()}
+            profiles, topology = self._profiles.profiles, self._topology
+
+            def work() -> tuple[Host, Desired]:
+                host = Host(
+                    topology or read_topology(self._kernel.files),
+                    _read_nics(self._kernel, known),
+                    read_default_affinity(self._kernel),
+                )
+                return host, plan_host(profiles, host)
+
+            try:
+                host, desired = await self._in_worker(work)
+            except KernelError as error:
+                log.error("Cannot read the host: %s, trying again at the next event", error)
+                return
+            self._topology = host.topology
+            self._desired = desired
+            self._adopt(host, desired)
+        self._publish()
+        self._spawn(self._reconcile_irqbalance())
+
+    def _adopt(self, host: Host, desired: Desired) -> None:
+        for ifindex in self._slots.keys() - host.nics.keys():
+            self._drop(ifindex)
+        problems = {problem.ifname: problem.message for problem in desired.problems}
+        for ifindex, nic in host.nics.items():
+            slot = self._slots.get(ifindex)
+            if slot is None:
+                slot = self._slots[ifindex] = _Slot(Card(self._kernel, nic))
+            loaded = desired.profiles.get(ifindex)
+            target = desired.targets.get(ifindex)
+            problem = problems.get(nic.name, "")
+            slot.profile = loaded.profile.name if loaded else ""
+            if problem:
+                if problem != slot.problem:
+                    log.error("%s: %s", nic.name, problem)
+                slot.problem = problem  # what was in force stays in force
+                continue
+            slot.problem = ""
+            if not slot.aimed or target != slot.target:
+                slot.target, slot.aimed, slot.settled = target, False, False
+                self._mark(slot, everything=True)
+
+    def _drop(self, ifindex: int) -> None:
+        slot = self._slots.pop(ifindex)
+        if slot.task is not None:
+            slot.task.cancel()
+        if slot.retry is not None:
+            slot.retry.cancel()
+        self._listener.arm(slot.card.nic, frozenset())
+        slot.card.close()
+        try:
+            self._baseline.forget(ifindex)
+        except NetunedError as error:
+            log.error("%s", error)
+
+    # One card
+
+    def _mark(self, slot: _Slot, *, everything: bool = False, facts: bool = False) -> None:
+        slot.everything |= everything
+        slot.facts |= facts
+        self._start(slot)
+
+    def _start(self, slot: _Slot) -> None:
+        if slot.task is None and slot.dirty and not self._is_paused(slot):
+            slot.task = self._spawn(self._pass(slot))
+
+    def _is_paused(self, slot: _Slot) -> bool:
+        return "" in self._paused or slot.card.nic.name in self._paused
+
+    async def _pass(self, slot: _Slot) -> None:
+        """Look at a card until nothing more is marked."""
+        try:
+            while slot.dirty and not self._is_paused(slot):
+                async with slot.lock:
+                    await self._look(slot)
+        finally:
+            slot.task = None
+        self._publish()
+
+    async def _look(self, slot: _Slot) -> None:
+        card = slot.card
+        scope = None if slot.everything or slot.facts else frozenset(slot.scope)
+        facts, event_at = slot.facts, slot.event_at
+        slot.everything = slot.facts = False
+        slot.scope.clear()
+        slot.event_at = 0.0
+        if facts:
+            try:
+                changed = await self._in_worker(card.refresh)
+            except KernelError as error:
+                self._lost(slot, error)
+                return
+            if changed:
+                slot.aimed = False
+                await self.replan()
+        if not slot.aimed:
+            card.aim(slot.target, self._baseline)
+            slot.aimed = True
+        nic = card.nic
+        self._listener.arm(nic, frozenset(card.wanted))
+        if not card.wanted:
+            slot.pending, slot.last_error, slot.state = (), "", UNMANAGED
+            return
+        outcome = await self._in_worker(lambda: reconcile_card(card, self._baseline, scope))
+        self._note(slot, outcome, event_at)
+        if card.nic is not nic:  # restructured by our own writes: watch what is there now
+            slot.everything = True
+
+    def _note(self, slot: _Slot, outcome: Outcome, event_at: float) -> None:
+        """Remember, log and tell what a look gave."""
+        nic = slot.card.nic
+        latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
+        cause = "drift" if slot.settled else "profile" if slot.target else "restore"
+        for change in outcome.made:
+            self._tell(slot, change, cause, latency_us)
+        if outcome.error is not None:
+            if isinstance(outcome.error, KernelError) and outcome.error.gone:
+                self._lost(slot, outcome.error)
+                return
+            self._fail(slot, outcome)
+            return
+        if slot.failures:
+            log.info("%s: in force again after %d failures", nic.name, slot.failures)
+        slot.failures, slot.last_error = 0, ""
+        if outcome.pending and outcome.pending != slot.pending:
+            for change in outcome.pending:
+                log.warning("Drift, not repaired (policy.enforce is no): %s", change)
+        slot.pending, slot.settled = outcome.pending, True
+        slot.state = card_state(slot.card, outcome.pending)
+        if slot.target is None and not slot.card.wanted:
+            slot.state = UNMANAGED
+
+    def _tell(self, slot: _Slot, change: Change, cause: str, latency_us: int) -> None:
+        nic = slot.card.nic
+        before, after = _shown(change.before), _shown(change.after)
+        fields = {
+            "ifname": nic.name,
+            "tunable": change.tunable,
+            "queue": change.key,
+            "before": before,
+            "after": after,
+            "cause": cause,
+        }
+        where = f"{change.tunable} {change.key}".rstrip()
+        if cause == "drift":
+            log.warning(
+                "Repaired %s %s: found %s, put back %s", nic.name, where, before, after, extra=fields
+            )
+            self._listener.drift(nic.ifindex, change.tunable, change.key, after, before)
+            self._listener.repaired(
+                nic.ifindex, change.tunable, change.key, after, latency_us
+            )
+        else:
+            log.info("Set %s %s: %s -> %s", nic.name, where, before, after, extra=fields)
+        slot.last_change = Applied(
+            time.time(), change.tunable, change.key, before, after, cause
+        )
+
+    def _fail(self, slot: _Slot, outcome: Outcome) -> None:
+        """A card that cannot be brought into force: say so, and try again later and later."""
+        error = outcome.error
+        assert error is not None
+        slot.failures += 1
+        what = f"{outcome.failed}: {error}" if outcome.failed else str(error)
+        if what != slot.last_error:
+            log.error("%s: %s; undone, trying again", slot.card.nic.name, what)
+        slot.last_error, slot.state, slot.settled = what, DEGRADED, False
+        wait_s = min(RETRY_FIRST_S * 2 ** (slot.failures - 1), RETRY_MOST_S)
+        if slot.retry is not None:
+            slot.retry.cancel()
+        slot.retry = asyncio.get_running_loop().call_later(
+            wait_s * random.uniform(0.8, 1.2), lambda: self._mark(slot, facts=True)
+        )
+
+    def _lost(self, slot: _Slot, error: KernelError) -> None:
+        """Files or the card itself went away: read the facts again, once they are there."""
+        slot.failures += 1
+        if slot.failures > 1:
+            slot.last_error, slot.state = str(error), DEGRADED
+        wait_s = min(0.01 * 4**slot.failures, RETRY_MOST_S)
+        if slot.retry is not None:
+            slot.retry.cancel()
+        slot.retry = asyncio.get_running_loop().call_later(
+            wait_s, lambda: self._mark(slot, facts=True)
+        )
+        self.rescan()
+
+    # The host
+
+    async def resync(self) -> None:
+        """Look at every idle card at once, with one dump of all qdiscs; act only where needed."""
+        idle = [
+            slot
+            for slot in self._slots.values()
+            if slot.card.wanted and not slot.lock.locked() and not self._is_paused(slot)
+        ]
+        async with AsyncExitStack() as held:
+            for slot in idle:
+                await held.enter_async_context(slot.lock)
+            try:
+                differing = await self._in_worker(
+                    lambda: sweep(self._kernel, [slot.card for slot in idle])
+                )
+            except KernelError as error:
+                log.error("Cannot look at the cards: %s, trying again at the next resync", error)
+                return
+        for slot in idle:
+            if slot.card in differing:
+                self._mark(slot, facts=True)
+        present = await self._in_worker(lambda: read_ifindexes(self._kernel))
+        if present != {ifindex: slot.card.nic.name for ifindex, slot in self._slots.items()}:
+            self.rescan()
+        await self._reconcile_irqbalance()
+        self._publish()
+
+    async def _reconcile_irqbalance(self) -> None:
+        async with self._host_lock:
+            mode = self._desired.irqbalance
+            nics = [
+                slot.card.nic
+                for slot in self._slots.values()
+                if slot.target is not None and slot.profile
+            ]
+            setting, done = await self._in_worker(
+                lambda: reconcile_irqbalance(self._exclusion, mode, nics)
+            )
+        if done:
+            log.info("irqbalance: %s", done, extra={"tunable": "irqbalance", "after": setting.wanted})
+        if setting.reason and setting.state not in (IN_SYNC, APPLYING):
+            if (setting,) != self._settings:
+                log.warning("irqbalance: %s, ignoring", setting.reason)
+        self._settings = (setting,) if mode else ()
+        if self._host_timer is not None:
+            self._host_timer.cancel()
+            self._host_timer = None
+        if setting.state == APPLYING and mode:
+            self._host_timer = asyncio.get_running_loop().call_later(
+                IRQBALANCE_RECHECK_S, self.touch_irqbalance
+            )
+        self._publish()
+
+    def _named(self, ifname: str) -> list[_Slot]:
+        slots = [s for s in self._slots.values() if ifname in ("", s.card.nic.name)]
+        if ifname and not slots:
+            raise NetunedError(f"{ifname}: there is no such card here; `netunedctl status` lists them")
+        return slots
+
+    async def _until_quiet(self) -> None:
+        while tasks := [slot.task for slot in self._slots.values() if slot.task is not None]:
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _in_worker(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # Status
+
+    def _publish(self) -> None:
+        nics = tuple(self._nic_status(slot) for slot in self._slots.values())
+        status = Status(self._manager_status(nics), nics)
+        if status != self._status:
+            self._status = status
+            self._listener.publish(status)
+
+    def _nic_status(self, slot: _Slot) -> NicStatus:
+        state, error = slot.state, slot.last_error
+        if slot.problem:
+            state, error = DEGRADED, slot.problem
+        elif self._is_paused(slot) and slot.profile:
+            state = PAUSED
+        elif slot.task is not None and slot.profile and not slot.settled:
+            state = APPLYING
+        return nic_status(slot.card, slot.profile, state, slot.pending, slot.last_change, error)
+
+    def _manager_status(self, nics: Iterable[NicStatus]) -> ManagerStatus:
+        states = {nic.state for nic in nics if nic.profile}
+        worst = next((s for s in (DEGRADED, "drifted", APPLYING, PAUSED) if s in states), IN_SYNC)
+        cards: dict[str, list[str]] = {}
+        for nic in nics:
+            cards.setdefault(nic.profile, []).append(nic.name)
+        return ManagerStatus(
+            version=__version__,
+            state=worst if states else UNMANAGED,
+            profiles=tuple(
+                ProfileStatus(
+                    name=loaded.profile.name,
+                    path=loaded.path,
+                    description=loaded.profile.description,
+                    priority=loaded.profile.priority,
+                    template=not loaded.profile.match,
+                    cards=tuple(cards.get(loaded.profile.name, ())),
+                )
+                for loaded in self._profiles.profiles
+            ),
+            profile_errors=(*self._notes, *(str(error) for error in self._profiles.errors)),
+            conflicts=self._desired.conflicts,
+            settings=self._settings,
+            writes=self._kernel.writes,
+        )
+
+
+def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
+    """Look at all cards with one dump of qdiscs; those that differ, or cannot be read."""
+    cards = list(cards)
+    qdiscs = kernel.rtnl.qdiscs() if any("qdisc" in card.wanted for card in cards) else {}
+    differing = []
+    for card in cards:
+        try:
+            if not in_sync(card, qdiscs):
+                differing.append(card)
+        except KernelError:
+            differing.append(card)
+    return differing
+
+
+def _read_nics(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
+    """The cards that are there now: known facts, under the present name, or newly read ones."""
+    nics = {}
+    for ifindex, name in sorted(read_ifindexes(kernel).items()):
+        nic = known.get(ifindex)
+        try:
+            if nic is None:
+                nic = read_nic(kernel, ifindex, name)
+            elif nic.name != name:
+                nic = replace(nic, name=name)
+        except KernelError as error:
+            log.debug("Cannot read card %s: %s, ignoring", name, error)
+            continue
+        nics[ifindex] = nic
+    return nics
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None or str(value) == "" else str(value)

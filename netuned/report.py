@@ -1,0 +1,119 @@
+"""Pure: how a card's run-time state looks to people: ``NicStatus`` and ``SettingStatus``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from netuned.apply import Card
+from netuned.nic import Nic
+from netuned.plan import Change
+from netuned.status import (
+    DRIFTED,
+    IN_SYNC,
+    OBSERVED,
+    UNSUPPORTED,
+    Applied,
+    NicStatus,
+    QueueStatus,
+    SettingStatus,
+)
+from netuned.tunables import TUNABLES
+from netuned.values import State, Value
+from netuned.vectors import COMBINED, RX, TX
+
+
+def nic_status(
+    card: Card,
+    profile: str,
+    state: str,
+    pending: tuple[Change, ...],
+    last_change: Applied | None,
+    last_error: str,
+) -> NicStatus:
+    """One card as D-Bus and the CLI show it."""
+    return NicStatus(
+        ifindex=card.nic.ifindex,
+        name=card.nic.name,
+        driver=card.nic.driver,
+        profile=profile,
+        state=state,
+        queues=_queues(card.nic, card.found) if profile else (),
+        settings=_settings(card, pending) if profile else (),
+        last_change=last_change,
+        last_error=last_error,
+    )
+
+
+def summary(state: State) -> str:
+    """A tunable's state in a few words: what is common, or each different value with its count."""
+    if set(state) == {""}:
+        return str(state[""])
+    texts = Counter(_text(value) for key, value in state.items() if key != "root")
+    root = [_text(state["root"])] if "root" in state else []
+    if len(texts) <= 3:
+        return ", ".join(root + [f"{text} ×{n}" if n > 1 else text for text, n in texts.items()])
+    words = [_text(value) for value in state.values()]
+    return " ".join(words[:8]) + (f" … ({len(words)})" if len(words) > 8 else "")
+
+
+def _text(value: Value) -> str:
+    return str(value) or "none"
+
+
+def _settings(card: Card, pending: tuple[Change, ...]) -> tuple[SettingStatus, ...]:
+    differing = {change.tunable for change in pending}
+    settings = []
+    for tunable in TUNABLES:
+        name = tunable.NAME
+        wanted, found = card.wanted.get(name), card.found.get(name)
+        if name in card.unsupported:
+            settings.append(SettingStatus(name, UNSUPPORTED, reason=card.unsupported[name]))
+            continue
+        if wanted is None or found is None:
+            continue
+        refused = [why for key, why in card.managed.items() if key.startswith(f"{name} ")]
+        reason = f"{len(refused)} settings {refused[0]}" if refused else ""
+        if name == "channels" and card.target and card.target.withheld:
+            reason = f"policy.disruptive is deny: {card.target.withheld} is not set"
+        state = DRIFTED if name in differing else IN_SYNC
+        settings.append(SettingStatus(name, state, summary(wanted), summary(found), reason))
+    return tuple(settings)
+
+
+def _queues(nic: Nic, found: Mapping[str, State]) -> tuple[QueueStatus, ...]:
+    affinity = dict(zip((vector.key for vector in nic.vectors), nic.affinity, strict=True))
+    affinity |= {k: v for k, v in found.get("irq", {}).items()}  # type: ignore[misc]  # all CpuSet
+    queues = []
+    for kind, count in ((RX, nic.rx_queues), (TX, nic.tx_queues)):
+        vectors = {v.queue: v for v in nic.vectors if v.role in (kind, COMBINED)}
+        for index in range(count):
+            vector = vectors.get(index)
+            queues.append(
+                QueueStatus(
+                    kind=kind,
+                    index=index,
+                    irq=vector.irq if vector else -1,
+                    cpus=str(affinity[vector.key]) if vector else "",
+                    rps=str(found.get("rps", {}).get(f"rx-{index}", "")) if kind == RX else "",
+                    xps=str(found.get("xps", {}).get(f"tx-{index}", "")) if kind == TX else "",
+                    qdisc=_qdisc(found.get("qdisc", {}), kind, index, count),
+                )
+            )
+    return tuple(queues)
+
+
+def _qdisc(state: State, kind: str, index: int, count: int) -> str:
+    if kind == RX:
+        return ""
+    value = state.get(f"tx-{index}") or (state.get("root") if count == 1 else None)
+    return str(value) if value is not None else ""
+
+
+def card_state(card: Card, pending: tuple[Change, ...]) -> str:
+    """The state of a card whose last pass went well."""
+    if pending:
+        return DRIFTED
+    if card.target is not None and card.target.profile.policy.enforce == "no":
+        return OBSERVED
+    return IN_SYNC

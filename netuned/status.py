@@ -1,0 +1,102 @@
+"""What D-Bus, ``--json`` and the terminal show: plain frozen data, made by the reconcile loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+IN_SYNC = "in-sync"
+APPLYING = "applying"
+DRIFTED = "drifted"
+CONTENDED = "contended"
+DEGRADED = "degraded"
+OBSERVED = "observed"
+UNMANAGED = "unmanaged"
+PAUSED = "paused"
+UNSUPPORTED = "unsupported"
+"""A setting's state only: this card or kernel has no such feature."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """One queue as the kernel shows it. ``kind`` is rx or tx; CPU sets are cpulist text; ``irq`` is -1 if none."""
+
+    kind: str
+    index: int
+    irq: int = -1
+    cpus: str = ""
+    rps: str = ""
+    xps: str = ""
+    qdisc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingStatus:
+    """One tunable of one card: wanted and found as text, a state, and the reason where there is one."""
+
+    tunable: str
+    state: str
+    wanted: str = ""
+    found: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A change netuned made. ``at`` is seconds since the epoch."""
+
+    at: float
+    tunable: str
+    key: str
+    before: str
+    after: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class NicStatus:
+    """One card. ``profile`` is empty when no profile matches it (state ``unmanaged``)."""
+
+    ifindex: int
+    name: str
+    driver: str
+    profile: str
+    state: str
+    queues: tuple[QueueStatus, ...] = ()
+    settings: tuple[SettingStatus, ...] = ()
+    last_change: Applied | None = None
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileStatus:
+    """A loaded profile. ``cards`` are the names of the cards it is in force on."""
+
+    name: str
+    path: str
+    description: str
+    priority: int
+    template: bool
+    cards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerStatus:
+    """The daemon and the host as a whole. ``settings`` are the host's own (irqbalance)."""
+
+    version: str
+    state: str
+    profiles: tuple[ProfileStatus, ...] = ()
+    profile_errors: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    pending_confirm: str = ""
+    settings: tuple[SettingStatus, ...] = ()
+    writes: int = 0
+    """Kernel writes made since the daemon started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything, as one immutable value."""
+
+    manager: ManagerStatus
+    nics: tuple[NicStatus, ...] = field(default=())

@@ -1,0 +1,81 @@
+"""What every tunable takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from netuned.cpuset import CpuSet
+from netuned.kernel import Kernel
+from netuned.kernel.files import KeptFiles
+from netuned.kernel.rtnl import QdiscEntry
+from netuned.nic import Nic
+from netuned.profile import Profile
+from netuned.topology import Topology
+from netuned.values import ChannelCounts, State, Value
+
+Qdiscs = Mapping[int, tuple[QdiscEntry, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a tunable looks at one card: its facts, kept descriptors, and one dump of all qdiscs."""
+
+    kernel: Kernel
+    nic: Nic
+    kept: KeptFiles
+    qdiscs: Callable[[], Qdiscs]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one card should be, decided for all cards together.
+
+    ``queue_cpus[n]`` are the CPUs that serve queue *n*; ``pool`` all that may; ``rps_cpus`` and
+    ``xps_cpus`` the evaluated sets of the profile, None for ``auto``.
+    """
+
+    profile: Profile
+    topology: Topology
+    channels: ChannelCounts | None
+    pool: CpuSet
+    queue_cpus: tuple[CpuSet, ...]
+    rps_cpus: CpuSet | None
+    xps_cpus: CpuSet | None
+    default_affinity: CpuSet
+    withheld: ChannelCounts | None = None
+    """Channel counts the profile wants and its policy (``disruptive: deny``) forbids to set."""
+
+    def queues(self, nic: Nic) -> ChannelCounts:
+        """The queue counts the card will have once its channels are as wanted."""
+        return self.channels or ChannelCounts(nic.rx_queues, nic.tx_queues, 0)
+
+
+class Tunable(Protocol):
+    """The shape of a tunable module."""
+
+    @property
+    def NAME(self) -> str:
+        """Its key in profiles, plans and status."""
+
+    def read(self, view: View, /) -> State:
+        """What the kernel has. Raises: UnsupportedError, KernelError."""
+
+    def desired(self, target: Target, nic: Nic, /) -> State | None:
+        """What the profile wants of this card; None to leave the tunable alone."""
+
+    def write(self, view: View, found: State, key: str, value: Value, /) -> None:
+        """Write one setting. Raises: UnsupportedError, KernelError."""
+
+    def same(self, wanted: Value, found: Value, /) -> bool:
+        """Whether ``found`` is what ``wanted`` becomes in this kernel."""
+
+    def why(self, target: Target, nic: Nic, key: str, /) -> str:
+        """The reason for the wanted value, a clause for plans."""
+
+    def disruptive(self, key: str, /) -> bool:
+        """Whether a write drops the link or queued packets."""
+
+    def restructures(self, key: str, /) -> bool:
+        """Whether a write changes what else exists, so that the rest must be observed anew."""

@@ -1,0 +1,61 @@
+"""How many channels a card has open.
+
+Source: ethtool(8) -L; Documentation/networking/ethtool-netlink.rst, CHANNELS_SET.
+"""
+
+from __future__ import annotations
+
+from netuned.errors import UnsupportedError
+from netuned.nic import Nic
+from netuned.tunables.base import Target, View
+from netuned.values import ChannelCounts, State, Value
+
+NAME = "channels"
+
+
+def read(view: View) -> State:
+    found = view.kernel.ethtool.channels(view.nic.ifindex)
+    return {"": ChannelCounts(found.rx, found.tx, found.combined)}
+
+
+def desired(target: Target, nic: Nic) -> State | None:
+    if target.profile.channels is None:
+        return None
+    if target.channels is None:
+        raise UnsupportedError("channels", f"the driver {nic.driver} has a fixed number of queues")
+    return {"": target.channels}
+
+
+def write(view: View, found: State, key: str, value: Value) -> None:
+    assert isinstance(value, ChannelCounts)
+    before = found.get(key)
+
+    def changed(name: str) -> int | None:
+        wanted: int = getattr(value, name)
+        return wanted if getattr(before, name, None) != wanted else None
+
+    view.kernel.ethtool_netlink.set_channels(
+        view.nic.ifindex, rx=changed("rx"), tx=changed("tx"), combined=changed("combined")
+    )
+
+
+def same(wanted: Value, found: Value) -> bool:
+    return wanted == found
+
+
+def why(target: Target, nic: Nic, key: str) -> str:
+    spec = target.profile.channels
+    if spec is None:
+        return "as it was before netuned"
+    if "auto" in (spec.combined, spec.rx, spec.tx):
+        most = nic.channels.combined_max or nic.channels.rx_max if nic.channels else 0
+        return f"auto: one per CPU of {target.pool}, the card has at most {most}"
+    return "the profile's number"
+
+
+def disruptive(key: str) -> bool:
+    return True
+
+
+def restructures(key: str) -> bool:
+    return True

@@ -1,0 +1,112 @@
+"""Queueing disciplines: mq with one leaf per transmit queue, or one root on a single-queue card.
+
+Source: tc(8), tc-mq(8); net/sched/sch_mq.c. An automatic mq has handle 0 and cannot be a parent,
+so an explicit one replaces it before leaves are set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from netuned.kernel.qdisc_options import same_parameter
+from netuned.kernel.rtnl import QdiscEntry
+from netuned.nic import Nic
+from netuned.tunables.base import Target, View
+from netuned.values import Qdisc, State, Value
+
+NAME = "qdisc"
+ROOT = "root"
+ROOT_PARENT = 0xFFFFFFFF
+ROOT_HANDLE = 0x4E54 << 16
+"""Our mq's handle, ``4e54:``; ``1:`` would collide with what other tools put there."""
+
+ROOT_ONLY = ("noqueue",)
+"""Kinds the kernel accepts at the root only."""
+
+DEFAULT = Qdisc("", default=True)
+
+
+def read(view: View) -> State:
+    entries = view.qdiscs().get(view.nic.ifindex, ())
+    queues = view.nic.tx_queues
+    return view.kept.same(NAME, entries, lambda entries: _state(entries, queues))
+
+
+def _state(entries: Sequence[QdiscEntry], tx_queues: int) -> State:
+    root = next((entry for entry in entries if entry.parent == ROOT_PARENT), None)
+    if root is None:  # a card that was never up, or noqueue by default, has none attached
+        return {ROOT: Qdisc("noqueue", default=True)}
+    state: dict[str, Value] = {ROOT: _value(root)}
+    if root.kind == "mq":
+        leaves = {
+            (entry.parent & 0xFFFF) - 1: entry
+            for entry in entries
+            if entry.parent != ROOT_PARENT and entry.parent >> 16 == root.handle >> 16
+        }
+        state |= {f"tx-{n}": _value(leaves[n]) for n in range(tx_queues) if n in leaves}
+    return state
+
+
+def _value(entry: QdiscEntry) -> Qdisc:
+    parameters = tuple(sorted(entry.parameters.items()))
+    return Qdisc(entry.kind, parameters, entry.handle == 0, entry.handle)
+
+
+def desired(target: Target, nic: Nic) -> State | None:
+    spec = target.profile.qdisc
+    if spec is None:
+        return None
+    if spec == "default":
+        return {ROOT: DEFAULT}
+    wanted = Qdisc.of(spec.kind, spec.parameters())
+    count = target.queues(nic).tx_queues
+    if spec.kind in ROOT_ONLY or nic.tx_queues < 2:
+        return {ROOT: wanted}
+    return {ROOT: Qdisc("mq"), **{f"tx-{queue}": wanted for queue in range(count)}}
+
+
+def write(view: View, found: State, key: str, value: Value) -> None:
+    assert isinstance(value, Qdisc)
+    rtnl = view.kernel.rtnl
+    if key == ROOT:
+        parent, handle = ROOT_PARENT, ROOT_HANDLE if value.kind == "mq" else 0
+    else:
+        root = found[ROOT]
+        assert isinstance(root, Qdisc)
+        parent, handle = root.handle | int(key.removeprefix("tx-")) + 1, 0
+    if value.default:
+        rtnl.delete_qdisc(view.nic.ifindex, parent)
+    else:
+        rtnl.replace_qdisc(view.nic.ifindex, parent, handle, value.kind, dict(value.parameters))
+
+
+def same(wanted: Value, found: Value) -> bool:
+    """A leaf or root is right when its kind and every parameter the profile names are."""
+    assert isinstance(wanted, Qdisc)
+    assert isinstance(found, Qdisc)
+    if wanted.default:
+        return found.default
+    if wanted.kind != found.kind or (wanted.kind == "mq" and found.default):
+        return False
+    has = dict(found.parameters)
+    return all(
+        name in has and same_parameter(wanted.kind, name, value, has[name])
+        for name, value in wanted.parameters
+    )
+
+
+def why(target: Target, nic: Nic, key: str) -> str:
+    spec = target.profile.qdisc
+    if spec is None:
+        return "as it was before netuned"
+    if spec == "default":
+        return "the kernel's own choice"
+    return "parent of the queues' qdiscs" if key == ROOT and nic.tx_queues > 1 else "qdisc.kind"
+
+
+def disruptive(key: str) -> bool:
+    return False
+
+
+def restructures(key: str) -> bool:
+    return key == ROOT

@@ -1,0 +1,91 @@
+"""The RSS indirection table: which receive queue a hash value goes to.
+
+Source: Documentation/networking/scaling.rst, "RSS Configuration"; ethtool(8) -X.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from netuned.errors import UnsupportedError
+from netuned.nic import Nic
+from netuned.tunables.base import Target, View
+from netuned.values import RssTable, State, Value
+
+NAME = "rss"
+
+
+def read(view: View) -> State:
+    return {"": RssTable(view.kernel.ethtool.rss_table(view.nic.ifindex))}
+
+
+def desired(target: Target, nic: Nic) -> State | None:
+    spec = target.profile.rss
+    if spec is None:
+        return None
+    if not nic.rss_entries:
+        raise UnsupportedError("rss", f"the driver {nic.driver} has no indirection table")
+    if spec == "default":
+        return {"": RssTable(())}
+    reachable = target.queues(nic).rx_queues
+    if target.channels in (None, nic.counts):  # ixgbe and others reach fewer queues than they open
+        reachable = min(reachable, nic.rss_queues)
+    queues = tuple(range(reachable)) if spec.queues == "all" else spec.queues
+    beyond = [queue for queue in queues if queue >= reachable]
+    if beyond:
+        raise UnsupportedError(
+            "rss", f"the profile names queue {beyond[0]}, the card reaches queues 0-{reachable - 1}"
+        )
+    weights = (1,) * len(queues) if spec.weights == "equal" else spec.weights
+    if len(weights) != len(queues):
+        raise UnsupportedError(
+            "rss", f"the profile gives {len(weights)} weights for {len(queues)} queues"
+        )
+    return {"": RssTable(spread(queues, weights, nic.rss_entries))}
+
+
+def spread(queues: Sequence[int], weights: Sequence[int], entries: int) -> tuple[int, ...]:
+    """Deal ``entries`` table slots to ``queues`` in proportion to ``weights``, interleaved.
+
+    Every queue's share is within one entry of exact; equal weights give 0, 1, 2, … repeating, as
+    the kernel's default does.
+    """
+    total = sum(weights)
+    credit = [0] * len(queues)
+    table = []
+    for _ in range(entries):
+        for index, weight in enumerate(weights):
+            credit[index] += weight
+        best = max(range(len(queues)), key=credit.__getitem__)
+        credit[best] -= total
+        table.append(queues[best])
+    return tuple(table)
+
+
+def write(view: View, found: State, key: str, value: Value) -> None:
+    assert isinstance(value, RssTable)
+    view.kernel.ethtool.set_rss_table(view.nic.ifindex, value.entries)
+
+
+def same(wanted: Value, found: Value) -> bool:
+    if isinstance(wanted, RssTable) and isinstance(found, RssTable) and not wanted.entries:
+        return found.even
+    return wanted == found
+
+
+def why(target: Target, nic: Nic, key: str) -> str:
+    spec = target.profile.rss
+    if spec is None:
+        return "as it was before netuned"
+    if spec == "default":
+        return "the kernel's own table"
+    queues = "all queues" if spec.queues == "all" else f"{len(spec.queues)} queues"
+    return f"{queues}, {'equal shares' if spec.weights == 'equal' else 'weighted'}"
+
+
+def disruptive(key: str) -> bool:
+    return False
+
+
+def restructures(key: str) -> bool:
+    return False

@@ -1,0 +1,109 @@
+"""Transmit packet steering: on which queue each CPU sends.
+
+Source: Documentation/networking/scaling.rst, "XPS Configuration": one CPU per queue where there
+are as many, else CPUs that share a cache with the one that handles the queue's completions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from netuned.cpuset import CpuSet
+from netuned.errors import UnsupportedError
+from netuned.nic import Nic
+from netuned.topology import Topology
+from netuned.tunables import masks
+from netuned.tunables.base import Target, View
+from netuned.values import State, Value
+
+NAME = "xps"
+FILE = "xps_cpus"
+SINGLE = UnsupportedError("xps", "the card has a single transmit queue")
+
+
+def read(view: View) -> State:
+    if view.nic.tx_queues < 2:
+        raise SINGLE
+    return masks.read(view, *masks.queue_files(view.nic.name, "tx", view.nic.tx_queues, FILE))
+
+
+def desired(target: Target, nic: Nic) -> State | None:
+    spec = target.profile.xps
+    if spec is None:
+        return None
+    count = target.queues(nic).tx_queues
+    if nic.tx_queues < 2:
+        raise SINGLE
+    keys, _ = masks.queue_files(nic.name, "tx", count, FILE)
+    if spec == "default" or spec.cpus == "none":
+        return dict.fromkeys(keys, CpuSet())
+    senders = target.topology.online if target.xps_cpus is None else target.xps_cpus
+    served = [target.queue_cpus[queue % len(target.queue_cpus)] for queue in range(count)]
+    return dict(zip(keys, nearest_queues(target.topology, senders, served), strict=True))
+
+
+def nearest_queues(
+    topology: Topology, senders: CpuSet, served: Sequence[CpuSet]
+) -> tuple[CpuSet, ...]:
+    """Give every CPU of ``senders`` exactly one queue, the one served nearest to it.
+
+    Nearest: the same CPU, its core, its L3, its node, then anywhere; among equals the queue with
+    the fewest senders, then the lowest. ``served[n]`` are the CPUs of queue *n*'s interrupt.
+    """
+    masks_of = [0] * len(served)
+    rings = (
+        lambda cpu: CpuSet(1 << cpu),
+        topology.core_of,
+        topology.l3_of,
+        lambda cpu: topology.nodes.get(_node(topology, cpu), CpuSet()),
+    )
+    waiting = list(senders)
+    for ring in rings:
+        far = []
+        for cpu in waiting:
+            near = ring(cpu)
+            queues = [queue for queue, cpus in enumerate(served) if cpus & near]
+            if queues:
+                _give(masks_of, queues, cpu)
+            else:
+                far.append(cpu)
+        waiting = far
+    for cpu in waiting:
+        _give(masks_of, range(len(served)), cpu)
+    return tuple(CpuSet(bits) for bits in masks_of)
+
+
+def _give(masks_of: list[int], queues: Sequence[int], cpu: int) -> None:
+    queue = min(queues, key=lambda queue: (masks_of[queue].bit_count(), queue))
+    masks_of[queue] |= 1 << cpu
+
+
+def _node(topology: Topology, cpu: int) -> int:
+    node = topology.node_of(cpu)
+    return -1 if node is None else node
+
+
+def write(view: View, found: State, key: str, value: Value) -> None:
+    assert isinstance(value, CpuSet)
+    masks.write(view, f"/sys/class/net/{view.nic.name}/queues/{key}/{FILE}", value)
+
+
+def same(wanted: Value, found: Value) -> bool:
+    return wanted == found
+
+
+def why(target: Target, nic: Nic, key: str) -> str:
+    spec = target.profile.xps
+    if spec is None:
+        return "as it was before netuned"
+    if spec == "default" or spec.cpus == "none":
+        return "off: the queue follows the flow's hash"
+    return "the CPUs nearest to this queue's interrupt"
+
+
+def disruptive(key: str) -> bool:
+    return False
+
+
+def restructures(key: str) -> bool:
+    return False

@@ -1,0 +1,93 @@
+"""The values a setting can have: what tunables read, compare, write and show.
+
+``str()`` is the form for people, plans and logs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from netuned.cpuset import CpuSet
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelCounts:
+    """How many channels a card has open; ``combined`` ones count for both directions."""
+
+    rx: int
+    tx: int
+    combined: int
+
+    @property
+    def rx_queues(self) -> int:
+        return self.rx + self.combined
+
+    @property
+    def tx_queues(self) -> int:
+        return self.tx + self.combined
+
+    def __str__(self) -> str:
+        parts = ((self.combined, "combined"), (self.rx, "rx"), (self.tx, "tx"))
+        return " + ".join(f"{count} {kind}" for count, kind in parts if count) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class RssTable:
+    """An RSS indirection table: entry *i* is the receive queue of hash values with index *i*."""
+
+    entries: tuple[int, ...]
+    """Empty: what the kernel chooses by itself."""
+
+    @property
+    def even(self) -> bool:
+        """Whether queues 0 to n-1 have equal shares, give or take one entry: the kernel's own."""
+        counts = Counter(self.entries)
+        return bool(counts) and max(counts) == len(counts) - 1 and _level(counts)
+
+    def __str__(self) -> str:
+        """``128 entries over 0-7`` when spread evenly, else ``… over 0*96 1*32``."""
+        if not self.entries:
+            return "kernel default"
+        counts = Counter(self.entries)
+        if _level(counts):
+            spread = str(CpuSet.of(counts))
+        else:
+            spread = " ".join(f"{queue}*{count}" for queue, count in sorted(counts.items()))
+        return f"{len(self.entries)} entries over {spread}"
+
+
+@dataclass(frozen=True, slots=True)
+class Qdisc:
+    """A queueing discipline: its kind and parameters by tc's names.
+
+    ``parameters`` is sorted by name; times are microseconds, rates bytes per second, flags 0 or 1.
+    ``default`` marks the one the kernel attached by itself (handle 0), whatever its kind.
+    ``handle`` is where the kernel put it; two qdiscs that differ only there are equal.
+    """
+
+    kind: str
+    parameters: tuple[tuple[str, int], ...] = ()
+    default: bool = False
+    handle: int = field(default=0, compare=False)
+
+    @classmethod
+    def of(cls, kind: str, parameters: Mapping[str, int]) -> Qdisc:
+        return cls(kind, tuple(sorted(parameters.items())))
+
+    def __str__(self) -> str:
+        if self.default:
+            return f"{self.kind} (kernel default)" if self.kind else "kernel default"
+        return " ".join([self.kind, *(f"{name} {value}" for name, value in self.parameters)])
+
+
+def _level(counts: Counter[int]) -> bool:
+    return max(counts.values()) - min(counts.values()) <= 1
+
+
+Value = CpuSet | ChannelCounts | RssTable | Qdisc
+"""What a setting can hold."""
+
+State = Mapping[str, Value]
+"""One tunable of one card: key (``rx-3``, ``root``, or empty for the whole card) -> value."""

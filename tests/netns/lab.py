@@ -1,0 +1,203 @@
+"""A host in miniature: a network namespace with multi-queue veth cards, a private bus, the daemon.
+
+Tests, the demonstration and the benchmarks use it. Nothing outside the namespace is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path={socket}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <allow own="*"/>
+    <allow send_type="method_call"/>
+    <allow send_destination="*"/>
+    <allow receive_sender="*"/>
+  </policy>
+</busconfig>
+"""
+
+_serial = itertools.count()
+
+
+class Lab:
+    """Use as a context manager; everything it made is gone afterwards, also after Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.namespace = f"netuned-{os.getpid()}-{next(_serial)}"
+        self.directory = Path(tempfile.mkdtemp(prefix="netuned-lab-"))
+        self.profiles = self.directory / "profiles.d"
+        self.log = self.directory / "netuned.log"
+        self._bus: subprocess.Popen[bytes] | None = None
+        self.daemon: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Lab:
+        self.directory.chmod(0o755)
+        self.profiles.mkdir()
+        subprocess.run(["ip", "netns", "add", self.namespace], check=True)
+        self.run("ip", "link", "set", "lo", "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (self.daemon, self._bus):
+            if process is not None and process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(5)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        subprocess.run(["ip", "netns", "del", self.namespace], check=False)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # The namespace
+
+    def command(self, *words: str) -> list[str]:
+        """The words that run a command inside, where /sys shows the namespace's own cards."""
+        return ["ip", "netns", "exec", self.namespace, *words]
+
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words), check=check, capture_output=True, text=True, env=self.environment
+        )
+
+    def shell(self, script: str) -> str:
+        """Run a line of shell inside and return what it printed."""
+        return self.run("sh", "-ec", script).stdout
+
+    def add_pair(self, first: str, second: str, queues: int = 8) -> None:
+        """Two veth cards cabled to each other, up."""
+        self.run(
+            *("ip", "link", "add", first, "numrxqueues", str(queues), "numtxqueues", str(queues)),
+            *("type", "veth", "peer", "name", second),
+            *("numrxqueues", str(queues), "numtxqueues", str(queues)),
+        )
+        for name in (first, second):
+            self.run("ip", "link", "set", name, "up")
+
+    def attribute(self, ifname: str, queue: str, file: str) -> str:
+        return self.shell(f"cat /sys/class/net/{ifname}/queues/{queue}/{file}").strip()
+
+    # The bus and the daemon
+
+    @property
+    def environment(self) -> dict[str, str]:
+        bus = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.directory}/bus"}
+        return {**os.environ, **bus, "PYTHONDONTWRITEBYTECODE": ""}
+
+    def start_bus(self) -> None:
+        config = self.directory / "bus.conf"
+        config.write_text(BUS_CONFIG.format(socket=self.directory / "bus"))
+        self._bus = subprocess.Popen(
+            ["dbus-daemon", f"--config-file={config}", "--nofork", "--nosyslog"],
+            stderr=subprocess.DEVNULL,
+        )
+        self.wait(lambda: (self.directory / "bus").exists(), "the private bus")
+
+    def start(self, *arguments: str, bus: bool = True, wait: bool = True) -> None:
+        """Start the daemon, and return once systemd would have been told READY."""
+        if bus and self._bus is None:
+            self.start_bus()
+        words = self.command(
+            sys.executable,
+            *("-m", "netuned", "--profiles", str(self.profiles)),
+            *("--state-directory", str(self.directory / "state")),
+            *("--runtime-directory", str(self.directory / "run"), *arguments),
+        )
+        with _notify_socket(self.directory / "notify") as heard, self.log.open("ab") as log:
+            environment = {**self.environment, "NOTIFY_SOCKET": str(self.directory / "notify")}
+            self.daemon = subprocess.Popen(words, env=environment, stderr=log)
+            if wait:
+                self.wait(lambda: b"READY=1" in heard(), "READY", timeout_s=20)
+        if wait and bus:
+            self.wait(lambda: self.ctl("status", "--json", check=False).returncode == 0, "D-Bus")
+
+    def stop(self, number: int = signal.SIGTERM) -> float:
+        """Send a signal and return the seconds until the daemon was gone."""
+        assert self.daemon is not None
+        start = time.monotonic()
+        self.daemon.send_signal(number)
+        self.daemon.wait(10)
+        return time.monotonic() - start
+
+    def ctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run netunedctl."""
+        return subprocess.run(
+            [sys.executable, "-m", "netuned.cli", *arguments],
+            check=check,
+            capture_output=True,
+            text=True,
+            env=self.environment,
+        )
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.ctl("status", "--json").stdout)
+        return answer
+
+    def card(self, ifname: str) -> dict[str, Any]:
+        """One card's status; empty when the daemon does not know it."""
+        return next((nic for nic in self.status()["nics"] if nic["name"] == ifname), {})
+
+    def wait_state(self, ifname: str, state: str, timeout_s: float = 10) -> None:
+        try:
+            self.wait(lambda: self.card(ifname).get("state") == state, state, timeout_s)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; {self.card(ifname)}; log:\n{self.logged()}") from None
+
+    def profile(self, name: str, text: str) -> Path:
+        """Drop a profile as an administrator would: whole, in one step."""
+        draft, path = self.directory / "draft", self.profiles / f"{name}.yaml"
+        draft.write_text(text)
+        draft.chmod(0o644)
+        draft.rename(path)
+        return path
+
+    def logged(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    @staticmethod
+    def wait(condition: Callable[[], object], what: str, timeout_s: float = 10) -> None:
+        """Poll until true. Raises: TimeoutError naming what was waited for."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what} did not come within {timeout_s} s")
+            time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def _notify_socket(path: Path) -> Iterator[Callable[[], bytes]]:
+    """Play the service manager: collect what the daemon notifies."""
+    import socket
+
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        listener.setblocking(False)
+        heard = bytearray()
+
+        def collect() -> bytes:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    heard.extend(listener.recv(4096) + b"\n")
+            return bytes(heard)
+
+        yield collect

@@ -1,0 +1,51 @@
+# make install: netuned in a virtual environment of its own, units and profiles where systemd,
+# D-Bus and polkit look. OFFLINE=1 fetches nothing (dependencies must be in the environment).
+DESTDIR ?=
+LIB := $(DESTDIR)/usr/lib/netuned
+PIP_INSTALL := $(LIB)/venv/bin/python -m pip --disable-pip-version-check -q install
+SYSTEM_PYTHON ?= /usr/bin/python3
+
+install:
+ifndef OFFLINE
+	@units/apt-ensure python3 python3-venv python3-systemd
+endif
+	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "netuned needs Python 3.11 or newer")'
+	@[ -x $(LIB)/venv/bin/python ] || $(SUDO) $(SYSTEM_PYTHON) -m venv --system-site-packages $(LIB)/venv
+ifdef OFFLINE
+	@$(SUDO) $(PIP_INSTALL) --no-index --no-deps --no-build-isolation --force-reinstall .
+else
+	@$(SUDO) $(PIP_INSTALL) .
+endif
+	@$(SUDO) rm -rf build netuned.egg-info
+	@$(SUDO) install -d $(DESTDIR)/usr/bin $(DESTDIR)/usr/sbin $(LIB)/profiles.d $(LIB)/irqbalance
+	@$(SUDO) install -d $(DESTDIR)/etc/netuned/profiles.d
+	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netuned $(DESTDIR)/usr/sbin/netuned
+	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netunedctl $(DESTDIR)/usr/bin/netunedctl
+	@$(SUDO) install -m 644 profiles/*.yaml $(LIB)/profiles.d/
+	@$(SUDO) install -m 755 units/irqbalance-policy $(LIB)/irqbalance/netuned
+	@$(SUDO) install -D -m 644 units/netuned.service $(DESTDIR)/usr/lib/systemd/system/netuned.service
+	@$(SUDO) install -D -m 644 units/irqbalance.service.d/50-netuned.conf \
+	    $(DESTDIR)/usr/lib/systemd/system/irqbalance.service.d/50-netuned.conf
+	@$(SUDO) install -D -m 644 units/org.netuned1.conf $(DESTDIR)/usr/share/dbus-1/system.d/org.netuned1.conf
+	@$(SUDO) install -D -m 644 units/org.netuned1.service \
+	    $(DESTDIR)/usr/share/dbus-1/system-services/org.netuned1.service
+	@$(SUDO) install -D -m 644 units/org.netuned1.policy \
+	    $(DESTDIR)/usr/share/polkit-1/actions/org.netuned1.policy
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
+	    $(SUDO) systemctl daemon-reload; \
+	    $(SUDO) systemctl reload dbus 2>/dev/null || true; \
+	    $(SUDO) systemctl enable --now netuned.service; \
+	elif [ -n "$(OFFLINE)$(DESTDIR)" ]; then \
+	    $(SUDO) systemctl --root=$(or $(DESTDIR),/) enable netuned.service 2>/dev/null || true; \
+	fi
+	@echo "netuned is installed. No card is touched until a profile is in /etc/netuned/profiles.d; see README.md"
+
+uninstall:
+	-@[ -d /run/systemd/system ] && $(SUDO) systemctl disable --now netuned.service
+	@$(SUDO) rm -rf $(LIB) $(DESTDIR)/usr/sbin/netuned $(DESTDIR)/usr/bin/netunedctl \
+	    $(DESTDIR)/usr/lib/systemd/system/netuned.service \
+	    $(DESTDIR)/usr/lib/systemd/system/irqbalance.service.d/50-netuned.conf \
+	    $(DESTDIR)/usr/share/dbus-1/system.d/org.netuned1.conf \
+	    $(DESTDIR)/usr/share/dbus-1/system-services/org.netuned1.service \
+	    $(DESTDIR)/usr/share/polkit-1/actions/org.netuned1.policy
+	@echo "Profiles in /etc/netuned and the state in /var/lib/netuned are kept."
