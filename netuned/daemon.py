@@ -55,7 +55,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--profiles",
         metavar="DIR",
-        type=Path,
         action="append",
         help="where profiles are, the most important first (may be given several times)",
     )

@@ -23,9 +23,14 @@ from netuned.scalars import (
 
 PHYSICAL = "physical"
 
-LINK_KINDS = frozenset(
-    ["amt", "bareudp", "batadv", "bond", "bridge", "dummy", "erspan", "geneve", "gre", "gretap", "gtp", "hsr", "ifb", "ip6erspan", "ip6gre", "ip6gretap", "ip6tnl", "ipip", "ipoib", "ipvlan", "ipvtap", "loopback", "lowpan", "macsec", "macvlan", "macvtap", "netdevsim", "netkit", "nlmon", "ovpn", "pfcp", "physical", "rmnet", "sit", "team", "tun", "vcan", "veth", "virt_wifi", "vlan", "vrf", "vti", "vti6", "vxcan", "vxlan", "wireguard", "wwan", "xfrm"]
-)
+LINK_KINDS = frozenset((
+    "amt", "bareudp", "batadv", "bond", "bridge", "dummy", "erspan", "geneve", "gre", "gretap",
+    "gtp", "hsr", "ifb", "ip6erspan", "ip6gre", "ip6gretap", "ip6tnl", "ipip", "ipoib",
+    "ipvlan", "ipvtap", "loopback", "lowpan", "macsec", "macvlan", "macvtap", "netdevsim",
+    "netkit", "nlmon", "ovpn", "pfcp", "physical", "rmnet", "sit", "team", "tun", "vcan",
+    "veth", "virt_wifi", "vlan", "vrf", "vti", "vti6", "vxcan", "vxlan", "wireguard", "wwan",
+    "xfrm",
+))  # fmt: skip
 """rtnetlink's link kinds (``rtnl_link_ops.kind``), and ``physical`` for a card on a bus."""
 
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
@@ -45,7 +50,7 @@ class Facts(Protocol):
     """What is known of a card before anything is planned for it.
 
     ``pci`` is ``vendor:device`` in lower-case hexadecimal, empty if the card is on no PCI bus;
-    ``speed_mbps`` is 0 and ``numa_node`` -1 where unknown; ``kind`` is ``physical`` or the link's kind.
+    ``speed_mbps`` is 0 and ``numa_node`` -1 where unknown; ``kind`` is ``physical`` or the link's.
     """
 
     @property
@@ -85,7 +90,8 @@ def _patterns(example: str, check: Callable[[str], str] = str) -> Leaf:
 def _pci(text: str) -> str:
     if not _PCI.fullmatch(text):
         raise mistake(
-            f"{shown(text)} is not a PCI vendor:device pair; write it as `lspci -n` does, like 8086:1521 or 15b3:*"
+            f"{shown(text)} is not a PCI vendor:device pair; write it as `lspci -n` does, "
+            "like 8086:1521 or 15b3:*"
         )
     return text.lower()
 
@@ -93,7 +99,8 @@ def _pci(text: str) -> str:
 def _mac(text: str) -> str:
     if not _MAC.fullmatch(text):
         raise mistake(
-            f"{shown(text)} is not a MAC address; write one like 52:54:00:12:34:56, or a pattern like 52:54:00:*"
+            f"{shown(text)} is not a MAC address; write one like 52:54:00:12:34:56, "
+            "or a pattern like 52:54:00:*"
         )
     return text.lower()
 
@@ -180,8 +187,8 @@ class Match(BaseModel):
         tuple[str, ...],
         Leaf(_speeds, one_or_list({"type": ["string", "integer"]})),
         Field(
-            description="Link speed: `>=10G`, `<25G`, `2.5G`, `1000M`. All comparisons of a list must hold, "
-            "and one of its plain speeds. A card of unknown speed (no link) never matches."
+            description="Link speed: `>=10G`, `<25G`, `2.5G`, `1000M`. All comparisons of a list "
+            "must hold, and one of its plain speeds. A card of unknown speed never matches."
         ),
     ] = ()
     numa_node: Annotated[

@@ -14,6 +14,8 @@ from netuned.vectors import COMBINED, RX, TX, Vector, parse_vectors
 
 CLASS_NET = "/sys/class/net"
 PHYSICAL = "physical"
+LOOPBACK = 772
+"""ARPHRD_LOOPBACK."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,11 @@ class Nic:
 
 
 def read_ifindexes(kernel: Kernel) -> dict[int, str]:
-    """The cards of this network namespace: ifindex -> name."""
+    """The cards of this network namespace, without the loopback: ifindex -> name."""
     found = {}
     for name in kernel.files.listdir(CLASS_NET):
         ifindex = kernel.files.read_int(f"{CLASS_NET}/{name}/ifindex", 0)
-        if ifindex > 0:
+        if ifindex > 0 and kernel.files.read_int(f"{CLASS_NET}/{name}/type", 0) != LOOPBACK:
             found[ifindex] = name
     return found
 
@@ -192,9 +194,7 @@ def _kind(kernel: Kernel, base: str, ifindex: int) -> str:
     if kernel.files.exists(f"{base}/device"):
         return PHYSICAL
     link = kernel.rtnl.links().get(ifindex)
-    if link is None:
-        return "virtual"
-    return link.kind or ("loopback" if kernel.files.read_int(f"{base}/type", 0) == 772 else "virtual")
+    return link.kind if link and link.kind else "virtual"
 
 
 def _pci(kernel: Kernel, device: str) -> str:

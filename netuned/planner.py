@@ -152,9 +152,9 @@ class _Sets:
     def irq_pool(self, text: str) -> CpuSet:
         """CPUs for interrupts: online, and isolated ones only where the profile names them."""
         cpus = self._evaluate(text, "irq.cpus")
-        if not expression.names_isolated(expression.parse(text), self._named):
-            cpus = cpus & self._topology.housekeeping or cpus
-        return cpus
+        if expression.names_isolated(expression.parse(text), self._named):
+            return cpus
+        return cpus & self._topology.housekeeping or cpus
 
     def steering(self, text: str, key: str) -> CpuSet | None:
         """The set of an rps or xps key; None for auto, empty for none."""
@@ -164,19 +164,14 @@ class _Sets:
 
     def _evaluate(self, text: str, key: str) -> CpuSet:
         try:
-            cpus = expression.evaluate(
+            return expression.evaluate(
                 expression.parse(text), self._topology, self._local, self._named
             )
-            online = cpus & self._topology.online
-            if not online:
-                raise ExpressionError(text, 0, f"CPUs {cpus} are all offline")
         except ExpressionError as error:
-            origin = self._loaded.origins.get(key)
-            path, line, column = (
-                (origin.path, origin.line, origin.column) if origin else (self._loaded.path, 0, 0)
-            )
+            path, line, column = self._loaded.path, 0, 0
+            if origin := self._loaded.origins.get(key):
+                path, line, column = origin.path, origin.line, origin.column
             raise ProfileError(path, line, column, key, str(error)) from None
-        return online
 
 
 def wanted_channels(spec: ChannelsSpec, nic: Nic, pool: CpuSet) -> ChannelCounts:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field
 
 from netuned.expression import NAME, RESERVED
 from netuned.match import Facts, Match
@@ -26,21 +26,26 @@ from netuned.qdiscs import (
 )
 from netuned.scalars import (
     CPU_SET,
-    INTEGER,
     STRING,
     Leaf,
     check_expression,
-    cpu_expression,
-    either,
     enum,
     listed,
     mistake,
-    one_of,
     one_or_list,
-    queue_list,
     shown,
-    whole,
     wrong_word,
+)
+from netuned.specs import (
+    DEFAULT_IRQ_CPUS,
+    ChannelsSpec,
+    HostSpec,
+    IrqSpec,
+    PolicySpec,
+    RpsSpec,
+    RssSpec,
+    Spec,
+    XpsSpec,
 )
 
 __all__ = [
@@ -63,172 +68,18 @@ __all__ = [
     "RpsSpec",
     "RssSpec",
     "XpsSpec",
-    "expressions",
     "json_schema",
     "known_keys",
 ]
 
 DEFAULT_PRIORITY = 50
-DEFAULT_IRQ_CPUS = "local & housekeeping"
-"""Where interrupts go when a profile's ``irq`` names no CPUs."""
-
-MAX_QUEUE = 1 << 16
 MAX_SETS = 64
 MAX_PRIORITY = 1000
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Count = Annotated[
-    int | Literal["auto", "max"] | None,
-    whole(0, MAX_QUEUE, words=("auto", "max", "keep")),
-]
-
-
-class ChannelsSpec(_Spec):
-    """How many channels the card opens. ``auto`` is one per CPU of the irq set, ``max`` all it has."""
-
-    rx: Annotated[Count, Field(description="Channels that only receive.")] = None
-    tx: Annotated[Count, Field(description="Channels that only send.")] = None
-    combined: Annotated[Count, Field(description="Channels that do both, as most cards have.")] = (
-        None
-    )
-
-    @model_validator(mode="after")
-    def _leaves_queues(self) -> ChannelsSpec:
-        if self.combined == 0 and 0 in (self.rx, self.tx):
-            raise mistake("this leaves the card without receive or transmit queues")
-        return self
-
-
-def _queues(value: object) -> str | tuple[int, ...]:
-    return "all" if value == "all" else queue_list(value)
-
-
-def _weights(value: object) -> str | tuple[int, ...]:
-    if value == "equal":
-        return "equal"
-    if not isinstance(value, list | tuple):
-        raise mistake(f"{shown(value)} is not allowed here; write equal, or a list like [3, 1, 1]")
-    for weight in value:
-        if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= 1 << 16:
-            raise mistake(f"{shown(weight)} is not a weight; write whole numbers from 0 to 65536")
-    if not any(value):
-        raise mistake("every weight is 0, so no queue would receive anything")
-    return tuple(value)
-
-
-class RssSpec(_Spec):
-    """Which receive queues the indirection table spreads packets over."""
-
-    queues: Annotated[
-        Literal["all"] | tuple[int, ...],
-        Leaf(_queues, one_or_list({"type": ["string", "integer"]})),
-        Field(description='`all`, or queues like "0-5"; the others receive nothing.'),
-    ] = "all"
-    weights: Annotated[
-        Literal["equal"] | tuple[int, ...],
-        Leaf(_weights, either(enum("equal"), {"type": "array", "items": INTEGER})),
-        Field(description="`equal`, or one weight for each of the queues in ascending order."),
-    ] = "equal"
-
-    @model_validator(mode="after")
-    def _one_weight_each(self) -> RssSpec:
-        if isinstance(self.queues, tuple) and isinstance(self.weights, tuple):
-            weights, queues = len(self.weights), len(self.queues)
-            if weights != queues:
-                raise mistake(
-                    f"{weights} weight{'s' * (weights != 1)} for {queues} queue{'s' * (queues != 1)}; "
-                    "write one weight for each queue"
-                )
-        return self
-
-
-def _irq_cpus(value: object) -> str | None:
-    return None if value == "keep" else check_expression(value, also=("keep",))
-
-
-class IrqSpec(_Spec):
-    """Which CPUs serve the card's interrupts."""
-
-    cpus: Annotated[
-        str | None,
-        Leaf(_irq_cpus, CPU_SET),
-        Field(description=f"A CPU set; `{DEFAULT_IRQ_CPUS}` if left out."),
-    ] = None
-    spread: Annotated[
-        Literal["one-per-queue", "pack", "all"],
-        one_of("one-per-queue", "pack", "all"),
-        Field(
-            description="`one-per-queue`: a CPU for each queue, a core each first; `pack`: on the fewest cores; "
-            "`all`: each interrupt may run on the whole set."
-        ),
-    ] = "one-per-queue"
-
-
-class RpsSpec(_Spec):
-    """Receive packet steering: further CPUs that process what a receive queue's interrupt brought in."""
-
-    cpus: Annotated[
-        str,
-        cpu_expression("auto", "none"),
-        Field(
-            description="`auto`: only where there are fewer queues than CPUs worth using; `none`; or a CPU set."
-        ),
-    ] = "auto"
-
-
-class XpsSpec(_Spec):
-    """Transmit packet steering: which CPU sends on which queue."""
-
-    cpus: Annotated[
-        str,
-        cpu_expression("auto", "none"),
-        Field(
-            description="`auto`: every CPU sends on the queue whose interrupt is nearest; `none`; or a CPU set."
-        ),
-    ] = "auto"
-
-
-def _irqbalance(value: object) -> str | None:
-    words = ("exclude", "stop", "leave", "keep")
-    if isinstance(value, str) and value in words:
-        return None if value == "keep" else value
-    raise wrong_word(value, words)
-
-
-class HostSpec(_Spec):
-    """Settings of the host, not of one card."""
-
-    irqbalance: Annotated[
-        Literal["exclude", "stop", "leave"] | None,
-        Leaf(_irqbalance, enum("exclude", "stop", "leave", "keep")),
-        Field(
-            description="`exclude` our interrupts from balancing, `stop` it, or `leave` it as it is."
-        ),
-    ] = None
-
-
-class PolicySpec(_Spec):
-    """How far netuned may go."""
-
-    disruptive: Annotated[
-        Literal["allow", "deny"],
-        one_of("allow", "deny"),
-        Field(description="`deny`: never make a change that drops the link (channels, rings)."),
-    ] = "allow"
-    enforce: Annotated[
-        Literal["yes", "no"],
-        one_of("yes", "no"),
-        Field(description="`no`: report drift, repair nothing."),
-    ] = "yes"
-
-
 def _mapping(model: type[BaseModel], example: str, *, default: bool = True) -> Leaf:
-    """A mapping as the model says, or ``keep`` (None) and, where the kernel has one, ``default``."""
+    """A mapping as the model says, ``keep`` (None) or, where the kernel has one, ``default``."""
     words = ("keep", "default") if default else ("keep",)
 
     def validate(value: object) -> object:
@@ -258,7 +109,7 @@ def _qdisc(value: object) -> object:
     if kind is None:
         raise mistake(f"kind is missing; write one of {listed(kinds)}")
     if not isinstance(kind, str) or kind not in QDISCS:
-        raise wrong_word(kind, kinds)
+        raise wrong_word(kind, kinds, "kind")
     return QDISCS[kind].model_validate(value)
 
 
@@ -296,8 +147,8 @@ def _profile_name(value: object) -> str:
     if isinstance(text, str) and _PROFILE_NAME.fullmatch(text):
         return text
     raise mistake(
-        f"{shown(value)} is not a profile's name; it begins with a letter or digit and has up to 64 of "
-        "letters, digits, `-`, `_` and `.`"
+        f"{shown(value)} is not a profile's name; it begins with a letter or digit and has up to "
+        "64 letters, digits, `-`, `_` and `.`"
     )
 
 
@@ -334,9 +185,8 @@ def _match_entry(entry: object) -> object:
 
 def _sets(value: object) -> object:
     if not isinstance(value, dict):
-        raise mistake(
-            f"{_given(value)}; write a mapping of names to CPU sets, like {{irq: local & housekeeping}}"
-        )
+        example = "{irq: local & housekeeping}"
+        raise mistake(f"{_given(value)}; write a mapping of names to CPU sets, like {example}")
     if len(value) > MAX_SETS:
         raise mistake(f"{len(value)} sets are defined; at most {MAX_SETS} are allowed")
     return value
@@ -347,13 +197,13 @@ def _set_name(name: str) -> str:
         raise mistake(f"`{name}` means something by itself; choose another name for this set")
     if not NAME.fullmatch(name) or len(name) > 64:
         raise mistake(
-            f"{shown(name)} is not a name for a set; it begins with a letter, ends with a letter or digit, "
-            "and has only those, `-` and `_` between"
+            f"{shown(name)} is not a name for a set; it begins with a letter, ends with a letter "
+            "or digit, and has only those, `-` and `_` between"
         )
     return name
 
 
-class Profile(_Spec):
+class Profile(Spec):
     """A netuned profile: which cards it is for, and the state they are kept in.
 
     A profile without ``match`` applies to nothing: it is a template that others extend.
@@ -391,7 +241,7 @@ class Profile(_Spec):
         ],
         BeforeValidator(_sets),
         Field(description="CPU sets by name, for use in irq, rps, xps and each other."),
-    ] = {}
+    ] = Field(default_factory=dict)
     channels: Annotated[
         ChannelsSpec | None,
         _mapping(ChannelsSpec, "combined: auto", default=False),
@@ -420,9 +270,7 @@ class Profile(_Spec):
     qdisc: Annotated[
         Qdisc | Literal["default"] | None,
         Leaf(_qdisc, enum("keep", "default"), _QDISC_MODELS),
-        Field(
-            description="The queueing discipline: of each queue under mq, or of a single-queue card."
-        ),
+        Field(description="The queueing discipline: of each queue, or of a single-queue card."),
     ] = None
     host: Annotated[
         HostSpec,
@@ -465,23 +313,27 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
 }
 
 
-def expressions(profile: Profile) -> dict[str, str]:
-    """Every CPU-set expression of a profile by its dotted key."""
-    found = {f"cpus.{name}": text for name, text in profile.cpus.items()}
-    for key in ("irq", "rps", "xps"):
-        spec = getattr(profile, key)
-        text = None if spec in (None, "default") else spec.cpus
-        if text not in (None, "auto", "none"):
-            found[f"{key}.cpus"] = text
-    return found
-
-
 def json_schema() -> dict[str, Any]:
     """The schema of a profile as JSON Schema, draft 2020-12, for editors and fleet tools."""
-    schema = Profile.model_json_schema(mode="validation")
+    schema = _without_noise(Profile.model_json_schema(mode="validation"))
     schema.pop("required", None)  # the file's name stands in for the name
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "netuned profile",
-        **{key: value for key, value in schema.items() if key != "title"},
+        **schema,
+    }
+
+
+def _without_noise(schema: Any) -> Any:
+    """Without pydantic's titles (the keys again) and null defaults, which no profile can write."""
+    if isinstance(schema, list):
+        return [_without_noise(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _without_noise(item) for name, item in value.items()}
+        if key in ("properties", "$defs")
+        else _without_noise(value)
+        for key, value in schema.items()
+        if key != "title" and (key, value) != ("default", None)
     }

@@ -47,6 +47,8 @@ OFF = U32_MAX
 
 QUANTUM_MAX = 1 << 20
 
+_POWERS_OF_TWO = tuple(1 << power for power in range(1, 19))
+
 
 class _Qdisc(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -60,12 +62,10 @@ class _Qdisc(BaseModel):
 def _buckets(value: object) -> int | None:
     if value == "keep":
         return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        if 2 <= value <= FQ_BUCKETS_MAX and value & (value - 1) == 0:
-            return value
-    raise mistake(
-        f"{shown(value)} is not allowed here; write a power of two from 2 to {FQ_BUCKETS_MAX}, or keep"
-    )
+    if isinstance(value, int) and value in _POWERS_OF_TWO:
+        return value
+    problem = f"{shown(value)} is not allowed here; write a power of two"
+    raise mistake(f"{problem} from 2 to {FQ_BUCKETS_MAX}, or keep")
 
 
 U32 = Annotated[int | None, whole(0, U32_MAX)]

@@ -75,7 +75,7 @@ class Listener(Protocol):
 class Options:
     """Where netuned reads and keeps things; ``resync_s`` is how often it looks without an event."""
 
-    profile_directories: tuple[Path, ...]
+    profile_directories: tuple[str, ...]
     state_directory: Path
     runtime_directory: Path
     resync_s: float = 30.0
@@ -124,6 +124,7 @@ class Reconciler:
         self._topology: Topology | None = None
         self._desired = Desired({}, {}, (), (), None)
         self._slots: dict[int, _Slot] = {}
+        self._loading = asyncio.Lock()
         self._planning = asyncio.Lock()
         self._host_lock = asyncio.Lock()
         self._host_timer: asyncio.TimerHandle | None = None
@@ -165,16 +166,15 @@ class Reconciler:
 
     async def reload(self) -> None:
         """Read all profiles again and bring what changed into force."""
-        before = self._profiles
-        possible = None if self._topology is None else self._topology.possible
-        if possible is None:
-            self._topology = await self._in_worker(lambda: read_topology(self._kernel.files))
+        async with self._loading:
+            before = self._profiles
+            if self._topology is None:
+                self._topology = await self._in_worker(lambda: read_topology(self._kernel.files))
             possible = self._topology.possible
-        self._profiles = await self._in_worker(
-            lambda: load(
-                self._options.profile_directories, possible=possible, previous=before
+            directories = self._options.profile_directories
+            self._profiles = await self._in_worker(
+                lambda: load(directories, possible=possible, previous=before)
             )
-        )
         for error in self._profiles.errors:
             if error not in before.errors:
                 log.error("%s", error)
@@ -245,6 +245,10 @@ class Reconciler:
         """CPUs went on- or offline: read them anew, and look at all that depends on them."""
         self._topology = None
         self._spawn(self._replan_and_look())
+
+    def touch_profiles(self) -> None:
+        """Profiles were dropped, changed or removed."""
+        self._spawn(self.reload())
 
     def touch_irqbalance(self) -> None:
         """irqbalance started, stopped or was restarted."""
@@ -342,6 +346,11 @@ class Reconciler:
             while slot.dirty and not self._is_paused(slot):
                 async with slot.lock:
                     await self._look(slot)
+        except Exception as error:  # noqa: BLE001  # the loop's edge: a bug over one card stops no other
+            log.exception("Internal error over %s, leaving it alone", slot.card.nic.name)
+            slot.last_error, slot.state = f"internal error: {error!r}; see the log", DEGRADED
+            slot.everything = slot.facts = False
+            slot.scope.clear()
         finally:
             slot.task = None
         self._publish()

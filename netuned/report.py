@@ -73,7 +73,11 @@ def _settings(card: Card, pending: tuple[Change, ...]) -> tuple[SettingStatus, .
         if wanted is None or found is None:
             continue
         refused = [why for key, why in card.managed.items() if key.startswith(f"{name} ")]
-        reason = f"{len(refused)} settings {refused[0]}" if refused else ""
+        if refused:
+            reason = f"{len(refused)} of {len(found)} cannot be set: {refused[0]}"
+            settings.append(SettingStatus(name, UNSUPPORTED, summary(wanted), summary(found), reason))
+            continue
+        reason = ""
         if name == "channels" and card.target and card.target.withheld:
             reason = f"policy.disruptive is deny: {card.target.withheld} is not set"
         state = DRIFTED if name in differing else IN_SYNC

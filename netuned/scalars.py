@@ -44,7 +44,7 @@ CPU_SET: JsonSchema = {"type": ["string", "integer"]}
 class Leaf:
     """An annotation: how a value is validated, and its JSON Schema.
 
-    pydantic's own PlainValidator builds schemas that nobody asks for, at three times the import time.
+    pydantic's own PlainValidator builds schemas nobody asks for, at three times the import time.
     """
 
     validate: Callable[[Any], object]
@@ -83,9 +83,14 @@ def one_or_list(item: JsonSchema) -> JsonSchema:
     return either(item, {"type": "array", "items": item, "minItems": 1})
 
 
-def mistake(problem: str, offset: int = -1) -> PydanticCustomError:
-    """A validation error; ``offset`` is the character of the value it points at, -1 for the whole."""
-    return PydanticCustomError(MISTAKE, "{problem}", {"problem": problem, "offset": offset})
+def mistake(problem: str, offset: int = -1, key: str = "") -> PydanticCustomError:
+    """A validation error.
+
+    ``offset`` is the character of the value it points at, -1 for all; ``key`` the one it points at
+    in a mapping.
+    """
+    context = {"problem": problem, "offset": offset, "key": key}
+    return PydanticCustomError(MISTAKE, "{problem}", context)
 
 
 def shown(value: object) -> str:
@@ -117,19 +122,21 @@ def did_you_mean(word: object, words: Iterable[str]) -> str:
     return f"did you mean `{known[near[0]]}`?" if near else ""
 
 
-def wrong_word(value: object, words: Iterable[str]) -> PydanticCustomError:
-    """The error for a value that is none of ``words``."""
+def wrong_word(value: object, words: Iterable[str], key: str = "") -> PydanticCustomError:
+    """The error for a value (of ``key``) that is none of ``words``."""
     words = tuple(words)
     if isinstance(value, bool):
         return mistake(
-            f"{shown(value)} is a YAML boolean, here a word is meant: write {listed(words)}"
+            f"{shown(value)} is a YAML boolean, here a word is meant: write {listed(words)}",
+            key=key,
         )
     if value is None:
-        return mistake(f"no value is given: write {listed(words)}")
+        return mistake(f"no value is given: write {listed(words)}", key=key)
     hint = did_you_mean(value, words)
     return mistake(
         f"{shown(value)} is not allowed here; {hint + ' ' if hint else ''}"
-        f"{'Allowed' if hint else 'allowed'}: {listed(words)}"
+        f"{'Allowed' if hint else 'allowed'}: {listed(words)}",
+        key=key,
     )
 
 
@@ -179,7 +186,7 @@ def whole(low: int, high: int, unit: str = "", *, words: tuple[str, ...] = ("kee
 
 
 def time_us(high: int = U32_MAX, *, words: dict[str, int] | None = None) -> Leaf:
-    """A time: ``5ms``, ``100us``, ``1s``, or a plain number of microseconds; kept in microseconds."""
+    """A time: ``5ms``, ``100us``, ``1s``, or a plain number; kept in microseconds."""
     example = "a time like 5ms or 100us (a plain number is microseconds)"
 
     def parse(number: Decimal, unit: str) -> Decimal | None:
@@ -232,7 +239,7 @@ def parse_speed_mbps(text: str) -> int:
 
 
 def check_expression(value: object, *, also: tuple[str, ...] = ()) -> str:
-    """The text of a CPU-set expression that can be read; a lone CPU number may be a YAML integer."""
+    """A CPU-set expression that can be read; a lone CPU number may be a YAML integer."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
@@ -288,7 +295,7 @@ def _quantity(
     high: int,
     words: dict[str, int] | None = None,
 ) -> Leaf:
-    """A number with a unit, brought to a whole number from ``low`` to ``high``; ``keep`` is None."""
+    """A number with a unit, made a whole number from ``low`` to ``high``; ``keep`` is None."""
     words = words or {}
     allowed = listed((example, *words, "keep"))
 

@@ -1,4 +1,4 @@
-"""Topology: the host's CPUs, cores, caches, packages and NUMA nodes, and which CPUs are kept apart."""
+"""Topology: the host's CPUs, cores, caches, packages and NUMA nodes, and which are isolated."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ REMOTE_DISTANCE = 20
 HYBRID_RATIO = 0.8
 """A host is hybrid when its slowest CPU has less than this share of the fastest one's capacity."""
 
+_NONE = CpuSet()
 _CPU = "/sys/devices/system/cpu"
 _NODE = "/sys/devices/system/node"
 
 
 class Files(Protocol):
-    """Reads the kernel's files under a relocatable root. Each method but ``exists`` raises KernelError."""
+    """Reads the kernel's files under some root. Each method but ``exists`` raises KernelError."""
 
     def read(self, path: str) -> bytes: ...
     def listdir(self, path: str) -> list[str]: ...
@@ -33,28 +34,29 @@ class Files(Protocol):
 class Topology:
     """The CPUs of a host.
 
-    ``cores``, ``packages`` and ``l3_domains`` hold online CPUs only, for the kernel shows no topology of
-    others; they are ordered by their lowest CPU, packages by the kernel's number. An L3 domain is the CPUs
-    that share the last-level cache; without cache information, those of a package. ``nodes`` may hold
-    nodes without CPUs and is empty on a kernel without NUMA.
-    ``capacity`` (1024 is the fastest CPU) is empty where the kernel tells none; ``atoms`` are the
-    efficiency cores of an x86 hybrid.
+    ``cores``, ``packages`` and ``l3_domains`` hold online CPUs only, for the kernel shows no
+    topology of others; they are ordered by their lowest CPU, packages by the kernel's number. An
+    L3 domain is the CPUs that share the last-level cache; without cache information, a package's.
+    ``nodes`` may hold nodes without CPUs and is empty on a kernel without NUMA. ``capacity`` (1024
+    is the fastest CPU) is empty where the kernel tells none; ``atoms`` are the efficiency cores of
+    an x86 hybrid.
 
-    Source: Documentation/admin-guide/cputopology.rst, Documentation/ABI/testing/sysfs-devices-system-cpu.
+    Source: Documentation/admin-guide/cputopology.rst;
+    Documentation/ABI/testing/sysfs-devices-system-cpu.
     """
 
     possible: CpuSet
     present: CpuSet
     online: CpuSet
-    isolated: CpuSet = CpuSet()
-    nohz_full: CpuSet = CpuSet()
+    isolated: CpuSet = _NONE
+    nohz_full: CpuSet = _NONE
     cores: tuple[CpuSet, ...] = ()
     packages: tuple[CpuSet, ...] = ()
     l3_domains: tuple[CpuSet, ...] = ()
     nodes: Mapping[int, CpuSet] = field(default_factory=dict)
     distances: Mapping[tuple[int, int], int] = field(default_factory=dict)
     capacity: Mapping[int, int] = field(default_factory=dict)
-    atoms: CpuSet = CpuSet()
+    atoms: CpuSet = _NONE
 
     first_threads: CpuSet = field(init=False, repr=False, compare=False)
     """The lowest online CPU of each core."""
@@ -77,7 +79,7 @@ class Topology:
 
     @property
     def housekeeping(self) -> CpuSet:
-        """Online CPUs that are neither isolated nor tickless; all online ones if that leaves none."""
+        """Online CPUs neither isolated nor tickless; all online ones if that leaves none."""
         return self.online - self.isolated - self.nohz_full or self.online
 
     @property
@@ -164,7 +166,7 @@ def _read_online(files: Files) -> CpuSet:
 
 
 def _read_groups(files: Files, online: CpuSet, names: tuple[str, ...]) -> tuple[CpuSet, ...]:
-    """The sets that per-CPU files name, one read per set; a CPU without such a file stands alone."""
+    """The sets that per-CPU files name, read once per set; a CPU without a file stands alone."""
     groups = []
     left = online
     while left:
@@ -187,7 +189,7 @@ def _by_number(files: Files, packages: tuple[CpuSet, ...]) -> tuple[CpuSet, ...]
 def _read_llc(
     files: Files, online: CpuSet, cores: tuple[CpuSet, ...], packages: tuple[CpuSet, ...]
 ) -> tuple[CpuSet, ...]:
-    """The domains of the last-level cache; one below L3 counts only where several cores share it."""
+    """The domains of the last-level cache; below L3 only where several cores share it."""
     core_of, package_of = _by_cpu(cores), _by_cpu(packages)
     domains = []
     left = online

@@ -7,10 +7,12 @@ Exit status: 0 done or in sync; 1 failure; 2 wrong usage; 3 changes pending or d
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from netuned.errors import NetunedError
 from netuned.text import escape
@@ -31,17 +33,25 @@ COMMANDS = {
 INTERRUPTED = 130
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> NoReturn:
+    """Entry point of ``netunedctl``."""
+    gc.disable()  # a process this short has nothing worth collecting
+    status = run(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(status)  # freeing everything in order takes 7 ms
+
+
+def run(words: Sequence[str]) -> int:
     """Run a command. Returns the exit status; wrong usage exits with 2."""
-    words = sys.argv[1:] if arguments is None else arguments
     try:
         status = _run(words)
         sys.stdout.flush()
     except NetunedError as error:
+        sys.stdout.flush()
         print(f"netunedctl: {escape(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # The reader has seen enough; keep the interpreter's last flush from complaining.
+        # The reader has seen enough; keep a later flush from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -53,19 +63,32 @@ def _run(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="netunedctl",
         description="Show and control netuned, which keeps network cards as their profiles say.",
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     parsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    wanted = next((word for word in words if not word.startswith("-")), "")
-    for name, summary in COMMANDS.items():
-        subparser = parsers.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
-        if name == wanted:  # the other commands' modules are not even imported
-            module = importlib.import_module(f"netuned.cli.{name}")
-            module.add_arguments(subparser)
-            subparser.set_defaults(run=module.run)
+    # All of them only where the names are to be shown; the others' modules are not even imported.
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+        module = importlib.import_module(f"netuned.cli.{name}")
+        summary = COMMANDS[name]
+        subparser = parsers.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            formatter_class=_Formatter,
+        )
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
     arguments = parser.parse_args(words)
     status: int = arguments.run(arguments)
     return status
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Help 80 columns wide: to ask for the terminal's width argparse imports shutil, for 2 ms."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=78)
 
 
 class _Version(argparse.Action):
@@ -73,7 +96,3 @@ class _Version(argparse.Action):
         from netuned import __version__
 
         parser.exit(message=f"netunedctl {__version__}\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from netuned import status
 from netuned.text import escape
@@ -32,12 +31,12 @@ _WORD = re.compile(r"[^ ,]*,?[ ]*")
 """A piece of text that is never divided: up to a space, or a comma as in a CPU list."""
 
 
-@dataclass(frozen=True, slots=True)
 class Screen:
     """Where output goes: ``width`` in columns, and whether it shows colours."""
 
-    width: int = NARROW
-    colour: bool = False
+    def __init__(self, width: int = NARROW, *, colour: bool = False) -> None:
+        self.width = width
+        self.colour = colour
 
     @classmethod
     def of_stdout(cls) -> Screen:
@@ -50,25 +49,45 @@ class Screen:
             width = os.get_terminal_size(sys.stdout.fileno()).columns or NARROW
         else:
             width = NARROW
-        return cls(width, terminal and not os.environ.get("NO_COLOR"))
+        return cls(width, colour=terminal and not os.environ.get("NO_COLOR"))
 
     def paint(self, text: str, code: str) -> str:
         """``text`` in a colour (an SGR code), where this screen has any."""
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, keep_last: bool = False
+    ) -> str:
         """Rows under a header, in columns as wide as needed; lines end with a newline.
 
         Too wide a table has its widest columns narrowed; what does not fit goes on in the next
         line, divided at spaces and commas. Empty cells show ``-``; a last column all empty is
-        left out. States are coloured.
+        left out unless ``keep_last``. States are coloured.
         """
         cells = [[escape(cell) or NOTHING for cell in row] for row in rows]
-        if all(row[-1] == NOTHING for row in cells):
+        if not keep_last and all(row[-1] == NOTHING for row in cells):
             header = header[:-1]
             cells = [row[:-1] for row in cells]
         widths = _fit([list(header), *cells], self.width)
         return self._row(header, widths, BOLD) + "".join(self._row(row, widths) for row in cells)
+
+    def table_with_notes(
+        self, header: Sequence[str], rows: Iterable[tuple[Sequence[str], str, str]]
+    ) -> str:
+        """A table whose last column is long: ``rows`` are (cells, note, whom the note is about).
+
+        Where the notes make the table too wide they go under it, each once.
+        """
+        rows = list(rows)
+        whole = [[*cells, note] for cells, note, _ in rows]
+        natural = (
+            max(len(escape(c)) for c in column) for column in zip(header, *whole, strict=True)
+        )
+        if sum(natural) + len(GAP) * (len(header) - 1) <= self.width:
+            return self.table(header, whole)
+        notes = dict.fromkeys(f"{whom}: {note}" for _, note, whom in rows if note)
+        table = self.table(header[:-1], (cells for cells, _, _ in rows), keep_last=True)
+        return "\n".join(filter(None, (table, "".join(map(self.sentence, notes)))))
 
     def _row(self, row: Sequence[str], widths: Sequence[int], code: str = "") -> str:
         columns = [wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
@@ -137,3 +156,11 @@ def _fit(rows: Sequence[Sequence[str]], width: int) -> list[int]:
             break
         widths[widest] = max(floor, widths[widest] - step)
     return widths
+
+
+def print_json(data: object) -> None:
+    """One JSON document, with keys in the order of the data."""
+    import json
+
+    json.dump(data, sys.stdout, indent=2)
+    print()

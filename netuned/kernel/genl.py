@@ -23,7 +23,8 @@ from netuned.kernel.netlink import (
     generic_class,
 )
 
-_NETLINK_GENERIC = 16
+NETLINK_GENERIC = 16
+ETHTOOL = "ethtool"
 _GENL_ID_CTRL = 16
 _CTRL_CMD_GETFAMILY = 3
 _GENL_HEADER = 4
@@ -44,11 +45,11 @@ _Family = generic_class(
 _Header = attribute_class("Header", (1, "ifindex", "uint32"), nla_flags=NLA_F_NESTED)
 _Channels = generic_class(
     "Channels",
-    (1, "header", "header"),
+    (1, "header", "device"),
     (6, "rx", "uint32"),
     (7, "tx", "uint32"),
     (9, "combined", "uint32"),
-    header=_Header,
+    device=_Header,
 )
 # netlink's "uint" has 4 or 8 bytes: taken raw
 _Queue = generic_class(
@@ -96,7 +97,7 @@ class _Client:
     NAME = ""
 
     def __init__(self) -> None:
-        self._socket = NetlinkSocket(_NETLINK_GENERIC)
+        self._socket = NetlinkSocket(NETLINK_GENERIC)
         self._family: Family | None = None
         self._resolving = threading.Lock()
 
@@ -119,7 +120,7 @@ class _Client:
 class EthtoolNetlink(_Client):
     """The ethtool family. ``wrote`` is called after each write."""
 
-    NAME = "ethtool"
+    NAME = ETHTOOL
 
     def __init__(self, wrote: Callable[[], None] = lambda: None) -> None:
         super().__init__()

@@ -67,7 +67,8 @@ def _codel_threshold_keeps(us: int) -> int:
 
 
 def _log2_up(count: int) -> int:
-    return max(count - 1, 0).bit_length()
+    """fq takes 2 buckets or more."""
+    return max(count - 1, 1).bit_length()
 
 
 def _jiffies_keep(us: int) -> int:

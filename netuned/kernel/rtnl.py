@@ -22,7 +22,6 @@ from netuned.kernel.netlink import (
     NLA_TYPE_MASK,
     NLM_F_CREATE,
     NLM_F_DUMP,
-    NLM_F_EXCL,
     NLM_F_REPLACE,
     KeptDump,
     NetlinkSocket,
@@ -42,6 +41,9 @@ __all__ = ["ROOT", "LinkInfo", "QdiscEntry", "Rtnl", "same_parameter"]
 
 ROOT = 0xFFFFFFFF
 """TC_H_ROOT, the parent of a card's root qdisc."""
+
+_FIRST_HANDLE = 0x8000 << 16
+"""Where the kernel starts to number by itself (sch_api.c, qdisc_alloc_handle())."""
 
 _NETLINK_ROUTE = 0
 _RTM_GETLINK = 18
@@ -197,17 +199,20 @@ class Rtnl:
         Raises: UnsupportedError when the kernel has no such kind or the kind no such parameter;
         KernelError.
         """
-        flags = NLM_F_CREATE | NLM_F_REPLACE
-        if any(
-            row.creation_only
-            for name, row in PARAMETERS.get(kind, {}).items()
-            if name in parameters
-        ):
-            parameters, anew = self._creation_only(ifindex, parent, kind, parameters)
-            if anew:
-                handle, flags = 0, flags | NLM_F_EXCL
+        table = PARAMETERS.get(kind, {})
+        fixed = {name for name in parameters if name in table and table[name].creation_only}
+        if fixed:
+            handle, parameters = self._fit(ifindex, parent, handle, kind, parameters, fixed)
         try:
-            self._send(_RTM_NEWQDISC, flags, ifindex, parent, handle, kind, parameters)
+            self._send(
+                _RTM_NEWQDISC,
+                NLM_F_CREATE | NLM_F_REPLACE,
+                ifindex,
+                parent,
+                handle,
+                kind,
+                parameters,
+            )
         except KernelError as error:
             # ENOENT is also what an unknown parent gives; net/sched/sch_api.c, qdisc_create()
             if error.errno == errno.ENOENT and "kind is unknown" in error.extack:
@@ -227,18 +232,27 @@ class Rtnl:
             raise UnsupportedError("qdisc default", "the kernel has no default for one queue of mq")
         self._send(_RTM_DELQDISC, 0, ifindex, parent, handle, "", {})
 
-    def _creation_only(
-        self, ifindex: int, parent: int, kind: str, parameters: Mapping[str, int]
-    ) -> tuple[Mapping[str, int], bool]:
-        """The parameters to change in place and False; or all of them and True: make a new qdisc."""
-        table = PARAMETERS[kind]
-        for entry in self.qdiscs((ifindex,)).get(ifindex, ()):
-            if entry.parent == parent and entry.kind == kind and entry.handle:
-                fixed = {name for name in parameters if table[name].creation_only}
-                if any(entry.parameters.get(name) != parameters[name] for name in fixed):
-                    return parameters, True
-                return {name: parameters[name] for name in parameters if name not in fixed}, False
-        return parameters, False
+    def _fit(
+        self,
+        ifindex: int,
+        parent: int,
+        handle: int,
+        kind: str,
+        parameters: Mapping[str, int],
+        fixed: set[str],
+    ) -> tuple[int, Mapping[str, int]]:
+        """The handle and parameters to send where ``fixed`` ones cannot be changed any more."""
+        entries = self.qdiscs((ifindex,)).get(ifindex, ())
+        for entry in entries:
+            if entry.parent == parent and entry.kind == kind and handle in (0, entry.handle):
+                if all(entry.parameters.get(name) == parameters[name] for name in fixed):
+                    rest = {name: parameters[name] for name in parameters if name not in fixed}
+                    return handle, rest
+                # another handle, or the kernel would try to change the one that is there
+                taken = {entry.handle for entry in entries}
+                free = range(_FIRST_HANDLE, ROOT, 1 << 16)
+                return next(major for major in free if major not in taken), parameters
+        return handle, parameters
 
     def _send(
         self,
@@ -274,11 +288,12 @@ def _ifindex(payload: bytes) -> int:
 
 def _after_kind(payload: bytes) -> int:
     """Where TCA_OPTIONS begins: TCA_KIND comes first."""
-    return _TCMSG_SIZE + (ATTRIBUTE.unpack_from(payload, _TCMSG_SIZE)[0] + 3 & ~3)
+    length, _ = ATTRIBUTE.unpack_from(payload, _TCMSG_SIZE)
+    return int(_TCMSG_SIZE + (length + 3 & ~3))
 
 
 def _measure_qdisc(payload: bytes) -> int:
-    """How long an entry is up to its TCA_OPTIONS; statistics follow (sch_api.c, tc_fill_qdisc())."""
+    """An entry's length up to its TCA_OPTIONS; statistics follow (sch_api.c, tc_fill_qdisc())."""
     options = _after_kind(payload)
     length, kind = ATTRIBUTE.unpack_from(payload, options)
     return options + length if kind & NLA_TYPE_MASK == _TCA_OPTIONS else options

@@ -1,0 +1,60 @@
+"""``netunedctl apply``: brings cards into the state their profiles describe, now."""
+
+from __future__ import annotations
+
+import argparse
+
+from netuned.bus.client import Client
+from netuned.cli.plan import NOTHING, change_as_json, show_changes, show_problems
+from netuned.cli.text import Screen, print_json
+from netuned.plan import Change, Plan
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("nic", metavar="NIC", nargs="?", default="", help="only this card")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with Client() as client:
+        before = _only(client.plan(), arguments.nic)
+        client.reconcile(arguments.nic)
+        after = _only(client.plan(), arguments.nic)
+    pending = {_setting(change) for change in after.changes}
+    applied = tuple(change for change in before.changes if _setting(change) not in pending)
+    if arguments.json:
+        print_json(
+            {
+                "applied": [change_as_json(change) for change in applied],
+                "pending": [change_as_json(change) for change in after.changes],
+                "problems": [{"ifname": p.ifname, "message": p.message} for p in after.problems],
+            }
+        )
+    else:
+        print(show(applied, after, Screen.of_stdout()), end="")
+    return 1 if after.changes or after.problems else 0
+
+
+def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:
+    """What was done, and what could not be."""
+    parts = []
+    if applied:
+        parts.append("Applied:\n" + show_changes(applied, screen))
+    if after.changes:
+        parts.append("Still pending:\n" + show_changes(after.changes, screen))
+    if after.problems:
+        parts.append(show_problems(after.problems, screen))
+    return "\n".join(parts) or NOTHING
+
+
+def _only(plan: Plan, ifname: str) -> Plan:
+    if not ifname:
+        return plan
+    return Plan(
+        tuple(change for change in plan.changes if change.ifname == ifname),
+        tuple(problem for problem in plan.problems if problem.ifname == ifname),
+    )
+
+
+def _setting(change: Change) -> tuple[str, str, str]:
+    return change.ifname, change.tunable, change.key

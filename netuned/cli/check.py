@@ -1,0 +1,38 @@
+"""``netunedctl check``: finds the mistakes in profiles, without the daemon."""
+
+from __future__ import annotations
+
+import argparse
+
+from netuned.cli.text import print_json
+from netuned.errors import ProfileError
+from netuned.text import escape
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a profile")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from netuned.loader import DEFAULT_DIRECTORIES, check
+
+    errors = {file: check(file, DEFAULT_DIRECTORIES) for file in arguments.files}
+    if arguments.json:
+        print_json({"files": [as_json(file, found) for file, found in errors.items()]})
+    else:
+        for file, found in errors.items():
+            for line in map(str, found) if found else (f"{file}: good",):
+                print(escape(line))
+    return 1 if any(errors.values()) else 0
+
+
+def as_json(file: str, errors: tuple[ProfileError, ...]) -> dict[str, object]:
+    """The documented form of one file's errors."""
+    return {
+        "path": file,
+        "errors": [
+            {"path": e.path, "line": e.line, "column": e.column, "key": e.key, "problem": e.problem}
+            for e in errors
+        ],
+    }

@@ -1,0 +1,98 @@
+"""``netunedctl plan``: what would be changed, from what, to what, why, and at what price."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+
+from netuned.bus.client import Client
+from netuned.cli.text import Screen, print_json
+from netuned.plan import Change, Plan, Problem
+
+PENDING = 3
+"""The exit status for pending changes."""
+
+NOTHING = "Nothing to do: every card with a profile is as the profile says.\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--exit-code", action="store_true", help="exit with 3 if changes pend")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with Client() as client:
+        plan = client.plan()
+    if arguments.json:
+        print_json(as_json(plan))
+    else:
+        print(show(plan, Screen.of_stdout()), end="")
+    if not arguments.exit_code:
+        return 0
+    return 1 if plan.problems else PENDING if plan.changes else 0
+
+
+def show(plan: Plan, screen: Screen) -> str:
+    """The plan as people read it."""
+    if not plan.changes and not plan.problems:
+        return NOTHING
+    parts = []
+    if plan.changes:
+        parts.append(show_changes(plan.changes, screen))
+        if cards := dict.fromkeys(c.ifname for c in plan.changes if c.disruptive):
+            parts.append(
+                screen.sentence(f"Disruptive changes drop the link of {', '.join(cards)}.")
+            )
+    if plan.problems:
+        parts.append(show_problems(plan.problems, screen))
+    return "\n".join(parts)
+
+
+def show_changes(changes: Sequence[Change], screen: Screen) -> str:
+    """Changes as a table."""
+    header = ("CARD", "SETTING", "FROM", "TO", "DISRUPTIVE", "WHY")
+    rows = (
+        (
+            (
+                change.ifname,
+                f"{change.tunable} {change.key}".rstrip(),
+                _value(change.before),
+                _value(change.after),
+                "yes" if change.disruptive else "no",
+            ),
+            change.why,
+            f"{change.ifname} {change.tunable}",
+        )
+        for change in changes
+    )
+    return screen.table_with_notes(header, rows)
+
+
+def show_problems(problems: Iterable[Problem], screen: Screen) -> str:
+    """What stands in the way, a paragraph each."""
+    return "".join(screen.sentence(f"{item.ifname or 'host'}: {item.message}") for item in problems)
+
+
+def as_json(plan: Plan) -> dict[str, object]:
+    """The documented form: values are text, or null for what does not exist yet."""
+    return {
+        "changes": [change_as_json(change) for change in plan.changes],
+        "problems": [{"ifname": p.ifname, "message": p.message} for p in plan.problems],
+    }
+
+
+def change_as_json(change: Change) -> dict[str, object]:
+    """One change of the documented form."""
+    return {
+        "ifname": change.ifname,
+        "tunable": change.tunable,
+        "key": change.key,
+        "before": None if change.before is None else str(change.before),
+        "after": str(change.after),
+        "why": change.why,
+        "disruptive": change.disruptive,
+    }
+
+
+def _value(value: object) -> str:
+    return "" if value is None else str(value) or "none"

@@ -1,0 +1,65 @@
+"""``netunedctl profiles``: the loaded profiles and the cards they are in force on."""
+
+from __future__ import annotations
+
+import argparse
+
+from netuned.bus.client import Client
+from netuned.cli.text import Screen, print_json
+from netuned.status import ManagerStatus
+
+HOW_TO_ENABLE = """\
+To enable one, write a file like this, for
+example /etc/netuned/profiles.d/edge.yaml; it takes effect at once:
+
+  extends: [throughput]
+  match:
+    - {name: "en*"}
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with Client() as client:
+        manager = client.status().manager
+    if arguments.json:
+        from dataclasses import asdict
+
+        print_json(
+            {
+                "profiles": [asdict(profile) for profile in manager.profiles],
+                "errors": manager.profile_errors,
+                "conflicts": manager.conflicts,
+            }
+        )
+    else:
+        print(show(manager, Screen.of_stdout()), end="")
+    return 0
+
+
+def show(manager: ManagerStatus, screen: Screen) -> str:
+    """The profiles as a table, what is wrong with others, and how to enable one if none is."""
+    header = ("PROFILE", "PRIORITY", "IN FORCE ON", "FILE", "DESCRIPTION")
+    rows = [
+        (
+            (
+                profile.name,
+                "" if profile.template else str(profile.priority),
+                "(template)" if profile.template else ", ".join(profile.cards),
+                profile.path,
+            ),
+            profile.description,
+            profile.name,
+        )
+        for profile in manager.profiles
+    ]
+    parts = [screen.table_with_notes(header, rows) if rows else "No profiles are loaded.\n"]
+    problems = [f"Error: {error}" for error in manager.profile_errors]
+    problems += [f"Conflict: {conflict}" for conflict in manager.conflicts]
+    parts.append("".join(map(screen.sentence, problems)))
+    if all(profile.template for profile in manager.profiles):
+        parts.append(f"No profile is enabled. {HOW_TO_ENABLE}")
+    return "\n".join(filter(None, parts))

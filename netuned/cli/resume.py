@@ -1,0 +1,17 @@
+"""``netunedctl resume``: netuned manages a paused card again."""
+
+from __future__ import annotations
+
+import argparse
+
+from netuned.bus.client import Client
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("nic", metavar="NIC", nargs="?", default="", help="only this card")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with Client() as client:
+        client.resume(arguments.nic)
+    return 0

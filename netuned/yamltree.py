@@ -1,0 +1,268 @@
+"""YAML text as a tree in which every key and value knows its place; YAML 1.2's scalars.
+
+A profile is data that root trusts and people write by hand, so what only serves to build large or
+surprising documents is refused: aliases, tags, merge keys, several documents, deep nesting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from netuned.errors import ProfileError
+from netuned.text import escape
+
+MAX_BYTES = 1 << 17
+MAX_DEPTH = 32
+
+_TRUE = frozenset(("true", "True", "TRUE"))
+_FALSE = frozenset(("false", "False", "FALSE"))
+_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})|0x[0-9a-fA-F]{1,16}", re.ASCII)
+_FLOAT = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}", re.ASCII)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85\u2028\u2029\ufeff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a file; lines and columns count from 1."""
+
+    path: str
+    line: int
+    column: int
+
+    def moved(self, columns: int) -> Position:
+        return Position(self.path, self.line, self.column + columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A single value. ``inset`` is how many columns after ``position`` its text begins; -1 if the
+    file holds it in another form (folded lines, escapes)."""
+
+    position: Position
+    value: str | int | float | bool | None
+    inset: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    position: Position
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key's place, and its value."""
+
+    key: Position
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A mapping; keys are kept as they are written."""
+
+    position: Position
+    entries: dict[str, Entry]
+
+
+Node = Scalar | Items | Table
+
+
+def parse_yaml(data: bytes, path: str) -> tuple[Node | None, tuple[ProfileError, ...]]:
+    """The document in ``data``, None if it holds nothing, and everything wrong with its form.
+
+    ``path`` is what errors and positions name.
+    """
+    if len(data) > MAX_BYTES:
+        return None, (ProfileError(path, 0, 0, "", f"the file is larger than {MAX_BYTES} bytes"),)
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        return None, (ProfileError(path, line, column, "", "the file is not UTF-8 text"),)
+    control = _CONTROL.search(text)
+    if control:
+        line, column = _place(text, control.start())
+        problem = f"the control character {control[0]!a} is not allowed"
+        return None, (ProfileError(path, line, column, "", problem),)
+    return _Reader(text, path).read()
+
+
+def to_data(node: Node) -> object:
+    """The tree as plain dicts, lists and scalars."""
+    match node:
+        case Table(entries=entries):
+            return {key: to_data(entry.value) for key, entry in entries.items()}
+        case Items(items=items):
+            return [to_data(item) for item in items]
+        case Scalar(value=value):
+            return value
+
+
+def positions(node: Node, prefix: str = "") -> Iterator[tuple[str, Position]]:
+    """The place of every key in a mapping, by its dotted path; of a list's items too.
+
+    Of a scalar it is where the value begins, of a mapping or list where its key does.
+    """
+    match node:
+        case Table(entries=entries):
+            for key, entry in entries.items():
+                path = f"{prefix}.{key}" if prefix else key
+                plain = isinstance(entry.value, Scalar)
+                yield path, entry.value.position if plain else entry.key
+                yield from positions(entry.value, path)
+        case Items(items=items):
+            for index, item in enumerate(items):
+                yield f"{prefix}[{index}]", item.position
+                yield from positions(item, f"{prefix}[{index}]")
+
+
+class _Refused(Exception):
+    """Ends the reading with one error."""
+
+    def __init__(self, mark: Any, problem: str, key: str = "") -> None:
+        self.mark = mark
+        self.problem = problem
+        self.key = key
+
+
+class _Reader:
+    """Builds the tree from the C parser's events; nesting is bounded, so recursion is."""
+
+    def __init__(self, text: str, path: str) -> None:
+        self.text = text
+        self.path = path
+        self.errors: list[ProfileError] = []
+        self._parser: Any = yaml.CSafeLoader(text)
+
+    def read(self) -> tuple[Node | None, tuple[ProfileError, ...]]:
+        root: Node | None = None
+        try:
+            root = self._document()
+        except _Refused as refused:
+            self._error(refused.mark, refused.problem, refused.key)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            self._error(mark, self._explained(error))
+        return (None if self.errors and root is None else root), tuple(self.errors)
+
+    def _document(self) -> Node | None:
+        root: Node | None = None
+        self._parser.get_event()  # the stream's start
+        while True:
+            event = self._parser.get_event()
+            if isinstance(event, yaml.StreamEndEvent):
+                return root
+            if isinstance(event, yaml.DocumentStartEvent):
+                if root is not None:
+                    raise _Refused(
+                        event.start_mark, "a file holds one profile; put this in another"
+                    )
+                root = self._node(self._parser.get_event(), "", 0)
+
+    def _node(self, event: Any, key: str, depth: int) -> Node:
+        if isinstance(event, yaml.AliasEvent):
+            problem = f"`*{event.anchor}` is a YAML alias, which profiles do not have"
+            raise _Refused(event.start_mark, f'{problem}; put a pattern in quotes: "*…"', key)
+        if event.anchor is not None:
+            problem = f"`&{event.anchor}` is a YAML anchor, which profiles do not have"
+            raise _Refused(event.start_mark, f"{problem}; use extends, or quotes", key)
+        if event.tag is not None:
+            problem = f"`{event.tag}` is a YAML tag, which profiles do not have"
+            raise _Refused(event.start_mark, f'{problem}; put a pattern in quotes: "!…"', key)
+        if depth > MAX_DEPTH:
+            raise _Refused(event.start_mark, f"nested more than {MAX_DEPTH} deep", key)
+        position = self._position(event.start_mark)
+        if isinstance(event, yaml.MappingStartEvent):
+            return Table(position, self._entries(key, depth))
+        if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Node] = []
+            while not isinstance(event := self._parser.get_event(), yaml.SequenceEndEvent):
+                items.append(self._node(event, f"{key}[{len(items)}]", depth + 1))
+            return Items(position, tuple(items))
+        plain = not event.style
+        inset = 0 if plain else 1 if event.style in "'\"" else -1
+        literal = self.text.startswith(event.value, event.start_mark.index + inset)
+        value = _resolved(event.value) if plain else event.value
+        return Scalar(position, value, inset if literal else -1)
+
+    def _entries(self, parent: str, depth: int) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        while not isinstance(event := self._parser.get_event(), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.tag:
+                problem = "a key is a plain word; is a `:` missing, or one too many?"
+                raise _Refused(event.start_mark, problem, parent)
+            name = event.value
+            key = f"{parent}.{name}" if parent else name
+            if name == "<<" and not event.style:
+                raise _Refused(event.start_mark, "`<<` is not known in profiles; use extends", key)
+            value = self._node(self._parser.get_event(), key, depth + 1)
+            first = entries.get(name)
+            if first is not None:
+                line = first.key.line
+                self._error(event.start_mark, f"this key is already on line {line}", key)
+            else:
+                entries[name] = Entry(self._position(event.start_mark), value)
+        return entries
+
+    def _position(self, mark: Any) -> Position:
+        return Position(self.path, mark.line + 1, mark.column + 1)
+
+    def _error(self, mark: Any, problem: str, key: str = "") -> None:
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        self.errors.append(ProfileError(self.path, line, column, escape(key), escape(problem)))
+
+    def _explained(self, error: yaml.MarkedYAMLError) -> str:
+        """What the parser says, and what people usually meant."""
+        mark = error.problem_mark
+        problem = str(error.problem or "cannot be read")
+        at = self._character(mark)
+        begun = self._character(error.context_mark)
+        if at == "\t":
+            return "not valid YAML: a tab cannot indent; use spaces"
+        if "cannot start any token" in problem and at in ("@", "`", "%"):
+            return f"not valid YAML: a value cannot begin with `{at}`; put it in quotes"
+        if begun in ("*", "&", "!") or at in ("*", "&", "!"):
+            sign = begun if begun in ("*", "&", "!") else at
+            return f"not valid YAML: a value cannot begin with `{sign}`; put it in quotes"
+        if "mapping values are not allowed" in problem:
+            return (
+                "not valid YAML: a `:` is not allowed here; is the indentation right, "
+                "or does the value need quotes?"
+            )
+        context = ""
+        if error.context and error.context_mark and mark:
+            where = error.context_mark.line + 1
+            context = f" {error.context}" + (f" that begins on line {where}" * (where <= mark.line))
+        return f"not valid YAML: {problem}{context}"
+
+    def _character(self, mark: Any) -> str:
+        if mark is None:
+            return ""
+        lines = self.text.split("\n")
+        line = lines[mark.line] if mark.line < len(lines) else ""
+        return line[mark.column : mark.column + 1]
+
+
+def _resolved(text: str) -> str | int | float | bool | None:
+    """A plain scalar by YAML 1.2's core schema: yes, no, on, off, 1:30 and 010 are text."""
+    if text in _NULLS:
+        return None
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    if _INTEGER.fullmatch(text):
+        return int(text, 0)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _place(text: str, offset: int) -> tuple[int, int]:
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
