@@ -118,7 +118,7 @@ def suggestion(name: str, sets: Mapping[str, object] | None = None) -> str:
         if word.replace("-", "") == name.lower().replace("-", "").replace("_", ""):
             return f"did you mean `{word}`?"
     for word in known:
-        if name.startswith(f"{word}-") or name.endswith(f"-{word}"):
+        if f"-{name}-".find(f"-{word}-") >= 0 or name.rpartition("-")[2].isdigit():
             return "a difference has spaces around its `-`"
     near = difflib.get_close_matches(name.lower()[:60], known, n=1, cutoff=0.6)
     return f"did you mean `{near[0]}`?" if near else ""
@@ -137,7 +137,7 @@ def _undefined(
     hint = suggestion(reference.name, sets)
     problem = f"`{reference.name}` is no CPU set" + (f"; {hint}" if hint else "")
     if not hint:
-        problem += f": define it under cpus, or use {', '.join(sorted(WORDS))}"
+        problem += f"; define it under cpus, or use {', '.join(sorted(WORDS))}"
     return ExpressionError(expression.text, reference.start, problem)
 
 
@@ -262,7 +262,6 @@ class _Evaluation:
 
     def blame(self, expression: Expression, node: Node, where: str) -> ExpressionError:
         """The error for a node without online CPUs: the innermost step that left none."""
-        online = self.topology.online
         problem = ""
         match node:
             case Reference(name):
@@ -270,16 +269,10 @@ class _Evaluation:
             case Chosen():
                 return self.blame(expression, node.of, where)
             case United(parts):
-                if len(parts) == 1 or all(
-                    isinstance(part, Word | Indexed | Listed) for part in parts
-                ):
-                    problem = (
-                        f"`{expression.source(node)}`{where}: none of these has a CPU on this host"
-                    )
-                else:
-                    return self.blame(
-                        expression, next(p for p in parts if not isinstance(p, Word)), where
-                    )
+                deeper = [part for part in parts if not isinstance(part, Word | Indexed | Listed)]
+                if deeper:
+                    return self.blame(expression, deeper[0], where)
+                problem = f"`{expression.source(node)}`{where}: none of these has an online CPU"
             case Narrowed():
                 return self._blame_step(expression, node, where)
             case Word(name):
@@ -287,11 +280,9 @@ class _Evaluation:
             case Indexed():
                 problem = f"`{expression.source(node)}`{where}: {self._lacks(node)}"
             case Listed(cpus):
-                state = (
-                    "offline"
-                    if cpus & self.topology.possible
-                    else f"not on this host (it has {online})"
-                )
+                state = f"not on this host (it has {self.topology.possible})"
+                if cpus & self.topology.possible:
+                    state = "offline"
                 problem = f"`{expression.source(node)}`{where}: {_these(cpus)} {state}"
         return ExpressionError(expression.text, node.start, problem)
 
@@ -310,15 +301,16 @@ class _Evaluation:
                 continue
             chain = expression.text[node.start : part.end]
             before, other = expression.text[node.start : end], expression.source(part)
+            if sign == "&" and not right:
+                error = self.blame(expression, part, where)
+                if isinstance(part, Word | Indexed | Listed):
+                    error.problem = f"`{chain}`: {error.problem}"
+                return error
+            before, other = _with_value(before, left), _with_value(other, right)
             if sign == "-":
-                why = f"`{other}` ({right}) takes away all of `{before}` ({left})"
-            elif right:
-                why = f"`{before}` ({left}) and `{other}` ({right}) have no CPU in common"
+                why = f"{other} takes away all of {before}"
             else:
-                why = self.blame(expression, part, where).problem
-                if not isinstance(part, Word | Indexed | Listed):
-                    return self.blame(expression, part, where)
-                return ExpressionError(expression.text, part.start, f"`{chain}`: {why}")
+                why = f"{before} and {other} have no CPU in common"
             return ExpressionError(expression.text, node.start, f"`{chain}`{where} is empty: {why}")
         raise AssertionError("a chain that is empty has a step that emptied it")
 
@@ -331,12 +323,15 @@ class _Evaluation:
             return f"this host has no NUMA node {number} (it has {nodes or 'none'})"
         if node.kind == "package":
             count = len(self.topology.packages)
-            return (
-                f"this host has no package {number} (it has {CpuSet((1 << count) - 1) or 'none'})"
-            )
+            packages = CpuSet((1 << count) - 1) or "none"
+            return f"this host has no package {number} (it has {packages})"
         state = "offline" if number in self.topology.possible else "not on this host"
-        return f"CPU {number} is {state} (online: {self.topology.online})"
+        return f"CPU {number} is {state} (online are {self.topology.online})"
+
+
+def _with_value(text: str, cpus: CpuSet) -> str:
+    return f"`{text}`" if text == str(cpus) else f"`{text}` ({cpus})"
 
 
 def _these(cpus: CpuSet) -> str:
-    return f"CPU {cpus} is" if len(cpus) == 1 else f"CPUs {cpus} are all"
+    return f"CPU {cpus} is" if len(cpus) == 1 else f"CPUs {cpus} are"

@@ -399,6 +399,8 @@ class Reconciler:
             return
         if slot.failures:
             log.info("%s: in force again after %d failures", nic.name, slot.failures)
+        if outcome.made and cause == "profile":
+            log.info("In force: %s has profile %s", nic.name, slot.profile)
         slot.failures, slot.last_error = 0, ""
         if outcome.pending and outcome.pending != slot.pending:
             for change in outcome.pending:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
@@ -209,8 +209,7 @@ class _Parser:
         start = self.at
         if self._sign("("):
             node = self._nested(start, self._set)
-            self._close(start)
-            return node
+            return replace(node, start=start, end=self._close(start))
         if found := self._CPULIST.match(self.text, start):
             return self._cpulist(found)
         if found := self._WORD.match(self.text, start):
@@ -239,12 +238,14 @@ class _Parser:
         start, end = found.span()
         word = found[0].rstrip(",.:/")
         end = start + len(word)
+        if word.lower() == "not":
+            raise self._error("write `all - …` in place of `not …`")
         if word.lower() in _SIGNS:
             raise self._error(f"write `{_SIGNS[word.lower()]}` in place of `{word}`")
         self._skip(end)
         if word in FUNCTIONS:
             return self._function(word, start)
-        if word.partition(":")[0] in INDEXED or self.text.startswith(":", end):
+        if ":" in word or self.text.startswith(":", end):
             return self._indexed(word, start, end)
         if self.text.startswith("(", self.at):
             raise self._error(f"`{word}` is no function; there are {', '.join(FUNCTIONS)}", start)
@@ -264,7 +265,7 @@ class _Parser:
                 if near
                 else f"only {', '.join(INDEXED)} take a number"
             )
-            raise self._error(f"`{kind}:` is not known; {hint}", start)
+            raise self._error(f"`{kind}:` names no CPU set; {hint}", start)
         what = "CPU" if kind in ("l3", "core") else "number"
         if not number.isdigit() or len(number) > 5:
             raise self._error(
@@ -285,8 +286,7 @@ class _Parser:
         if not self._sign(","):
             raise self._error(f"a comma and a CPU set are expected here: {usage}")
         of = self._nested(start, self._set)
-        self._close(start)
-        return Chosen(word, int(found[0]), of, start, len(self.text[: self.at].rstrip()))
+        return Chosen(word, int(found[0]), of, start, self._close(start))
 
     def _nested(self, start: int, inner: Callable[[], Node]) -> Node:
         self.depth += 1
@@ -296,9 +296,11 @@ class _Parser:
         self.depth -= 1
         return node
 
-    def _close(self, start: int) -> None:
+    def _close(self, start: int) -> int:
+        """Past the closing parenthesis; where it ends."""
+        end = self.at + 1
         if self._sign(")"):
-            return
+            return end
         if self.at == len(self.text):
             opened = self.text.index("(", start)
             raise self._error("this parenthesis is never closed", opened)

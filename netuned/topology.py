@@ -36,7 +36,8 @@ class Topology:
 
     ``cores``, ``packages`` and ``l3_domains`` hold online CPUs only, for the kernel shows no
     topology of others; they are ordered by their lowest CPU, packages by the kernel's number. An
-    L3 domain is the CPUs that share the last-level cache; without cache information, a package's.
+    L3 domain is the CPUs that share the last-level cache; without cache information, those of one
+    package and node.
     ``nodes`` may hold nodes without CPUs and is empty on a kernel without NUMA. ``capacity`` (1024
     is the fastest CPU) is empty where the kernel tells none; ``atoms`` are the efficiency cores of
     an x86 hybrid.
@@ -144,7 +145,7 @@ def read_topology(files: Files) -> Topology:
         nohz_full=_read_list(files, f"{_CPU}/nohz_full"),
         cores=cores,
         packages=_by_number(files, packages),
-        l3_domains=_read_llc(files, online, cores, packages),
+        l3_domains=_read_llc(files, online, cores, _within(packages, nodes.values())),
         nodes=nodes,
         distances=distances,
         capacity=_read_capacity(files, online),
@@ -187,10 +188,10 @@ def _by_number(files: Files, packages: tuple[CpuSet, ...]) -> tuple[CpuSet, ...]
 
 
 def _read_llc(
-    files: Files, online: CpuSet, cores: tuple[CpuSet, ...], packages: tuple[CpuSet, ...]
+    files: Files, online: CpuSet, cores: tuple[CpuSet, ...], fallback: tuple[CpuSet, ...]
 ) -> tuple[CpuSet, ...]:
     """The domains of the last-level cache; below L3 only where several cores share it."""
-    core_of, package_of = _by_cpu(cores), _by_cpu(packages)
+    core_of, fallback_of = _by_cpu(cores), _by_cpu(fallback)
     domains = []
     left = online
     while left:
@@ -199,11 +200,20 @@ def _read_llc(
         names = (f"cache/{index}/shared_cpu_list", f"cache/{index}/shared_cpu_map")
         shared = _first_list(files, f"{_CPU}/cpu{cpu}", names) if level else CpuSet()
         if level < 3 and not shared - core_of[cpu]:
-            shared = package_of[cpu]
+            shared = fallback_of[cpu]
         group = shared & left | CpuSet.of([cpu])
         domains.append(group)
         left -= group
     return tuple(domains)
+
+
+def _within(packages: tuple[CpuSet, ...], nodes: Iterable[CpuSet]) -> tuple[CpuSet, ...]:
+    """The packages, each cut into the parts that its NUMA nodes hold."""
+    parts = [package & node for package in packages for node in nodes if package & node]
+    rest = CpuSet.of(cpu for package in packages for cpu in package)
+    for part in parts:
+        rest -= part
+    return (*parts, *(package & rest for package in packages if package & rest))
 
 
 def _last_level(files: Files, cpu: int) -> tuple[int, str]:

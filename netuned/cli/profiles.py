@@ -9,8 +9,8 @@ from netuned.cli.text import Screen, print_json
 from netuned.status import ManagerStatus
 
 HOW_TO_ENABLE = """\
-To enable one, write a file like this, for
-example /etc/netuned/profiles.d/edge.yaml; it takes effect at once:
+To enable one, write a file such as
+/etc/netuned/profiles.d/edge.yaml; it takes effect at once:
 
   extends: [throughput]
   match:

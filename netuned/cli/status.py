@@ -142,7 +142,7 @@ def card(nic: NicStatus, screen: Screen) -> str:
     if nic.settings:
         header = ("SETTING", "STATE", "WANTED", "FOUND", "REASON")
         rows = (
-            ((s.tunable, s.state, s.wanted, s.found), s.reason, s.tunable) for s in nic.settings
+            ((s.tunable, s.state, s.wanted, _found(s)), s.reason, s.tunable) for s in nic.settings
         )
         parts.append(screen.table_with_notes(header, rows))
     if nic.queues:

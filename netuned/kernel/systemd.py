@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from systemd import daemon
@@ -12,8 +13,12 @@ TIMEOUT_S = 20.0
 
 
 def notify(**fields: str | int) -> None:
-    """Tell the service manager, as sd_notify(3): ``notify(READY=1, STATUS="…")``. No-op without one."""
-    daemon.notify("\n".join(f"{name}={value}" for name, value in fields.items()))
+    """Tell the service manager: ``notify(READY=1, STATUS="…")``; nothing where none listens.
+
+    Source: sd_notify(3).
+    """
+    with contextlib.suppress(OSError):
+        daemon.notify("\n".join(f"{name}={value}" for name, value in fields.items()))
 
 
 def watchdog_interval_s() -> float:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.breaker import measure
 from tests.netns.lab import Lab
 
 pytestmark = pytest.mark.netns
@@ -83,17 +82,15 @@ def test_a_second_pass_writes_nothing(edge: Lab) -> None:
     assert edge.ctl("plan", "--exit-code").returncode == 0
 
 
-@pytest.mark.parametrize(("file", "wrong"), [("rx-2/rps_cpus", b"1"), ("tx-1/xps_cpus", b"1")])
-def test_a_foreign_write_is_put_back(edge: Lab, file: str, wrong: bytes) -> None:
-    path = f"/sys/class/net/lan0/queues/{file}"
-    script = "import sys; from tests.netns.breaker import measure; print(measure(sys.argv[1], b'1'))"
-    took = min(
-        float(edge.run("python3", "-c", script, path).stdout) for _ in range(3)
-    )  # the lowest: other work on this machine is not netuned's latency
-    assert wrong == b"1"
-    assert took < 0.1
-    assert f"lan0 {file[1:2]}ps {file[:4]}" in edge.logged()
-    assert callable(measure)
+@pytest.mark.parametrize(("queue", "file"), [("rx-2", "rps_cpus"), ("tx-1", "xps_cpus")])
+def test_a_foreign_write_is_put_back(edge: Lab, queue: str, file: str) -> None:
+    path = f"/sys/class/net/lan0/queues/{queue}/{file}"
+    printed = [
+        edge.run(sys.executable, "-m", "tests.netns.breaker", path, "1").stdout for _ in range(3)
+    ]
+    # the lowest: other work on this machine is not netuned's latency
+    assert min(float(text.split()[0]) for text in printed) < 100
+    assert f"Repaired lan0 {file[:3]} {queue}" in edge.logged()
 
 
 @pytest.mark.parametrize(
@@ -261,8 +258,7 @@ def test_paused_cards_are_left_alone(edge: Lab) -> None:
 
 def test_an_empty_profile_directory_is_no_error(lab: Lab) -> None:
     lab.start()
-    shown = subprocess.run(lab.command("true"), check=False).returncode, lab.ctl("status").stdout
-    assert "No profile" in shown[1]
+    assert "No profile" in lab.ctl("status").stdout
     assert lab.ctl("status", "--exit-code").returncode == 0
     assert writes(lab) == 0
 

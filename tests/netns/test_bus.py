@@ -1,0 +1,493 @@
+"""The D-Bus service and netunedctl on a real bus, with polkit and as an unprivileged user."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from netuned.bus import wire
+from netuned.bus.client import Client
+from netuned.bus.service import BusService
+from netuned.errors import BusError
+from netuned.status import DRIFTED, IN_SYNC, Status
+from tests.netns.bus_fixtures import (
+    CALM,
+    EMPTY,
+    IGB,
+    MANAGER,
+    NOBODY,
+    PLAN,
+    POLKITD,
+    STATUS,
+    UNITS,
+    UNMANAGED_NIC,
+    Listener,
+    PrivateBus,
+    Served,
+    polkit,
+    private_bus,
+    served,
+    wait_for,
+)
+
+GOLDEN = Path(__file__).with_name("golden")
+STANDARD = "org.freedesktop.DBus."
+
+Skip = Callable[[str], NoReturn]
+Bus = Iterator[PrivateBus]
+
+
+@pytest.fixture(scope="module")
+def shared_bus() -> Iterator[PrivateBus | None]:
+    if shutil.which("dbus-daemon") is None or os.geteuid() != 0:
+        yield None
+        return
+    with private_bus() as made:
+        yield made
+
+
+@pytest.fixture
+def bus(shared_bus: PrivateBus | None, skip: Skip, monkeypatch: pytest.MonkeyPatch) -> PrivateBus:
+    if shared_bus is None:
+        skip("needs root and dbus-daemon: apt install dbus")
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", shared_bus.address)
+    return shared_bus
+
+
+@pytest.fixture
+def daemon(bus: PrivateBus) -> Iterator[Served]:
+    with served(bus, STATUS) as service:
+        yield service
+
+
+def call(bus: PrivateBus, method: str, *arguments: str, uid: int = 0) -> tuple[str, str]:
+    """What ``gdbus call`` prints: (answer, error)."""
+    words = ["gdbus", "call", "--system", "--dest", wire.SERVICE, "--object-path", wire.ROOT]
+    done = bus.run(*words, "--method", f"{wire.MANAGER}.{method}", *arguments, uid=uid)
+    return done.stdout.strip(), done.stderr.strip()
+
+
+def introspected(bus: PrivateBus, path: str) -> dict[str, ET.Element]:
+    """The interfaces of an object."""
+    words = ("busctl", "introspect", "--xml-interface", wire.SERVICE, path)
+    root = ET.fromstring(bus.run(*words).stdout)
+    return {interface.attrib["name"]: interface for interface in root.iter("interface")}
+
+
+# Objects and introspection
+
+
+def test_every_method_is_a_read_or_has_an_action(bus: PrivateBus, daemon: Served) -> None:
+    methods = {
+        method.attrib["name"]
+        for path in (wire.ROOT, wire.nic_path(IGB.ifindex))
+        for name, interface in introspected(bus, path).items()
+        for method in interface.iter("method")
+        if not name.startswith(STANDARD)
+    }
+    assert methods == set(wire.ACTIONS)
+
+
+def test_every_action_is_in_the_policy_and_asks_for_an_administrator() -> None:
+    policy = ET.parse(UNITS / "org.netuned1.policy")
+    actions = {action.attrib["id"]: action for action in policy.iter("action")}
+    assert set(actions) == {action for action in wire.ACTIONS.values() if action}
+    for action in actions.values():
+        defaults = {item.tag: item.text for item in action.iterfind("defaults/*")}
+        assert defaults == dict.fromkeys(
+            ("allow_any", "allow_inactive", "allow_active"), "auth_admin"
+        )
+
+
+def test_introspection_names_every_argument(bus: PrivateBus, daemon: Served) -> None:
+    for path in (wire.ROOT, wire.nic_path(IGB.ifindex)):
+        for interface in introspected(bus, path).values():
+            for argument in interface.iter("arg"):
+                assert argument.attrib.get("name"), ET.tostring(argument)
+                assert argument.attrib["type"]
+    shown = bus.run(
+        *("gdbus", "introspect", "--system", "--dest", wire.SERVICE),
+        *("--object-path", wire.nic_path(IGB.ifindex)),
+    ).stdout
+    assert "readonly aa{sv} Queues = [{'Kind': <'rx'>" in shown
+    assert " ".join(shown.split("Repaired(")[1].split(")")[0].split()) == (
+        "s tunable, s key, s value, t latency_us"
+    )
+    plan = introspected(bus, wire.ROOT)[wire.MANAGER].find("method[@name='Plan']")
+    assert plan is not None
+    assert {a.attrib["name"]: a.attrib["type"] for a in plan.iter("arg")} == {
+        "changes": "a(ssssssb)",
+        "problems": "a(ss)",
+    }
+
+
+def test_a_status_travels_whole(bus: PrivateBus, daemon: Served) -> None:
+    with Client() as client:
+        got = client.status()
+    odd = replace(STATUS.nics[3], name="e\x1b[31m\\xff")
+    assert got == replace(STATUS, nics=(*STATUS.nics[:3], odd, STATUS.nics[4]))
+    tree = bus.run("busctl", "tree", "--list", wire.SERVICE).stdout.split()
+    assert {wire.nic_path(nic.ifindex) for nic in STATUS.nics} < set(tree)
+
+
+def test_nothing_can_be_set(bus: PrivateBus, daemon: Served) -> None:
+    done = bus.run(
+        "busctl", "set-property", wire.SERVICE, wire.ROOT, wire.MANAGER, "State", "s", "x"
+    )
+    assert "readonly" in done.stderr
+
+
+# Signals
+
+
+@pytest.fixture
+def listener(bus: PrivateBus, daemon: Served) -> Iterator[Listener]:
+    made = Listener(bus)
+    yield made
+    made.close()
+
+
+def test_only_what_changed_is_signalled(daemon: Served, listener: Listener) -> None:
+    daemon.publish(STATUS)
+    daemon.publish(replace(STATUS, nics=tuple(replace(nic) for nic in STATUS.nics)))
+    assert listener.heard() == []
+
+    drifted = replace(IGB, state=DRIFTED)
+    manager = replace(MANAGER, writes=42)
+    daemon.publish(Status(manager, (drifted, *STATUS.nics[1:])))
+    assert listener.heard() == [
+        (
+            wire.nic_path(IGB.ifindex),
+            "PropertiesChanged",
+            (wire.NIC, {"State": ("s", "drifted")}, []),
+        ),
+        (wire.ROOT, "PropertiesChanged", (wire.MANAGER, {"Writes": ("t", 42)}, [])),
+    ]
+
+
+def test_cards_come_and_go_as_objects(daemon: Served, listener: Listener) -> None:
+    new = replace(UNMANAGED_NIC, ifindex=9, name="eth9")
+    daemon.publish(replace(STATUS, nics=(*STATUS.nics[1:], new)))
+    (gone, come) = listener.heard()
+    assert gone == (
+        wire.ROOT,
+        "InterfacesRemoved",
+        (wire.nic_path(IGB.ifindex), [wire.NIC]),
+    )
+    path, member, (added, interfaces) = come
+    assert (path, member, added) == (wire.ROOT, "InterfacesAdded", wire.nic_path(9))
+    assert interfaces[wire.NIC]["Name"] == ("s", "eth9")
+    with Client() as client:
+        assert [nic.ifindex for nic in client.status().nics] == [3, 4, 5, 6, 9]
+
+
+def test_drift_and_repair_are_signalled(daemon: Served, listener: Listener) -> None:
+    daemon.do(lambda: daemon.service.drift(2, "irq", "rx-1", "5", "0-7"))
+    daemon.do(lambda: daemon.service.repaired(2, "irq", "rx-1", "5", 412))
+    daemon.do(lambda: daemon.service.drift(99, "irq", "rx-1", "5", "0-7"))
+    path = wire.nic_path(2)
+    assert listener.heard() == [
+        (path, "Drift", ("irq", "rx-1", "5", "0-7")),
+        (path, "Repaired", ("irq", "rx-1", "5", 412)),
+    ]
+
+
+# Methods
+
+
+def test_methods_reach_the_controller(bus: PrivateBus, daemon: Served) -> None:
+    daemon.controller.planned = PLAN
+    with Client() as client:
+        plan = client.plan()
+        client.reload()
+        client.reconcile()
+        client.reconcile("enp0s3")
+        client.resume("e\x1b[31m\\xff")
+    assert [str(change) for change in plan.changes] == [str(change) for change in PLAN.changes]
+    assert [change.disruptive for change in plan.changes] == [True, False, False, False, False]
+    assert plan.problems == PLAN.problems
+    assert daemon.controller.asked == [
+        ("reload",),
+        ("reconcile", ""),
+        ("reconcile", "enp0s3"),
+        ("resume", "e\x1b[31m\udcff"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("eth7", "org.netuned1.Error.NoSuchCard: there is no card named 'eth7'"),
+        ("../../etc/passwd", "org.freedesktop.DBus.Error.InvalidArgs: not an interface name"),
+        ("e" * 61, "org.freedesktop.DBus.Error.InvalidArgs: not an interface name"),
+    ],
+)
+def test_names_are_checked(bus: PrivateBus, daemon: Served, name: str, error: str) -> None:
+    assert error in call(bus, "Reconcile", name)[1]
+    assert daemon.controller.asked == []
+
+
+def test_errors_keep_their_class_and_sentence(bus: PrivateBus, daemon: Served) -> None:
+    error = call(bus, "Pause", "enp0s3")[1]
+    assert "GDBus.Error:org.netuned1.Error.Kernel: set channels enp0s3: Invalid" in error
+    assert '(EINVAL): "too many"' in error
+
+
+# Rights
+
+
+def test_without_polkit_only_root_may_change_anything(bus: PrivateBus, daemon: Served) -> None:
+    for method, action in wire.ACTIONS.items():
+        arguments = ("enp0s3",) if method in ("Reconcile", "Pause", "Resume") else ()
+        answer, error = call(bus, method, *arguments, uid=NOBODY)
+        if action:
+            assert f"AccessDenied: {method} needs root or the polkit action {action}" in error
+        else:
+            assert answer
+    assert daemon.controller.asked == []
+
+
+def test_everybody_may_read(bus: PrivateBus, daemon: Served) -> None:
+    done = bus.ctl("status", "--json", uid=NOBODY)
+    assert json.loads(done.stdout)["nics"][0]["name"] == "enp129s0"
+
+
+def test_netunedctl_says_which_action_is_needed(bus: PrivateBus, daemon: Served) -> None:
+    done = bus.ctl("reload", uid=NOBODY)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "netunedctl: reload needs root or the polkit action org.netuned1.reload\n"
+    )
+
+
+def test_polkit_decides_about_others(bus: PrivateBus, daemon: Served, skip: Skip) -> None:
+    if not os.path.exists(POLKITD):
+        skip("needs polkitd: apt install polkitd")
+    rules = """polkit.addRule(function(action, subject) {
+        if (action.id == "org.netuned1.reload" && subject.user == "nobody")
+            return polkit.Result.YES;
+    });"""
+    with polkit(bus, rules):
+        assert call(bus, "Reload", uid=NOBODY) == ("()", "")
+        _, error = call(bus, "Resume", "enp0s3", uid=NOBODY)
+        assert "needs root or the polkit action org.netuned1.resume" in error
+        assert call(bus, "Resume", "enp0s3")[1] == ""
+    assert daemon.controller.asked == [("reload",), ("resume", "enp0s3")]
+
+
+def test_nobody_else_may_own_the_name(bus: PrivateBus) -> None:
+    script = (
+        "import os, sys; from jeepney import message_bus;"
+        "from jeepney.io.blocking import open_dbus_connection; os.setuid(65534);"
+        "reply = open_dbus_connection('SYSTEM').send_and_get_reply("
+        "message_bus.RequestName('org.netuned1')); print(reply.body)"
+    )
+    done = bus.run(sys.executable, "-c", script)
+    assert "not allowed to own" in done.stdout
+
+
+# Connections
+
+
+def test_the_service_comes_back_with_the_bus(bus: PrivateBus, daemon: Served) -> None:
+    daemon.controller.pass_s = 0.3
+    with subprocess.Popen(
+        [sys.executable, "-m", "netuned.cli", "apply"],
+        env=bus.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as caller:
+        wait_for(lambda: daemon.controller.asked, "the call")
+        bus.stop()
+        said = caller.communicate(timeout=5)[1]
+    assert said.startswith("netunedctl: lost the system bus")
+    daemon.publish(EMPTY)
+    daemon.do(lambda: daemon.service.drift(2, "irq", "rx-1", "5", "0-7"))
+    time.sleep(0.5)  # the call ends with nobody to answer
+    bus.start()
+    wait_for(lambda: bus.ctl("status").returncode == 0, "the service again")
+    with Client() as client:
+        assert client.status() == EMPTY
+
+
+def test_a_second_service_is_refused(bus: PrivateBus, daemon: Served) -> None:
+    second = BusService(daemon.controller, bus.address)
+    with pytest.raises(BusError, match="another netuned"):
+        daemon.wait(second.connect())
+
+
+def test_no_bus_is_an_error_of_connect_and_none_of_run() -> None:
+    async def check() -> None:
+        from tests.netns.bus_fixtures import FakeController
+
+        service = BusService(FakeController(EMPTY), "unix:path=/nonexistent")
+        with pytest.raises(BusError, match="cannot connect to the system bus"):
+            await service.connect()
+        service.publish(STATUS)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(service.run(), 0.5)
+
+    asyncio.run(check())
+
+
+# netunedctl
+
+
+def golden(name: str, text: str) -> None:
+    """Compare with a file; NETUNED_WRITE_GOLDEN=1 writes it, to be read before it is committed."""
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("NETUNED_WRITE_GOLDEN") == "1":
+        path.write_text(text)
+    assert text == path.read_text()
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "words", ["status", "status enp129s0", "status enp0s3", "plan", "profiles"]
+)
+def test_output_is_golden(bus: PrivateBus, daemon: Served, words: str) -> None:
+    daemon.controller.planned = PLAN
+    done = bus.ctl(*words.split())
+    assert (done.returncode, done.stderr) == (0, "")
+    golden(words.replace(" ", "-"), done.stdout)
+
+
+def test_apply_shows_what_it_did_and_what_it_could_not(bus: PrivateBus, daemon: Served) -> None:
+    daemon.controller.planned = PLAN
+    done = bus.ctl("apply")
+    assert done.returncode == 1
+    golden("apply", done.stdout)
+    daemon.controller.planned = replace(PLAN, problems=())
+    assert bus.ctl("apply").returncode == 0
+    assert bus.ctl("apply").stdout.startswith("Nothing to do: ")
+
+
+def test_empty_states_say_what_to_do(bus: PrivateBus) -> None:
+    with served(bus, EMPTY):
+        golden("status-empty", bus.ctl("status").stdout)
+        golden("profiles-empty", bus.ctl("profiles").stdout)
+        golden("plan-empty", bus.ctl("plan").stdout)
+
+
+def test_exit_status_tells_drift_from_failure(bus: PrivateBus, daemon: Served) -> None:
+    def status(*words: str) -> int:
+        return bus.ctl(*words).returncode
+
+    assert status("status", "--exit-code") == 3
+    assert status("status", "enp129s0", "--exit-code") == 0
+    assert status("status", "enp0s3", "--exit-code") == 3
+    assert status("status", "eth7") == 1
+    assert status("plan", "--exit-code") == 0
+    daemon.controller.planned = replace(PLAN, problems=())
+    assert status("plan", "--exit-code") == 3
+    daemon.controller.planned = PLAN
+    assert status("plan", "--exit-code") == 1
+    daemon.publish(CALM)
+    assert status("status", "--exit-code") == 0
+    assert status("status", "--nonsense") == 2
+    assert status("nonsense") == 2
+    assert status() == 2
+
+
+def test_json_is_the_documented_form(bus: PrivateBus, daemon: Served) -> None:
+    daemon.controller.planned = PLAN
+
+    def printed(*words: str) -> Any:
+        return json.loads(bus.ctl(*words, "--json").stdout)
+
+    status = printed("status")
+    assert status["manager"] == json.loads(json.dumps(asdict(MANAGER)))
+    assert printed("status", "enp129s0") == status["nics"][0] == json.loads(json.dumps(asdict(IGB)))
+    plan = printed("plan")
+    assert plan["changes"][3] == {
+        "ifname": "enp0s3",
+        "tunable": "irq",
+        "key": "rx-2",
+        "before": None,
+        "after": "6",
+        "why": "one CPU per queue of 4-7; card on no node",
+        "disruptive": False,
+    }
+    assert plan["problems"][0]["ifname"] == "ens4"
+    assert set(printed("profiles")) == {"profiles", "errors", "conflicts"}
+    applied = printed("apply")
+    assert len(applied["applied"]) == 5
+    assert (applied["pending"], applied["problems"]) == ([], plan["problems"])
+
+
+def test_status_does_not_start_the_daemon_and_plan_does(bus: PrivateBus) -> None:
+    marker = bus.folder / "started"
+    service = bus.folder / "services" / "org.netuned1.service"
+    program = f'/bin/sh -c "touch {marker}; exit 1"'
+    service.write_text(f"[D-BUS Service]\nName=org.netuned1\nUser=root\nExec={program}\n")
+    try:
+        with bus.connect() as connection:
+            from jeepney import message_bus
+
+            connection.send_and_get_reply(message_bus.ReloadConfig(), timeout=5)
+        status = bus.ctl("status")
+        assert status.stderr == "netunedctl: netuned is not running: systemctl start netuned\n"
+        assert not marker.exists()
+        plan = bus.ctl("plan")
+        assert marker.exists()
+        assert plan.stderr.startswith("netunedctl: netuned could not be started: ")
+    finally:
+        service.unlink()
+
+
+def test_a_host_without_a_bus_gets_one_sentence(bus: PrivateBus) -> None:
+    environment = {**bus.environment, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}
+    done = subprocess.run(
+        [sys.executable, "-m", "netuned.cli", "status"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("netunedctl: there is no system bus")
+
+
+def test_a_reader_that_leaves_early_is_no_error(bus: PrivateBus, daemon: Served) -> None:
+    script = f"{sys.executable} -m netuned.cli status --json | head -c 1"
+    done = bus.run("bash", "-c", script)
+    assert (done.stdout, done.stderr) == ("{", "")
+
+
+def test_colour_only_on_a_terminal(bus: PrivateBus, daemon: Served) -> None:
+    command = f"{sys.executable} -m netuned.cli status enp129s0"
+    on_terminal = bus.run("script", "-qec", command, "/dev/null").stdout
+    assert "\x1b[32min-sync\x1b[0m" in on_terminal
+    plain = bus.run("env", "NO_COLOR=1", "script", "-qec", command, "/dev/null").stdout
+    assert "\x1b" not in plain
+    assert "\x1b" not in bus.ctl("status").stdout
+
+
+def test_status_imports_little(bus: PrivateBus, daemon: Served) -> None:
+    script = (
+        "import sys; from netuned.cli.main import run; run(['status']);"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    modules = set(bus.run(sys.executable, "-c", script).stderr.split())
+    costly = {"rich", "pydantic", "pyroute2", "dbus_fast", "asyncio", "yaml", "json", "shutil"}
+    assert not modules & costly
+
+
+def test_a_card_in_sync_is_in_sync_whatever_it_cannot_do() -> None:
+    from netuned.cli.status import card_in_sync
+
+    assert card_in_sync(replace(IGB, state=IN_SYNC))
+    assert card_in_sync(UNMANAGED_NIC)

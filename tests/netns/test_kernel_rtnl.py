@@ -1,0 +1,322 @@
+"""Rtnl against this kernel: every parameter of every kind written, read back, compared with tc."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from subprocess import PIPE
+
+import pytest
+
+from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel.qdisc_options import OFF, PARAMETERS
+from netuned.kernel.rtnl import ROOT, QdiscEntry, Rtnl, same_parameter
+
+pytestmark = pytest.mark.netns
+
+U32 = 0xFFFFFFFF
+VALUES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    "fq": {
+        "limit": (1, 5000),
+        "flow_limit": (1, 1000),
+        "quantum": (1514, 9000),
+        "initial_quantum": (15140, 90000),
+        "pacing": (0, 1),
+        "maxrate": (125_000, 1_250_000_000, OFF),
+        "buckets": (1, 2, 1000, 65536),
+        "refill_delay": (0, 1, 5000, 40_000, 123_457),
+        "orphan_mask": (0, 255),
+        "low_rate_threshold": (0, 68_750),
+        "ce_threshold": (0, 4000, OFF),
+        "timer_slack": (0, 10_000, 4_000_000_000),
+        "horizon": (1, 10_000_000, U32),
+        "horizon_drop": (0, 1),
+        "offload_horizon": (0,),
+    },
+    "fq_codel": {
+        "limit": (1, 10_240),
+        "flows": (1024,),
+        "quantum": (100, 1514, 9000),
+        "target": (0, 1, 4999, 5000, 5001, 20_000),
+        "interval": (1, 1000, 99_999, 100_000),
+        "ce_threshold": (0, 999, 1000, OFF),
+        "ecn": (0, 1),
+        "memory_limit": (1 << 20, U32),
+        "drop_batch": (0, 1, 64),
+    },
+    "cake": {
+        "bandwidth": (0, 12_500_000, 25_000_000_000),
+        "diffserv_mode": (0, 1, 2, 3, 4),
+        "atm": (0, 1, 2),
+        "flow_mode": (0, 1, 2, 3, 4, 5, 6, 7),
+        "overhead": (-64, 0, 18, 256),
+        "rtt": (0, 1000, 100_000),
+        "target": (0, 500, 5000),
+        "autorate": (0, 1),
+        "memlimit": (0, 4 << 20),
+        "nat": (0, 1),
+        "raw": (1,),
+        "wash": (0, 1),
+        "mpu": (0, 64, 256),
+        "ingress": (0, 1),
+        "ack_filter": (0, 1, 2),
+        "split_gso": (0, 1),
+        "fwmark": (0, 0xFF),
+    },
+    "pfifo": {"limit": (1, 5000)},
+    "bfifo": {"limit": (1, 1_000_000)},
+}
+
+
+@pytest.fixture
+def card(netns) -> int:
+    return netns.veth()
+
+
+@pytest.fixture
+def attach(card: int) -> Callable[..., QdiscEntry]:
+    """Put a root qdisc on the card and return what the kernel then shows."""
+    rtnl = Rtnl()
+
+    def attach(kind: str, **parameters: int) -> QdiscEntry:
+        rtnl.replace_qdisc(card, ROOT, 0, kind, parameters)
+        (entry,) = rtnl.qdiscs()[card]
+        return entry
+
+    return attach
+
+
+def has(kind: str, attach: Callable[..., QdiscEntry]) -> bool:
+    """Whether this kernel has the kind; where it does not, that must be what Rtnl says."""
+    try:
+        return attach(kind).kind == kind
+    except UnsupportedError as error:
+        assert error.what == f"qdisc {kind}"  # noqa: PT017 - the tests of the VM have every kind
+        return False
+
+
+def tc_numbers(netns, name: str = "v0") -> dict[str, int]:
+    options = netns.tc(name)["root"]["options"]
+    numbers = {name: int(value) for name, value in options.items() if isinstance(value, int)}
+    if options.get("bandwidth") == "unlimited":
+        numbers["bandwidth"] = 0
+    return numbers
+
+
+def test_every_parameter_is_covered():
+    codes = {"ce_threshold_selector", "ce_threshold_mask"}
+    for kind, table in PARAMETERS.items():
+        assert set(table) - codes == set(VALUES.get(kind, {}))
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_every_parameter_reads_back_as_written_and_as_tc_shows_it(kind, netns, attach):
+    if not has(kind, attach):
+        return
+    for name, values in VALUES[kind].items():
+        for value in values:
+            found = attach(kind, **{name: value}).parameters
+            if name == "offload_horizon" and name not in found:
+                continue  # Linux 6.13
+            assert same_parameter(kind, name, value, found[name]), (name, value, found[name])
+            for tc_name, number in tc_numbers(netns).items():
+                if tc_name in found:
+                    assert found[tc_name] == number, (name, value, tc_name)
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_what_was_read_can_be_put_back_exactly(kind, attach):
+    if not has(kind, attach):
+        return
+    default = attach(kind)
+    changed = {name: values[-1] for name, values in VALUES[kind].items()}
+    other = attach(kind, **changed)
+    assert other.parameters != default.parameters
+    assert attach(kind, **default.parameters) == default
+    assert attach(kind, **other.parameters) == other
+
+
+def test_fq_codel_times_come_out_exact_where_the_kernel_can_show_them(attach):
+    if not has("fq_codel", attach):
+        return
+    inexact = [
+        us for us in range(4900, 5100) if attach("fq_codel", target=us).parameters["target"] != us
+    ]
+    assert len(inexact) <= 5  # 1,000 of 1,024 values exist
+    assert all(same_parameter("fq_codel", "target", us, us - 1) for us in inexact)
+
+
+def test_fq_codel_marks_packets_by_their_ecn_codepoint(attach):
+    if not has("fq_codel", attach):
+        return
+    found = attach("fq_codel", ce_threshold=1000, ce_threshold_selector=1, ce_threshold_mask=3)
+    assert found.parameters["ce_threshold_selector"] == 1
+    assert found.parameters["ce_threshold_mask"] == 3
+
+
+def test_fq_codel_with_other_flows_becomes_a_new_qdisc(attach):
+    if not has("fq_codel", attach):
+        return
+    first = attach("fq_codel", flows=512, limit=100)
+    assert attach("fq_codel", flows=512, limit=200).handle == first.handle
+    second = attach("fq_codel", flows=2048, limit=300)
+    assert second.handle != first.handle
+    assert (second.parameters["flows"], second.parameters["limit"]) == (2048, 300)
+
+
+def test_an_unknown_kind_and_an_unknown_parameter_are_unsupported(attach):
+    with pytest.raises(UnsupportedError, match="this kernel does not have it"):
+        attach("nosuchkind")
+    with pytest.raises(UnsupportedError, match="it has no parameter depth"):
+        attach("pfifo", depth=3)
+
+
+def test_a_same_kind_is_changed_in_place(attach):
+    first = attach("pfifo", limit=10)
+    assert attach("pfifo", limit=20).handle == first.handle
+
+
+def test_leaves_of_mq_are_replaced_one_by_one(netns, card):
+    writes = []
+    rtnl = Rtnl(lambda: writes.append(1))
+    rtnl.replace_qdisc(card, ROOT, 0x10 << 16, "mq", {})
+    before = rtnl.qdiscs((card,))[card]
+    assert [(entry.kind, entry.handle) for entry in before if entry.parent == ROOT] == [
+        ("mq", 0x100000)
+    ]
+    assert sorted(entry.parent for entry in before if entry.handle == 0) == [
+        0x100001 + n for n in range(4)
+    ]
+    for queue in range(4):
+        rtnl.replace_qdisc(card, 0x100001 + queue, 0, "pfifo", {"limit": 100 + queue})
+    assert len(writes) == 5
+    leaves = {entry.parent: entry for entry in rtnl.qdiscs()[card] if entry.parent != ROOT}
+    assert {parent: dict(leaf.parameters) for parent, leaf in leaves.items()} == {
+        0x100001 + queue: {"limit": 100 + queue} for queue in range(4)
+    }
+    shown = netns.tc()
+    assert [shown[f"10:{queue + 1}"]["options"]["limit"] for queue in range(4)] == [
+        100,
+        101,
+        102,
+        103,
+    ]
+    rtnl.replace_qdisc(card, ROOT, 0x10 << 16, "mq", {})
+    kept = {entry.parent: entry for entry in rtnl.qdiscs()[card]}
+    assert kept == {ROOT: before[0], **leaves}, "the same mq keeps its leaves"
+    rtnl.replace_qdisc(card, ROOT, 0x11 << 16, "mq", {})
+    assert {entry.handle for entry in rtnl.qdiscs()[card]} == {0x110000, 0}, "another has new ones"
+
+
+def test_an_automatic_mq_shows_with_its_leaves_at_handle_0(netns):
+    tap = "t0"
+    netns.sh(f"ip tuntap add {tap} mode tap multi_queue && ip link set {tap} up")
+    entries = Rtnl().qdiscs()[socket.if_nametoindex(tap)]
+    assert all(entry.handle == 0 for entry in entries)
+    assert entries[0].kind == "mq"
+    assert entries[0].parent == ROOT
+
+
+def test_deleting_the_root_puts_the_default_back(card, attach):
+    attach("pfifo", limit=7)
+    rtnl = Rtnl()
+    rtnl.delete_qdisc(card)
+    assert rtnl.qdiscs()[card] == (QdiscEntry("noqueue", 0, ROOT, {}),)
+    with pytest.raises(KernelError) as refused:
+        rtnl.delete_qdisc(card)
+    assert refused.value.errno == errno.ENOENT
+    assert refused.value.extack
+
+
+def test_a_leaf_cannot_be_deleted_because_its_queue_would_drop_everything(netns, card):
+    rtnl = Rtnl()
+    rtnl.replace_qdisc(card, ROOT, 0x10 << 16, "mq", {})
+    rtnl.replace_qdisc(card, 0x100001, 0, "pfifo", {})
+    before = rtnl.qdiscs()
+    with pytest.raises(UnsupportedError):
+        rtnl.delete_qdisc(card, 0x100001)
+    assert rtnl.qdiscs() is before
+    netns.sh("tc qdisc del dev v0 parent 10:1")  # the reason: no qdisc at all is left there
+    assert 0x100001 not in {entry.parent for entry in rtnl.qdiscs()[card]}
+
+
+def test_errors_carry_the_kernels_words(card):
+    rtnl = Rtnl()
+    with pytest.raises(KernelError, match="ENODEV") as gone:
+        rtnl.replace_qdisc(9999, ROOT, 0, "pfifo", {})
+    assert gone.value.gone
+    rtnl.replace_qdisc(card, ROOT, 0x10 << 16, "pfifo", {})
+    with pytest.raises(KernelError, match="Invalid qdisc name") as refused:
+        rtnl.replace_qdisc(card, ROOT, 0x10 << 16, "bfifo", {})
+    assert refused.value.errno == errno.EINVAL
+    assert rtnl.qdiscs()[card][0].kind == "pfifo", "the socket still works"
+
+
+def test_an_unchanged_dump_is_the_same_object_and_traffic_changes_nothing(netns, card, attach):
+    attach("pfifo")
+    rtnl = Rtnl()
+    rtnl.qdiscs()
+    first = rtnl.qdiscs()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.bind(("v0", 0x88B5))
+        sender.send(bytes(64))
+    assert "Sent 0 bytes" not in netns.sh("tc -s qdisc show dev v0")
+    assert rtnl.qdiscs() is first
+    netns.sh("tc qdisc change dev v0 root pfifo limit 5")
+    assert rtnl.qdiscs()[card][0].parameters == {"limit": 5}
+
+
+def test_qdiscs_of_named_cards_only(netns, card):
+    other = netns.veth("w0")
+    rtnl = Rtnl()
+    assert set(rtnl.qdiscs((card, 9999))) == {card}
+    assert {card, other} <= set(rtnl.qdiscs())
+    down = netns.veth("x0", up=False)
+    assert down not in rtnl.qdiscs(), "the kernel attaches a default when the card first comes up"
+
+
+def test_links_tell_what_they_are(netns, card):
+    netns.sh("ip link add link v0 name mv0 type macvlan")
+    netns.sh("ip link add br0 type bridge && ip link set v0p master br0")
+    netns.sh("ip link set v0 address 02:00:00:00:00:07")
+    links = {link.name: (ifindex, link) for ifindex, link in Rtnl().links().items()}
+    ifindex, link = links["v0"]
+    assert (ifindex, link.kind, link.mac) == (card, "veth", "02:00:00:00:00:07")
+    assert (link.rx_queues, link.tx_queues) == (4, 4)
+    assert link.up
+    assert link.running
+    assert link.lower == links["v0p"][0]
+    assert links["v0p"][1].master == links["br0"][0]
+    assert (links["mv0"][1].kind, links["mv0"][1].lower) == ("macvlan", card)
+    assert links["lo"][1].kind == ""
+
+
+def test_links_follow_a_rename_and_a_peer_elsewhere(netns, card):
+    rtnl = Rtnl()
+    first = rtnl.links()
+    assert rtnl.links() is first
+    netns.sh("ip link set v0 down && ip link set v0 name w9")
+    assert rtnl.links()[card].name == "w9"
+    with subprocess.Popen(
+        ["unshare", "-n", "sh", "-c", "echo; read wait"], stdin=PIPE, stdout=PIPE
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        netns.sh(f"ip link set v0p netns {other.pid}")
+        assert rtnl.links()[card].lower == 0
+        other.communicate()
+
+
+def test_every_thread_asks_over_its_own_socket(card):
+    rtnl = Rtnl()
+    expected = rtnl.qdiscs()
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(rtnl.qdiscs())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 8
