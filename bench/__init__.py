@@ -1,1 +1,1 @@
-"""``make bench``: what netuned costs, each figure beside a floor or a peer measured in the same run."""
+"""``make bench``: netuned's costs, each beside a floor or a peer measured in the same run."""

@@ -1,4 +1,4 @@
-"""The daemon itself: start to READY, memory, idle CPU, descriptors, and one ``netunedctl status``."""
+"""The daemon itself: start to READY, memory, idle CPU, descriptors; and ``netunedctl status``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def measure(idle_s: float) -> list[Row]:
     return [
         Row("daemon: start to READY", statistics.median(ready), "ms", 300, "exec to in force"),
         Row("daemon: resident", memory, "MB", 45, "4 cards × 8 queues"),
-        Row("daemon: idle CPU", 100 * used / idle_s, "%", 0.05, ticks),
+        Row("daemon: idle CPU", max(100 * used / idle_s, 0.0), "%", 0.05, ticks),
         Row("daemon: descriptors gained", grown, "", 0, f"over {idle_s:.0f} s"),
         Row("netunedctl status", statistics.median(status), "ms", 60, f"{STATUSES} runs, whole"),
     ]

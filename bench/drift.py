@@ -23,7 +23,9 @@ def measure(writes: int) -> list[Row]:
         lab.profile("edge", PROFILE)
         lab.start()
         lab.wait_state("lan0", "in-sync")
-        traffic = subprocess.Popen(lab.command(sys.executable, "-m", "bench.traffic", "lan0", "peer0"))
+        traffic = subprocess.Popen(
+            lab.command(sys.executable, "-m", "bench.traffic", "lan0", "peer0")
+        )
         try:
             answer = lab.run(sys.executable, "-m", "bench.drift", str(writes)).stdout
         finally:

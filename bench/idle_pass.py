@@ -68,13 +68,12 @@ def measure() -> list[Row]:
 
 def _pass(profiles: str) -> None:
     """Inside the namespace: time passes of the very function the daemon's resync runs."""
-    from netuned.apply import Card
+    from netuned.apply import Card, sweep
     from netuned.baseline import Baseline
     from netuned.host import read_host
     from netuned.kernel import Kernel
     from netuned.loader import load
     from netuned.planner import plan_host
-    from netuned.reconcile import sweep
 
     kernel = Kernel()
     host = read_host(kernel)

@@ -57,7 +57,13 @@ def measure() -> list[Row]:
     what = f"{QUEUES} queues, {ROUNDS} rounds in turn"
     return [
         Row("profile drop to in sync", statistics.median(ours), "ms", None, what),
-        Row("  shell script, same writes", statistics.median(script), "ms", None, "ethtool, tc, echo"),
+        Row(
+            "  shell script, same writes",
+            statistics.median(script),
+            "ms",
+            None,
+            "ethtool, tc, echo",
+        ),
         Row("  drop / script", ratio, "×", 1.0, "median of pairs"),
     ]
 
@@ -65,4 +71,3 @@ def measure() -> list[Row]:
 def _fresh(lab: Lab) -> None:
     lab.add_pair("lan0", "peer0", queues=QUEUES)
     lab.run("ethtool", "-L", "lan0", "rx", "2", "tx", "2")
-

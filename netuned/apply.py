@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from netuned.baseline import Baseline
@@ -43,12 +43,15 @@ class Card:
         self.found: dict[str, State] = {}
         self.unsupported: dict[str, str] = {}
         self.managed: dict[str, str] = {}
+        self.version = 0
+        """Changes whenever anything above does, so that status is made anew only then."""
         self._kept = KeptFiles(kernel.files)
         self._clean: dict[str, tuple[State, State]] = {}
 
     def aim(self, target: Target | None, baseline: Baseline) -> None:
         """Set what is wanted: the profile's states, else what was there before netuned."""
         self.target = target
+        self.version += 1
         self.wanted, self.unsupported, self.restoring = {}, {}, set()
         recorded = baseline.of(self.nic)
         for tunable in TUNABLES:
@@ -62,9 +65,8 @@ class Card:
                 state = recorded[name]
                 self.restoring.add(name)
             if state is not None:
-                self.wanted[name] = {
-                    key: value for key, value in state.items() if f"{name} {key}" not in self.managed
-                }
+                allowed = (key for key in state if f"{name} {key}" not in self.managed)
+                self.wanted[name] = {key: state[key] for key in allowed}
 
     def refresh(self) -> bool:
         """Read the facts anew after a structural change. Says whether they differ.
@@ -73,6 +75,7 @@ class Card:
         """
         self._kept.close()
         self._clean.clear()
+        self.version += 1
         before = self.nic
         name = self.kernel.card_name(before.ifindex)
         now = read_nic(self.kernel, before.ifindex, name)
@@ -96,10 +99,13 @@ class Card:
             try:
                 state = BY_NAME[name].read(view)
             except UnsupportedError as error:
+                if self.unsupported.get(name) != error.why:
+                    self.version += 1
                 self.unsupported[name] = error.why
                 self.found.pop(name, None)
                 continue
-            self.unsupported.pop(name, None)
+            if self.unsupported.pop(name, None) or self.found.get(name) is not state:
+                self.version += 1
             clean = self._clean.get(name)
             if clean is None or clean[0] is not wanted or clean[1] is not state:
                 doubtful.add(name)
@@ -137,7 +143,7 @@ class Card:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a pass did: changes made, changes left (``enforce: no``), and the error that ended it."""
+    """What a pass did: changes made, those left (``enforce: no``), and the error that ended it."""
 
     made: list[Change] = field(default_factory=list)
     pending: tuple[Change, ...] = ()
@@ -145,14 +151,26 @@ class Outcome:
     error: NetunedError | None = None
 
 
-def in_sync(card: Card, qdiscs: Qdiscs) -> bool:
-    """Whether a pass would find nothing to do; reads only. Raises: KernelError."""
-    return not card.differences(card.observe(None, _given(qdiscs)))
+def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
+    """Look at all cards with one dump of qdiscs; those that differ, or cannot be read.
+
+    Reads only. Raises: KernelError when there is no dump.
+    """
+    cards = list(cards)
+    qdiscs = kernel.rtnl.qdiscs() if any("qdisc" in card.wanted for card in cards) else {}
+    differing = []
+    for card in cards:
+        try:
+            if card.differences(card.observe(None, _given(qdiscs))):
+                differing.append(card)
+        except KernelError:
+            differing.append(card)
+    return differing
 
 
-def plan_card(card: Card, qdiscs: Callable[[], Qdiscs]) -> tuple[Change, ...]:
+def plan_card(card: Card) -> tuple[Change, ...]:
     """What a pass would write now, without writing. Raises: KernelError."""
-    card.observe(None, qdiscs)
+    card.observe(None, card.kernel.rtnl.qdiscs)
     return card.differences(set(card.wanted))
 
 
@@ -160,16 +178,14 @@ def reconcile_card(
     card: Card,
     baseline: Baseline,
     scope: frozenset[str] | None = None,
-    qdiscs: Qdiscs | None = None,
 ) -> Outcome:
     """Bring one card to what is wanted of it, as one transaction.
 
-    ``scope`` limits the first look to these tunables. ``qdiscs`` is a dump made just before; it
-    serves only to see that nothing differs, writes always follow a fresh look.
+    ``scope`` limits the look to these tunables, as long as none restructures the card.
     """
     outcome = Outcome()
     try:
-        _reconcile(card, baseline, scope, qdiscs, outcome)
+        _reconcile(card, baseline, scope, outcome)
     except NetunedError as error:
         outcome.error = error
         if not (isinstance(error, KernelError) and error.gone):
@@ -181,19 +197,13 @@ def _reconcile(
     card: Card,
     baseline: Baseline,
     scope: frozenset[str] | None,
-    qdiscs: Qdiscs | None,
     outcome: Outcome,
 ) -> None:
     enforce = card.target is None or card.target.profile.policy.enforce == "yes"
     attempts: Counter[tuple[str, str]] = Counter()
-    known = qdiscs
     for _ in range(ROUNDS):
-        # A fresh dump each round, unless the caller's still shows that all is well.
-        look = _once(card.kernel.rtnl.qdiscs) if known is None else _given(known)
+        look = _once(card.kernel.rtnl.qdiscs)
         changes = card.differences(card.observe(scope, look))
-        if known is not None and changes:
-            known = None
-            continue
         if not enforce:
             outcome.pending = changes
             return
@@ -204,10 +214,10 @@ def _reconcile(
             attempts[change.tunable, change.key] += 1
             if attempts[change.tunable, change.key] > ATTEMPTS:
                 outcome.failed = change
-                raise VerifyError(
-                    f"{change.tunable} {change.key}".rstrip(), str(change.after), str(change.before)
-                )
-        baseline.record(card.nic, {change.tunable: card.found[change.tunable] for change in changes})
+                setting = f"{change.tunable} {change.key}".rstrip()
+                raise VerifyError(setting, str(change.after), str(change.before))
+        touched = {change.tunable for change in changes}
+        baseline.record(card.nic, {name: card.found[name] for name in touched})
         if _write(card, changes, look, outcome):
             scope = None
             card.refresh()
@@ -244,11 +254,9 @@ def _write(
 
 def _give_up(card: Card, change: Change, error: UnsupportedError) -> None:
     """Take one setting out of what is wanted: the card or the kernel does not let it be set."""
-    name = f"{change.tunable} {change.key}"
-    card.managed[name] = error.why
-    left = {
-        key: value for key, value in card.wanted[change.tunable].items() if key != change.key
-    }
+    card.version += 1
+    card.managed[f"{change.tunable} {change.key}"] = error.why
+    left = {key: value for key, value in card.wanted[change.tunable].items() if key != change.key}
     card.wanted[change.tunable] = left
     if not left:
         card.unsupported[change.tunable] = error.why

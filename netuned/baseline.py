@@ -90,12 +90,14 @@ class Baseline:
         """Drop what was put back, or all of a card that left. Raises: StateFileError."""
         with self._lock:
             card = self._cards.get(ifindex, {})
-            if tunable is not None and card.pop(tunable, None) is None:
-                return
+            if tunable is not None:
+                gone = card.pop(tunable, None) is not None
+            else:
+                gone = bool(card)
             if tunable is None or not card:
-                if self._cards.pop(ifindex, None) is None:
-                    return
-            self._save()
+                self._cards.pop(ifindex, None)
+            if gone:
+                self._save()
 
     def _save(self) -> None:
         data = {

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-# asyncio works without ssl, which costs 4 MB and 15 ms and serves nothing here.
-sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]  # None makes "import ssl" fail
-
 import argparse
 import asyncio
 import contextlib
@@ -180,10 +175,7 @@ def _status_line(status: Status) -> str:
 
 
 def _raise_descriptor_limit() -> None:
-    """Descriptors are kept for every queue of every card."""
+    """Descriptors are kept for every queue of every card; the unit has set the limit already."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-if __name__ == "__main__":
-    main()
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -39,9 +39,7 @@ def diff(
                 continue
             reason = why(tunable.NAME, key)
             changes.append(
-                Change(
-                    ifname, tunable.NAME, key, before, value, reason, tunable.disruptive(key)
-                )
+                Change(ifname, tunable.NAME, key, before, value, reason, tunable.disruptive(key))
             )
     return tuple(changes)
 

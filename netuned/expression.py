@@ -299,8 +299,9 @@ class _Evaluation:
             if after:
                 left, end = after, part.end
                 continue
-            chain = expression.text[node.start : part.end]
-            before, other = expression.text[node.start : end], expression.source(part)
+            start = node.head.start
+            chain = expression.text[start : part.end]
+            before, other = expression.text[start:end], expression.source(part)
             if sign == "&" and not right:
                 error = self.blame(expression, part, where)
                 if isinstance(part, Word | Indexed | Listed):
@@ -311,7 +312,7 @@ class _Evaluation:
                 why = f"{other} takes away all of {before}"
             else:
                 why = f"{before} and {other} have no CPU in common"
-            return ExpressionError(expression.text, node.start, f"`{chain}`{where} is empty: {why}")
+            return ExpressionError(expression.text, start, f"`{chain}`{where} is empty: {why}")
         raise AssertionError("a chain that is empty has a step that emptied it")
 
     def _lacks(self, node: Indexed) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
@@ -24,20 +24,38 @@ class Host:
     default_affinity: CpuSet
 
 
-def read_host(kernel: Kernel) -> Host:
-    """Read everything. Raises: KernelError when /proc or /sys cannot be read at all."""
-    return Host(read_topology(kernel.files), read_nics(kernel), read_default_affinity(kernel))
+def read_host(
+    kernel: Kernel, topology: Topology | None = None, known: Mapping[int, Nic] | None = None
+) -> Host:
+    """Read everything, but for what is ``known`` already.
+
+    Raises: KernelError when /proc or /sys cannot be read at all.
+    """
+    return Host(
+        topology or read_topology(kernel.files),
+        read_nics(kernel, known or {}),
+        read_default_affinity(kernel),
+    )
 
 
-def read_nics(kernel: Kernel) -> dict[int, Nic]:
-    """All cards of this network namespace; one that leaves meanwhile is left out."""
+def read_nics(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
+    """The cards of this network namespace: ``known`` facts under the present name, others read.
+
+    One that leaves meanwhile is left out.
+    """
     nics = {}
     for ifindex, name in sorted(read_ifindexes(kernel).items()):
+        nic = known.get(ifindex)
         try:
-            nics[ifindex] = read_nic(kernel, ifindex, name)
+            if nic is None:
+                nic = read_nic(kernel, ifindex, name)
+            elif nic.name != name:
+                nic = replace(nic, name=name)
         except KernelError as error:
             if not error.gone:
                 log.warning("Cannot read card %s: %s, ignoring", name, error)
+            continue
+        nics[ifindex] = nic
     return nics
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
@@ -28,6 +29,9 @@ DEFAULT_DIRECTORIES = (
 SUFFIXES = (".yaml", ".yml")
 MAX_EXTENDS = 32
 """How many profiles may build on each other."""
+
+MAX_ERRORS = 50
+"""How many of a file's mistakes are reported at once."""
 
 NOT_INHERITED = ("name", "description", "extends")
 
@@ -115,7 +119,8 @@ def check(
             continue
     searched = {directory.rstrip("/") for directory in directories}
     files.drop_namesakes(target, searched)
-    library = _Library(files, {target.name: path}, possible)
+    holders = {source.name: source.path for source in files.sources if source is not target}
+    library = _Library(files, holders, possible)
     library.loaded(target)
     involved = {path} | {source.path for source in library.ancestors(target)}
     return _sorted(error for error in files.errors if error.path in involved)
@@ -176,7 +181,7 @@ class _Files:
             self.errors.append(error)
             return self._add(_Source(path, stem, None))
         root, errors = parse_yaml(data or b"", path)
-        self.errors += errors
+        self.errors += errors[:MAX_ERRORS]
         if root is None and not errors:
             return None
         if root is not None and not isinstance(root, Table):
@@ -270,7 +275,7 @@ class _Library:
         name = Entry(source.root.position, Scalar(Position(source.path, 1, 1), source.name))
         source.merged = _merge(merged, _normal(source.root))
         source.merged.entries.setdefault("name", name)
-        for error in mistakes(source.merged, self._possible):
+        for error in islice(mistakes(source.merged, self._possible), MAX_ERRORS):
             foreign = error.path != source.path
             if foreign and not source.usable:
                 continue  # reported with the file that brought it

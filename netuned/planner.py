@@ -81,9 +81,7 @@ def plan_host(profiles: Sequence[LoadedProfile], host: Host) -> Desired:
 def matching_profiles(profiles: Sequence[LoadedProfile], nic: Nic) -> list[LoadedProfile]:
     """The profiles that match a card, the one in force first: highest priority, then by name."""
     matching = [
-        loaded
-        for loaded in profiles
-        if any(entry.matches(nic) for entry in loaded.profile.match)
+        loaded for loaded in profiles if any(entry.matches(nic) for entry in loaded.profile.match)
     ]
     return sorted(matching, key=lambda loaded: (-_priority(loaded), loaded.profile.name))
 
@@ -145,9 +143,7 @@ class _Sets:
         self._loaded = loaded
         self._topology = topology
         self._local = local
-        self._named = {
-            name: expression.parse(text) for name, text in loaded.profile.cpus.items()
-        }
+        self._named = {name: expression.parse(text) for name, text in loaded.profile.cpus.items()}
 
     def irq_pool(self, text: str) -> CpuSet:
         """CPUs for interrupts: online, and isolated ones only where the profile names them."""

@@ -10,41 +10,39 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from netuned import __version__
-from netuned.apply import Card, Outcome, in_sync, plan_card, reconcile_card
+from netuned.apply import Card, Outcome, plan_card, reconcile_card, sweep
 from netuned.baseline import Baseline
 from netuned.errors import KernelError, NetunedError
-from netuned.host import Host, read_default_affinity
+from netuned.host import Host, read_host
 from netuned.irqbalance import reconcile_irqbalance
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Exclusion
 from netuned.loader import ProfileSet, load
-from netuned.nic import Nic, read_ifindexes, read_nic
+from netuned.nic import Nic, read_ifindexes
 from netuned.plan import Change, Plan, Problem
 from netuned.planner import Desired, plan_host
-from netuned.report import card_state, nic_status
+from netuned.report import card_state, manager_status
+from netuned.slot import Slot
 from netuned.status import (
     APPLYING,
     DEGRADED,
     IN_SYNC,
-    PAUSED,
     UNMANAGED,
     Applied,
     ManagerStatus,
-    NicStatus,
-    ProfileStatus,
     SettingStatus,
     Status,
 )
 from netuned.topology import Topology, read_topology
-from netuned.tunables.base import Target
 
 log = logging.getLogger(__name__)
 
@@ -81,34 +79,6 @@ class Options:
     resync_s: float = 30.0
 
 
-class _Slot:
-    """One card in the loop: what is to be looked at, and what the last look gave."""
-
-    def __init__(self, card: Card) -> None:
-        self.card = card
-        self.lock = asyncio.Lock()
-        self.task: asyncio.Task[None] | None = None
-        self.target: Target | None = None
-        self.profile = ""
-        self.problem = ""
-        self.aimed = False
-        self.everything = True
-        self.scope: set[str] = set()
-        self.facts = False
-        self.event_at = 0.0
-        self.settled = False
-        self.pending: tuple[Change, ...] = ()
-        self.failures = 0
-        self.retry: asyncio.TimerHandle | None = None
-        self.last_change: Applied | None = None
-        self.last_error = ""
-        self.state = UNMANAGED
-
-    @property
-    def dirty(self) -> bool:
-        return self.everything or self.facts or bool(self.scope)
-
-
 class Reconciler:
     """Holds a host's cards in the state its profiles describe."""
 
@@ -123,7 +93,7 @@ class Reconciler:
         self._profiles = ProfileSet((), ())
         self._topology: Topology | None = None
         self._desired = Desired({}, {}, (), (), None)
-        self._slots: dict[int, _Slot] = {}
+        self._slots: dict[int, Slot] = {}
         self._loading = asyncio.Lock()
         self._planning = asyncio.Lock()
         self._host_lock = asyncio.Lock()
@@ -198,8 +168,7 @@ class Reconciler:
             async with slot.lock:
                 card = slot.card
                 try:
-                    dump = self._kernel.rtnl.qdiscs
-                    changes += await self._in_worker(lambda card=card: plan_card(card, dump))  # type: ignore[misc]  # default argument binds the loop variable
+                    changes += await self._in_worker(partial(plan_card, card))
                 except KernelError as error:
                     problems.append(Problem(card.nic.name, str(error)))
         return Plan(tuple(changes), tuple(problems))
@@ -273,11 +242,7 @@ class Reconciler:
             profiles, topology = self._profiles.profiles, self._topology
 
             def work() -> tuple[Host, Desired]:
-                host = Host(
-                    topology or read_topology(self._kernel.files),
-                    _read_nics(self._kernel, known),
-                    read_default_affinity(self._kernel),
-                )
+                host = read_host(self._kernel, topology, known)
                 return host, plan_host(profiles, host)
 
             try:
@@ -298,7 +263,7 @@ class Reconciler:
         for ifindex, nic in host.nics.items():
             slot = self._slots.get(ifindex)
             if slot is None:
-                slot = self._slots[ifindex] = _Slot(Card(self._kernel, nic))
+                slot = self._slots[ifindex] = Slot(Card(self._kernel, nic))
             loaded = desired.profiles.get(ifindex)
             target = desired.targets.get(ifindex)
             problem = problems.get(nic.name, "")
@@ -328,25 +293,25 @@ class Reconciler:
 
     # One card
 
-    def _mark(self, slot: _Slot, *, everything: bool = False, facts: bool = False) -> None:
+    def _mark(self, slot: Slot, *, everything: bool = False, facts: bool = False) -> None:
         slot.everything |= everything
         slot.facts |= facts
         self._start(slot)
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, slot: Slot) -> None:
         if slot.task is None and slot.dirty and not self._is_paused(slot):
             slot.task = self._spawn(self._pass(slot))
 
-    def _is_paused(self, slot: _Slot) -> bool:
+    def _is_paused(self, slot: Slot) -> bool:
         return "" in self._paused or slot.card.nic.name in self._paused
 
-    async def _pass(self, slot: _Slot) -> None:
+    async def _pass(self, slot: Slot) -> None:
         """Look at a card until nothing more is marked."""
         try:
             while slot.dirty and not self._is_paused(slot):
                 async with slot.lock:
                     await self._look(slot)
-        except Exception as error:  # noqa: BLE001  # the loop's edge: a bug over one card stops no other
+        except Exception as error:  # the loop's edge: a bug over one card stops no other
             log.exception("Internal error over %s, leaving it alone", slot.card.nic.name)
             slot.last_error, slot.state = f"internal error: {error!r}; see the log", DEGRADED
             slot.everything = slot.facts = False
@@ -355,7 +320,7 @@ class Reconciler:
             slot.task = None
         self._publish()
 
-    async def _look(self, slot: _Slot) -> None:
+    async def _look(self, slot: Slot) -> None:
         card = slot.card
         scope = None if slot.everything or slot.facts else frozenset(slot.scope)
         facts, event_at = slot.facts, slot.event_at
@@ -384,7 +349,7 @@ class Reconciler:
         if card.nic is not nic:  # restructured by our own writes: watch what is there now
             slot.everything = True
 
-    def _note(self, slot: _Slot, outcome: Outcome, event_at: float) -> None:
+    def _note(self, slot: Slot, outcome: Outcome, event_at: float) -> None:
         """Remember, log and tell what a look gave."""
         nic = slot.card.nic
         latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
@@ -410,7 +375,7 @@ class Reconciler:
         if slot.target is None and not slot.card.wanted:
             slot.state = UNMANAGED
 
-    def _tell(self, slot: _Slot, change: Change, cause: str, latency_us: int) -> None:
+    def _tell(self, slot: Slot, change: Change, cause: str, latency_us: int) -> None:
         nic = slot.card.nic
         before, after = _shown(change.before), _shown(change.after)
         fields = {
@@ -424,19 +389,20 @@ class Reconciler:
         where = f"{change.tunable} {change.key}".rstrip()
         if cause == "drift":
             log.warning(
-                "Repaired %s %s: found %s, put back %s", nic.name, where, before, after, extra=fields
+                "Repaired %s %s: found %s, put back %s",
+                nic.name,
+                where,
+                before,
+                after,
+                extra=fields,
             )
             self._listener.drift(nic.ifindex, change.tunable, change.key, after, before)
-            self._listener.repaired(
-                nic.ifindex, change.tunable, change.key, after, latency_us
-            )
+            self._listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
         else:
             log.info("Set %s %s: %s -> %s", nic.name, where, before, after, extra=fields)
-        slot.last_change = Applied(
-            time.time(), change.tunable, change.key, before, after, cause
-        )
+        slot.last_change = Applied(time.time(), change.tunable, change.key, before, after, cause)
 
-    def _fail(self, slot: _Slot, outcome: Outcome) -> None:
+    def _fail(self, slot: Slot, outcome: Outcome) -> None:
         """A card that cannot be brought into force: say so, and try again later and later."""
         error = outcome.error
         assert error is not None
@@ -452,7 +418,7 @@ class Reconciler:
             wait_s * random.uniform(0.8, 1.2), lambda: self._mark(slot, facts=True)
         )
 
-    def _lost(self, slot: _Slot, error: KernelError) -> None:
+    def _lost(self, slot: Slot, error: KernelError) -> None:
         """Files or the card itself went away: read the facts again, once they are there."""
         slot.failures += 1
         if slot.failures > 1:
@@ -505,10 +471,12 @@ class Reconciler:
                 lambda: reconcile_irqbalance(self._exclusion, mode, nics)
             )
         if done:
-            log.info("irqbalance: %s", done, extra={"tunable": "irqbalance", "after": setting.wanted})
-        if setting.reason and setting.state not in (IN_SYNC, APPLYING):
-            if (setting,) != self._settings:
-                log.warning("irqbalance: %s, ignoring", setting.reason)
+            log.info(
+                "irqbalance: %s", done, extra={"tunable": "irqbalance", "after": setting.wanted}
+            )
+        failed = setting.state not in (IN_SYNC, APPLYING)
+        if failed and (setting,) != self._settings:
+            log.warning("irqbalance: %s, ignoring", setting.reason)
         self._settings = (setting,) if mode else ()
         if self._host_timer is not None:
             self._host_timer.cancel()
@@ -519,10 +487,10 @@ class Reconciler:
             )
         self._publish()
 
-    def _named(self, ifname: str) -> list[_Slot]:
+    def _named(self, ifname: str) -> list[Slot]:
         slots = [s for s in self._slots.values() if ifname in ("", s.card.nic.name)]
         if ifname and not slots:
-            raise NetunedError(f"{ifname}: there is no such card here; `netunedctl status` lists them")
+            raise NetunedError(f"there is no card {ifname} here; `netunedctl status` lists them")
         return slots
 
     async def _until_quiet(self) -> None:
@@ -541,78 +509,14 @@ class Reconciler:
     # Status
 
     def _publish(self) -> None:
-        nics = tuple(self._nic_status(slot) for slot in self._slots.values())
-        status = Status(self._manager_status(nics), nics)
+        nics = tuple(slot.status(paused=self._is_paused(slot)) for slot in self._slots.values())
+        manager = manager_status(
+            self._profiles, self._desired, nics, self._settings, self._notes, self._kernel.writes
+        )
+        status = Status(manager, nics)
         if status != self._status:
             self._status = status
             self._listener.publish(status)
-
-    def _nic_status(self, slot: _Slot) -> NicStatus:
-        state, error = slot.state, slot.last_error
-        if slot.problem:
-            state, error = DEGRADED, slot.problem
-        elif self._is_paused(slot) and slot.profile:
-            state = PAUSED
-        elif slot.task is not None and slot.profile and not slot.settled:
-            state = APPLYING
-        return nic_status(slot.card, slot.profile, state, slot.pending, slot.last_change, error)
-
-    def _manager_status(self, nics: Iterable[NicStatus]) -> ManagerStatus:
-        states = {nic.state for nic in nics if nic.profile}
-        worst = next((s for s in (DEGRADED, "drifted", APPLYING, PAUSED) if s in states), IN_SYNC)
-        cards: dict[str, list[str]] = {}
-        for nic in nics:
-            cards.setdefault(nic.profile, []).append(nic.name)
-        return ManagerStatus(
-            version=__version__,
-            state=worst if states else UNMANAGED,
-            profiles=tuple(
-                ProfileStatus(
-                    name=loaded.profile.name,
-                    path=loaded.path,
-                    description=loaded.profile.description,
-                    priority=loaded.profile.priority,
-                    template=not loaded.profile.match,
-                    cards=tuple(cards.get(loaded.profile.name, ())),
-                )
-                for loaded in self._profiles.profiles
-            ),
-            profile_errors=(*self._notes, *(str(error) for error in self._profiles.errors)),
-            conflicts=self._desired.conflicts,
-            settings=self._settings,
-            writes=self._kernel.writes,
-        )
-
-
-def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
-    """Look at all cards with one dump of qdiscs; those that differ, or cannot be read."""
-    cards = list(cards)
-    qdiscs = kernel.rtnl.qdiscs() if any("qdisc" in card.wanted for card in cards) else {}
-    differing = []
-    for card in cards:
-        try:
-            if not in_sync(card, qdiscs):
-                differing.append(card)
-        except KernelError:
-            differing.append(card)
-    return differing
-
-
-def _read_nics(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
-    """The cards that are there now: known facts, under the present name, or newly read ones."""
-    nics = {}
-    for ifindex, name in sorted(read_ifindexes(kernel).items()):
-        nic = known.get(ifindex)
-        try:
-            if nic is None:
-                nic = read_nic(kernel, ifindex, name)
-            elif nic.name != name:
-                nic = replace(nic, name=name)
-        except KernelError as error:
-            log.debug("Cannot read card %s: %s, ignoring", name, error)
-            continue
-        nics[ifindex] = nic
-    return nics
 
 
 def _shown(value: object) -> str:

@@ -1,20 +1,29 @@
-"""Pure: how a card's run-time state looks to people: ``NicStatus`` and ``SettingStatus``."""
+"""Pure: how the run-time state of cards and host looks to people."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 
+from netuned import __version__
 from netuned.apply import Card
+from netuned.loader import ProfileSet
 from netuned.nic import Nic
 from netuned.plan import Change
+from netuned.planner import Desired
 from netuned.status import (
+    APPLYING,
+    DEGRADED,
     DRIFTED,
     IN_SYNC,
     OBSERVED,
+    PAUSED,
+    UNMANAGED,
     UNSUPPORTED,
     Applied,
+    ManagerStatus,
     NicStatus,
+    ProfileStatus,
     QueueStatus,
     SettingStatus,
 )
@@ -42,6 +51,41 @@ def nic_status(
         settings=_settings(card, pending) if profile else (),
         last_change=last_change,
         last_error=last_error,
+    )
+
+
+def manager_status(
+    profiles: ProfileSet,
+    desired: Desired,
+    nics: tuple[NicStatus, ...],
+    settings: tuple[SettingStatus, ...],
+    notes: tuple[str, ...],
+    writes: int,
+) -> ManagerStatus:
+    """The host as a whole: its state is the worst of its managed cards'."""
+    states = {nic.state for nic in nics if nic.profile}
+    worst = next((s for s in (DEGRADED, DRIFTED, APPLYING, PAUSED) if s in states), IN_SYNC)
+    cards: dict[str, list[str]] = {}
+    for nic in nics:
+        cards.setdefault(nic.profile, []).append(nic.name)
+    return ManagerStatus(
+        version=__version__,
+        state=worst if states else UNMANAGED,
+        profiles=tuple(
+            ProfileStatus(
+                name=loaded.profile.name,
+                path=loaded.path,
+                description=loaded.profile.description,
+                priority=loaded.profile.priority,
+                template=not loaded.profile.match,
+                cards=tuple(cards.get(loaded.profile.name, ())),
+            )
+            for loaded in profiles.profiles
+        ),
+        profile_errors=(*notes, *(str(error) for error in profiles.errors)),
+        conflicts=desired.conflicts,
+        settings=settings,
+        writes=writes,
     )
 
 
@@ -75,7 +119,9 @@ def _settings(card: Card, pending: tuple[Change, ...]) -> tuple[SettingStatus, .
         refused = [why for key, why in card.managed.items() if key.startswith(f"{name} ")]
         if refused:
             reason = f"{len(refused)} of {len(found)} cannot be set: {refused[0]}"
-            settings.append(SettingStatus(name, UNSUPPORTED, summary(wanted), summary(found), reason))
+            settings.append(
+                SettingStatus(name, UNSUPPORTED, summary(wanted), summary(found), reason)
+            )
             continue
         reason = ""
         if name == "channels" and card.target and card.target.withheld:
@@ -87,7 +133,7 @@ def _settings(card: Card, pending: tuple[Change, ...]) -> tuple[SettingStatus, .
 
 def _queues(nic: Nic, found: Mapping[str, State]) -> tuple[QueueStatus, ...]:
     affinity = dict(zip((vector.key for vector in nic.vectors), nic.affinity, strict=True))
-    affinity |= {k: v for k, v in found.get("irq", {}).items()}  # type: ignore[misc]  # all CpuSet
+    affinity |= found.get("irq", {})  # type: ignore[arg-type]  # all CpuSet
     queues = []
     for kind, count in ((RX, nic.rx_queues), (TX, nic.tx_queues)):
         vectors = {v.queue: v for v in nic.vectors if v.role in (kind, COMBINED)}

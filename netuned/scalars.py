@@ -275,16 +275,16 @@ def queue_list(value: object) -> tuple[int, ...]:
         try:
             queues.update(CpuSet.parse_list(str(item)))
         except ValueError as error:
-            problem = str(error).replace("CPU number", "queue number")
             hint = did_you_mean(item, ("all",))
-            raise mistake(
-                f"{hint or problem} Write all, or queue numbers like 0-5"
-                if hint
-                else f"{problem}; write all, or queue numbers like 0-5"
-            ) from None
+            wrong = f"{_given(item)}; {hint} Write" if hint else f"{_as_queues(error)}; write"
+            raise mistake(f"{wrong} all, or queue numbers like 0-5") from None
     if not queues:
         raise mistake("no queue is named; write all, or queue numbers like 0-5")
     return tuple(sorted(queues))
+
+
+def _as_queues(error: ValueError) -> str:
+    return str(error).replace("'", "`").replace("CPU number", "queue number")
 
 
 def _quantity(

@@ -247,11 +247,14 @@ class _Parser:
             return self._function(word, start)
         if ":" in word or self.text.startswith(":", end):
             return self._indexed(word, start, end)
-        if self.text.startswith("(", self.at):
+        if self.text.startswith("(", end):
             raise self._error(f"`{word}` is no function; there are {', '.join(FUNCTIONS)}", start)
         if word in WORDS:
             return Word(word, start, end)
         name = word.removeprefix("@")
+        if name in RESERVED and name != word:
+            problem = f"`{name}` is no set of the profile; write it without `@`"
+            raise self._error(problem, start)
         if not NAME.fullmatch(name):
             raise self._error(f"`{word}` is not the name of a CPU set", start)
         return Reference(name, start, end)

@@ -151,8 +151,7 @@ class _Reader:
         except _Refused as refused:
             self._error(refused.mark, refused.problem, refused.key)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            self._error(mark, self._explained(error))
+            self._error(*self._explained(error))
         return (None if self.errors and root is None else root), tuple(self.errors)
 
     def _document(self) -> Node | None:
@@ -168,6 +167,8 @@ class _Reader:
                         event.start_mark, "a file holds one profile; put this in another"
                     )
                 root = self._node(self._parser.get_event(), "", 0)
+                if root == Scalar(root.position, None, 0):
+                    root = None
 
     def _node(self, event: Any, key: str, depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):
@@ -221,29 +222,28 @@ class _Reader:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         self.errors.append(ProfileError(self.path, line, column, escape(key), escape(problem)))
 
-    def _explained(self, error: yaml.MarkedYAMLError) -> str:
-        """What the parser says, and what people usually meant."""
-        mark = error.problem_mark
+    def _explained(self, error: yaml.MarkedYAMLError) -> tuple[Any, str]:
+        """Where the parser gave up, and what people usually meant there."""
+        mark: Any = error.problem_mark or error.context_mark
+        begun = error.context_mark
         problem = str(error.problem or "cannot be read")
-        at = self._character(mark)
-        begun = self._character(error.context_mark)
-        if at == "\t":
-            return "not valid YAML: a tab cannot indent; use spaces"
-        if "cannot start any token" in problem and at in ("@", "`", "%"):
-            return f"not valid YAML: a value cannot begin with `{at}`; put it in quotes"
-        if begun in ("*", "&", "!") or at in ("*", "&", "!"):
-            sign = begun if begun in ("*", "&", "!") else at
-            return f"not valid YAML: a value cannot begin with `{sign}`; put it in quotes"
+        if self._character(mark) == "\t":
+            return mark, "not valid YAML: a tab cannot indent; use spaces"
+        for start in (begun, mark):
+            sign = self._character(start)
+            if sign in ("*", "&", "!") or (sign in ("@", "`", "%") and "start any" in problem):
+                wrong = f"a value cannot begin with `{sign}`; put it in quotes"
+                return start, f"not valid YAML: {wrong}"
         if "mapping values are not allowed" in problem:
-            return (
+            return mark, (
                 "not valid YAML: a `:` is not allowed here; is the indentation right, "
                 "or does the value need quotes?"
             )
         context = ""
-        if error.context and error.context_mark and mark:
-            where = error.context_mark.line + 1
-            context = f" {error.context}" + (f" that begins on line {where}" * (where <= mark.line))
-        return f"not valid YAML: {problem}{context}"
+        if error.context and begun and mark:
+            line = begun.line + 1
+            context = f" {error.context}" + (f" that begins on line {line}" * (line <= mark.line))
+        return mark, f"not valid YAML: {problem}{context}"
 
     def _character(self, mark: Any) -> str:
         if mark is None:

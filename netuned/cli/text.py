@@ -1,6 +1,6 @@
 """Text for a terminal: tables that fit its width, colour where there is one, sentences.
 
-Not rich's tables: with them ``netunedctl status`` takes 25 ms longer, more than half as much again.
+Not rich's tables: with them ``netunedctl status`` takes 70 ms instead of 40.
 """
 
 from __future__ import annotations

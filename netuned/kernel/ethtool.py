@@ -72,7 +72,7 @@ class Ethtool:
 
     def __init__(self, wrote: Callable[[], None] = lambda: None) -> None:
         self._wrote = wrote
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
     def driver_info(self, ifindex: int) -> DriverInfo:
         """The driver's name and version and the device's place on its bus."""

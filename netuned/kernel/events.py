@@ -3,8 +3,8 @@
 They decode just enough to say where to look again, and read a bounded number of events each time
 the loop wakes, so that a burst never holds it up. netuned's own writes come back as events too.
 
-Measured (2 CPUs, 6.18): a burst of 2,000 link or qdisc events takes 8 ms of the loop, in steps
-under 1 ms; a write to a sysfs attribute reaches ``FileWatch``'s callback in 30 µs.
+Measured (2 CPUs, 6.18): a burst of 2,000 link events takes 4 ms of the loop, in steps of 0.2 ms;
+from the start of a write to rps_cpus to ``FileWatch``'s callback 10 µs (p50), 68 µs (p99).
 
 Source: Documentation/networking/ethtool-netlink.rst; rtnetlink(7), netlink(7), inotify(7);
 lib/kobject_uevent.c.
@@ -210,8 +210,9 @@ class FileWatch(Generic[Key]):
         try:
             held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                # IN_MODIFY alone: a write raises it once, when it is done; IN_CLOSE_WRITE would be
-                # a second wake-up, and comes late or never from one who keeps the file open
+                # IN_MODIFY alone: a write raises it once, when it is done (and the O_TRUNC of a
+                # shell's ">" once before); IN_CLOSE_WRITE would be one more wake-up, and comes
+                # late or never from a writer who keeps the file open
                 wd = self._inotify.add(f"/proc/self/fd/{held}", IN_MODIFY | IN_ONLYDIR)
             except OSError:
                 os.close(held)

@@ -157,16 +157,22 @@ class NetlinkSocket:
     def exchange(self, message: bytes, read: Reader[T], operation: str, target: str) -> T:
         """Send ``message`` and return what ``read`` makes of the datagrams; as ``request``."""
         for _ in range(_DUMP_ATTEMPTS):
+            ended = False
             try:
-                return read(*self._send(message))
+                answer = read(*self._send(message))
+                ended = True
+                return answer
             except _DumpInterrupted:
-                continue
+                ended = True
             except _Refused as refused:
+                ended = True
                 raise KernelError(operation, target, refused.number, refused.extack) from None
             except OSError as error:
-                self.close()  # what is still under way must not meet the next request
                 number = errno.ETIMEDOUT if error.errno == errno.EAGAIN else error.errno
                 raise KernelError(operation, target, number or errno.EIO) from None
+            finally:
+                if not ended:  # what is still under way must not meet the next request
+                    self.close()
         raise KernelError(operation, target, errno.EAGAIN, "the dump changed while it was read")
 
     def close(self) -> None:

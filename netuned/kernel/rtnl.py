@@ -30,10 +30,10 @@ from netuned.kernel.netlink import (
     message_class,
 )
 from netuned.kernel.qdisc_options import (
+    OPTIONS_CLASSES,
     PARAMETERS,
     decode_options,
     encode_options,
-    options_class,
     same_parameter,
 )
 
@@ -57,6 +57,18 @@ _TCMSG = (("family", "B"), ("pad1", "B"), ("pad2", "H"), ("index", "i"), ("handl
           ("parent", "I"), ("info", "I"))  # fmt: skip
 _HANDLE_PARENT = struct.Struct("=II")
 
+_TC_MESSAGE = message_class("tcmsg", (1, "kind", "asciiz"), fields=_TCMSG)
+_TC_MESSAGES = {
+    kind: message_class(
+        f"tcmsg_{kind}",
+        (1, "kind", "asciiz"),
+        (_TCA_OPTIONS, "options", "options"),
+        fields=_TCMSG,
+        options=options,
+    )
+    for kind, options in OPTIONS_CLASSES.items()
+}
+
 _IFINFOMSG = (("family", "B"), ("pad", "B"), ("type", "H"), ("index", "i"), ("flags", "I"),
               ("change", "I"))  # fmt: skip
 _IFINFOMSG_SIZE = 16
@@ -74,6 +86,7 @@ _IFLA_NUM_RX_QUEUES = 32
 _IFLA_LINK_NETNSID = 37
 _IFLA_EXT_MASK = 29
 _RTEXT_FILTER_SKIP_STATS = 1 << 3
+_LINK_MESSAGE = message_class("ifinfmsg", (_IFLA_EXT_MASK, "ext_mask", "uint32"), fields=_IFINFOMSG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +143,9 @@ class Rtnl:
         self._socket = NetlinkSocket(_NETLINK_ROUTE)
         self._qdiscs: _Last[QdiscEntry, tuple[QdiscEntry, ...]] = _Last()
         self._links: _Last[LinkInfo, LinkInfo] = _Last()
-        self._tc_message = message_class("tcmsg", (1, "kind", "asciiz"), fields=_TCMSG)
-        self._tc_messages = {
-            kind: message_class(
-                f"tcmsg_{kind}",
-                (1, "kind", "asciiz"),
-                (_TCA_OPTIONS, "options", "options"),
-                fields=_TCMSG,
-                options=options_class(kind),
-            )
-            for kind, table in PARAMETERS.items()
-            if table
-        }
-        get_qdiscs = encode(self._tc_message(), _RTM_GETQDISC, NLM_F_DUMP)
+        get_qdiscs = encode(_TC_MESSAGE(), _RTM_GETQDISC, NLM_F_DUMP)
         self._qdisc_dump = KeptDump(self._socket, get_qdiscs, _measure_qdisc)
-        link = message_class(
-            "ifinfmsg", (_IFLA_EXT_MASK, "ext_mask", "uint32"), fields=_IFINFOMSG
-        )()
+        link = _LINK_MESSAGE()
         link["attrs"] = [("ext_mask", _RTEXT_FILTER_SKIP_STATS)]
         self._link_dump = KeptDump(self._socket, encode(link, _RTM_GETLINK, NLM_F_DUMP))
 
@@ -264,16 +263,12 @@ class Rtnl:
         kind: str,
         parameters: Mapping[str, int],
     ) -> None:
-        message = (
-            self._tc_messages[kind]()
-            if parameters and kind in self._tc_messages
-            else self._tc_message()
-        )
-        message["index"], message["parent"], message["handle"] = ifindex, parent, handle
-        if kind:
-            message["attrs"] = [("kind", kind)]
+        attrs: list[tuple[str, object]] = [("kind", kind)] if kind else []
         if parameters:
-            message["attrs"].append(("options", encode_options(kind, parameters)))
+            attrs.append(("options", encode_options(kind, parameters)))
+        message = _TC_MESSAGES[kind]() if parameters else _TC_MESSAGE()
+        message["index"], message["parent"], message["handle"] = ifindex, parent, handle
+        message["attrs"] = attrs
         operation = "replace" if command == _RTM_NEWQDISC else "delete"
         where = "root" if parent == ROOT else f"parent {parent >> 16:x}:{parent & 0xFFFF:x}"
         target = " ".join(("qdisc", *([kind] if kind else ()), where, f"of ifindex {ifindex}"))

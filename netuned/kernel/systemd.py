@@ -36,6 +36,7 @@ def control_unit(method: str, unit: str) -> None:
     # Imported where used: most hosts never need it, and it costs 3 MB.
     from jeepney import DBusAddress, DBusErrorResponse, new_method_call
     from jeepney.io.blocking import open_dbus_connection
+    from jeepney.wrappers import unwrap_msg
 
     manager = DBusAddress(
         "/org/freedesktop/systemd1", "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager"
@@ -43,8 +44,9 @@ def control_unit(method: str, unit: str) -> None:
     try:
         with open_dbus_connection("SYSTEM") as connection:
             call = new_method_call(manager, method, "ss", (unit, "replace"))
-            connection.send_and_get_reply(call, timeout=TIMEOUT_S)
+            unwrap_msg(connection.send_and_get_reply(call, timeout=TIMEOUT_S))
     except DBusErrorResponse as error:
-        raise UnsupportedError(f"{method} {unit}", str(error.data[0] if error.data else error.name)) from error
+        said = error.data[0] if error.data else error.name
+        raise UnsupportedError(f"{method} {unit}", str(said)) from error
     except (OSError, TimeoutError, KeyError) as error:
         raise UnsupportedError(f"{method} {unit}", f"systemd cannot be reached: {error}") from error

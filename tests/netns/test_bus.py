@@ -46,22 +46,33 @@ GOLDEN = Path(__file__).with_name("golden")
 STANDARD = "org.freedesktop.DBus."
 
 Skip = Callable[[str], NoReturn]
-Bus = Iterator[PrivateBus]
+
+
+PROGRAMS = {
+    "dbus-daemon": "dbus",
+    "busctl": "systemd",
+    "gdbus": "libglib2.0-bin",
+    "setpriv": "util-linux",
+    "script": "bsdutils",
+}
+"""What the tests run, and the package each is in."""
 
 
 @pytest.fixture(scope="module")
-def shared_bus() -> Iterator[PrivateBus | None]:
-    if shutil.which("dbus-daemon") is None or os.geteuid() != 0:
-        yield None
+def shared_bus() -> Iterator[PrivateBus | str]:
+    """The bus, or what is missing for it."""
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    if missing or os.geteuid() != 0:
+        yield f"needs root and: apt install {' '.join(missing)}" if missing else "needs root"
         return
     with private_bus() as made:
         yield made
 
 
 @pytest.fixture
-def bus(shared_bus: PrivateBus | None, skip: Skip, monkeypatch: pytest.MonkeyPatch) -> PrivateBus:
-    if shared_bus is None:
-        skip("needs root and dbus-daemon: apt install dbus")
+def bus(shared_bus: PrivateBus | str, skip: Skip, monkeypatch: pytest.MonkeyPatch) -> PrivateBus:
+    if isinstance(shared_bus, str):
+        skip(shared_bus)
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", shared_bus.address)
     return shared_bus
 
@@ -257,6 +268,19 @@ def test_without_polkit_only_root_may_change_anything(bus: PrivateBus, daemon: S
         else:
             assert answer
     assert daemon.controller.asked == []
+
+
+def test_callers_at_the_same_time_are_not_confused(bus: PrivateBus, daemon: Served) -> None:
+    daemon.controller.pass_s = 0.2
+    words = ["busctl", "call", wire.SERVICE, wire.ROOT, wire.MANAGER, "Reconcile", "s", ""]
+    as_nobody = ["setpriv", f"--reuid={NOBODY}", "--clear-groups", *words]
+    callers = [
+        subprocess.Popen(command, env=bus.environment, stderr=subprocess.DEVNULL)
+        for command in (words, as_nobody) * 8
+    ]
+    statuses = [caller.wait(10) for caller in callers]
+    assert [status == 0 for status in statuses] == [True, False] * 8
+    assert daemon.controller.asked == [("reconcile", "")] * 8
 
 
 def test_everybody_may_read(bus: PrivateBus, daemon: Served) -> None:

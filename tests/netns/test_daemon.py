@@ -43,7 +43,9 @@ def edge(lab: Lab) -> Lab:
 def qdiscs(lab: Lab, ifname: str = "lan0") -> list[str]:
     """Kinds, root first."""
     found = json.loads(lab.shell(f"tc -j qdisc show dev {ifname}"))
-    return [q["kind"] for q in sorted(found, key=lambda q: (not q.get("root"), q.get("parent", "")))]
+    return [
+        q["kind"] for q in sorted(found, key=lambda q: (not q.get("root"), q.get("parent", "")))
+    ]
 
 
 def kernel_state(lab: Lab, ifname: str = "lan0") -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -170,8 +172,11 @@ def test_fq_codel_with_other_flows_becomes_a_new_qdisc(attach):
 def test_an_unknown_kind_and_an_unknown_parameter_are_unsupported(attach):
     with pytest.raises(UnsupportedError, match="this kernel does not have it"):
         attach("nosuchkind")
-    with pytest.raises(UnsupportedError, match="it has no parameter depth"):
-        attach("pfifo", depth=3)
+    for kind in ("pfifo", "mq", "nosuchkind"):
+        with pytest.raises(UnsupportedError, match="it has no parameter depth"):
+            attach(kind, depth=3)
+    with pytest.raises(UnsupportedError, match="limit -1 is not from 0 to 4294967295"):
+        attach("pfifo", limit=-1)
 
 
 def test_a_same_kind_is_changed_in_place(attach):
@@ -308,6 +313,22 @@ def test_links_follow_a_rename_and_a_peer_elsewhere(netns, card):
         netns.sh(f"ip link set v0p netns {other.pid}")
         assert rtnl.links()[card].lower == 0
         other.communicate()
+
+
+def test_a_dump_that_changes_while_it_is_read_comes_out_whole(netns):
+    for number in range(60):  # several datagrams, or the kernel reads it all at once
+        netns.veth(f"v{number}", queues=1, up=False)
+    churn = "while :; do echo link add x0 type veth peer name x1; echo link del x0; done"
+    with subprocess.Popen(
+        ["sh", "-c", f"({churn}) | ip -batch -"], start_new_session=True
+    ) as other:
+        rtnl = Rtnl()
+        try:
+            for _ in range(200):
+                names = {link.name for link in rtnl.links().values()}
+                assert {f"v{number}" for number in range(60)} <= names
+        finally:
+            os.killpg(other.pid, signal.SIGKILL)
 
 
 def test_every_thread_asks_over_its_own_socket(card):

@@ -1,0 +1,89 @@
+"""The ethtool and netdev families against this kernel."""
+
+from __future__ import annotations
+
+import errno
+import threading
+
+import pytest
+
+from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel.ethtool import Ethtool
+from netuned.kernel.genl import EthtoolNetlink, NetdevNetlink, resolve_family
+from netuned.kernel.netlink import NetlinkSocket
+
+pytestmark = pytest.mark.netns
+
+
+def test_families_are_resolved_with_their_groups(netns):
+    family = resolve_family(NetlinkSocket(16), "ethtool")
+    assert family.id > 16
+    assert "monitor" in family.groups
+
+
+def test_a_family_the_kernel_lacks_is_unsupported(netns):
+    with pytest.raises(UnsupportedError, match="netlink family nosuchfamily"):
+        resolve_family(NetlinkSocket(16), "nosuchfamily")
+
+
+def test_setting_channels(netns):
+    writes = []
+    netlink, ethtool = EthtoolNetlink(lambda: writes.append(1)), Ethtool()
+    index = netns.veth(queues=8)
+    netlink.set_channels(index, rx=2, tx=6)
+    netlink.set_channels(index, rx=4)
+    found = ethtool.channels(index)
+    assert (found.rx, found.tx, len(writes)) == (4, 6, 2)
+    netlink.set_channels(index)
+    assert len(writes) == 2, "nothing to change is no write"
+    ethtool.close()
+
+
+def test_refused_channels_carry_the_kernels_reason(netns):
+    index = netns.veth(queues=4)
+    with pytest.raises(KernelError) as refused:
+        EthtoolNetlink().set_channels(index, rx=9)
+    assert refused.value.errno == errno.EINVAL
+    assert "exceeds maximum" in refused.value.extack
+
+
+def test_a_card_that_left_and_one_without_channels(netns):
+    netlink = EthtoolNetlink()
+    netns.sh("ip link add br0 type bridge")
+    bridge = int(netns.sh("cat /sys/class/net/br0/ifindex"))
+    with pytest.raises(UnsupportedError, match="channels"):
+        netlink.set_channels(bridge, combined=2)
+    with pytest.raises(KernelError) as gone:
+        netlink.set_channels(9999, combined=2)
+    assert gone.value.gone
+
+
+def test_a_virtual_card_has_no_interrupts(netns):
+    index = netns.veth()
+    try:
+        assert NetdevNetlink().napi_interrupts(index) == {}
+    except UnsupportedError as error:  # before Linux 6.8
+        assert "kernel" in error.why  # noqa: PT017
+
+
+def test_threads_share_a_client(netns):
+    netlink, ethtool = EthtoolNetlink(), Ethtool()
+    indexes = [netns.veth(f"v{n}", queues=2) for n in range(4)]
+    failed = []
+
+    def work(index):
+        try:
+            for count in (1, 2) * 10:
+                netlink.set_channels(index, rx=count)
+                if ethtool.channels(index).rx != count:
+                    failed.append(index)
+        except KernelError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in indexes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    ethtool.close()

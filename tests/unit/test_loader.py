@@ -1,0 +1,638 @@
+"""Loading profiles: search path, merging, trust, and errors that name line, column and key."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netuned.cpuset import CpuSet
+from netuned.loader import ProfileSet, check, load
+from netuned.yamltree import MAX_BYTES, parse_yaml
+
+ME = os.getuid()
+ROUNDS = settings(max_examples=100, deadline=None)
+
+
+class Host:
+    """A search path of two directories, ``etc`` over ``usr``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.directories = [str(root / "etc"), str(root / "usr")]
+        for directory in self.directories:
+            Path(directory).mkdir(mode=0o755)
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        path = self.root / (name if "/" in name else f"etc/{name}")
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.chmod(0o644)
+        return path
+
+    def load(self, previous: ProfileSet | None = None, possible: str = "") -> ProfileSet:
+        cpus = CpuSet.parse_list(possible) if possible else None
+        return load(self.directories, possible=cpus, previous=previous, owner=ME)
+
+    def errors(self, possible: str = "", previous: ProfileSet | None = None) -> list[str]:
+        """The errors as they are shown, with paths relative to the host."""
+        found = self.load(previous, possible).errors
+        return [str(error).replace(f"{self.root}/", "") for error in found]
+
+    def names(self, previous: ProfileSet | None = None) -> dict[str, str]:
+        """Profile name -> path."""
+        return {
+            loaded.profile.name: os.path.relpath(loaded.path, self.root)
+            for loaded in self.load(previous).profiles
+        }
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+DESIGN_EXAMPLE = """\
+name: edge                        # the file's stem if left out
+description: Spread receive work over the card's own NUMA node, pace senders with fq
+extends: [base]                   # merged in order; this file's keys win
+priority: 50                      # of all profiles that match a card, the highest wins
+match:                            # any entry matches; within an entry all keys must match
+  - {driver: [ice, i40e, mlx5_core, igb], name: "en*"}
+  - {driver: virtio_net, speed: ">=10G"}
+cpus:                             # named CPU sets, for use below
+  irq: "local & housekeeping & first-threads"
+channels: {combined: auto}        # auto = one per CPU of the irq set
+rss:
+  queues: all                     # or "0-5"
+  weights: equal                  # or a list
+irq:
+  cpus: irq                       # a CPU set: name or expression
+  spread: one-per-queue           # | pack | all
+rps: {cpus: auto}
+xps: {cpus: auto}
+qdisc: {kind: fq, flow_limit: 1000}
+host:
+  irqbalance: exclude             # | stop | leave
+policy:
+  disruptive: allow               # | deny
+  enforce: yes                    # | no
+"""
+
+
+def test_the_example_of_the_design(host: Host) -> None:
+    host.write("edge.yaml", DESIGN_EXAMPLE)
+    host.write("usr/base.yaml", "irq: {spread: pack}\nhost: {irqbalance: stop}\n")
+    found = host.load(possible="0-7")
+    assert found.errors == ()
+    base, edge = found.profiles
+    profile = edge.profile
+    assert (base.profile.name, profile.name, profile.extends) == ("base", "edge", ("base",))
+    assert profile.cpus == {"irq": "local & housekeeping & first-threads"}
+    assert profile.irq is not None
+    assert profile.irq != "default"
+    assert (profile.irq.cpus, profile.irq.spread) == ("irq", "one-per-queue")
+    assert profile.qdisc is not None
+    assert profile.qdisc != "default"
+    assert profile.qdisc.parameters() == {"flow_limit": 1000}
+    assert profile.host.irqbalance == "exclude"
+    assert profile.policy.enforce == "yes"
+    place = edge.origins["irq.spread"]
+    assert (place.path, place.line, place.column) == (edge.path, 16, 11)
+    assert edge.origins["match[1].speed"].line == 7
+    assert edge.origins["rss"].line == 11
+
+
+# --- the search path -----------------------------------------------------------------------
+
+
+def test_a_file_replaces_the_one_of_the_same_name_below(host: Host) -> None:
+    host.write("usr/a.yaml", "priority: 1")
+    host.write("usr/b.yml", "priority: 2")
+    assert host.names() == {"a": "usr/a.yaml", "b": "usr/b.yml"}
+    host.write("etc/a.yaml", "priority: 3")
+    assert host.names() == {"a": "etc/a.yaml", "b": "usr/b.yml"}
+    assert [loaded.profile.priority for loaded in host.load().profiles] == [3, 2]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing left\n", "---\n"])
+def test_an_empty_file_masks(host: Host, text: str) -> None:
+    host.write("usr/a.yaml", "priority: 1")
+    host.write("etc/a.yaml", text)
+    assert host.names() == {}
+    assert host.errors() == []
+
+
+def test_a_link_to_dev_null_masks(host: Host) -> None:
+    host.write("usr/a.yaml", "priority: 1")
+    (host.root / "etc/a.yaml").symlink_to("/dev/null")
+    assert host.names() == {}
+    assert host.errors() == []
+
+
+def test_a_link_to_a_profile_is_followed(host: Host) -> None:
+    target = host.write("usr/a.txt", "priority: 1")
+    (host.root / "etc/b.yaml").symlink_to(target)
+    assert host.names() == {"b": "etc/b.yaml"}
+
+
+def test_a_dangling_link_is_an_error(host: Host) -> None:
+    (host.root / "etc/b.yaml").symlink_to("nowhere")
+    assert host.errors() == ["etc/b.yaml: there is no such file"]
+
+
+def test_other_files_are_left_alone(host: Host) -> None:
+    for name in (".a.yaml", "a.yaml~", "a.yaml.dpkg-old", "README", "a.json"):
+        host.write(name, "not: [a profile")
+    (host.root / "etc/d.d").mkdir()
+    assert host.load() == ProfileSet()
+
+
+def test_missing_and_empty_directories_are_fine(host: Host) -> None:
+    host.directories.append(str(host.root / "absent"))
+    assert host.load() == ProfileSet()
+
+
+def test_two_files_with_one_name(host: Host) -> None:
+    host.write("a.yaml", "name: edge\npriority: 1")
+    host.write("b.yaml", "priority: 2\nname: edge")
+    assert host.errors() == [
+        "etc/b.yaml:2:7: name: etc/a.yaml already has a profile with the name `edge`; "
+        "give one of them another name"
+    ]
+    assert host.names() == {"edge": "etc/a.yaml"}
+
+
+def test_a_new_file_does_not_take_the_name_of_one_in_force(host: Host) -> None:
+    host.write("b.yaml", "name: edge")
+    before = host.load()
+    host.write("a.yaml", "name: edge")
+    assert host.names(before) == {"edge": "etc/b.yaml"}
+    assert host.errors(previous=before)[0].startswith("etc/a.yaml:1:7: name: etc/b.yaml already")
+
+
+# --- extends -------------------------------------------------------------------------------
+
+
+def test_extends_merges_in_order(host: Host) -> None:
+    host.write("a.yaml", "priority: 1\ncpus: {x: '0', y: '1'}\nrss: {queues: 0-3}\nirq: {cpus: x}")
+    host.write("b.yaml", "cpus: {y: '2'}\nirq: {spread: pack}\nmatch: [{driver: ice}, {name: a}]")
+    host.write("c.yaml", "extends: [a, b]\nrss: keep\nmatch: {driver: igb}\ncpus: {z: '3'}")
+    found = {loaded.profile.name: loaded for loaded in host.load().profiles}
+    profile = found["c"].profile
+    assert profile.cpus == {"x": "0", "y": "2", "z": "3"}
+    assert profile.priority == 1
+    assert profile.rss is None
+    assert profile.irq is not None
+    assert profile.irq != "default"
+    assert (profile.irq.cpus, profile.irq.spread) == ("x", "pack")
+    assert [entry.driver for entry in profile.match] == [("igb",)]
+    assert found["c"].origins["cpus.y"].path == str(host.root / "etc/b.yaml")
+    assert found["c"].origins["match[0].driver"].path == str(host.root / "etc/c.yaml")
+    assert found["c"].origins["irq.cpus"].path == str(host.root / "etc/a.yaml")
+
+
+def test_name_and_description_are_not_inherited(host: Host) -> None:
+    host.write("a.yaml", "name: first\ndescription: of a\npriority: 7")
+    host.write("b.yaml", "extends: first")
+    (b, _) = host.load().profiles
+    assert (b.profile.name, b.profile.description, b.profile.priority) == ("b", "", 7)
+
+
+def test_another_kind_of_qdisc_replaces_the_whole(host: Host) -> None:
+    host.write("a.yaml", "qdisc: {kind: fq, flow_limit: 10}")
+    host.write("b.yaml", "extends: a\nqdisc: {kind: fq_codel}")
+    host.write("c.yaml", "extends: a\nqdisc: {limit: 20}")
+    found = [loaded.profile.qdisc for loaded in host.load().profiles]
+    assert [q.parameters() for q in found if q and q != "default"] == [
+        {"flow_limit": 10},
+        {},
+        {"limit": 20, "flow_limit": 10},
+    ]
+
+
+def test_extends_through_several_files_and_a_diamond(host: Host) -> None:
+    host.write("a.yaml", "priority: 1")
+    host.write("b.yaml", "extends: [a]\nrps: {cpus: none}")
+    host.write("c.yaml", "extends: [a]\npriority: 3")
+    host.write("d.yaml", "extends: [b, c]")
+    d = host.load().profiles[3].profile
+    assert (d.priority, d.rps is not None) == (3, True)
+
+
+def test_errors_in_extends(host: Host) -> None:
+    host.write("base.yaml", "priority: 1")
+    host.write("a.yaml", "extends:\n  - base\n  - bass")
+    host.write("b.yaml", "extends: zzz")
+    host.write("c.yaml", "extends: [d]")
+    host.write("d.yaml", "extends: [base, c]")
+    host.write("e.yaml", "extends: e")
+    assert host.errors() == [
+        "etc/a.yaml:3:5: extends[1]: there is no profile `bass`; did you mean `base`?",
+        "etc/b.yaml:1:10: extends: there is no profile `zzz`",
+        "etc/c.yaml:1:11: extends[0]: `d` has an error, see etc/d.yaml",
+        "etc/d.yaml:1:17: extends[1]: `c` extends itself: c -> d -> c",
+        "etc/e.yaml:1:10: extends: `e` extends itself: e -> e",
+    ]
+    assert list(host.names()) == ["base"]
+
+
+def test_a_long_row_of_extends_is_bounded(host: Host) -> None:
+    for number in range(200):
+        host.write(f"p{number:03}.yaml", f"extends: p{number + 1:03}")
+    host.write("p200.yaml", "priority: 1")
+    errors = host.errors()
+    assert any("more than 32 profiles build on each other here" in error for error in errors)
+
+
+def test_an_error_in_an_extended_file_is_reported_once(host: Host) -> None:
+    host.write("base.yaml", "irq:\n  spread: everywhere")
+    host.write("a.yaml", "extends: base\npriority: x")
+    assert host.errors() == [
+        "etc/a.yaml:1:10: extends: `base` has an error, see etc/base.yaml",
+        "etc/a.yaml:2:11: priority: `x` is not allowed here; write a whole number from 0 to 1000",
+        "etc/base.yaml:2:11: irq.spread: `everywhere` is not allowed here; allowed: "
+        "one-per-queue, pack or all",
+    ]
+
+
+def test_an_error_of_the_merged_profile_names_the_file_that_brought_the_key(host: Host) -> None:
+    host.write("base.yaml", "priority: 1\nrss: {weights: [1, 2]}")
+    host.write("a.yaml", "extends: base\nrss: {queues: 0-2}")
+    host.write("b.yaml", "extends: base\ncpus: {irq: local}")
+    assert host.errors() == [
+        "etc/base.yaml:2:7: rss.weights: 2 weights do not fit 3 queues; write one weight for each "
+        "queue (where etc/a.yaml extends it)"
+    ]
+    assert list(host.names()) == ["b", "base"]
+
+
+# --- the last good version -----------------------------------------------------------------
+
+
+def test_a_file_that_becomes_bad_keeps_its_last_good_version(host: Host) -> None:
+    host.write("a.yaml", "priority: 1")
+    host.write("base.yaml", "irq: {spread: pack}")
+    host.write("b.yaml", "extends: base\npriority: 2")
+    good = host.load()
+    host.write("a.yaml", "priority: [")
+    host.write("base.yaml", "irq: {spread: wrong}")
+    host.write("b.yaml", "extends: base\npriority: 3")
+    bad = host.load(good)
+    assert bad.profiles == good.profiles
+    assert len(bad.errors) == 3
+    again = host.load(bad)
+    assert again == bad
+    host.write("base.yaml", "irq: {spread: all}")
+    mended = host.load(again)
+    assert [loaded.profile.priority for loaded in mended.profiles] == [1, 3, 50]
+
+
+def test_a_bad_file_above_a_good_one_leaves_the_good_one_in_force(host: Host) -> None:
+    host.write("usr/a.yaml", "priority: 1")
+    good = host.load()
+    host.write("etc/a.yaml", "priority: x")
+    assert host.load(good).profiles == good.profiles
+
+
+def test_a_file_that_vanishes_is_gone(host: Host) -> None:
+    path = host.write("a.yaml", "priority: 1")
+    good = host.load()
+    path.unlink()
+    assert host.load(good) == ProfileSet()
+
+
+# --- trust ---------------------------------------------------------------------------------
+
+
+def test_a_file_writable_by_others_is_refused(host: Host) -> None:
+    path = host.write("a.yaml", "priority: 1")
+    good = host.load()
+    path.chmod(0o666)
+    assert host.errors() == [
+        "etc/a.yaml: is writable by its group and everyone, so it is not used: a profile must be "
+        "root's alone to write; mend it with: chown root:root etc/a.yaml && chmod go-w etc/a.yaml"
+    ]
+    assert host.names() == {}
+    assert host.load(good).profiles == good.profiles
+
+
+def test_a_directory_writable_by_others_is_refused(host: Host) -> None:
+    host.write("usr/a.yaml", "priority: 1")
+    good = host.load()
+    (host.root / "usr").chmod(0o775)
+    assert host.errors()[0].startswith("usr: is writable by its group, so it is not used")
+    assert host.names() == {}
+    assert host.load(good).profiles == good.profiles
+
+
+@pytest.mark.skipif(ME != 0, reason="only root can give a file away")
+def test_a_file_of_somebody_else_is_refused(host: Host) -> None:
+    path = host.write("a b.yaml", "name: a")
+    os.chown(path, 12345, 0)
+    (error,) = host.errors()
+    assert error.startswith("etc/a b.yaml: is owned by uid 12345, so it is not used")
+    assert error.endswith("etc/a b.yaml'")
+
+
+def test_what_is_no_file_is_refused_and_never_blocks(host: Host) -> None:
+    os.mkfifo(host.root / "etc/fifo.yaml", 0o600)
+    (host.root / "etc/dir.yaml").mkdir()
+    (host.root / "etc/zero.yaml").symlink_to("/dev/zero")
+    assert host.errors() == [
+        "etc/dir.yaml: is not a regular file",
+        "etc/fifo.yaml: is not a regular file",
+        "etc/zero.yaml: is not a regular file",
+    ]
+
+
+def test_a_search_path_that_is_a_file(host: Host) -> None:
+    host.directories = [str(host.write("x", ""))]
+    assert host.errors() == ["etc/x: cannot be read: Not a directory"]
+
+
+# --- errors --------------------------------------------------------------------------------
+
+MANY = """\
+prioritty: 3
+match:
+  - {drivr: igb}
+  - speed: fast
+    pci: 8086
+cpus:
+  local: 0-3
+  x: local & (isolated
+  a: b | houskeeping
+  c: "0-3 & 4-1x"
+  d: e
+  e: c | d
+channels: {combined: true, rx: -1}
+rss: {queues: "0-3", weights: [1, 2]}
+irq: {cpus: 0-3,8, spread: one}
+rps: auto
+xps:
+qdisc: {kind: fqq, limit: 1}
+host: {irqbalance: off}
+policy: {enforce: true}
+"""
+
+MANY_ERRORS = """\
+etc/x.yaml:1:1: prioritty: unknown key; did you mean `priority`?
+etc/x.yaml:3:6: match[0].drivr: unknown key; did you mean `driver`?
+etc/x.yaml:4:12: match[1].speed: `fast` is not a speed; write one like >=10G, <25G, 2.5G or 1000M
+etc/x.yaml:5:10: match[1].pci: `8086` is not a PCI vendor:device pair; write it as `lspci -n` \
+does, like 8086:1521 or 15b3:*
+etc/x.yaml:7:3: cpus.local: `local` means something by itself; choose another name for this set
+etc/x.yaml:8:14: cpus.x: this parenthesis is never closed
+etc/x.yaml:9:6: cpus.a: `b` is no CPU set; define it under cpus, or use all, efficiency, \
+first-threads, housekeeping, isolated, local, nohz-full, online, performance
+etc/x.yaml:9:10: cpus.a: `houskeeping` is no CPU set; did you mean `housekeeping`?
+etc/x.yaml:10:13: cpus.c: `4-1x` is neither a CPU list like 0-3,8 nor a name
+etc/x.yaml:12:10: cpus.e: `d` is defined by itself: d -> e -> d
+etc/x.yaml:13:22: channels.combined: `true` is a YAML boolean; write a whole number from 0 to \
+65536, auto, max or keep
+etc/x.yaml:13:32: channels.rx: `-1` is not allowed here; write a whole number from 0 to 65536, \
+auto, max or keep
+etc/x.yaml:14:22: rss.weights: 2 weights do not fit 4 queues; write one weight for each queue
+etc/x.yaml:15:17: irq.8: this is not a key; a CPU list with commas needs quotes inside { }
+etc/x.yaml:15:28: irq.spread: `one` is not allowed here; allowed: one-per-queue, pack or all
+etc/x.yaml:16:6: rps: `auto` is not allowed here; write a mapping like {cpus: auto}, keep or default
+etc/x.yaml:17:5: xps: no value is given; write a mapping like {cpus: auto}, keep or default
+etc/x.yaml:18:15: qdisc.kind: `fqq` is not allowed here; did you mean `fq`? Allowed: fq, fq_codel, \
+cake, pfifo_fast, noqueue, pfifo or bfifo
+etc/x.yaml:19:20: host.irqbalance: `off` is not allowed here; allowed: exclude, stop, leave or keep
+etc/x.yaml:20:19: policy.enforce: `true` is a YAML boolean, here a word is meant: write yes or no
+"""
+
+
+def test_all_errors_of_a_file_together_in_order(host: Host) -> None:
+    host.write("x.yaml", MANY)
+    assert host.errors() == MANY_ERRORS.splitlines()
+
+
+ALIAS = "which profiles do not have; put a pattern in quotes"
+
+
+@pytest.mark.parametrize(
+    ("text", "errors"),
+    [
+        ("a: 1\nb: 2\na: 3", ["3:1: a: this key is already on line 1",
+                              "1:1: a: unknown key; allowed here: name, description, extends, "
+                              "priority, match, cpus, channels, rss, irq, rps, xps, qdisc, host or "
+                              "policy",
+                              "2:1: b: unknown key; allowed here: name, description, extends, "
+                              "priority, match, cpus, channels, rss, irq, rps, xps, qdisc, host or "
+                              "policy"]),
+        ("irq: {spread: pack, spread: all}", ["1:21: irq.spread: this key is already on line 1"]),
+        ("- a", ["1:1: a profile is a mapping of keys, like `match:` and `irq:`"]),
+        ("edge", ["1:1: a profile is a mapping of keys, like `match:` and `irq:`"]),
+        ("priority: 1\n---\npriority: 2",
+         ["2:1: a file holds one profile; put this in another"]),
+        ("match:\n  name: *", ["2:9: not valid YAML: a value cannot begin with `*`; "
+                               "put it in quotes"]),
+        ("match: {name: *en}", [f'1:15: match.name: `*en` is a YAML alias, {ALIAS}: "*…"']),
+        ("match: {name: !en*}", ["1:15: not valid YAML: a value cannot begin with `!`; "
+                                 "put it in quotes"]),
+        ("match:\n- name: !en1", [f'2:9: match[0].name: `!en1` is a YAML tag, {ALIAS}: "!…"']),
+        ("cpus: &x {a: 0}", ["1:7: cpus: `&x` is a YAML anchor, which profiles do not have; "
+                             "use extends, or quotes"]),
+        ("irq:\n  <<: {spread: all}", ["2:3: irq.<<: `<<` is not known in profiles; use extends"]),
+        ("irq:\n  cpus: @irq", ["2:9: not valid YAML: a value cannot begin with `@`; "
+                                "put it in quotes"]),
+        ("irq:\n\tspread: all", ["2:1: not valid YAML: a tab cannot indent; use spaces"]),
+        ("name: a: b", ["1:8: not valid YAML: a `:` is not allowed here; is the indentation "
+                        "right, or does the value need quotes?"]),
+        ("rss: {queues: all\nirq: {}", ["2:4: not valid YAML: did not find expected ',' or '}' "
+                                        "while parsing a flow mapping that begins on line 1"]),
+        ("[a]: b", ["1:1: a key is a plain word; is a `:` missing, or one too many?"]),
+        ("description: \x07", ["1:14: the control character '\\x07' is not allowed"]),
+        (b"name: a\ndescription: \xff", ["2:14: the file is not UTF-8 text"]),
+        (b"\xff\xfen\x00", ["1:1: the file is not UTF-8 text"]),
+        ("x: " + "[" * 50, ["1:36: x" + "[0]" * 32 + ": nested more than 32 deep"]),
+        ("x: " + "[" * 50_000, ["1:36: x" + "[0]" * 32 + ": nested more than 32 deep"]),
+        ("#" * MAX_BYTES + "\n", [f"the file is larger than {MAX_BYTES} bytes"]),
+    ],
+)  # fmt: skip
+def test_what_yaml_gets_wrong(host: Host, text: str | bytes, errors: list[str]) -> None:
+    host.write("x.yaml", text)
+    found = [error.removeprefix("etc/x.yaml:").strip() for error in host.errors()]
+    assert sorted(found) == sorted(errors)
+    assert host.names() == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("cpus: {a: 0-9}", "1:11: cpus.a: CPUs 8-9 cannot exist; this host has CPUs 0-7"),
+        ("irq:\n  cpus: local | 8", "2:17: irq.cpus: CPU 8 cannot exist; this host has CPUs 0-7"),
+        ("rps: {cpus: 'core:9'}", "1:14: rps.cpus: CPU 9 cannot exist; this host has CPUs 0-7"),
+        ("xps: {cpus: 99}", "1:13: xps.cpus: CPU 99 cannot exist; this host has CPUs 0-7"),
+    ],
+)
+def test_cpus_that_the_host_cannot_have(host: Host, text: str, error: str) -> None:
+    host.write("x.yaml", text)
+    assert host.errors(possible="0-7") == [f"etc/x.yaml:{error}"]
+    assert host.errors() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('irq: {cpus: "local & nope"}', "1:22: irq.cpus"),
+        ("irq: {cpus: 'local & nope'}", "1:22: irq.cpus"),
+        ("irq: {cpus: local & nope}", "1:21: irq.cpus"),
+        ('description: "ä"\nirq: {cpus: "local & nope"} # ö', "2:22: irq.cpus"),
+        ("cpus: {ä: local}\nirq: {cpus: 'ü'}", "1:8: cpus.ä"),
+    ],
+)
+def test_expression_errors_point_into_the_value(host: Host, text: str, error: str) -> None:
+    host.write("x.yaml", text)
+    assert host.errors()[0].startswith(f"etc/x.yaml:{error}: ")
+
+
+def test_expression_errors_in_a_folded_value_count_characters(host: Host) -> None:
+    host.write("x.yaml", "irq:\n  cpus: >-\n    local &\n    nope\n")
+    (error,) = host.errors()
+    assert error.startswith("etc/x.yaml:2:9: irq.cpus: `nope` is no CPU set")
+    assert error.endswith("(at character 9 of the value)")
+
+
+def test_a_file_name_that_is_no_profile_name(host: Host) -> None:
+    host.write("my profile.yaml", "priority: 1")
+    assert host.errors() == [
+        "etc/my profile.yaml:1:1: name: `my profile` is not a profile's name; it begins with a "
+        "letter or digit and has up to 64 letters, digits, `-`, `_` and `.`"
+    ]
+
+
+def test_control_characters_never_reach_a_message(host: Host) -> None:
+    host.write("x.yaml", 'irq: {spread: "a\\e[31m\\u202e", "k\\x07": 1}')
+    assert len(host.errors()) == 2
+    for error in host.errors():
+        assert error.isprintable()
+
+
+def test_yaml_1_2_scalars(host: Host) -> None:
+    host.write("x.yaml", "cpus: {a: 010, b: 0x10}\nmatch: {pci: 8086:1521, mac: 10:20:30:40:50:6}")
+    (loaded,) = host.load().profiles
+    assert loaded.profile.cpus == {"a": "010", "b": "16"}
+    assert loaded.profile.match[0].pci == ("8086:1521",)
+    assert loaded.profile.match[0].mac == ("10:20:30:40:50:6",)
+
+
+# --- check ---------------------------------------------------------------------------------
+
+
+def test_check_looks_beside_the_file_then_in_the_search_path(host: Host) -> None:
+    host.write("usr/base.yaml", "priority: 1")
+    fleet = host.root / "fleet"
+    fleet.mkdir(mode=0o777)
+    (fleet / "common.yaml").write_text("extends: base\nirq: {spread: none}\n")
+    (fleet / "unrelated.yaml").write_text("name: [")
+    (fleet / "edge.yaml").write_text("extends: common\nrss: {queues: none}\n")
+    (fleet / "edge.yaml").chmod(0o666)
+    found = check(str(fleet / "edge.yaml"), host.directories)
+    assert [str(error).replace(f"{fleet}/", "") for error in found] == [
+        "common.yaml:2:15: irq.spread: `none` is not allowed here; allowed: one-per-queue, pack or "
+        "all",
+        "edge.yaml:1:10: extends: `common` has an error, see common.yaml",
+        "edge.yaml:2:15: rss.queues: `none` is not a queue number or a range like 0-3; write all, "
+        "or queue numbers like 0-5",
+    ]
+    (fleet / "common.yaml").write_text("extends: base\n")
+    (fleet / "edge.yaml").write_text("extends: common\ncpus: {a: 0-9}\n")
+    assert check(str(fleet / "edge.yaml"), host.directories) == ()
+    (error,) = check(str(fleet / "edge.yaml"), host.directories, possible=CpuSet(15))
+    assert error.problem == "CPUs 4-9 cannot exist; this host has CPUs 0-3"
+
+
+def test_check_of_a_file_in_the_search_path_and_of_its_next_version(host: Host) -> None:
+    path = host.write("edge.yaml", "priority: 1")
+    assert check(str(path), host.directories) == ()
+    draft = host.root / "edge.yaml"
+    draft.write_text("priority: 2")
+    assert check(str(draft), host.directories) == ()
+
+
+def test_check_finds_a_name_that_is_taken(host: Host) -> None:
+    host.write("edge.yaml", "priority: 1")
+    draft = host.root / "new.yaml"
+    draft.write_text("name: edge")
+    (error,) = check(str(draft), host.directories)
+    assert error.problem.startswith(f"{host.root}/etc/edge.yaml already has a profile")
+
+
+def test_check_of_nothing(host: Host) -> None:
+    (error,) = check(str(host.root / "absent.yaml"), host.directories)
+    assert error.problem == "there is no such file"
+    empty = host.root / "empty.yaml"
+    empty.write_text("")
+    assert check(str(empty), host.directories) == ()
+
+
+# --- the shipped templates -----------------------------------------------------------------
+
+SHIPPED = Path(__file__).parents[2] / "profiles"
+
+
+def test_shipped_profiles_are_sound_templates_and_apply_to_nothing() -> None:
+    found = load([str(SHIPPED)], possible=CpuSet(1), owner=SHIPPED.stat().st_uid)
+    assert found.errors == ()
+    names = [loaded.profile.name for loaded in found.profiles]
+    assert names == ["af-xdp", "base", "low-latency", "throughput", "virtual-machine"]
+    for loaded in found.profiles:
+        assert loaded.profile.match == ()
+        assert loaded.profile.description
+        assert loaded.profile.host.irqbalance == "exclude"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+def test_shipped_profiles_are_enabled_in_two_lines(host: Host, name: str) -> None:
+    host.write("mine.yaml", f"extends: [{name}]\nmatch: {{driver: igb}}\n")
+    found = load([host.directories[0], str(SHIPPED)], owner=SHIPPED.stat().st_uid)
+    assert found.errors == ()
+    mine = next(loaded for loaded in found.profiles if loaded.profile.name == "mine")
+    assert mine.profile.match
+    assert mine.origins["match[0].driver"].path.endswith("etc/mine.yaml")
+    assert mine.origins["host.irqbalance"].path == str(SHIPPED / "base.yaml")
+
+
+# --- bounds --------------------------------------------------------------------------------
+
+
+def test_fifty_profiles_load_quickly(host: Host) -> None:
+    host.write("usr/base.yaml", "irq: {spread: pack}\n")
+    for number in range(50):
+        host.write(f"p{number}.yaml", DESIGN_EXAMPLE.replace("edge", f"p{number}"))
+    host.load()
+    begin = time.process_time()
+    found = host.load(possible="0-127")
+    assert time.process_time() - begin < 0.3
+    assert len(found.profiles) == 51
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * (MAX_BYTES - 10), "a: [" + "{}," * (MAX_BYTES // 4), "x: 1\n" * (MAX_BYTES // 6),
+     "{a: " * (MAX_BYTES // 5), "".join(f"k{n}:\n" for n in range(MAX_BYTES // 8))],
+    ids=["deep", "wide", "duplicates", "deep mappings", "unknown keys"],
+)  # fmt: skip
+def test_hostile_yaml_is_bounded_in_time(host: Host, text: str) -> None:
+    host.write("x.yaml", text)
+    begin = time.process_time()
+    assert 1 <= len(host.errors()) <= 100
+    assert time.process_time() - begin < 3
+
+
+@ROUNDS
+@given(
+    st.binary(max_size=60) | st.text("-:[]{}&*!|>'\"%@`#,? \n\tab01", max_size=60).map(str.encode)
+)
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    _, errors = parse_yaml(data, "x")
+    for error in errors:
+        assert error.problem
+        assert error.line >= 0

@@ -1,0 +1,208 @@
+"""Topology: what is read from a tree of sysfs files, and the questions it answers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from netuned.cpuset import CpuSet
+from netuned.errors import KernelError
+from netuned.kernel.files import Files
+from netuned.topology import Topology, read_topology
+
+from .machines import topology
+
+CPU = "sys/devices/system/cpu"
+NODE = "sys/devices/system/node"
+
+
+def write_tree(root: Path, files: dict[str, str]) -> Files:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return Files(str(root))
+
+
+def cpu_files(cpu: int, core: str, package: str, number: int = 0, **caches: str) -> dict[str, str]:
+    """The files of one CPU; ``caches`` maps ``indexN_level`` to the CPUs that share the cache."""
+    directory = f"{CPU}/cpu{cpu}"
+    found = {
+        f"{directory}/topology/core_cpus_list": core,
+        f"{directory}/topology/package_cpus_list": package,
+        f"{directory}/topology/physical_package_id": str(number),
+    }
+    for name, shared in caches.items():
+        index, _, level = name.partition("_")
+        found[f"{directory}/cache/{index}/level"] = level
+        found[f"{directory}/cache/{index}/shared_cpu_list"] = shared
+    return found
+
+
+def two_packages() -> dict[str, str]:
+    """8 CPUs: packages 1 (CPUs 0-3) and 0 (4-7), SMT pairs, an L3 each, a node without CPUs."""
+    files = {
+        f"{CPU}/possible": "0-15",
+        f"{CPU}/present": "0-7",
+        f"{CPU}/online": "0-7",
+        f"{CPU}/isolated": "6-7",
+        f"{CPU}/nohz_full": "(null)",
+        f"{NODE}/node0/cpulist": "0-3",
+        f"{NODE}/node1/cpulist": "4-7",
+        f"{NODE}/node4/cpulist": "",
+        f"{NODE}/node0/distance": "10 21 31",
+        f"{NODE}/node1/distance": "21 10 31",
+        f"{NODE}/node4/distance": "31 31 10",
+    }
+    for cpu in range(8):
+        pair = f"{cpu // 2 * 2}-{cpu // 2 * 2 + 1}"
+        package = "0-3" if cpu < 4 else "4-7"
+        caches = {"index0_1": pair, "index2_2": pair, "index3_3": package}
+        files |= cpu_files(cpu, pair, package, number=int(cpu < 4), **caches)
+    return files
+
+
+def lists(sets: tuple[CpuSet, ...]) -> list[str]:
+    return [str(cpus) for cpus in sets]
+
+
+def test_reads_a_machine(tmp_path: Path) -> None:
+    found = read_topology(write_tree(tmp_path, two_packages()))
+    assert str(found.possible) == "0-15"
+    assert str(found.present) == "0-7"
+    assert str(found.online) == "0-7"
+    assert str(found.isolated) == "6-7"
+    assert str(found.nohz_full) == ""
+    assert lists(found.cores) == ["0-1", "2-3", "4-5", "6-7"]
+    assert lists(found.packages) == ["4-7", "0-3"]
+    assert lists(found.l3_domains) == ["0-3", "4-7"]
+    assert {node: str(cpus) for node, cpus in found.nodes.items()} == {0: "0-3", 1: "4-7", 4: ""}
+    assert found.distance(0, 4) == 31
+    assert found.distance(1, 1) == 10
+    assert found.capacity == {}
+    assert str(found.housekeeping) == "0-5"
+    assert str(found.first_threads) == "0,2,4,6"
+    assert str(found.performance) == str(found.efficiency) == "0-7"
+    assert [found.node_of(cpu) for cpu in (0, 7, 9)] == [0, 1, None]
+    assert str(found.core_of(5)) == "4-5"
+    assert str(found.l3_of(5)) == "4-7"
+    assert str(found.package_of(5)) == "4-7"
+    assert not found.core_of(9)
+
+
+def test_an_offline_cpu_stays_possible_and_its_sibling_is_the_first_thread(tmp_path: Path) -> None:
+    files = two_packages()
+    files[f"{CPU}/online"] = "0-3,5-7"
+    files |= cpu_files(5, "5", "5-7", 0, index3_3="5-7")
+    for name in [name for name in files if "/cpu4/" in name]:
+        del files[name]
+    found = read_topology(write_tree(tmp_path, files))
+    assert 4 in found.possible
+    assert lists(found.cores) == ["0-1", "2-3", "5", "6-7"]
+    assert str(found.first_threads) == "0,2,5-6"
+    assert not found.core_of(4)
+
+
+def test_everything_isolated_leaves_all_for_housekeeping(tmp_path: Path) -> None:
+    files = {**two_packages(), f"{CPU}/isolated": "0-3", f"{CPU}/nohz_full": "4-7"}
+    assert str(read_topology(write_tree(tmp_path, files)).housekeeping) == "0-7"
+
+
+def test_isolated_partitions_of_the_cpuset_controller_count(tmp_path: Path) -> None:
+    files = {**two_packages(), "sys/fs/cgroup/cpuset.cpus.isolated": "2-3"}
+    assert str(read_topology(write_tree(tmp_path, files)).isolated) == "2-3,6-7"
+
+
+def test_a_machine_that_tells_only_its_online_cpus(tmp_path: Path) -> None:
+    found = read_topology(write_tree(tmp_path, {f"{CPU}/online": "0-1"}))
+    assert str(found.possible) == "0-1"
+    assert lists(found.cores) == ["0", "1"]
+    assert lists(found.l3_domains) == ["0", "1"]
+    assert found.nodes == {}
+    assert found.node_of(0) is None
+    assert found.distance(0, 0) == 10
+    assert found.distance(0, 1) == 20
+
+
+def test_without_any_cpu_files_it_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KernelError, match="system/cpu"):
+        read_topology(Files(str(tmp_path)))
+
+
+def test_masks_where_an_old_kernel_has_no_lists(tmp_path: Path) -> None:
+    files = {f"{CPU}/cpu{cpu}/topology/thread_siblings": "00000003" for cpu in (0, 1)}
+    files |= {f"{CPU}/cpu{cpu}/topology/core_siblings": "3" for cpu in (0, 1)}
+    files |= {f"{NODE}/node0/cpumap": "00000000,00000003"}
+    found = read_topology(write_tree(tmp_path, files))
+    assert str(found.online) == "0-1"
+    assert lists(found.cores) == lists(found.packages) == lists(found.l3_domains) == ["0-1"]
+    assert {node: str(cpus) for node, cpus in found.nodes.items()} == {0: "0-1"}
+
+
+@pytest.mark.parametrize(
+    ("shared", "domains"),
+    [("0-1", ["0-1", "2-3"]), ("0", ["0-3"])],
+    ids=["an L2 of two cores is a domain", "a core's own L2 is none"],
+)
+def test_without_an_l3(tmp_path: Path, shared: str, domains: list[str]) -> None:
+    files = {f"{CPU}/online": "0-3"}
+    for cpu in range(4):
+        cluster = f"{cpu // 2 * 2}-{cpu // 2 * 2 + 1}" if shared == "0-1" else str(cpu)
+        files |= cpu_files(cpu, str(cpu), "0-3", 0, index0_1=str(cpu), index1_2=cluster)
+    assert lists(read_topology(write_tree(tmp_path, files)).l3_domains) == domains
+
+
+def test_without_caches_a_package_is_cut_by_its_nodes(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-3"}
+    files |= {f"{NODE}/node0/cpulist": "0-1", f"{NODE}/node1/cpulist": "2-3"}
+    for cpu in range(4):
+        files |= cpu_files(cpu, str(cpu), "0-3")
+    assert lists(read_topology(write_tree(tmp_path, files)).l3_domains) == ["0-1", "2-3"]
+
+
+def test_an_x86_hybrid(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-5", "sys/devices/cpu_core/cpus": "0-3"}
+    files |= {"sys/devices/cpu_atom/cpus": "4-5"}
+    found = read_topology(write_tree(tmp_path, files))
+    assert str(found.performance) == "0-3"
+    assert str(found.efficiency) == "4-5"
+
+
+@pytest.mark.parametrize(
+    ("capacities", "performance", "efficiency"),
+    [
+        ([1024, 1024, 446, 446], "0-1", "2-3"),
+        ([446, 446, 871, 1024], "2-3", "0-1"),
+        ([1024, 1009, 623, 623], "0-1", "2-3"),
+        ([1024, 1024, 970, 970], "0-3", "0-3"),
+        ([1024, 1024, 1024, 1024], "0-3", "0-3"),
+    ],
+)
+def test_hybrids_by_capacity(
+    tmp_path: Path, capacities: list[int], performance: str, efficiency: str
+) -> None:
+    files = {f"{CPU}/online": "0-3"}
+    files |= {f"{CPU}/cpu{n}/cpu_capacity": str(value) for n, value in enumerate(capacities)}
+    found = read_topology(write_tree(tmp_path, files))
+    assert dict(found.capacity) == dict(enumerate(capacities))
+    assert str(found.performance) == performance
+    assert str(found.efficiency) == efficiency
+
+
+def test_equal_machines_are_equal(tmp_path: Path) -> None:
+    first = read_topology(write_tree(tmp_path / "a", two_packages()))
+    assert first == read_topology(write_tree(tmp_path / "b", two_packages()))
+    assert first != topology()
+
+
+def test_questions_cost_little_on_1024_cpus() -> None:
+    machine: Topology = topology(nodes=8, l3_per_node=8, cores=8, threads=2)
+    assert len(machine.online) == 1024
+    begin = time.process_time()
+    for cpu in range(1024):
+        assert cpu in machine.core_of(cpu)
+        assert machine.node_of(cpu) is not None
+        assert cpu in machine.l3_of(cpu)
+    assert time.process_time() - begin < 0.1

@@ -1,0 +1,102 @@
+"""The installed files: how confined the service is, and what irqbalance's policy script answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from configparser import RawConfigParser
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "units"
+SERVICE = UNITS / "netuned.service"
+
+PRIVATE_PROC = ("ProtectProc", "ProtectKernelTunables", "ProtectControlGroups")
+
+
+def skip(missing: str) -> NoReturn:
+    if os.environ.get("NETUNED_NO_SKIP") == "1":
+        pytest.fail(f"no skip allowed: {missing}")
+    pytest.skip(missing)
+
+
+def service() -> dict[str, str]:
+    parser = RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[method-assign,assignment]  # as configparser documents
+    parser.read(SERVICE)
+    return dict(parser["Service"])
+
+
+def test_the_service_is_confined() -> None:
+    if shutil.which("systemd-analyze") is None:
+        skip("needs systemd-analyze: apt install systemd")
+    command = ["systemd-analyze", "security", "--offline=true", str(SERVICE)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    score = re.search(r"Overall exposure level for netuned.service: ([\d.]+)", done.stdout)
+    assert score is not None, done.stdout
+    assert float(score[1]) <= 2.0
+
+
+def test_the_service_keeps_the_hosts_proc() -> None:
+    # In a /proc of its own inotify would not see what others write to /proc/irq.
+    assert not set(PRIVATE_PROC) & service().keys()
+
+
+def test_every_socket_family_in_use_is_allowed() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "netuned").rglob("*.py"))
+    used = set(re.findall(r"\bsocket\.(AF_\w+)", sources))
+    assert used <= set(service()["RestrictAddressFamilies"].split())
+
+
+def test_the_boot_cannot_wait_in_a_circle() -> None:
+    # With cloud-init, sysinit.target is after network-pre.target; so is all that is after it.
+    text = SERVICE.read_text()
+    assert "DefaultDependencies=no" in text
+    (after,) = re.findall(r"^After=(.*)$", text, re.MULTILINE)
+    assert set(after.split()) == {"local-fs.target", "systemd-sysctl.service"}
+
+
+@pytest.mark.parametrize(
+    ("device", "answer"),
+    [
+        ("/sys/bus/pci/devices/0000:81:00.0", (0, "ban=true\n")),
+        ("/sys/bus/pci/devices/0000:82:00.1", (0, "ban=true\n")),
+        ("/sys/bus/pci/devices/0000:00:03.0", (0, "ban=true\n")),
+        ("/sys/bus/pci/devices/10000:e1:00.0", (0, "ban=true\n")),
+        ("/sys/bus/pci/devices/0000:81:00.1", (1, "")),
+        ("/sys/bus/pci/devices/0000:80:00.0", (1, "")),  # the bridge our card is behind
+        ("/sys", (1, "")),  # what irqbalance passes for an interrupt without a device
+        ("(null)", (1, "")),
+    ],
+)
+def test_irqbalance_leaves_exactly_our_cards_alone(
+    tmp_path: Path, device: str, answer: tuple[int, str]
+) -> None:
+    (tmp_path / "irqbalance.cards").write_text(
+        "/sys/devices/pci0000:80/0000:80:00.0/0000:81:00.0\n"
+        "0000:82:00.1\n"
+        "/sys/devices/pci0000:00/0000:00:03.0/virtio1\n"
+        "/sys/devices/pci10000:e0/10000:e0:01.0/10000:e1:00.0"  # VMD; no newline at the end
+    )
+    assert policy(tmp_path, device) == answer
+
+
+def test_without_a_list_irqbalance_balances_everything(tmp_path: Path) -> None:
+    assert policy(tmp_path, "/sys/bus/pci/devices/0000:81:00.0") == (1, "")
+
+
+def policy(runtime_directory: Path, device: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [str(UNITS / "irqbalance-policy"), device, "42"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"NETUNED_RUNTIME_DIRECTORY": str(runtime_directory)},
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout

@@ -1,0 +1,82 @@
+"""What the lab keeps between runs: folders named by the hash of what they were made from."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+UNFINISHED = "unfinished-"
+
+
+def folder() -> Path:
+    """The cache, made if it is not there."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    path = Path(home, "netuned-lab")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """One build at a time on this machine; what an interrupted one left is removed."""
+    with open(folder() / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for stale in folder().glob(f"{UNFINISHED}*"):
+            shutil.rmtree(stale)
+        yield
+
+
+@contextmanager
+def building(final: Path) -> Iterator[Path]:
+    """A folder to build in, that becomes `final` only if the block ends well.
+
+    After a failure it stays, with its logs, until the next build.
+    """
+    work = Path(mkdtemp(prefix=f"{UNFINISHED}{final.name}-", dir=final.parent))
+    # chroot and mmdebstrap drop to unprivileged users in there
+    work.chmod(0o755)
+    yield work
+    work.rename(final)
+
+
+def use(path: Path, keep: int = 3) -> Path:
+    """Mark an entry as used and drop the longest unused ones of its kind (`kind-hash`)."""
+    os.utime(path)
+    kind = path.name.partition("-")[0]
+    entries = sorted(folder().glob(f"{kind}-*"), key=lambda entry: entry.stat().st_mtime)
+    for old in entries[:-keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def walk(root: Path) -> list[Path]:
+    """All files below a folder, sorted, relative to it."""
+    return sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+
+
+def digest(*parts: bytes) -> str:
+    """A short hash over parts, each with its length so that they cannot run into each other."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(b"%d:" % len(part))
+        total.update(part)
+    return total.hexdigest()[:16]
+
+
+def contents(root: Path, files: Iterable[Path]) -> Iterator[bytes]:
+    """What makes files what they are, for `digest`: name, mode, bytes."""
+    for file in files:
+        yield f"{file} {(root / file).stat().st_mode:o}".encode()
+        yield (root / file).read_bytes()
+
+
+def copy(root: Path, files: Iterable[Path], target: Path) -> None:
+    """Copy files with their modes; the folders they stand in are made anew."""
+    target.mkdir()
+    for file in files:
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / file, target / file)

@@ -1,0 +1,67 @@
+"""One machine for all the tests of a session."""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import lab, timing
+from .host import LabError, LabUnavailable
+from .machine import Machine
+
+HERE = Path(__file__).resolve().parent
+JOURNAL_LINES = 60
+REPORT_S = 20.0
+"""What a failed test's report may wait for: the guest may be what is broken."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker("vm")
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A booted machine with this checkout's netuned installed.
+
+    Tests share it: each puts back what it changes. Where the lab cannot run they are skipped, with
+    `NETUNED_NO_SKIP=1` they fail.
+    """
+    try:
+        started = lab.start(tmp_path_factory.mktemp("vm") / "console.log")
+    except LabUnavailable as error:
+        if os.environ.get("NETUNED_NO_SKIP") == "1":
+            pytest.fail(f"no lab here, and NETUNED_NO_SKIP=1: {error}", pytrace=False)
+        pytest.skip(str(error))
+    with started:
+        yield started
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    fixtures = item.funcargs if isinstance(item, pytest.Function) else {}
+    guest = fixtures.get("machine")
+    if report.failed and isinstance(guest, Machine):
+        report.sections.append(("netuned's journal", _journal(guest)))
+        report.sections.append(("console", guest.console_tail()))
+    return report
+
+
+def _journal(guest: Machine) -> str:
+    command = f"journalctl --no-pager --output=short-monotonic --lines={JOURNAL_LINES} -u netuned"
+    try:
+        return guest.run(command, REPORT_S, check=False).stdout
+    except LabError as error:
+        return f"not to be had: {error}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if timing.durations:
+        terminalreporter.section("VM lab")
+        for step, seconds in timing.durations:
+            terminalreporter.line(f"{seconds:7.1f} s  {step}")

@@ -1,0 +1,139 @@
+"""The guest's end of the command channel: JSON lines over a virtio-serial port.
+
+Every request has an `id` and is served by a thread of its own; the answer carries the same `id`.
+Binary data is base64. `channel.py` is the host's end.
+"""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PORT_NAME = "netuned.agent"
+
+Message = dict[str, Any]
+
+
+class Port:
+    """The virtio-serial port: one reader, many writers, whole lines."""
+
+    def __init__(self) -> None:
+        self._fd = os.open(self._find(), os.O_RDWR)
+        self._writing = threading.Lock()
+
+    @staticmethod
+    def _find() -> Path:
+        """By its name in sysfs: udev's symlink may come late, and a test may stop udev."""
+        while True:
+            for entry in Path("/sys/class/virtio-ports").glob("*/name"):
+                if entry.read_text().strip() == PORT_NAME:
+                    return Path("/dev", entry.parent.name)
+            time.sleep(0.1)
+
+    def lines(self) -> Iterator[bytes]:
+        """What the host sends, for ever; an end of file means that it is not connected."""
+        rest = bytearray()
+        while True:
+            chunk = os.read(self._fd, 1 << 16)
+            if not chunk:
+                rest.clear()
+                time.sleep(0.1)
+                continue
+            searched = len(rest)
+            rest += chunk
+            while (end := rest.find(b"\n", searched)) >= 0:
+                yield bytes(rest[:end])
+                del rest[: end + 1]
+                searched = 0
+
+    def send(self, message: Message) -> None:
+        rest = memoryview(json.dumps(message).encode() + b"\n")
+        with self._writing:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+
+def encode(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def run(request: Message) -> Message:
+    """Run a bash command; its output goes through files, so what it leaves behind holds nothing up."""
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        start = time.monotonic()
+        process = subprocess.Popen(
+            ["/bin/bash", "-c", request["command"]],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        try:
+            rc: int | None = process.wait(request["timeout_s"])
+        except subprocess.TimeoutExpired:
+            rc = None
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        duration_s = time.monotonic() - start
+        stdout.seek(0)
+        stderr.seek(0)
+        return {
+            "rc": rc,
+            "stdout": encode(stdout.read()),
+            "stderr": encode(stderr.read()),
+            "duration_s": duration_s,
+        }
+
+
+def put(request: Message) -> Message:
+    """Write a file at one stroke, its folders with it."""
+    path = Path(request["path"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".lab-", delete=False) as temporary:
+        temporary.write(base64.b64decode(request["data"]))
+        os.fchmod(temporary.fileno(), request["mode"])
+    os.replace(temporary.name, path)
+    return {}
+
+
+def get(request: Message) -> Message:
+    return {"data": encode(Path(request["path"]).read_bytes())}
+
+
+def clock(_request: Message) -> Message:
+    return {"monotonic_s": time.monotonic()}
+
+
+OPERATIONS = {"run": run, "put": put, "get": get, "clock": clock}
+
+
+def answer(port: Port, request: Message) -> None:
+    try:
+        reply = OPERATIONS[request["op"]](request)
+    except Exception as error:  # whatever it is, the host must hear of it
+        reply = {"error": f"{type(error).__name__}: {error}"}
+    port.send({"id": request["id"], **reply})
+
+
+def main() -> None:
+    port = Port()
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    # the first newline ends whatever an agent before this one left half said
+    port.send({"hello": boot_id})
+    for line in port.lines():
+        try:
+            request = json.loads(line)
+        except ValueError:
+            continue
+        threading.Thread(target=answer, args=(port, request), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The guest as an operator sees it: profiles in, ``netunedctl`` and the kernel's own files out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from netuned.cpuset import CpuSet
+
+from .machine import Machine
+
+PROFILES = "/etc/netuned/profiles.d"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Commands are the kernel's and the distribution's own tools, so what they show is the truth."""
+
+    machine: Machine
+
+    def sh(self, command: str, timeout_s: float = 60) -> str:
+        return self.machine.run(command, timeout_s).stdout.strip()
+
+    # netuned
+
+    def drop(self, name: str, text: str) -> None:
+        """Put a profile into place in one step."""
+        self.machine.put(f"{PROFILES}/{name}.yaml", text)
+
+    def remove_profiles(self) -> None:
+        self.sh(f"rm -f {PROFILES}/*.yaml")
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.sh("netunedctl status --json"))
+        return answer
+
+    def card(self, ifname: str) -> dict[str, Any]:
+        return next((nic for nic in self.status()["nics"] if nic["name"] == ifname), {})
+
+    def wait_state(self, ifname: str, state: str, timeout_s: float = 60) -> None:
+        self.machine.wait_until(
+            lambda: self.card(ifname).get("state") == state, timeout_s, f"{ifname} {state}"
+        )
+
+    def wait(self, what: str, command: str, timeout_s: float = 30) -> None:
+        """Wait until a command succeeds."""
+        self.machine.wait_until(command, timeout_s, what)
+
+    def writes(self) -> int:
+        count: int = self.status()["manager"]["writes"]
+        return count
+
+    def logged_since(self, cursor: str) -> str:
+        """netuned's journal after a cursor."""
+        return self.sh(f"journalctl -u netuned -o cat --after-cursor='{cursor}'")
+
+    def cursor(self) -> str:
+        shown = self.sh("journalctl -n 1 --show-cursor -o cat")
+        return shown.rpartition("-- cursor: ")[2].strip()
+
+    # The kernel
+
+    def interrupts(self, ifname: str) -> dict[str, int]:
+        """Action name -> number, of the interrupts whose action names the card."""
+        shown = self.sh(f"cd /sys/kernel/irq; grep -H {ifname} */actions || true")
+        pairs = (line.split("/actions:") for line in shown.splitlines())
+        return {name: int(number) for number, name in pairs}
+
+    def affinity(self, irq: int) -> CpuSet:
+        return CpuSet.parse_list(self.sh(f"cat /proc/irq/{irq}/smp_affinity_list"))
+
+    def queue_cpus(self, ifname: str) -> list[str]:
+        """The affinity of each queue's interrupt, by the card's own names, as cpulists."""
+        script = (
+            f"cd /sys/kernel/irq; for f in $(grep -lE '^{ifname}-(TxRx|rxtx)-[0-9]+$' */actions); do "
+            'n=${f%/actions}; echo "$(cat $f) $(cat /proc/irq/$n/smp_affinity_list)"; done'
+        )
+        pairs = [line.split() for line in self.sh(script).splitlines()]
+        return [cpus for _, cpus in sorted(pairs, key=lambda p: int(p[0].rpartition("-")[2]))]
+
+    def masks(self, ifname: str, kind: str) -> list[str]:
+        """rps_cpus (``rx``) or xps_cpus (``tx``) of every queue, as cpulists."""
+        file = {"rx": "rps_cpus", "tx": "xps_cpus"}[kind]
+        shown = self.sh(f"cd /sys/class/net/{ifname}/queues; grep -H . {kind}-*/{file}")
+        pairs = (line.split(f"/{file}:") for line in shown.splitlines())
+        by_queue = sorted((int(queue[3:]), mask) for queue, mask in pairs)
+        return [str(CpuSet.parse_mask(mask)) for _, mask in by_queue]
+
+    def table(self, ifname: str) -> list[int]:
+        """The RSS indirection table, as ethtool prints it."""
+        lines = self.sh(f"ethtool -x {ifname} | grep -E '^ *[0-9]+:'").splitlines()
+        return [int(word) for line in lines for word in line.split(":")[1].split()]
+
+    def combined(self, ifname: str) -> int:
+        return int(self.sh(f"ethtool -l {ifname} | grep Combined | tail -1").split()[1])
+
+    def qdiscs(self, ifname: str) -> list[str]:
+        """Kinds, the root first, then by queue."""
+        found = json.loads(self.sh(f"tc -j qdisc show dev {ifname}"))
+        order = sorted(
+            found,
+            key=lambda q: (
+                not q.get("root"),
+                int(q.get("parent", ":0").rpartition(":")[2] or "0", 16),
+            ),
+        )
+        return [qdisc["kind"] for qdisc in order]
+
+    def state(self, ifname: str) -> dict[str, Any]:
+        """All that netuned sets on a card with combined channels."""
+        return {
+            "channels": self.combined(ifname),
+            "table": self.table(ifname),
+            "irq": self.queue_cpus(ifname),
+            "rps": self.masks(ifname, "rx"),
+            "xps": self.masks(ifname, "tx"),
+            "qdisc": self.qdiscs(ifname),
+        }

@@ -1,0 +1,86 @@
+"""The machine QEMU is asked for: 8 CPUs on 2 NUMA nodes and five multi-queue cards.
+
+Two sockets of two cores of two threads; CPUs 0-3 are node 0, 4-7 node 1. The two igb stand on
+node 1 behind a PCI expander bridge and are cabled to each other; virtio-net's other end is the tap
+device `TAP`; vmxnet3 and e1000e are cabled to each other.
+"""
+
+from pathlib import Path
+
+from . import host
+from .image import Disk
+
+TAP = "tapq0"
+QUEUES = 8
+AGENT_PORT = "netuned.agent"
+
+IGB = ("enp129s0", "enp130s0")
+VIRTIO = "enp0s3"
+VMXNET3 = "enp0s4"
+E1000E = "enp0s5"
+CARDS = (*IGB, VIRTIO, VMXNET3, E1000E)
+
+KERNEL_COMMAND_LINE = (
+    *("root=/dev/vda", "rootfstype=ext4", "rw", "fsck.mode=skip", "console=ttyS0", "quiet"),
+    *("systemd.show_status=auto", "no_timer_check", "mitigations=off", "audit=0"),
+    # emulated CPUs take turns on few real ones: grace periods would last for seconds
+    *("rcupdate.rcu_expedited=1", "nowatchdog"),
+)
+
+_CARDS = (
+    # the expander's root ports are what gives the igb cards a NUMA node
+    *("-device", "pxb-pcie,id=pxb1,bus_nr=128,numa_node=1,bus=pcie.0,addr=2"),
+    *("-device", "pcie-root-port,id=rp1,bus=pxb1,chassis=1"),
+    *("-device", "pcie-root-port,id=rp2,bus=pxb1,chassis=2"),
+    *("-netdev", "hubport,id=h1,hubid=1", "-netdev", "hubport,id=h2,hubid=1"),
+    *("-device", "igb,id=igb0,netdev=h1,mac=52:54:00:00:00:01,bus=rp1,romfile="),
+    *("-device", "igb,id=igb1,netdev=h2,mac=52:54:00:00:00:02,bus=rp2,romfile="),
+    "-netdev",
+    f"tap,id=t1,ifname={TAP},script=no,downscript=no,queues={QUEUES},vhost=off",
+    "-device",
+    "virtio-net-pci,id=virtio0,bus=pcie.0,addr=3,netdev=t1,mac=52:54:00:00:00:03,romfile=,"
+    f"mq=on,vectors={2 * QUEUES + 2},rss=on,hash=on",
+    *("-netdev", "hubport,id=h3,hubid=2", "-netdev", "hubport,id=h4,hubid=2"),
+    *("-device", "vmxnet3,id=vmxnet0,bus=pcie.0,addr=4,netdev=h3,mac=52:54:00:00:00:04,romfile="),
+    *("-device", "e1000e,id=e1000e0,bus=pcie.0,addr=5,netdev=h4,mac=52:54:00:00:00:05,romfile="),
+)
+
+
+def kernel_command_line(*more: str) -> str:
+    """What the guest's kernel is started with."""
+    return " ".join((*KERNEL_COMMAND_LINE, *more))
+
+
+def qemu(disk: Disk, runtime: Path, serial: str, append: str, accel: str) -> list[str]:
+    """QEMU's command line; its sockets `agent` and `qmp` are made in the folder `runtime`."""
+    return [
+        *(host.QEMU, "-name", "netuned-lab", "-machine", "q35"),
+        *("-accel", accel, "-cpu", "max", "-m", "2048"),
+        *("-smp", "8,sockets=2,cores=2,threads=2"),
+        *("-object", "memory-backend-ram,id=m0,size=1G", "-numa", "node,nodeid=0,cpus=0-3,memdev=m0"),
+        *("-object", "memory-backend-ram,id=m1,size=1G", "-numa", "node,nodeid=1,cpus=4-7,memdev=m1"),
+        *("-nodefaults", "-nographic", "-serial", serial),
+        *("-kernel", str(disk.kernel), "-initrd", str(disk.initrd), "-append", append),
+        # what the guest writes goes with QEMU: the image serves the next machine, too
+        "-drive",
+        f"file={disk.image},if=none,id=hd0,format=raw,snapshot=on,cache=unsafe",
+        *("-device", "virtio-blk-pci,drive=hd0,bus=pcie.0,addr=1"),
+        *("-chardev", f"socket,id=agent,path={runtime / 'agent'},server=on,wait=off"),
+        *("-device", "virtio-serial-pci,bus=pcie.0,addr=6"),
+        *("-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"),
+        *("-qmp", f"unix:{runtime / 'qmp'},server=on,wait=off"),
+        *_CARDS,
+    ]
+
+
+def in_own_network(argv: list[str]) -> list[str]:
+    """The command in a network namespace that has the tap device and ends with the process.
+
+    Every step replaces itself by the next, so the process started is QEMU in the end; it is killed
+    when the thread that started it dies.
+    """
+    script = (
+        f"ip tuntap add dev {TAP} mode tap multi_queue && ip link set {TAP} up && "
+        'exec setpriv --pdeathsig KILL -- "$@"'
+    )
+    return ["unshare", "--net", "--", "sh", "-c", script, "sh", *argv]

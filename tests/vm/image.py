@@ -1,0 +1,174 @@
+"""The guest's disk: a Debian root file system, kept per recipe, with a checkout's netuned on it."""
+
+import json
+import shlex
+import shutil
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import cache, host
+from .timing import timed
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parent.parent
+
+SUITE = "trixie"
+KERNEL = "linux-image-amd64"
+PYTHON = "3.13"
+"""The suite's Python: what the wheels are for."""
+
+PACKAGES = tuple(
+    """
+    systemd systemd-sysv dbus polkitd udev irqbalance initramfs-tools zstd login passwd
+    ethtool iproute2 iputils-ping kmod procps strace util-linux make
+    python3 python3-venv python3-pip python3-systemd
+    """.split()
+)
+
+WITHOUT = (
+    "/usr/share/doc/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/man/*",
+    "/usr/lib/modules/*/kernel/drivers/gpu/*",
+    "/usr/lib/modules/*/kernel/drivers/media/*",
+    "/usr/lib/modules/*/kernel/drivers/net/wireless/*",
+    "/usr/lib/modules/*/kernel/sound/*",
+)
+"""Files of those packages that the lab never opens: they would only make every image slower."""
+
+FROM_DISTRIBUTION = "systemd-python"
+"""The requirement that python3-systemd fills: as source it would need a compiler."""
+
+VENV = "/usr/lib/netuned/venv"
+WHEELS = "/var/cache/netuned-lab/wheels"
+DISK_SIZE = "4G"
+RECIPE = 1
+"""Part of the base's key: raise it when what `_bootstrap` does changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What a machine starts from."""
+
+    image: Path
+    kernel: Path
+    initrd: Path
+
+
+def disk(checkout: Path = CHECKOUT, kernel_package: str = KERNEL) -> Disk:
+    """The disk with this checkout's netuned on it; from the cache if nothing has changed.
+
+    Raises:
+        LabError: a step of the build failed.
+    """
+    with cache.locked():
+        with timed("base file system"):
+            base = _base(requirements(checkout), kernel_package)
+        with timed("disk image"):
+            image = _image(base, checkout)
+    boot = base / "root/boot"
+    return Disk(image / "disk.img", _only(boot, "vmlinuz-*"), _only(boot, "initrd.img-*"))
+
+
+def requirements(checkout: Path) -> tuple[str, ...]:
+    """What netuned needs to run and to be built, as its pyproject.toml says."""
+    try:
+        settings = tomllib.loads((checkout / "pyproject.toml").read_text())
+    except FileNotFoundError:
+        return ()
+    wanted = [*settings["project"].get("dependencies", ()), *settings["build-system"]["requires"]]
+    return tuple(sorted(line for line in wanted if not line.startswith(FROM_DISTRIBUTION)))
+
+
+def source_files(checkout: Path) -> list[Path]:
+    """The checkout's files that are tracked or could be, without the tests; relative to it."""
+    listed = host.run(
+        *("git", "-c", f"safe.directory={checkout}", "-C", checkout, "ls-files", "-z"),
+        *("--cached", "--others", "--exclude-standard"),
+    )
+    files = [Path(name) for name in sorted(set(listed.split("\0"))) if name]
+    return [file for file in files if file.parts[0] != "tests" and (checkout / file).is_file()]
+
+
+def _base(wanted: tuple[str, ...], kernel_package: str) -> Path:
+    recipe = [RECIPE, SUITE, PYTHON, kernel_package, *PACKAGES, *WITHOUT, *wanted]
+    overlay = cache.contents(HERE / "base", cache.walk(HERE / "base"))
+    final = cache.folder() / f"base-{cache.digest(json.dumps(recipe).encode(), *overlay)}"
+    if not final.exists():
+        with cache.building(final) as work:
+            (work / "wheels").mkdir()
+            if wanted:
+                _download_wheels(wanted, work)
+            _bootstrap([kernel_package, *PACKAGES], wanted, work)
+    return cache.use(final)
+
+
+def _download_wheels(wanted: Iterable[str], work: Path) -> None:
+    platforms = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+    host.run(
+        *(*host.pip(), "download", "--quiet", "--only-binary=:all:"),
+        *("--python-version", PYTHON, "--implementation", "cp"),
+        *(option for name in platforms for option in ("--platform", name)),
+        *("--dest", work / "wheels", *wanted),
+        log=work / "wheels.log",
+    )
+
+
+def _bootstrap(packages: list[str], wanted: tuple[str, ...], work: Path) -> None:
+    """`mmdebstrap`, with the initrd's settings laid down before the kernel's package comes."""
+    host.run(
+        # a mount namespace: what a failed run leaves mounted does not stay
+        *("unshare", "--mount", "--propagation", "private", "--"),
+        *("mmdebstrap", "--mode=root", "--variant=minbase", "--architectures=amd64"),
+        f"--include={','.join(packages)}",
+        *(f"--aptopt={line}" for line in host.apt_settings()),
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in WITHOUT),
+        f"--essential-hook=sync-in {HERE / 'base'} /",
+        *(f"--customize-hook={hook}" for hook in _customize_hooks(wanted, work / "wheels")),
+        *(SUITE, work / "root", host.debian_mirror()),
+        log=work / "mmdebstrap.log",
+    )
+
+
+def _customize_hooks(wanted: tuple[str, ...], wheels: Path) -> Iterator[str]:
+    """What mmdebstrap's shell does last; `$1` is the root file system."""
+    yield 'chroot "$1" systemd-machine-id-setup'
+    yield 'echo netuned-lab >"$1/etc/hostname"'
+    yield f'mkdir -p "$1{WHEELS}"'
+    yield f"sync-in {wheels} {WHEELS}"
+    yield f'chroot "$1" python3 -m venv --system-site-packages {VENV}'
+    if wanted:
+        pip = f"{VENV}/bin/pip install --isolated --quiet --no-index --find-links {WHEELS}"
+        yield f'chroot "$1" {pip} {shlex.join(wanted)}'
+
+
+def _image(base: Path, checkout: Path) -> Path:
+    ours, theirs = cache.walk(HERE / "guest"), source_files(checkout)
+    key = cache.digest(
+        *(base.name.encode(), (HERE / "assemble.sh").read_bytes(), DISK_SIZE.encode()),
+        *cache.contents(HERE / "guest", ours),
+        *cache.contents(checkout, theirs),
+    )
+    final = cache.folder() / f"disk-{key}"
+    if not final.exists():
+        with cache.building(final) as work:
+            cache.copy(HERE / "guest", ours, work / "guest")
+            cache.copy(checkout, theirs, work / "src")
+            host.run(
+                *("unshare", "--mount", "--propagation", "private", "--net", "--"),
+                *(HERE / "assemble.sh", base / "root", work, work / "disk.img", DISK_SIZE),
+                log=work / "assemble.log",
+            )
+            for leftover in ("guest", "overlay", "root", "upper"):
+                shutil.rmtree(work / leftover)
+    return cache.use(final)
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise host.LabError(f"{folder}: wanted one {pattern}, found {len(found)}")
+    return found[0]

@@ -1,0 +1,364 @@
+"""netuned on real card models, with systemd, D-Bus, polkit and irqbalance running."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from . import hardware
+from .guest_host import PROFILES, Guest
+from .machine import Machine
+
+FIRST, SECOND = hardware.IGB
+NODE1 = {"4", "5", "6", "7"}
+
+IGB = """\
+description: Eight queues on the cards' own node
+match: [{driver: igb}]
+channels: {combined: max}
+rss: {queues: all}
+irq: {cpus: local & housekeeping, spread: one-per-queue}
+rps: {cpus: none}
+xps: {cpus: auto}
+qdisc: {kind: fq, flow_limit: 1000}
+host: {irqbalance: exclude}
+"""
+
+
+@pytest.fixture(scope="module")
+def guest(machine: Machine) -> Iterator[Guest]:
+    made = Guest(machine)
+    made.remove_profiles()
+    for ifname in hardware.CARDS:
+        made.sh(f"ip link set {ifname} up")
+    yield made
+    made.remove_profiles()
+
+
+@pytest.fixture(scope="module")
+def igb(guest: Guest) -> Guest:
+    """Both igb cards in force."""
+    guest.drop("igb", IGB)
+    for ifname in hardware.IGB:
+        guest.wait_state(ifname, "in-sync")
+    return guest
+
+
+@pytest.fixture
+def wanted(igb: Guest) -> dict[str, object]:
+    """The state to come back to, and the certainty that a test starts in it."""
+    igb.wait_state(FIRST, "in-sync")
+    return igb.state(FIRST)
+
+
+def test_a_fresh_install_runs_and_touches_nothing(guest: Guest) -> None:
+    assert guest.sh("systemctl is-active netuned") == "active"
+    assert guest.sh("systemctl is-enabled netuned") == "enabled"
+    assert guest.writes() == 0
+    assert {nic["state"] for nic in guest.status()["nics"]} == {"unmanaged"}
+    templates = guest.sh("netunedctl profiles")
+    for name in ("base", "throughput", "low-latency", "virtual-machine", "af-xdp"):
+        assert name in templates
+
+
+def test_the_unit_is_hardened(guest: Guest) -> None:
+    verdict = guest.sh("systemd-analyze security --no-pager netuned | tail -1", timeout_s=120)
+    match = re.search(r"netuned\.service: ([0-9.]+)", verdict)
+    assert match, verdict
+    assert float(match[1]) <= 2.0, verdict
+    pid = guest.sh("systemctl show -P MainPID netuned")
+    bounding = guest.sh(f"grep CapBnd /proc/{pid}/status").split()[1]
+    assert int(bounding, 16) == 1 << 12  # CAP_NET_ADMIN
+    assert guest.sh(f"grep NoNewPrivs /proc/{pid}/status").split()[1] == "1"
+    # a /proc of its own would hide other programs' writes
+    assert guest.sh(f"stat -c %d /proc/{pid}/root/proc") == guest.sh("stat -c %d /proc")
+
+
+def test_igb_is_as_planned(igb: Guest) -> None:
+    for ifname in hardware.IGB:
+        state = igb.state(ifname)
+        assert state["channels"] == 8
+        assert sorted(set(state["table"])) == list(range(8))
+        assert set(state["irq"]) == NODE1
+        assert all(state["irq"].count(cpu) == 2 for cpu in NODE1)
+        assert state["rps"] == [""] * 8
+        assert state["qdisc"] == ["mq"] + ["fq"] * 8
+        senders = [int(cpu) for mask in state["xps"] for cpu in _cpus(mask)]
+        assert sorted(senders) == list(range(8))
+    # CPUs 4 and 5 are siblings, and so are 6 and 7: one queue per core comes first
+    first_queues = igb.queue_cpus(FIRST)[:2]
+    assert {int(cpu) // 2 for cpu in first_queues} == {2, 3}
+    assert igb.sh(f"tc -j qdisc show dev {FIRST} | grep -c flow_limit") == "1"
+    # the CPU of a queue's interrupt sends on that queue or on another of the same CPU
+    irq, xps = igb.queue_cpus(FIRST), igb.masks(FIRST, "tx")
+    for cpu in sorted(NODE1):
+        (queue,) = (n for n, mask in enumerate(xps) if int(cpu) in _cpus(mask))
+        assert irq[queue] == cpu
+
+
+def test_a_second_pass_writes_nothing(igb: Guest) -> None:
+    igb.machine.put("/root/count.py", COUNT_WRITES)
+    before = igb.writes()
+    counted = igb.sh(f"/usr/lib/netuned/venv/bin/python /root/count.py {FIRST} {SECOND}", 120)
+    assert counted == "0 file writes, 0 qdisc events"
+    assert igb.writes() == before
+    assert igb.sh("netunedctl plan --exit-code >/dev/null; echo $?") == "0"
+
+
+def test_irqbalance_goes_on_with_the_rest(igb: Guest) -> None:
+    assert igb.sh("systemctl is-active irqbalance") == "active"
+    settled = '[ "$(netunedctl status --json | grep -c applying)" = 0 ]'
+    igb.wait("irqbalance to confirm", settled, 90)
+    banned = _banned(igb)
+    ours = {irq for name in hardware.IGB for irq in igb.interrupts(name).values()}
+    disk = {
+        int(line.split(":")[0]) for line in igb.sh("grep virtio0-req /proc/interrupts").splitlines()
+    }
+    assert ours <= banned
+    assert disk
+    assert not disk & banned
+    before = [igb.queue_cpus(name) for name in hardware.IGB]
+    cursor = igb.cursor()
+    time.sleep(60)
+    assert [igb.queue_cpus(name) for name in hardware.IGB] == before
+    assert "Repaired" not in igb.logged_since(cursor)
+
+
+def test_only_queues_in_the_table_receive(igb: Guest) -> None:
+    igb.drop("igb", IGB.replace("queues: all", 'queues: "0-3"'))
+    igb.machine.wait_until(lambda: set(igb.table(FIRST)) == {0, 1, 2, 3}, 30, "the table")
+    igb.wait_state(FIRST, "in-sync")
+    try:
+        before = _received(igb)
+        igb.machine.put("/root/flows.py", SEND_FLOWS)
+        igb.sh(f"ip link set {SECOND} up; python3 /root/flows.py {SECOND} {FIRST}", 120)
+        igb.machine.wait_until(
+            lambda: sum(_received(igb)) - sum(before) >= 64 * 8, 30, "the packets"
+        )
+        got = [after - was for after, was in zip(_received(igb), before, strict=True)]
+        assert all(count > 0 for count in got[:4]), got
+        assert got[4:] == [0, 0, 0, 0], got
+    finally:
+        igb.drop("igb", IGB)
+        igb.machine.wait_until(lambda: len(set(igb.table(FIRST))) == 8, 30, "the table")
+        igb.wait_state(FIRST, "in-sync")
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("echo 1 > /proc/irq/$(cd /sys/kernel/irq; grep -l 'enp129s0-TxRx-3' */actions"
+         " | cut -d/ -f1)/smp_affinity", "irq rxtx-3"),
+        ("echo 0-3 > /proc/irq/$(cd /sys/kernel/irq; grep -l 'enp129s0-TxRx-2' */actions"
+         " | cut -d/ -f1)/smp_affinity_list", "irq rxtx-2"),
+        ("ethtool -X enp129s0 equal 2", "rss"),
+        ("ethtool -X enp129s0 weight 1 1 1 5 0 0 0 0", "rss"),
+        ("ethtool -L enp129s0 combined 2", "channels"),
+        ("tc qdisc replace dev enp129s0 root pfifo", "qdisc root"),
+        ("tc qdisc replace dev enp129s0 parent 4e54:4 fq flow_limit 7", "qdisc tx-3"),
+        ("echo ff > /sys/class/net/enp129s0/queues/rx-5/rps_cpus", "rps rx-5"),
+        ("echo ff > /sys/class/net/enp129s0/queues/tx-1/xps_cpus", "xps tx-1"),
+    ],
+)  # fmt: skip
+def test_a_foreign_change_is_undone_and_named(
+    igb: Guest, wanted: dict[str, object], command: str, named: str
+) -> None:
+    cursor = igb.cursor()
+    igb.sh(command)
+    igb.machine.wait_until(
+        lambda: f"Repaired {FIRST} {named}" in igb.logged_since(cursor), 40, f"{named} repaired"
+    )
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 30, "the state before")
+    igb.wait_state(FIRST, "in-sync")
+
+
+def test_a_link_flap_changes_nothing(igb: Guest, wanted: dict[str, object]) -> None:
+    igb.sh(f"ip link set {FIRST} down; sleep 1; ip link set {FIRST} up")
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 40, "the state before")
+    igb.wait_state(FIRST, "in-sync")
+
+
+def test_an_irqbalance_restart_changes_nothing(igb: Guest, wanted: dict[str, object]) -> None:
+    igb.sh("systemctl restart irqbalance")
+    igb.machine.wait_until(lambda: _banned(igb), 60, "irqbalance to answer")
+    time.sleep(12)  # one of its rounds
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 40, "the state before")
+    assert igb.sh("systemctl is-active irqbalance") == "active"
+
+
+def test_a_cpu_goes_and_comes_back(igb: Guest, wanted: dict[str, object]) -> None:
+    igb.sh("echo 0 > /sys/devices/system/cpu/cpu5/online")
+    try:
+        igb.machine.wait_until(
+            lambda: set(igb.queue_cpus(FIRST)) == {"4", "6", "7"}, 40, "the queues to leave CPU 5"
+        )
+        assert all(5 not in _cpus(mask) for mask in igb.masks(FIRST, "tx"))
+    finally:
+        igb.sh("echo 1 > /sys/devices/system/cpu/cpu5/online")
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 40, "the state before")
+
+
+def test_a_driver_is_unbound_and_bound(igb: Guest, wanted: dict[str, object]) -> None:
+    slot = igb.sh(f"basename $(readlink -f /sys/class/net/{FIRST}/device)")
+    igb.sh(f"echo {slot} > /sys/bus/pci/drivers/igb/unbind")
+    igb.machine.wait_until(lambda: not igb.card(FIRST), 30, "that the card left")
+    igb.sh(f"echo {slot} > /sys/bus/pci/drivers/igb/bind")
+    igb.wait("the card", f"[ -e /sys/class/net/{FIRST} ] && ip link set {FIRST} up")
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 60, "the state before")
+    igb.wait_state(FIRST, "in-sync")
+
+
+def test_a_killed_daemon_starts_again_and_repairs(igb: Guest, wanted: dict[str, object]) -> None:
+    igb.sh("systemctl kill -s KILL netuned")
+    igb.sh(f"ethtool -X {FIRST} equal 3; echo ff > /sys/class/net/{FIRST}/queues/rx-0/rps_cpus")
+    igb.wait("the restart", "systemctl is-active netuned && netunedctl status", 60)
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 40, "the state before")
+
+
+def test_sigterm_stops_within_two_seconds_of_the_daemons_time(igb: Guest) -> None:
+    taken = igb.machine.run("time systemctl stop netuned", check=True).duration_s
+    igb.sh("systemctl start netuned")
+    assert taken < 2 + 3  # three for emulated systemctl itself
+    igb.wait_state(FIRST, "in-sync")
+
+
+def test_an_unprivileged_user_reads_and_may_not_write(igb: Guest) -> None:
+    as_nobody = "setpriv --reuid=nobody --regid=nogroup --clear-groups"
+    assert FIRST in igb.sh(f"{as_nobody} netunedctl status")
+    for method in ("reload", "apply", f"pause {FIRST}", f"resume {FIRST}"):
+        refused = igb.machine.run(f"{as_nobody} netunedctl {method}", check=False)
+        assert refused.rc == 1, method
+        assert "org.netuned1" in refused.stderr or "root" in refused.stderr
+
+
+def test_a_broken_profile_changes_nothing(igb: Guest, wanted: dict[str, object]) -> None:
+    igb.drop("igb", IGB.replace("kind: fq", "kind: fqq"))
+    igb.machine.wait_until(lambda: igb.status()["manager"]["profile_errors"], 20, "the error")
+    (error,) = igb.status()["manager"]["profile_errors"]
+    assert error.startswith(f"{PROFILES}/igb.yaml:8:")
+    assert "qdisc" in error
+    assert igb.state(FIRST) == wanted
+    igb.drop("igb", IGB)
+    igb.machine.wait_until(lambda: not igb.status()["manager"]["profile_errors"], 20, "no error")
+
+
+@pytest.mark.parametrize("ifname", [hardware.VIRTIO, hardware.VMXNET3])
+def test_the_same_profile_on_virtual_cards(igb: Guest, ifname: str) -> None:
+    igb.drop("guest", IGB.replace("driver: igb", f"name: {ifname}"))
+    try:
+        igb.wait_state(ifname, "in-sync")
+        settings = {s["tunable"]: s["state"] for s in igb.card(ifname)["settings"]}
+        fixed = "unsupported" if ifname == hardware.VMXNET3 else "in-sync"
+        assert settings == {
+            **dict.fromkeys(("rss", "irq", "rps", "xps", "qdisc"), "in-sync"),
+            "channels": fixed,
+        }
+        queues = igb.card(ifname)["queues"]
+        rx = [queue for queue in queues if queue["kind"] == "rx"]
+        assert len(rx) == 8
+        assert sorted(set(igb.table(ifname))) == list(range(len(igb.table(ifname)))[:8])
+        for queue in rx:
+            assert str(igb.affinity(queue["irq"])) == queue["cpus"]
+        assert sorted(queue["cpus"] for queue in rx) == [str(cpu) for cpu in range(8)]
+        assert igb.qdiscs(ifname) == ["mq"] + ["fq"] * 8
+    finally:
+        igb.sh(f"rm {PROFILES}/guest.yaml")
+
+
+def test_a_card_with_one_queue_and_no_rss(igb: Guest) -> None:
+    igb.drop("one", IGB.replace("driver: igb", "driver: e1000e"))
+    try:
+        igb.wait_state(hardware.E1000E, "in-sync")
+        settings = {s["tunable"]: s["state"] for s in igb.card(hardware.E1000E)["settings"]}
+        assert settings["rss"] == settings["channels"] == settings["xps"] == "unsupported"
+        assert settings["irq"] == settings["qdisc"] == "in-sync"
+        assert igb.qdiscs(hardware.E1000E) == ["fq"]
+    finally:
+        igb.sh(f"rm {PROFILES}/one.yaml")
+
+
+def test_the_bus_shows_itself(igb: Guest) -> None:
+    shown = igb.sh("busctl introspect org.netuned1 /org/netuned1")
+    for member in ("Reload", "Reconcile", "Plan", "ProfileErrors", "GetManagedObjects"):
+        assert member in shown
+
+
+def test_removing_the_profile_puts_everything_back(igb: Guest) -> None:
+    """Last: it takes down what the module's fixture set up."""
+    igb.remove_profiles()
+    igb.wait_state(FIRST, "unmanaged")
+    assert igb.qdiscs(FIRST)[0] == "mq"
+    assert "4e54" not in igb.sh(f"tc qdisc show dev {FIRST}")
+    igb.wait("irqbalance without our policy", "! pgrep -af irqbalance | grep policyscript", 60)
+    assert igb.sh("systemctl is-active irqbalance") == "active"
+
+
+def _cpus(cpulist: str) -> set[int]:
+    from netuned.cpuset import CpuSet
+
+    return set(CpuSet.parse_list(cpulist))
+
+
+def _banned(guest: Guest) -> set[int]:
+    """Ask irqbalance itself which interrupts it leaves alone."""
+    script = (
+        "import socket, glob, re; s = socket.socket(socket.AF_UNIX); "
+        "s.settimeout(15); s.connect(glob.glob('/run/irqbalance/irqbalance*.sock')[0]); "
+        "s.send(b'setup'); print(*re.findall(r'IRQ (\\d+)', s.recv(65536).decode()))"
+    )
+    answer = guest.machine.run(f'python3 -c "{script}"', check=False)
+    return {int(number) for number in answer.stdout.split()}
+
+
+def _received(guest: Guest) -> list[int]:
+    shown = guest.sh(f"ethtool -S {FIRST} | grep -E 'rx_queue_[0-9]+_packets'")
+    pairs = (line.strip().split(": ") for line in shown.splitlines())
+    return [int(count) for _, count in sorted(pairs, key=lambda pair: int(pair[0].split("_")[2]))]
+
+
+SEND_FLOWS = """
+import socket, struct, sys
+sender, receiver = sys.argv[1:]
+mac = lambda n: bytes.fromhex(open(f"/sys/class/net/{n}/address").read().strip().replace(":", ""))
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xffff) + (total >> 16)
+    return ~((total & 0xffff) + (total >> 16)) & 0xffff
+def frame(flow):
+    source, target = bytes((192, 0, 2, 1 + flow)), bytes((198, 51, 100, 1))
+    tcp = struct.pack("!HHIIBBHHH", 10000 + 7 * flow, 80, 1, 0, 0x50, 2, 1024, 0, 0)
+    pseudo = source + target + struct.pack("!BBH", 0, 6, len(tcp))
+    tcp = tcp[:16] + struct.pack("!H", checksum(pseudo + tcp)) + tcp[18:]
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), flow, 0, 64, 6, 0) + source + target
+    ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+    return mac(receiver) + mac(sender) + b"\\x08\\x00" + ip + tcp + bytes(20)
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+out.bind((sender, 0))
+for _ in range(10):
+    for flow in range(64):
+        out.send(frame(flow))
+"""
+
+COUNT_WRITES = """
+import glob, os, subprocess, sys, time
+from netuned.kernel.inotify import IN_MODIFY, Inotify
+watch, held = Inotify(), []
+names = sys.argv[1:]
+paths = [p for n in names for p in glob.glob(f"/sys/class/net/{n}/queues/*")]
+for actions in glob.glob("/sys/kernel/irq/*/actions"):
+    if any(name in open(actions).read() for name in names):
+        paths.append("/proc/irq/" + actions.split("/")[4])
+for path in paths:
+    held.append(os.open(path, os.O_RDONLY))
+    watch.add(f"/proc/self/fd/{held[-1]}", IN_MODIFY)
+monitor = subprocess.Popen(["tc", "monitor"], stdout=subprocess.PIPE)
+time.sleep(2)
+subprocess.run(["netunedctl", "apply"], check=True, stdout=subprocess.DEVNULL)
+subprocess.run(["netunedctl", "apply"], check=True, stdout=subprocess.DEVNULL)
+time.sleep(2)
+monitor.terminate()
+print(len(watch.read()), "file writes,", len(monitor.communicate()[0].splitlines()), "qdisc events")
+"""
