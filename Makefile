@@ -12,9 +12,9 @@ VENV := .venv
 RUN := $(SUDO) $(VENV)/bin/python -B
 
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
-            libglib2.0-bin systemd util-linux kmod strace
+            libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace
 
-.PHONY: demo test unit netns vm lint bench lab install uninstall clean setup wheel
+.PHONY: setup demo test lint unit netns vm bench lab install uninstall clean
 
 setup: $(VENV)/.ready
 
@@ -22,7 +22,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@units/apt-ensure $(PACKAGES)
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r requirements.lock
-	@$(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-deps --no-build-isolation -e .
+	@$(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
 demo: setup
@@ -31,7 +31,7 @@ demo: setup
 test: setup
 	@$(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" $(VENV)/bin/python -m pytest $(PYTEST)
 
-unit netns vm: setup
+lint unit netns vm: setup
 	@$(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" $(VENV)/bin/python -m pytest tests/$@ $(PYTEST)
 
 bench: setup

@@ -90,10 +90,7 @@ class Baseline:
         """Drop what was put back, or all of a card that left. Raises: StateFileError."""
         with self._lock:
             card = self._cards.get(ifindex, {})
-            if tunable is not None:
-                gone = card.pop(tunable, None) is not None
-            else:
-                gone = bool(card)
+            gone = bool(card) if tunable is None else card.pop(tunable, None) is not None
             if tunable is None or not card:
                 self._cards.pop(ifindex, None)
             if gone:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from string import hexdigits
 
 MAX_CPU = 1 << 16
 """No machine has CPU numbers past this; a bound so that "0-999999999" costs nothing."""
@@ -45,7 +46,7 @@ class CpuSet:
         words = text.strip().split(",")
         bits = 0
         for word in words:
-            if not word or len(word) > 8:
+            if not 0 < len(word) <= 8 or word.strip(hexdigits):
                 raise ValueError(f"{word!r} is not a 32-bit word of a cpumask")
             bits = bits << 32 | int(word, 16)
         return cls(bits)
@@ -95,7 +96,7 @@ class CpuSet:
         return CpuSet(self.bits & ~other.bits)
 
     def __str__(self) -> str:
-        """The cpulist text, ``0-3,8``; the empty set is the empty string, as the kernel writes it."""
+        """The cpulist text, ``0-3,8``; of the empty set the empty string, as the kernel writes."""
         parts: list[str] = []
         bits = self.bits
         base = 0

@@ -34,7 +34,7 @@ class ExpressionError(NetunedError):
 
 @dataclass
 class ProfileError(NetunedError):
-    """A mistake in a profile, with its place. Lines and columns count from 1; 0 is "the whole file"."""
+    """A mistake in a profile, with its place: line and column from 1, line 0 is the whole file."""
 
     path: str
     line: int

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """``nics`` by ifindex, in ascending order; ``default_affinity`` is what a new interrupt gets."""
+    """``nics`` by ifindex, ascending; ``default_affinity`` is what a new interrupt gets."""
 
     topology: Topology
     nics: Mapping[int, Nic]

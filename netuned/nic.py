@@ -20,7 +20,7 @@ LOOPBACK = 772
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """One card's facts. They change only by events (channels, link, hotplug), never by tuning masks.
+    """One card's facts. They change by events (channels, link, hotplug), never by tuning masks.
 
     ``pci`` is ``vendor:device`` in hexadecimal, empty without one; ``speed_mbps`` is 0 while
     unknown; ``numa_node`` -1 where the firmware names none; ``device`` the sysfs path of the
@@ -190,7 +190,7 @@ def _driver(kernel: Kernel, base: str, ifindex: int) -> str:
 
 
 def _kind(kernel: Kernel, base: str, ifindex: int) -> str:
-    """``physical``, or the rtnetlink kind of a virtual card (veth, bond, vlan, …), or ``virtual``."""
+    """``physical``, the rtnetlink kind of a virtual card (veth, bond, vlan, …), or ``virtual``."""
     if kernel.files.exists(f"{base}/device"):
         return PHYSICAL
     link = kernel.rtnl.links().get(ifindex)

@@ -1,4 +1,4 @@
-"""Change and Plan: what would be written, from what, to what, why, and whether it drops the link."""
+"""Change and Plan: what would be written, from what, to what, why, whether it drops the link."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from netuned.values import Value
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write. ``key`` names the queue (``rx-3``, ``tx-0``, ``root``) or is empty for the whole card.
+    """One write. ``key`` names the queue (``rx-3``, ``root``) or is empty for the whole card.
 
-    ``before`` is None where the setting does not exist yet (a queue that a channel change will bring).
+    ``before`` is None where there is none yet (a queue that a channel change will bring).
     """
 
     ifname: str
@@ -29,7 +29,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a card cannot be planned or brought into force: its name (empty: the host) and a sentence."""
+    """Why a card cannot be planned or brought into force: its name and a sentence."""
 
     ifname: str
     message: str

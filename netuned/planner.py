@@ -13,12 +13,10 @@ from netuned.loader import LoadedProfile
 from netuned.nic import Nic
 from netuned.placement import ALL, Request, place
 from netuned.plan import Problem
-from netuned.profile import ChannelsSpec, Profile
+from netuned.profile import DEFAULT_IRQ_CPUS, ChannelsSpec, Profile
 from netuned.topology import Topology
 from netuned.tunables.base import Target
 from netuned.values import ChannelCounts
-
-DEFAULT_IRQ_CPUS = "local & housekeeping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +78,7 @@ def plan_host(profiles: Sequence[LoadedProfile], host: Host) -> Desired:
 
 def matching_profiles(profiles: Sequence[LoadedProfile], nic: Nic) -> list[LoadedProfile]:
     """The profiles that match a card, the one in force first: highest priority, then by name."""
-    matching = [
-        loaded for loaded in profiles if any(entry.matches(nic) for entry in loaded.profile.match)
-    ]
+    matching = [loaded for loaded in profiles if loaded.profile.applies_to(nic)]
     return sorted(matching, key=lambda loaded: (-_priority(loaded), loaded.profile.name))
 
 

@@ -18,7 +18,7 @@ UNSUPPORTED = "unsupported"
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """One queue as the kernel shows it. ``kind`` is rx or tx; CPU sets are cpulist text; ``irq`` is -1 if none."""
+    """One queue: ``kind`` rx or tx, CPU sets as cpulists, ``irq`` -1 where it has none."""
 
     kind: str
     index: int
@@ -31,7 +31,7 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class SettingStatus:
-    """One tunable of one card: wanted and found as text, a state, and the reason where there is one."""
+    """One tunable of one card: wanted and found as text, a state, and a reason if there is one."""
 
     tunable: str
     state: str

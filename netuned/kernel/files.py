@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class Files:
-    """One-shot access. Paths are absolute as on the host; ``root`` says where that host is mounted."""
+    """One-shot access. Paths are absolute as on the host, which is mounted at ``root``."""
 
     def __init__(self, root: str = "/", wrote: Callable[[], None] = lambda: None) -> None:
         self._root = root.rstrip("/")
@@ -114,11 +114,12 @@ class KeptFiles:
             contents = [pread(descriptor, ATTRIBUTE_SIZE, 0) for descriptor in descriptors]
         except OSError as error:
             self._forget(paths)
-            raise _refused("read", paths[0] if len(paths) == 1 else f"{paths[0]} …", error) from None
+            what = paths[0] if len(paths) == 1 else f"{paths[0]} …"
+            raise _refused("read", what, error) from None
         return self.same(paths, contents, build)
 
     def same(self, key: object, raw: R, build: Callable[[R], T]) -> T:
-        """``build(raw)``, or the very object built last under ``key`` if ``raw`` is equal to then."""
+        """``build(raw)``, or the very object built last under ``key`` from an equal ``raw``."""
         last = self._built.get(key)
         if last is not None and last[0] == raw:
             return last[1]  # type: ignore[return-value]  # what build() gave under this key

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Iterator
 
 import pytest
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.ethtool import Channels, Ethtool
+from tests.netns.conftest import Namespace
 
 pytestmark = pytest.mark.netns
 
 
 @pytest.fixture
-def ethtool(netns):
+def ethtool(netns: Namespace) -> Iterator[Ethtool]:
     ethtool = Ethtool()
     yield ethtool
     ethtool.close()
 
 
-def test_driver_info(netns, ethtool):
+def test_driver_info(netns: Namespace, ethtool: Ethtool) -> None:
     index = netns.veth()
     assert ethtool.driver_info(index).driver == "veth"
     netns.sh("ip tuntap add t0 mode tap")
@@ -28,7 +30,7 @@ def test_driver_info(netns, ethtool):
     assert (ethtool.driver_info(tap).driver, ethtool.driver_info(tap).bus_info) == ("tun", "tap")
 
 
-def test_channels_are_as_the_tool_shows_them(netns, ethtool):
+def test_channels_are_as_the_tool_shows_them(netns: Namespace, ethtool: Ethtool) -> None:
     index = netns.veth(queues=8)
     netns.sh("ethtool -L v0 rx 3 tx 5")
     assert ethtool.channels(index) == Channels(
@@ -36,8 +38,8 @@ def test_channels_are_as_the_tool_shows_them(netns, ethtool):
     )
 
 
-def test_setting_channels_leaves_the_others(netns):
-    writes = []
+def test_setting_channels_leaves_the_others(netns: Namespace) -> None:
+    writes: list[int] = []
     ethtool = Ethtool(lambda: writes.append(1))
     index = netns.veth(queues=8)
     ethtool.set_channels(index, rx=2, tx=6)
@@ -51,7 +53,7 @@ def test_setting_channels_leaves_the_others(netns):
     ethtool.close()
 
 
-def test_a_renamed_card_is_still_the_one_that_is_meant(netns, ethtool):
+def test_a_renamed_card_is_still_the_one_that_is_meant(netns: Namespace, ethtool: Ethtool) -> None:
     index = netns.veth("v0", queues=4)
     netns.veth("w0", queues=2)
     netns.sh("ip link set v0 down; ip link set w0 down")
@@ -61,7 +63,7 @@ def test_a_renamed_card_is_still_the_one_that_is_meant(netns, ethtool):
     assert "RX:\t\t2" in netns.sh("ethtool -l v0")
 
 
-def test_a_card_that_left(netns, ethtool):
+def test_a_card_that_left(netns: Namespace, ethtool: Ethtool) -> None:
     index = netns.veth()
     netns.sh("ip link del v0")
     for call in (ethtool.channels, ethtool.rss_table, ethtool.driver_info, ethtool.rx_rings):
@@ -70,7 +72,7 @@ def test_a_card_that_left(netns, ethtool):
         assert gone.value.gone
 
 
-def test_what_the_driver_lacks_is_unsupported(netns, ethtool):
+def test_what_the_driver_lacks_is_unsupported(netns: Namespace, ethtool: Ethtool) -> None:
     index = netns.veth()
     netns.sh("ip link add br0 type bridge")
     bridge = json.loads(netns.sh("ip -j link show br0"))[0]["ifindex"]

@@ -20,6 +20,7 @@ from netuned.kernel.events import (
     monitor_uevents,
 )
 from netuned.kernel.rtnl import ROOT, Rtnl
+from tests.netns.conftest import Namespace
 
 pytestmark = pytest.mark.netns
 
@@ -61,8 +62,8 @@ async def sh(command: str) -> None:
     assert process.returncode == 0, f"{command}: {said.decode()}"
 
 
-def test_links_come_change_and_go(netns):
-    async def test():
+def test_links_come_change_and_go(netns: Namespace) -> None:
+    async def test() -> None:
         heard, lost = Heard(), Heard()
         monitor = monitor_rtnl(heard, lambda ifindex: None, lost)
         index = netns.veth()
@@ -84,8 +85,8 @@ def test_links_come_change_and_go(netns):
     run(test)
 
 
-def test_qdiscs_attached_changed_and_detached(netns):
-    async def test():
+def test_qdiscs_attached_changed_and_detached(netns: Namespace) -> None:
+    async def test() -> None:
         heard = Heard()
         index = netns.veth()
         monitor = monitor_rtnl(lambda *link: None, heard, lambda: None)
@@ -106,8 +107,8 @@ def test_qdiscs_attached_changed_and_detached(netns):
     run(test)
 
 
-def test_ethtool_changes(netns):
-    async def test():
+def test_ethtool_changes(netns: Namespace) -> None:
+    async def test() -> None:
         heard = Heard()
         index = netns.veth()
         monitor = monitor_ethtool(heard, lambda: None)
@@ -120,8 +121,8 @@ def test_ethtool_changes(netns):
     run(test)
 
 
-def test_uevents_of_cards_and_queues(netns):
-    async def test():
+def test_uevents_of_cards_and_queues(netns: Namespace) -> None:
+    async def test() -> None:
         heard = Heard()
         monitor = monitor_uevents(lambda *event: heard(*event[:3]), lambda: None)
         netns.veth(queues=2)
@@ -136,8 +137,8 @@ def test_uevents_of_cards_and_queues(netns):
     run(test)
 
 
-def test_uevent_fields(netns):
-    async def test():
+def test_uevent_fields(netns: Namespace) -> None:
+    async def test() -> None:
         heard = Heard()
         monitor = monitor_uevents(lambda *event: heard(event[3].get("INTERFACE")), lambda: None)
         netns.veth(queues=1)
@@ -147,8 +148,8 @@ def test_uevent_fields(netns):
     run(test)
 
 
-def test_a_burst_does_not_hold_the_loop(netns):
-    async def test():
+def test_a_burst_does_not_hold_the_loop(netns: Namespace) -> None:
+    async def test() -> None:
         heard, lost = Heard(), Heard()
         netns.veth()
         monitor = monitor_rtnl(heard, heard, lost)
@@ -168,8 +169,8 @@ def test_a_burst_does_not_hold_the_loop(netns):
     run(test)
 
 
-def test_lost_events_are_told_and_reading_goes_on(netns):
-    async def test():
+def test_lost_events_are_told_and_reading_goes_on(netns: Namespace) -> None:
+    async def test() -> None:
         heard, lost = Heard(), Heard()
         index = netns.veth()
         monitor = monitor_rtnl(heard, lambda ifindex: None, lost)
@@ -184,8 +185,8 @@ def test_lost_events_are_told_and_reading_goes_on(netns):
     run(test)
 
 
-def test_a_closed_monitor_leaves_nothing_open(netns):
-    async def test():
+def test_a_closed_monitor_leaves_nothing_open(netns: Namespace) -> None:
+    async def test() -> None:
         before = set(os.listdir("/proc/self/fd"))
         for _ in range(3):
             heard = Heard()
@@ -211,8 +212,8 @@ def test_a_closed_monitor_leaves_nothing_open(netns):
         'python3 -c \'import os; os.write(os.open("{}", os.O_WRONLY), b"1")\'',
     ],
 )
-def test_every_way_to_write_is_told(netns, write):
-    async def test():
+def test_every_way_to_write_is_told(netns: Namespace, write: str) -> None:
+    async def test() -> None:
         heard = Heard()
         netns.veth()
         watch = FileWatch(heard, lambda: None)
@@ -228,8 +229,8 @@ def test_every_way_to_write_is_told(netns, write):
     run(test)
 
 
-def test_one_write_through_a_kept_descriptor_is_one_event(netns):
-    async def test():
+def test_one_write_through_a_kept_descriptor_is_one_event(netns: Namespace) -> None:
+    async def test() -> None:
         heard = Heard()
         netns.veth()
         watch = FileWatch(heard, lambda: None)
@@ -249,8 +250,8 @@ def test_one_write_through_a_kept_descriptor_is_one_event(netns):
     run(test)
 
 
-def test_a_watch_outlives_the_dropping_of_caches(netns):
-    async def test():
+def test_a_watch_outlives_the_dropping_of_caches(netns: Namespace) -> None:
+    async def test() -> None:
         heard = Heard()
         watch = FileWatch(heard, lambda: None)
         watch.watch("/proc/sys/net/core", "core")
@@ -262,8 +263,8 @@ def test_a_watch_outlives_the_dropping_of_caches(netns):
     run(test)
 
 
-def test_unwatched_and_vanished_directories_are_silent(netns):
-    async def test():
+def test_unwatched_and_vanished_directories_are_silent(netns: Namespace) -> None:
+    async def test() -> None:
         heard = Heard()
         netns.veth()
         watch = FileWatch(heard, lambda: None)
@@ -286,8 +287,8 @@ def test_unwatched_and_vanished_directories_are_silent(netns):
     run(test)
 
 
-def test_more_writes_than_the_queue_holds_are_an_overflow(netns):
-    async def test():
+def test_more_writes_than_the_queue_holds_are_an_overflow(netns: Namespace) -> None:
+    async def test() -> None:
         heard, lost = Heard(), Heard()
         netns.veth(queues=2)
         limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())

@@ -11,23 +11,24 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.ethtool import Ethtool
 from netuned.kernel.genl import EthtoolNetlink, NetdevNetlink, resolve_family
 from netuned.kernel.netlink import NetlinkSocket
+from tests.netns.conftest import Namespace
 
 pytestmark = pytest.mark.netns
 
 
-def test_families_are_resolved_with_their_groups(netns):
+def test_families_are_resolved_with_their_groups(netns: Namespace) -> None:
     family = resolve_family(NetlinkSocket(16), "ethtool")
     assert family.id > 16
     assert "monitor" in family.groups
 
 
-def test_a_family_the_kernel_lacks_is_unsupported(netns):
+def test_a_family_the_kernel_lacks_is_unsupported(netns: Namespace) -> None:
     with pytest.raises(UnsupportedError, match="netlink family nosuchfamily"):
         resolve_family(NetlinkSocket(16), "nosuchfamily")
 
 
-def test_setting_channels(netns):
-    writes = []
+def test_setting_channels(netns: Namespace) -> None:
+    writes: list[int] = []
     netlink, ethtool = EthtoolNetlink(lambda: writes.append(1)), Ethtool()
     index = netns.veth(queues=8)
     netlink.set_channels(index, rx=2, tx=6)
@@ -39,7 +40,7 @@ def test_setting_channels(netns):
     ethtool.close()
 
 
-def test_refused_channels_carry_the_kernels_reason(netns):
+def test_refused_channels_carry_the_kernels_reason(netns: Namespace) -> None:
     index = netns.veth(queues=4)
     with pytest.raises(KernelError) as refused:
         EthtoolNetlink().set_channels(index, rx=9)
@@ -47,7 +48,7 @@ def test_refused_channels_carry_the_kernels_reason(netns):
     assert "exceeds maximum" in refused.value.extack
 
 
-def test_a_card_that_left_and_one_without_channels(netns):
+def test_a_card_that_left_and_one_without_channels(netns: Namespace) -> None:
     netlink = EthtoolNetlink()
     netns.sh("ip link add br0 type bridge")
     bridge = int(netns.sh("cat /sys/class/net/br0/ifindex"))
@@ -58,7 +59,7 @@ def test_a_card_that_left_and_one_without_channels(netns):
     assert gone.value.gone
 
 
-def test_a_virtual_card_has_no_interrupts(netns):
+def test_a_virtual_card_has_no_interrupts(netns: Namespace) -> None:
     index = netns.veth()
     try:
         assert NetdevNetlink().napi_interrupts(index) == {}
@@ -66,12 +67,12 @@ def test_a_virtual_card_has_no_interrupts(netns):
         assert "kernel" in error.why  # noqa: PT017
 
 
-def test_threads_share_a_client(netns):
+def test_threads_share_a_client(netns: Namespace) -> None:
     netlink, ethtool = EthtoolNetlink(), Ethtool()
     indexes = [netns.veth(f"v{n}", queues=2) for n in range(4)]
-    failed = []
+    failed: list[object] = []
 
-    def work(index):
+    def work(index: int) -> None:
         try:
             for count in (1, 2) * 10:
                 netlink.set_channels(index, rx=count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,19 @@ from netuned.kernel.inotify import (
     Event,
     Inotify,
 )
+from tests.netns.conftest import Namespace
 
 pytestmark = pytest.mark.netns
 
 
 @pytest.fixture
-def inotify():
+def inotify() -> Iterator[Inotify]:
     inotify = Inotify()
     yield inotify
     inotify.close()
 
 
-def test_a_directory_of_profiles(tmp_path, inotify):
+def test_a_directory_of_profiles(tmp_path: Path, inotify: Inotify) -> None:
     wd = inotify.add(str(tmp_path), IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE)
     assert inotify.read() == []
     (tmp_path / "a.yaml").write_text("name: a\n")
@@ -47,7 +49,7 @@ def test_a_directory_of_profiles(tmp_path, inotify):
     ]
 
 
-def test_names_that_are_not_text_survive(tmp_path, inotify):
+def test_names_that_are_not_text_survive(tmp_path: Path, inotify: Inotify) -> None:
     inotify.add(str(tmp_path), IN_CREATE)
     raw = os.fsencode(tmp_path) + b"/\xff\n"
     os.close(os.open(raw, os.O_CREAT | os.O_WRONLY))
@@ -55,7 +57,7 @@ def test_names_that_are_not_text_survive(tmp_path, inotify):
     assert os.fsencode(event.name) == b"\xff\n"
 
 
-def test_a_removed_watch_says_so_and_is_gone(tmp_path, inotify):
+def test_a_removed_watch_says_so_and_is_gone(tmp_path: Path, inotify: Inotify) -> None:
     wd = inotify.add(str(tmp_path), IN_CREATE)
     inotify.remove(wd)
     (tmp_path / "x").touch()
@@ -65,12 +67,12 @@ def test_a_removed_watch_says_so_and_is_gone(tmp_path, inotify):
     assert missing.value.errno == errno.EINVAL
 
 
-def test_a_path_that_is_not_there(inotify):
+def test_a_path_that_is_not_there(inotify: Inotify) -> None:
     with pytest.raises(FileNotFoundError, match="/nowhere"):
         inotify.add("/nowhere", IN_CREATE)
 
 
-def test_lost_events_are_an_event(tmp_path, inotify):
+def test_lost_events_are_an_event(tmp_path: Path, inotify: Inotify) -> None:
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     inotify.add(str(tmp_path), IN_MODIFY)
     files = [os.open(tmp_path / name, os.O_CREAT | os.O_WRONLY) for name in "ab"]
@@ -86,7 +88,7 @@ def test_lost_events_are_an_event(tmp_path, inotify):
 
 
 @pytest.mark.parametrize("name", ["rx-0/rps_cpus", "tx-0/xps_cpus"])
-def test_the_kernels_own_files(netns, inotify, name):
+def test_the_kernels_own_files(netns: Namespace, inotify: Inotify, name: str) -> None:
     netns.veth(queues=2)
     directory, _, file = f"/sys/class/net/v0/queues/{name}".rpartition("/")
     wd = inotify.add(directory, IN_MODIFY)
@@ -96,7 +98,7 @@ def test_the_kernels_own_files(netns, inotify, name):
     assert inotify.read() == [Event(wd, IN_MODIFY, file)]
 
 
-def test_interrupt_affinity(netns, inotify):
+def test_interrupt_affinity(netns: Namespace, inotify: Inotify) -> None:
     for irq in Path("/proc/irq").iterdir():
         file = irq / "smp_affinity_list"
         try:

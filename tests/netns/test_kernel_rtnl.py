@@ -16,10 +16,12 @@ import pytest
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.qdisc_options import OFF, PARAMETERS
 from netuned.kernel.rtnl import ROOT, QdiscEntry, Rtnl, same_parameter
+from tests.netns.conftest import Namespace
 
 pytestmark = pytest.mark.netns
 
 U32 = 0xFFFFFFFF
+Attach = Callable[..., QdiscEntry]
 VALUES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "fq": {
         "limit": (1, 5000),
@@ -74,12 +76,12 @@ VALUES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
 
 
 @pytest.fixture
-def card(netns) -> int:
+def card(netns: Namespace) -> int:
     return netns.veth()
 
 
 @pytest.fixture
-def attach(card: int) -> Callable[..., QdiscEntry]:
+def attach(card: int) -> Attach:
     """Put a root qdisc on the card and return what the kernel then shows."""
     rtnl = Rtnl()
 
@@ -91,7 +93,7 @@ def attach(card: int) -> Callable[..., QdiscEntry]:
     return attach
 
 
-def has(kind: str, attach: Callable[..., QdiscEntry]) -> bool:
+def has(kind: str, attach: Attach) -> bool:
     """Whether this kernel has the kind; where it does not, that must be what Rtnl says."""
     try:
         return attach(kind).kind == kind
@@ -100,7 +102,7 @@ def has(kind: str, attach: Callable[..., QdiscEntry]) -> bool:
         return False
 
 
-def tc_numbers(netns, name: str = "v0") -> dict[str, int]:
+def tc_numbers(netns: Namespace, name: str = "v0") -> dict[str, int]:
     options = netns.tc(name)["root"]["options"]
     numbers = {name: int(value) for name, value in options.items() if isinstance(value, int)}
     if options.get("bandwidth") == "unlimited":
@@ -108,14 +110,16 @@ def tc_numbers(netns, name: str = "v0") -> dict[str, int]:
     return numbers
 
 
-def test_every_parameter_is_covered():
+def test_every_parameter_is_covered() -> None:
     codes = {"ce_threshold_selector", "ce_threshold_mask"}
     for kind, table in PARAMETERS.items():
         assert set(table) - codes == set(VALUES.get(kind, {}))
 
 
 @pytest.mark.parametrize("kind", VALUES)
-def test_every_parameter_reads_back_as_written_and_as_tc_shows_it(kind, netns, attach):
+def test_every_parameter_reads_back_as_written_and_as_tc_shows_it(
+    kind: str, netns: Namespace, attach: Attach
+) -> None:
     if not has(kind, attach):
         return
     for name, values in VALUES[kind].items():
@@ -130,7 +134,7 @@ def test_every_parameter_reads_back_as_written_and_as_tc_shows_it(kind, netns, a
 
 
 @pytest.mark.parametrize("kind", VALUES)
-def test_what_was_read_can_be_put_back_exactly(kind, attach):
+def test_what_was_read_can_be_put_back_exactly(kind: str, attach: Attach) -> None:
     if not has(kind, attach):
         return
     default = attach(kind)
@@ -141,7 +145,7 @@ def test_what_was_read_can_be_put_back_exactly(kind, attach):
     assert attach(kind, **other.parameters) == other
 
 
-def test_fq_codel_times_come_out_exact_where_the_kernel_can_show_them(attach):
+def test_fq_codel_times_come_out_exact_where_the_kernel_can_show_them(attach: Attach) -> None:
     if not has("fq_codel", attach):
         return
     inexact = [
@@ -151,7 +155,7 @@ def test_fq_codel_times_come_out_exact_where_the_kernel_can_show_them(attach):
     assert all(same_parameter("fq_codel", "target", us, us - 1) for us in inexact)
 
 
-def test_fq_codel_marks_packets_by_their_ecn_codepoint(attach):
+def test_fq_codel_marks_packets_by_their_ecn_codepoint(attach: Attach) -> None:
     if not has("fq_codel", attach):
         return
     found = attach("fq_codel", ce_threshold=1000, ce_threshold_selector=1, ce_threshold_mask=3)
@@ -159,7 +163,7 @@ def test_fq_codel_marks_packets_by_their_ecn_codepoint(attach):
     assert found.parameters["ce_threshold_mask"] == 3
 
 
-def test_fq_codel_with_other_flows_becomes_a_new_qdisc(attach):
+def test_fq_codel_with_other_flows_becomes_a_new_qdisc(attach: Attach) -> None:
     if not has("fq_codel", attach):
         return
     first = attach("fq_codel", flows=512, limit=100)
@@ -169,7 +173,7 @@ def test_fq_codel_with_other_flows_becomes_a_new_qdisc(attach):
     assert (second.parameters["flows"], second.parameters["limit"]) == (2048, 300)
 
 
-def test_an_unknown_kind_and_an_unknown_parameter_are_unsupported(attach):
+def test_an_unknown_kind_and_an_unknown_parameter_are_unsupported(attach: Attach) -> None:
     with pytest.raises(UnsupportedError, match="this kernel does not have it"):
         attach("nosuchkind")
     for kind in ("pfifo", "mq", "nosuchkind"):
@@ -179,13 +183,13 @@ def test_an_unknown_kind_and_an_unknown_parameter_are_unsupported(attach):
         attach("pfifo", limit=-1)
 
 
-def test_a_same_kind_is_changed_in_place(attach):
+def test_a_same_kind_is_changed_in_place(attach: Attach) -> None:
     first = attach("pfifo", limit=10)
     assert attach("pfifo", limit=20).handle == first.handle
 
 
-def test_leaves_of_mq_are_replaced_one_by_one(netns, card):
-    writes = []
+def test_leaves_of_mq_are_replaced_one_by_one(netns: Namespace, card: int) -> None:
+    writes: list[int] = []
     rtnl = Rtnl(lambda: writes.append(1))
     rtnl.replace_qdisc(card, ROOT, 0x10 << 16, "mq", {})
     before = rtnl.qdiscs((card,))[card]
@@ -216,7 +220,7 @@ def test_leaves_of_mq_are_replaced_one_by_one(netns, card):
     assert {entry.handle for entry in rtnl.qdiscs()[card]} == {0x110000, 0}, "another has new ones"
 
 
-def test_an_automatic_mq_shows_with_its_leaves_at_handle_0(netns):
+def test_an_automatic_mq_shows_with_its_leaves_at_handle_0(netns: Namespace) -> None:
     tap = "t0"
     netns.sh(f"ip tuntap add {tap} mode tap multi_queue && ip link set {tap} up")
     entries = Rtnl().qdiscs()[socket.if_nametoindex(tap)]
@@ -225,7 +229,7 @@ def test_an_automatic_mq_shows_with_its_leaves_at_handle_0(netns):
     assert entries[0].parent == ROOT
 
 
-def test_deleting_the_root_puts_the_default_back(card, attach):
+def test_deleting_the_root_puts_the_default_back(card: int, attach: Attach) -> None:
     attach("pfifo", limit=7)
     rtnl = Rtnl()
     rtnl.delete_qdisc(card)
@@ -236,7 +240,9 @@ def test_deleting_the_root_puts_the_default_back(card, attach):
     assert refused.value.extack
 
 
-def test_a_leaf_cannot_be_deleted_because_its_queue_would_drop_everything(netns, card):
+def test_a_leaf_cannot_be_deleted_because_its_queue_would_drop_everything(
+    netns: Namespace, card: int
+) -> None:
     rtnl = Rtnl()
     rtnl.replace_qdisc(card, ROOT, 0x10 << 16, "mq", {})
     rtnl.replace_qdisc(card, 0x100001, 0, "pfifo", {})
@@ -248,7 +254,7 @@ def test_a_leaf_cannot_be_deleted_because_its_queue_would_drop_everything(netns,
     assert 0x100001 not in {entry.parent for entry in rtnl.qdiscs()[card]}
 
 
-def test_errors_carry_the_kernels_words(card):
+def test_errors_carry_the_kernels_words(card: int) -> None:
     rtnl = Rtnl()
     with pytest.raises(KernelError, match="ENODEV") as gone:
         rtnl.replace_qdisc(9999, ROOT, 0, "pfifo", {})
@@ -260,7 +266,9 @@ def test_errors_carry_the_kernels_words(card):
     assert rtnl.qdiscs()[card][0].kind == "pfifo", "the socket still works"
 
 
-def test_an_unchanged_dump_is_the_same_object_and_traffic_changes_nothing(netns, card, attach):
+def test_an_unchanged_dump_is_the_same_object_and_traffic_changes_nothing(
+    netns: Namespace, card: int, attach: Attach
+) -> None:
     attach("pfifo")
     rtnl = Rtnl()
     rtnl.qdiscs()
@@ -274,7 +282,7 @@ def test_an_unchanged_dump_is_the_same_object_and_traffic_changes_nothing(netns,
     assert rtnl.qdiscs()[card][0].parameters == {"limit": 5}
 
 
-def test_qdiscs_of_named_cards_only(netns, card):
+def test_qdiscs_of_named_cards_only(netns: Namespace, card: int) -> None:
     other = netns.veth("w0")
     rtnl = Rtnl()
     assert set(rtnl.qdiscs((card, 9999))) == {card}
@@ -283,7 +291,7 @@ def test_qdiscs_of_named_cards_only(netns, card):
     assert down not in rtnl.qdiscs(), "the kernel attaches a default when the card first comes up"
 
 
-def test_links_tell_what_they_are(netns, card):
+def test_links_tell_what_they_are(netns: Namespace, card: int) -> None:
     netns.sh("ip link add link v0 name mv0 type macvlan")
     netns.sh("ip link add br0 type bridge && ip link set v0p master br0")
     netns.sh("ip link set v0 address 02:00:00:00:00:07")
@@ -299,7 +307,7 @@ def test_links_tell_what_they_are(netns, card):
     assert links["lo"][1].kind == ""
 
 
-def test_links_follow_a_rename_and_a_peer_elsewhere(netns, card):
+def test_links_follow_a_rename_and_a_peer_elsewhere(netns: Namespace, card: int) -> None:
     rtnl = Rtnl()
     first = rtnl.links()
     assert rtnl.links() is first
@@ -315,7 +323,7 @@ def test_links_follow_a_rename_and_a_peer_elsewhere(netns, card):
         other.communicate()
 
 
-def test_a_dump_that_changes_while_it_is_read_comes_out_whole(netns):
+def test_a_dump_that_changes_while_it_is_read_comes_out_whole(netns: Namespace) -> None:
     for number in range(60):  # several datagrams, or the kernel reads it all at once
         netns.veth(f"v{number}", queues=1, up=False)
     churn = "while :; do echo link add x0 type veth peer name x1; echo link del x0; done"
@@ -331,10 +339,10 @@ def test_a_dump_that_changes_while_it_is_read_comes_out_whole(netns):
             os.killpg(other.pid, signal.SIGKILL)
 
 
-def test_every_thread_asks_over_its_own_socket(card):
+def test_every_thread_asks_over_its_own_socket(card: int) -> None:
     rtnl = Rtnl()
     expected = rtnl.qdiscs()
-    found = []
+    found: list[object] = []
     threads = [threading.Thread(target=lambda: found.append(rtnl.qdiscs())) for _ in range(8)]
     for thread in threads:
         thread.start()

@@ -60,13 +60,19 @@ def test_forgetting_one_tunable_and_a_card(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '{"version": 9}', '{"version": 1, "boot_id": "boot-1", "cards": {"2": {"irq": {"": 5}}}}'],
+    [
+        "",
+        "{",
+        "[]",
+        '{"version": 9}',
+        '{"version": 1, "boot_id": "boot-1", "cards": {"2": {"irq": {"": 5}}}}',
+    ],
 )
 def test_a_damaged_file_is_refused_and_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "b.json"
     path.write_text(text)
     baseline = Baseline(path, "boot-1")
-    with pytest.raises(StateFileError, match="b.json"):
+    with pytest.raises(StateFileError, match=r"b\.json"):
         baseline.load()
     assert baseline.of(nic()) == {}
 

@@ -1,22 +1,18 @@
 """The lab is what the tests take it for: CPUs, cards, services, and the command channel itself."""
 
 import json
-import os
-import threading
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from . import hardware
-from .hardware import E1000E, IGB, VIRTIO, VMXNET3
+from .hardware import E1000E, IGB, QUEUES, TAP, VIRTIO, VMXNET3
 from .host import LabError
+from .image import VENV
 from .machine import CommandError, Machine
 
-NUMBERS = {name: int(name.removeprefix("enp").partition("s")[0]) for name in hardware.CARDS}
-
-
-def interrupt_names(machine: Machine) -> set[str]:
-    lines = machine.get("/proc/interrupts").decode().splitlines()
-    return {line.split()[-1] for line in lines[1:]}
+MULTI_QUEUE = (*IGB, VIRTIO, VMXNET3)
 
 
 def test_cpus(machine: Machine) -> None:
@@ -24,7 +20,7 @@ def test_cpus(machine: Machine) -> None:
     read = machine.run(
         f"cat {cpus}/online {cpus}/cpu4/topology/thread_siblings_list "
         f"{cpus}/cpu4/topology/package_cpus_list {cpus}/cpu4/cache/index3/shared_cpu_list "
-        "/sys/devices/system/node/node0/cpulist /sys/devices/system/node/node1/cpulist"
+        "/sys/devices/system/node/node{0,1}/cpulist"
     )
     assert read.stdout.split() == ["0-7", "4-5", "4-7", "4-7", "0-3", "4-7"]
 
@@ -40,10 +36,121 @@ def test_cpus(machine: Machine) -> None:
     ],
 )
 def test_card(machine: Machine, name: str, driver: str, node: str) -> None:
-    device = f"/sys/class/net/{name}/device"
-    # virtio's node is that of the PCI function it sits on
-    found = machine.run(
-        f"basename $(readlink {device}/driver); cat $(readlink -f {device})/../*/numa_node "
-        f"2>/dev/null | head -n 1; cat /sys/class/net/{name}/operstate"
+    read = machine.run(
+        f"""cd -P /sys/class/net/{name}/device
+        basename "$(readlink driver)"
+        [ -e numa_node ] || cd -P ..  # virtio: the PCI function below it
+        cat numa_node /sys/class/net/{name}/operstate"""
     )
-    assert found.stdout.split() == [driver, node, "up"]
+    assert read.stdout.split() == [driver, node, "up"]
+
+
+@pytest.mark.parametrize("name", MULTI_QUEUE)
+def test_channels(machine: Machine, name: str) -> None:
+    channels = json.loads(machine.run(f"ethtool --json --show-channels {name}").stdout)[0]
+    assert (channels["combined-max"], channels["combined"]) == (QUEUES, QUEUES)
+
+
+@pytest.mark.parametrize("name", MULTI_QUEUE)
+def test_rss(machine: Machine, name: str) -> None:
+    table = json.loads(machine.run(f"ethtool --json --show-rxfh {name}").stdout)[0]
+    assert set(table["rss-indirection-table"]) == set(range(QUEUES))
+
+
+def test_e1000e_has_no_rss(machine: Machine) -> None:
+    assert machine.run(f"ethtool --show-rxfh-indir {E1000E}", check=False).rc != 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        *((rf"{name}(-TxRx-\d)?", QUEUES + 1) for name in IGB),
+        (r"virtio\d-(in|out)put\.\d", 2 * QUEUES),
+        (rf"{VMXNET3}-(rxtx-\d|event-8)", QUEUES + 1),
+        (rf"{E1000E}(-rx-0|-tx-0)?", 3),
+    ],
+)
+def test_interrupts(machine: Machine, pattern: str, count: int) -> None:
+    lines = machine.get("/proc/interrupts").decode().splitlines()
+    names = [line.split()[-1] for line in lines]
+    assert len([name for name in names if re.fullmatch(pattern, name)]) == count
+
+
+def test_services(machine: Machine) -> None:
+    assert machine.wait_for_boot() == "running"
+    machine.run("systemctl is-active dbus irqbalance systemd-udevd systemd-networkd")
+    polkit = "org.freedesktop.PolicyKit1 /org/freedesktop/PolicyKit1/Authority"
+    machine.run(f"busctl call {polkit} org.freedesktop.DBus.Peer Ping")
+
+
+def test_venv(machine: Machine) -> None:
+    machine.run(f"{VENV}/bin/python -c 'import dbus_fast, pydantic, pyroute2, systemd.journal'")
+
+
+def test_igb_cable(machine: Machine) -> None:
+    try:
+        machine.run(
+            f"""set -e
+            ip netns add far
+            ip link set {IGB[1]} netns far
+            ip -n far address add 192.0.2.2/24 dev {IGB[1]}
+            ip -n far link set {IGB[1]} up
+            ip address add 192.0.2.1/24 dev {IGB[0]}"""
+        )
+        machine.wait_until("ping -c 1 -W 1 192.0.2.2", 20, "the other igb answers")
+    finally:
+        machine.run(f"ip netns delete far; ip address flush dev {IGB[0]}")
+        machine.wait_until(f"ip link set {IGB[1]} up", 20, f"{IGB[1]} is back")
+
+
+def test_far_end_of_virtio(machine: Machine) -> None:
+    assert "UP" in machine.outside("ip", "-br", "link", "show", "dev", TAP).split()
+
+
+def test_link_flap(machine: Machine) -> None:
+    machine.qmp("set_link", name="igb0", up=False)
+    try:
+        machine.wait_until(f"grep -q 0 /sys/class/net/{IGB[0]}/carrier", 20, "carrier lost")
+    finally:
+        machine.qmp("set_link", name="igb0", up=True)
+    machine.wait_until(f"grep -q 1 /sys/class/net/{IGB[0]}/carrier", 20, "carrier back")
+
+
+def test_files_are_kept_byte_for_byte(machine: Machine) -> None:
+    data = bytes(range(256)) * 1000
+    machine.put("/run/lab/data", data, mode=0o600)
+    assert machine.get("/run/lab/data") == data
+    assert machine.run("cat /run/lab/data; stat -c %a /run/lab/data >&2").stdout_bytes == data
+    with pytest.raises(LabError, match="FileNotFoundError"):
+        machine.get("/run/lab/none")
+
+
+def test_command_that_fails(machine: Machine) -> None:
+    with pytest.raises(CommandError, match="rc 3(.|\n)*said"):
+        machine.run("echo said >&2; exit 3")
+    assert machine.run("exit 3", check=False).rc == 3
+
+
+def test_command_that_takes_too_long(machine: Machine) -> None:
+    with pytest.raises(CommandError, match="killed after 1 s(.|\n)*begun"):
+        machine.run("echo begun; sleep 60 & sleep 60", timeout_s=1)
+
+
+def test_what_a_command_leaves_behind_holds_nothing_up(machine: Machine) -> None:
+    left = machine.run("sleep 60 & echo $!").stdout.strip()
+    machine.run(f"kill {left}")
+
+
+def test_commands_run_side_by_side(machine: Machine) -> None:
+    machine.run("rm -f /run/lab/fifo; mkdir -p /run/lab; mkfifo /run/lab/fifo")
+    with ThreadPoolExecutor() as pool:
+        reader = pool.submit(machine.run, "cat /run/lab/fifo")
+        machine.run("echo through >/run/lab/fifo")
+        assert reader.result().stdout == "through\n"
+
+
+def test_clock(machine: Machine) -> None:
+    here, there = time.monotonic(), machine.monotonic_s()
+    time.sleep(2)
+    here, there = time.monotonic() - here, machine.monotonic_s() - there
+    assert there == pytest.approx(here, abs=1)
