@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 from netuned.cpuset import CpuSet
@@ -38,7 +39,9 @@ def reconcile_irqbalance(
     except UnsupportedError as error:
         return SettingStatus(NAME, UNSUPPORTED, wanted, "", str(error)), done
     except KernelError as error:
-        return SettingStatus(NAME, DEGRADED, wanted, "", str(error)), done
+        # It answers between its rounds only; that it is slow to is no failure.
+        state = APPLYING if error.errno == errno.ETIMEDOUT else DEGRADED
+        return SettingStatus(NAME, state, wanted, "", str(error)), done
     state = IN_SYNC if settled and not done else APPLYING
     return SettingStatus(NAME, state, wanted, found, done), done
 
@@ -54,8 +57,8 @@ def _found(mode: str | None, interrupts: frozenset[int]) -> tuple[str, bool]:
     running = read_running()
     if running is None:
         return "not running", True
-    ours = CpuSet.of(running.banned & interrupts)
-    found = f"running, excludes {ours}" if ours else "running"
+    ours = interrupts & running.balanced
+    found = f"running, balances {CpuSet.of(ours)}" if ours else "running, leaves them alone"
     if mode == EXCLUDE:
-        return found, interrupts <= running.banned
-    return found, mode != STOP
+        return found, not ours
+    return "running", False

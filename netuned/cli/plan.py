@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from netuned.bus.client import Client
 from netuned.cli.text import Screen, print_json
+from netuned.cpuset import CpuSet
 from netuned.plan import Change, Plan, Problem
 
 PENDING = 3
@@ -48,24 +50,49 @@ def show(plan: Plan, screen: Screen) -> str:
     return "\n".join(parts)
 
 
-def show_changes(changes: Sequence[Change], screen: Screen) -> str:
-    """Changes as a table."""
+def show_changes(changes: Iterable[Change], screen: Screen) -> str:
+    """Changes as a table in the order they are made, queues with the same one in one row."""
     header = ("CARD", "SETTING", "FROM", "TO", "DISRUPTIVE", "WHY")
     rows = (
         (
             (
                 change.ifname,
-                f"{change.tunable} {change.key}".rstrip(),
+                setting,
                 _value(change.before),
                 _value(change.after),
                 "yes" if change.disruptive else "no",
             ),
             change.why,
-            f"{change.ifname} {change.tunable}",
         )
-        for change in changes
+        for setting, change in grouped(changes)
     )
-    return screen.table_with_notes(header, rows)
+    return screen.table_with_reasons(header, rows)
+
+
+def grouped(changes: Iterable[Change]) -> Iterator[tuple[str, Change]]:
+    """The rows of a plan: a setting, and the change or the first of the changes it stands for.
+
+    One tunable's changes that differ in nothing but the queue are one row, ``rps rx 0-7``, at the
+    place of the first.
+    """
+    for (_, tunable), run in groupby(changes, key=lambda change: (change.ifname, change.tunable)):
+        alike: dict[tuple[object, ...], list[Change]] = {}
+        for change in run:
+            kind = _kind_and_index(change.key)[0]
+            same = (kind, change.before, change.after, change.why, change.disruptive)
+            alike.setdefault(same, []).append(change)
+        for (kind, *_), group in alike.items():
+            first, *others = group
+            key = first.key
+            if others:
+                key = f"{kind} {CpuSet.of(_kind_and_index(change.key)[1] for change in group)}"
+            yield f"{tunable} {key}".rstrip(), first
+
+
+def _kind_and_index(key: str) -> tuple[str, int]:
+    """``rx-3`` is the receive queue 3; a key that names no queue is a kind of its own."""
+    kind, _, index = key.rpartition("-")
+    return (kind, int(index)) if kind and index.isdigit() else (key, 0)
 
 
 def show_problems(problems: Iterable[Problem], screen: Screen) -> str:

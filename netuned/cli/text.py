@@ -64,12 +64,11 @@ class Screen:
         line, divided at spaces and commas. Empty cells show ``-``; a last column all empty is
         left out unless ``keep_last``. States are coloured.
         """
-        cells = [[escape(cell) or NOTHING for cell in row] for row in rows]
-        if not keep_last and all(row[-1] == NOTHING for row in cells):
+        rows = list(rows)
+        if not keep_last and not any(row[-1] for row in rows):
             header = header[:-1]
-            cells = [row[:-1] for row in cells]
-        widths = _fit([list(header), *cells], self.width)
-        return self._row(header, widths, BOLD) + "".join(self._row(row, widths) for row in cells)
+            rows = [row[:-1] for row in rows]
+        return "".join(self._lines(header, rows))
 
     def table_with_notes(
         self, header: Sequence[str], rows: Iterable[tuple[Sequence[str], str, str]]
@@ -80,14 +79,40 @@ class Screen:
         """
         rows = list(rows)
         whole = [[*cells, note] for cells, note, _ in rows]
-        natural = (
-            max(len(escape(c)) for c in column) for column in zip(header, *whole, strict=True)
-        )
-        if sum(natural) + len(GAP) * (len(header) - 1) <= self.width:
+        if self._fits([header, *whole]):
             return self.table(header, whole)
         notes = dict.fromkeys(f"{whom}: {note}" for _, note, whom in rows if note)
         table = self.table(header[:-1], (cells for cells, _, _ in rows), keep_last=True)
         return "\n".join(filter(None, (table, "".join(map(self.sentence, notes)))))
+
+    def table_with_reasons(
+        self, header: Sequence[str], rows: Iterable[tuple[Sequence[str], str]]
+    ) -> str:
+        """A table whose last column is a reason: ``rows`` are (cells, reason).
+
+        Where the reasons make the table too wide, each is a line below the rows that share it.
+        """
+        rows = list(rows)
+        whole = [[*cells, reason] for cells, reason in rows]
+        if self._fits([header, *whole]):
+            return self.table(header, whole)
+        header_line, *lines = self._lines(header[:-1], (cells for cells, _ in rows))
+        parts = [header_line]
+        for number, (line, (_, reason)) in enumerate(zip(lines, rows, strict=True), 1):
+            parts.append(line)
+            if reason and (number == len(rows) or rows[number][1] != reason):
+                parts.append(self.sentence(f"why: {reason}", "  "))
+        return "".join(parts)
+
+    def _fits(self, rows: Iterable[Sequence[str]]) -> bool:
+        natural = [max(columns_of(escape(c)) for c in column) for column in zip(*rows, strict=True)]
+        return sum(natural) + len(GAP) * (len(natural) - 1) <= self.width
+
+    def _lines(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+        """The header and each row as text."""
+        cells = [[escape(cell) or NOTHING for cell in row] for row in rows]
+        widths = _fit([list(header), *cells], self.width)
+        return [self._row(header, widths, BOLD), *(self._row(row, widths) for row in cells)]
 
     def _row(self, row: Sequence[str], widths: Sequence[int], code: str = "") -> str:
         columns = [wrap(cell, width) for cell, width in zip(row, widths, strict=True)]

@@ -132,7 +132,9 @@ def monitor_ethtool(on_ethtool: Callable[[int, str], None], overrun: Overrun) ->
 
     Raises: UnsupportedError on kernels without the group (before 5.6); KernelError, OSError.
     """
-    family = resolve_family(NetlinkSocket(NETLINK_GENERIC), ETHTOOL)
+    asking = NetlinkSocket(NETLINK_GENERIC)
+    family = resolve_family(asking, ETHTOOL)
+    asking.close()
     if "monitor" not in family.groups:
         raise UnsupportedError("ethtool notifications", "this kernel does not send them")
 

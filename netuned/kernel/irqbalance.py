@@ -5,6 +5,9 @@ bytes. So cards are excluded by ``--policyscript``: irqbalance asks it about eve
 it places it. The unit's drop-in adds the argument through an environment file that exists only
 while a profile wants it.
 
+Whether it does leave a card alone shows in ``stats``, which lists the interrupts it balances;
+``setup`` knows only of bans from the command line and the socket.
+
 Source: irqbalance 1.9 classify.c (get_irq_user_policy), irqbalance.c (sock_handle), irqbalance(1).
 """
 
@@ -17,6 +20,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,16 +35,20 @@ POLICY_ARGUMENT = f"--policyscript={POLICY_DIRECTORY}"
 ARGUMENT_VARIABLES = ("IRQBALANCE_ARGS", "OPTIONS")
 """What distributions' units expand after the program's name."""
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 5.0
+"""It answers between its rounds; one with a policy script to ask takes milliseconds per interrupt."""
+
+SIGNAL_EVERY_S = 15.0
+"""A SIGHUP is heeded in its next round, every 10 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The irqbalance that runs now. ``banned`` are the interrupts it says it leaves alone."""
+    """The irqbalance that runs now. ``balanced`` are the interrupts it says it places."""
 
     pid: int
     arguments: tuple[str, ...]
-    banned: frozenset[int]
+    balanced: frozenset[int]
 
     @property
     def asks_policy(self) -> bool:
@@ -60,22 +68,20 @@ def read_running() -> Running | None:
             continue  # a socket left behind by a killed process
         if "irqbalance" in arguments.partition("\0")[0]:
             words = tuple(word for word in arguments.split("\0")[1:] if word)
-            return Running(pid, words, _read_banned(path))
+            return Running(pid, words, _read_balanced(path))
     return None
 
 
-def _read_banned(path: str) -> frozenset[int]:
-    """Ask ``setup``: ``SLEEP 10 IRQ 27 LOAD 0 DIFF 0 CLASS 4 … BANNED mask``."""
+def _read_balanced(path: str) -> frozenset[int]:
+    """Ask ``stats``: ``TYPE 0 NUMBER 3 LOAD 0 SAVE_MODE 0 IRQ 27 LOAD 0 DIFF 0 CLASS 4 …``."""
     answer = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(TIMEOUT_S)
             connection.connect(path)
-            connection.sendall(b"setup")
+            connection.sendall(b"stats")
             while chunk := connection.recv(1 << 16):
                 answer += chunk
-                if b"BANNED" in chunk:
-                    break
     except (OSError, TimeoutError) as error:
         raise KernelError("ask", "irqbalance's socket", error.errno or errno.ETIMEDOUT) from error
     return frozenset(int(number) for number in re.findall(rb"IRQ (\d+) LOAD", answer))
@@ -88,6 +94,7 @@ class Exclusion:
         self._cards = runtime_directory / "irqbalance.cards"
         self._environment = runtime_directory / "irqbalance.env"
         self._stopped = runtime_directory / "irqbalance.stopped"
+        self._signalled_at = -SIGNAL_EVERY_S
 
     def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> str:
         """Leave these devices (sysfs paths) alone. Returns what was done, empty if nothing.
@@ -101,8 +108,11 @@ class Exclusion:
         if not running.asks_policy:
             self._write_environment(running)
             control_unit("RestartUnit", UNIT)
+            self._signalled_at = time.monotonic()
             return "restarted it with netuned's policy script"
-        if listed or not interrupts <= running.banned:
+        waited = time.monotonic() - self._signalled_at >= SIGNAL_EVERY_S
+        if listed or (interrupts & running.balanced and waited):
+            self._signalled_at = time.monotonic()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(running.pid, signal.SIGHUP)
             return "had it ask the policy script again"

@@ -39,7 +39,7 @@ from netuned.status import (
     SettingStatus,
     Status,
 )
-from netuned.values import ChannelCounts
+from netuned.values import ChannelCounts, Qdisc
 
 UNITS = Path(__file__).parents[2] / "units"
 NOBODY = 65534
@@ -392,6 +392,24 @@ PLAN = Plan(
                 CpuSet.of(range(4)) if queue < 2 else None,
                 CpuSet.of([4 + queue]),
                 "one CPU per queue of 4-7; card on no node",
+            )
+            for queue in range(4)
+        ),
+        *(
+            Change("enp0s3", "rps", f"rx-{queue}", CpuSet.of(range(8)), CpuSet(), "off")
+            for queue in range(4)
+        ),
+        Change(
+            "enp0s3", "qdisc", "root", Qdisc("mq", default=True), Qdisc("mq"), "parent of the rest"
+        ),
+        *(
+            Change(
+                "enp0s3",
+                "qdisc",
+                f"tx-{queue}",
+                Qdisc("fq_codel", default=True) if queue < 2 else None,
+                Qdisc.of("fq", {"flow_limit": 1000}),
+                "the profile's kind",
             )
             for queue in range(4)
         ),

@@ -14,7 +14,7 @@ from subprocess import PIPE
 import pytest
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.kernel.qdisc_options import OFF, PARAMETERS
+from netuned.kernel.qdisc_options import OFF, PARAMETERS, decode_options
 from netuned.kernel.rtnl import ROOT, QdiscEntry, Rtnl, same_parameter
 from tests.netns.conftest import Namespace
 
@@ -59,7 +59,7 @@ VALUES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
         "overhead": (-64, 0, 18, 256),
         "rtt": (0, 1000, 100_000),
         "target": (0, 500, 5000),
-        "autorate": (0, 1),
+        "autorate": (1, 0),  # while on, the bandwidth follows the traffic
         "memlimit": (0, 4 << 20),
         "nat": (0, 1),
         "raw": (1,),
@@ -108,6 +108,50 @@ def tc_numbers(netns: Namespace, name: str = "v0") -> dict[str, int]:
     if options.get("bandwidth") == "unlimited":
         numbers["bandwidth"] = 0
     return numbers
+
+
+RECORDED = (
+    (
+        "fq",  # 6.18, with priomap and weights at the end
+        "a40002000800010010270000080002006400000008000300d40b000008000400243b0000080005000000000008000700"
+        "4059730708000900409c000008000a00ff03000008000b008e0c010008000c00a00f0000080008000c00000008000d00"
+        "1027000008000e0080969800080012000000000005000f00010000001800100003000000010202020102000001010101"
+        "0101010110001100000009000000030000000100",
+        {
+            "maxrate": 125_000_000,
+            "pacing": 0,
+            "buckets": 4096,
+            "horizon": 10_000_000,
+            "horizon_drop": 1,
+        },
+    ),
+    (
+        "fq_codel",  # 6.1
+        "4400020008000100871300000800020000280000080003009f860100080004000100000008000600ea05000008000800"
+        "4000000008000900000000020800050000040000",
+        {"target": 4999, "interval": 99_999, "ce_threshold": OFF, "flows": 1024, "drop_batch": 64},
+    ),
+    (
+        "cake",  # 6.18
+        "880002000c00020000ba1dd205000000080005000700000008000700a0860100080008008813000008000a0000004000"
+        "080009000000000008000f0000000000080010000000000008000b0001000000080003000000000008000d0000000000"
+        "08000600c0ffffff080004000000000008000e0000000000080011000100000008001200ff000000",
+        {"bandwidth": 25_000_000_000, "overhead": -64, "nat": 1, "raw": 0, "fwmark": 255},
+    ),
+)
+
+
+@pytest.mark.parametrize(("kind", "recorded", "expected"), RECORDED)
+def test_options_recorded_on_other_kernels(
+    kind: str, recorded: str, expected: Mapping[str, int]
+) -> None:
+    found = decode_options(kind, bytes.fromhex(recorded))
+    assert {name: found[name] for name in expected} == expected
+    assert found.keys() >= PARAMETERS[kind].keys() - {
+        "ce_threshold_selector",
+        "ce_threshold_mask",
+        "offload_horizon",
+    }
 
 
 def test_every_parameter_is_covered() -> None:
@@ -326,7 +370,9 @@ def test_links_follow_a_rename_and_a_peer_elsewhere(netns: Namespace, card: int)
 def test_a_dump_that_changes_while_it_is_read_comes_out_whole(netns: Namespace) -> None:
     for number in range(60):  # several datagrams, or the kernel reads it all at once
         netns.veth(f"v{number}", queues=1, up=False)
-    churn = "while :; do echo link add x0 type veth peer name x1; echo link del x0; done"
+    churn = (
+        "while :; do echo link add x0 type veth peer name x1; echo link del x0; sleep 0.02; done"
+    )
     with subprocess.Popen(
         ["sh", "-c", f"({churn}) | ip -batch -"], start_new_session=True
     ) as other:

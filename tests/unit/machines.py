@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from netuned.cpuset import CpuSet
 from netuned.kernel.ethtool import Channels
 from netuned.nic import PHYSICAL, Nic
 from netuned.topology import Topology
-from netuned.vectors import COMBINED, Vector
+from netuned.vectors import COMBINED, RX, TX, Vector
 
 
 def topology(
-    nodes: int = 1, l3_per_node: int = 1, cores: int = 4, threads: int = 2, isolated: str = ""
+    nodes: int = 1,
+    l3_per_node: int = 1,
+    cores: int = 4,
+    threads: int = 2,
+    isolated: str = "",
+    nohz_full: str = "",
+    offline: str = "",
 ) -> Topology:
     """``cores`` per L3, numbered as Linux does: first threads of all cores, then their siblings."""
     total = nodes * l3_per_node * cores
-    of_core = [CpuSet.of(range(core, total * threads, total)) for core in range(total)]
+    of_core = [CpuSet.of(core + thread * total for thread in range(threads)) for core in range(total)]
 
     def join(per: int) -> list[CpuSet]:
         return [
@@ -23,17 +32,22 @@ def topology(
         ]
 
     all_cpus = CpuSet.of(range(total * threads))
+    online = all_cpus - CpuSet.parse_list(offline)
     by_node = dict(enumerate(join(cores * l3_per_node)))
+
+    def shown(groups: list[CpuSet]) -> tuple[CpuSet, ...]:
+        return tuple(group & online for group in groups if group & online)
+
     return Topology(
         possible=all_cpus,
         present=all_cpus,
-        online=all_cpus,
+        online=online,
         isolated=CpuSet.parse_list(isolated),
-        nohz_full=CpuSet(),
-        cores=tuple(of_core),
-        packages=tuple(by_node.values()),
-        l3_domains=tuple(join(cores)),
-        nodes=by_node,
+        nohz_full=CpuSet.parse_list(nohz_full),
+        cores=shown(of_core),
+        packages=shown(list(by_node.values())),
+        l3_domains=shown(join(cores)),
+        nodes={node: cpus & online for node, cpus in by_node.items()},
         distances={(a, b): 10 if a == b else 21 for a in by_node for b in by_node},
         capacity={},
     )
@@ -43,8 +57,7 @@ def nic(
     ifindex: int = 2, name: str = "en0", queues: int = 8, node: int = 0, maximum: int = 64
 ) -> Nic:
     """A card with combined channels and one interrupt per queue from 100·ifindex on."""
-    first = 100 * ifindex
-    vectors = tuple(Vector(COMBINED, queue, first + queue) for queue in range(queues))
+    vectors = interrupts((COMBINED,), ifindex, queues)
     return Nic(
         ifindex=ifindex,
         name=name,
@@ -63,5 +76,102 @@ def nic(
         rss_queues=queues,
         vectors=vectors,
         affinity=(CpuSet.parse_list("0"),) * queues,
+        interrupts=tuple(vector.irq for vector in vectors),
+    )
+
+
+def interrupts(roles: tuple[str, ...], ifindex: int, queues: int) -> tuple[Vector, ...]:
+    """One interrupt per role and queue."""
+    numbers = iter(range(100 * ifindex, 100 * ifindex + len(roles) * queues))
+    return tuple(
+        sorted(Vector(role, queue, next(numbers)) for queue in range(queues) for role in roles)
+    )
+
+
+def igb(ifindex: int, name: str, queues: int = 8, node: int = 0, maximum: int = 8) -> Nic:
+    """An I350: at most 8 channels, an interrupt for both directions of each."""
+    card = nic(ifindex, name, queues, node, maximum)
+    return replace(card, driver="igb", pci="8086:1521", speed_mbps=1000)
+
+
+def ixgbe(ifindex: int, name: str, queues: int = 32, node: int = 0, maximum: int = 63) -> Nic:
+    """An 82599: many channels, but hashing reaches 16 of their queues only."""
+    card = nic(ifindex, name, queues, node, maximum)
+    return replace(
+        card, driver="ixgbe", pci="8086:10fb", speed_mbps=10_000, rss_queues=min(queues, 16)
+    )
+
+
+def virtio(ifindex: int, name: str, queues: int = 4, node: int = -1, maximum: int = 8) -> Nic:
+    """virtio-net without RSS: two interrupts per channel, no indirection table, often no node."""
+    vectors = interrupts((RX, TX), ifindex, queues)
+    return replace(
+        nic(ifindex, name, queues, node, maximum),
+        driver="virtio_net",
+        pci="1af4:1041",
+        speed_mbps=0,
+        rss_entries=0,
+        rss_queues=queues,
+        vectors=vectors,
+        affinity=(CpuSet.parse_list("0"),) * len(vectors),
+        interrupts=tuple(vector.irq for vector in vectors),
+    )
+
+
+def veth(ifindex: int, name: str, queues: int = 4, node: int = -1, maximum: int = 8) -> Nic:
+    """A virtual card: rx and tx channels but no combined ones, no interrupts, no RSS."""
+    return replace(
+        nic(ifindex, name, queues, node),
+        driver="veth",
+        kind="veth",
+        pci="",
+        speed_mbps=10_000,
+        device="",
+        channels=Channels(queues, queues, 0, 0, maximum, maximum, 0, 0),
+        rss_entries=0,
+        vectors=(),
+        affinity=(),
+        interrupts=(),
+    )
+
+
+def e1000e(ifindex: int, name: str, queues: int = 1, node: int = 0, maximum: int = 1) -> Nic:
+    """One queue for good, one interrupt, nothing to set but that and the root qdisc."""
+    card = nic(ifindex, name, 1, node, 1)
+    return replace(
+        card, driver="e1000e", pci="8086:10d3", speed_mbps=1000, channels=None, rss_entries=0
+    )
+
+
+CARDS: dict[str, Callable[..., Nic]] = {
+    "ice": nic,
+    "igb": igb,
+    "ixgbe": ixgbe,
+    "virtio_net": virtio,
+    "veth": veth,
+    "e1000e": e1000e,
+}
+"""By driver: ``CARDS["igb"](ifindex, name, queues=…, node=…, maximum=…)``."""
+
+
+def with_channels(card: Nic, rx: int, tx: int, combined: int) -> Nic:
+    """The card after it was given these channels: queues and interrupts come and go."""
+    has = card.channels
+    assert has is not None
+    limited = card.rss_queues < card.rx_queues  # by the hardware, whatever is open
+    rx_queues, tx_queues = rx + combined, tx + combined
+    vectors = interrupts(
+        tuple(dict.fromkeys(vector.role for vector in card.vectors)),
+        card.ifindex,
+        max(rx_queues, tx_queues),
+    )
+    return replace(
+        card,
+        rx_queues=rx_queues,
+        tx_queues=tx_queues,
+        channels=replace(has, rx=rx, tx=tx, combined=combined),
+        rss_queues=min(card.rss_queues, rx_queues) if limited else rx_queues,
+        vectors=vectors,
+        affinity=(CpuSet.parse_list("0"),) * len(vectors),
         interrupts=tuple(vector.irq for vector in vectors),
     )

@@ -41,6 +41,23 @@ def test_long_notes_go_under_the_table_once() -> None:
     assert "WHY" in Screen(width=80).table_with_notes(("SETTING", "TO", "WHY"), rows)
 
 
+def test_long_reasons_go_under_the_rows_that_share_them() -> None:
+    header = ("SETTING", "TO", "WHY")
+    why = "one CPU per queue of 4-7, because the card is on that node"
+    rows = [(("irq rx-0", "4"), why), (("irq rx-1", "5"), why), (("rps rx 0-1", ""), "off")]
+    assert Screen(width=40).table_with_reasons(header, rows) == (
+        "SETTING     TO\n"
+        "irq rx-0    4\n"
+        "irq rx-1    5\n"
+        "  why: one CPU per queue of 4-7,\n"
+        "    because the card is on that node\n"
+        "rps rx 0-1  -\n"
+        "  why: off\n"
+    )
+    short = Screen(width=40).table_with_reasons(header, rows[2:])
+    assert short == "SETTING     TO  WHY\nrps rx 0-1  -   off\n"
+
+
 @pytest.mark.parametrize(
     ("outside", "shown"),
     [

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -74,20 +75,16 @@ class Channel:
 
     def close(self) -> None:
         """Give the connection up; callers that still wait are told."""
-        try:
+        with suppress(OSError):  # QEMU was there first
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # QEMU was there first
         self._reader.join()
         self._socket.close()
 
     def _read(self) -> None:
-        with self._socket.makefile("rb") as lines:
-            try:
-                for line in lines:
-                    self._take(line)
-            except OSError:
-                pass  # the machine was killed: the same as its end
+        # an error is a machine that was killed: the same as its end
+        with suppress(OSError), self._socket.makefile("rb") as lines:
+            for line in lines:
+                self._take(line)
         with self._changed:
             self._closed = True
             self._fail("the machine has ended")

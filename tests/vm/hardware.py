@@ -22,9 +22,15 @@ CARDS = (*IGB, VIRTIO, VMXNET3, E1000E)
 
 KERNEL_COMMAND_LINE = (
     *("root=/dev/vda", "rootfstype=ext4", "rw", "fsck.mode=skip", "console=ttyS0", "quiet"),
-    *("systemd.show_status=auto", "no_timer_check", "mitigations=off", "audit=0"),
+    *("systemd.show_status=auto", "systemd.condition_needs_update=no"),
+    *("no_timer_check", "nowatchdog", "mitigations=off", "audit=0"),
+    # QEMU dies now and then ("iotlb_to_section: Assertion", its issue 1921) when one CPU sizes the
+    # PCI bars while others use their local APIC: the initrd starts the others, after that is done
+    "maxcpus=1",
+    # emulated CPUs share the host's counter: reading it costs no exit, as reading the HPET does
+    "tsc=reliable",
     # emulated CPUs take turns on few real ones: grace periods would last for seconds
-    *("rcupdate.rcu_expedited=1", "nowatchdog"),
+    "rcupdate.rcu_expedited=1",
 )
 
 _CARDS = (
@@ -57,8 +63,18 @@ def qemu(disk: Disk, runtime: Path, serial: str, append: str, accel: str) -> lis
         *(host.QEMU, "-name", "netuned-lab", "-machine", "q35"),
         *("-accel", accel, "-cpu", "max", "-m", "2048"),
         *("-smp", "8,sockets=2,cores=2,threads=2"),
-        *("-object", "memory-backend-ram,id=m0,size=1G", "-numa", "node,nodeid=0,cpus=0-3,memdev=m0"),
-        *("-object", "memory-backend-ram,id=m1,size=1G", "-numa", "node,nodeid=1,cpus=4-7,memdev=m1"),
+        *(
+            "-object",
+            "memory-backend-ram,id=m0,size=1G",
+            "-numa",
+            "node,nodeid=0,cpus=0-3,memdev=m0",
+        ),
+        *(
+            "-object",
+            "memory-backend-ram,id=m1,size=1G",
+            "-numa",
+            "node,nodeid=1,cpus=4-7,memdev=m1",
+        ),
         *("-nodefaults", "-nographic", "-serial", serial),
         *("-kernel", str(disk.kernel), "-initrd", str(disk.initrd), "-append", append),
         # what the guest writes goes with QEMU: the image serves the next machine, too

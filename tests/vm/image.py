@@ -19,12 +19,10 @@ KERNEL = "linux-image-amd64"
 PYTHON = "3.13"
 """The suite's Python: what the wheels are for."""
 
-PACKAGES = tuple(
-    """
-    systemd systemd-sysv dbus polkitd udev irqbalance initramfs-tools zstd login passwd
-    ethtool iproute2 iputils-ping kmod procps strace util-linux make
-    python3 python3-venv python3-pip python3-systemd
-    """.split()
+PACKAGES = (
+    *("systemd", "systemd-sysv", "dbus", "polkitd", "udev", "irqbalance", "login", "passwd"),
+    *("initramfs-tools", "zstd", "ethtool", "iproute2", "iputils-ping", "kmod", "procps", "strace"),
+    *("util-linux", "make", "python3", "python3-venv", "python3-pip", "python3-systemd"),
 )
 
 WITHOUT = (
@@ -107,12 +105,14 @@ def _base(wanted: tuple[str, ...], kernel_package: str) -> Path:
 
 
 def _download_wheels(wanted: Iterable[str], work: Path) -> None:
-    platforms = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+    platforms = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
     host.run(
-        *(*host.pip(), "download", "--quiet", "--only-binary=:all:"),
+        *host.pip(),
+        *("download", "--quiet", "--only-binary=:all:"),
         *("--python-version", PYTHON, "--implementation", "cp"),
-        *(option for name in platforms for option in ("--platform", name)),
-        *("--dest", work / "wheels", *wanted),
+        *(f"--platform={name}_x86_64" for name in platforms),
+        f"--dest={work / 'wheels'}",
+        *wanted,
         log=work / "wheels.log",
     )
 

@@ -1,14 +1,26 @@
-"""The lab put together: packages, disk, machine."""
+"""The lab put together: packages, disk, machine. `python -m tests.vm.lab shell` is it by hand."""
 
+import argparse
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
-from . import host, image
+from . import hardware, host, image, timing
+from .host import LabError, LabUnavailable
 from .machine import ACCEL, Machine
 from .timing import timed
+
+ATTEMPTS = 3
+BOOT_S = 180.0
+"""A boot is over in 30 s on two idle CPUs; others may be at work there."""
 
 
 def start(console: Path, checkout: Path = image.CHECKOUT, accel: str = ACCEL) -> Machine:
     """Boot a machine that has the checkout's netuned installed; ready for commands.
+
+    QEMU's emulation of many CPUs now and then dies or stops a CPU's timer before the guest's first
+    program runs (see `hardware`): such a boot is given up and made again.
 
     Raises:
         LabUnavailable: this machine cannot run the lab.
@@ -17,13 +29,56 @@ def start(console: Path, checkout: Path = image.CHECKOUT, accel: str = ACCEL) ->
     with timed("packages"):
         host.ensure_packages()
     disk = image.disk(checkout)
-    machine = Machine(disk, console, accel=accel)
+    for attempt in range(1, ATTEMPTS + 1):
+        machine = Machine(disk, console, accel=accel)
+        try:
+            with timed("boot to the agent's answer"):
+                machine.wait_for_agent(BOOT_S)
+            with timed("rest of the boot"):
+                machine.wait_for_boot(BOOT_S)
+        except LabError as error:
+            machine.close()
+            if attempt == ATTEMPTS:
+                raise
+            print(f"lab: boot {attempt} of {ATTEMPTS} failed: {error}", file=sys.stderr)
+        except BaseException:
+            machine.close()
+            raise
+        else:
+            return machine
+    raise AssertionError("unreachable")
+
+
+def shell(checkout: Path, accel: str) -> int:
+    """Boot with root's shell on this terminal; QEMU's exit status."""
+    host.ensure_packages()
+    disk = image.disk(checkout)
+    print("Ctrl-A X ends the machine, Ctrl-A C talks to QEMU; `poweroff` works, too.", flush=True)
+    with tempfile.TemporaryDirectory(prefix="netuned-lab-") as runtime:
+        command_line = hardware.kernel_command_line()
+        argv = hardware.qemu(disk, Path(runtime), "mon:stdio", command_line, accel)
+        started = hardware.in_own_network(argv)
+        return subprocess.run(started, env=host.environment(), check=False).returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.vm.lab", description=__doc__)
+    parser.add_argument("command", choices=["shell", "image"], help="a shell, or just its disk")
+    parser.add_argument("--checkout", type=Path, default=image.CHECKOUT, help="what to install")
+    parser.add_argument("--accel", default=ACCEL, help="QEMU's accelerator (%(default)s)")
+    arguments = parser.parse_args()
     try:
-        with timed("boot to the agent's answer"):
-            machine.wait_for_agent()
-        with timed("rest of the boot"):
-            machine.wait_for_boot()
-    except BaseException:
-        machine.close()
-        raise
-    return machine
+        if arguments.command == "shell":
+            return shell(arguments.checkout, arguments.accel)
+        host.ensure_packages()
+        print(image.disk(arguments.checkout).image)
+    except (LabError, LabUnavailable) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    for step, seconds in timing.durations:
+        print(f"{seconds:7.1f} s  {step}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -97,7 +97,7 @@ class Machine:
         self.close()
 
     def close(self) -> None:
-        """End the machine as pulling its plug would; nothing of it stays. Harmless when repeated."""
+        """End the machine as pulling its plug would; nothing but `console` stays."""
         self._end_process()
         self._channel.close()
         self._runtime.cleanup()
@@ -220,7 +220,7 @@ class Machine:
         return reply["return"]
 
     def outside(self, *argv: str) -> str:
-        """Run a command of the host where the tap device is: at the far end of virtio-net's cable."""
+        """Run a command of the host where the tap device is: virtio-net's cable ends there."""
         return host.run("nsenter", f"--net=/proc/{self._process.pid}/ns/net", "--", *argv)
 
     def console_tail(self, lines: int = CONSOLE_LINES) -> str:

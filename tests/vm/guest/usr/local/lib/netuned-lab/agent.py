@@ -65,7 +65,7 @@ def encode(data: bytes) -> str:
 
 
 def run(request: Message) -> Message:
-    """Run a bash command; its output goes through files, so what it leaves behind holds nothing up."""
+    """Run a bash command. Output goes to files, so what it leaves behind holds nothing up."""
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         start = time.monotonic()
         process = subprocess.Popen(
@@ -117,7 +117,7 @@ OPERATIONS = {"run": run, "put": put, "get": get, "clock": clock}
 def answer(port: Port, request: Message) -> None:
     try:
         reply = OPERATIONS[request["op"]](request)
-    except Exception as error:  # whatever it is, the host must hear of it
+    except Exception as error:  # noqa: BLE001 (whatever it is, the host must hear of it)
         reply = {"error": f"{type(error).__name__}: {error}"}
     port.send({"id": request["id"], **reply})
 

@@ -1,0 +1,252 @@
+"""Golden plans: profiles, a described machine and its cards' present state -> what would be done.
+
+Each file in ``golden/plan`` is one case, run through the real loader, planner, tunables and diff:
+
+    about:     what the case is for, and why the plan is right
+    machine:   arguments of ``machines.topology``
+    cards:     name, driver (``machines.CARDS``), queues, node, maximum; ``now`` is what differs
+               from the kernel's defaults, by tunable: one value for all keys, or key -> value
+    profiles:  name -> the text of its file
+    expected:  the plan; ``NETUNED_WRITE_GOLDEN=1`` writes it, to be judged before it is committed
+
+A case with ``open: REASON`` holds what is right where the planner still gives something else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from netuned.cli.plan import grouped
+from netuned.cpuset import CpuSet
+from netuned.diff import diff
+from netuned.errors import UnsupportedError
+from netuned.host import Host
+from netuned.loader import ProfileSet, load
+from netuned.nic import Nic
+from netuned.plan import Change
+from netuned.planner import Desired, plan_host
+from netuned.tunables import BY_NAME, TUNABLES
+from netuned.values import ChannelCounts, Qdisc, RssTable, State, Value
+from tests.unit.machines import CARDS, topology, with_channels
+
+GOLDEN = Path(__file__).with_name("golden") / "plan"
+CASES = sorted(GOLDEN.glob("*.yaml"))
+EXPECTED = "\nexpected: |\n"
+KEYS = {"about", "open", "machine", "cards", "profiles", "expected"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A host and what its kernel holds: ifindex -> tunable -> state."""
+
+    host: Host
+    found: Mapping[int, dict[str, State]]
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_plan_is_golden(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    text = path.read_text()
+    case = yaml.safe_load(text)
+    assert not case.keys() - KEYS
+    if reason := case.get("open"):
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
+    machine = _machine(case)
+    profiles = _load(case["profiles"], tmp_path, machine)
+    desired = plan_host(profiles.profiles, machine.host)
+    plan = _plan(desired, machine)
+    shown = _shown(profiles, desired, machine, plan).replace(f"{tmp_path}/", "")
+    if os.environ.get("NETUNED_WRITE_GOLDEN") == "1" and "open" not in case:
+        body = "".join(f"  {line}\n" for line in shown.splitlines())
+        path.write_text(text.partition(EXPECTED)[0] + EXPECTED + body)
+        return
+    assert shown == case["expected"]
+    _settles(profiles, machine, plan)
+
+
+def test_there_are_cases_for_all_tunables() -> None:
+    shown = Counter(
+        line.split()[0]
+        for path in CASES
+        for line in path.read_text().partition(EXPECTED)[2].splitlines()
+        if line.startswith("    ")
+    )
+    assert all(shown[tunable.NAME] for tunable in TUNABLES)
+
+
+# A case becomes a machine
+
+
+def _machine(case: Mapping[str, Any]) -> Machine:
+    cpus = topology(**case.get("machine", {}))
+    nics, found = {}, {}
+    for ifindex, card in enumerate(case["cards"], 2):
+        facts = {key: value for key, value in card.items() if key not in ("driver", "now")}
+        nic = CARDS[card["driver"]](ifindex, **facts)
+        state = _defaults(nic, cpus.online)
+        for tunable, values in card.get("now", {}).items():
+            state[tunable] = {**state[tunable], **_given(tunable, values, state[tunable], nic)}
+        if "irq" in state:  # the facts hold where interrupts were when they were read
+            affinity = tuple(state["irq"][vector.key] for vector in nic.vectors)
+            nic = replace(nic, affinity=affinity)  # type: ignore[arg-type]  # all CpuSet
+        nics[ifindex], found[ifindex] = nic, state
+    return Machine(Host(cpus, nics, cpus.possible), found)
+
+
+def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
+    """What a kernel that nobody has touched shows, of the tunables that the card has."""
+    state: dict[str, State] = {}
+    if nic.counts:
+        state["channels"] = {"": nic.counts}
+    if nic.rss_entries:
+        table = tuple(index % nic.rss_queues for index in range(nic.rss_entries))
+        state["rss"] = {"": RssTable(table)}
+    if nic.vectors:
+        state["irq"] = {vector.key: online for vector in nic.vectors}
+    state["rps"] = {f"rx-{queue}": CpuSet() for queue in range(nic.rx_queues)}
+    leaf = Qdisc("fq_codel", default=True)
+    state["qdisc"] = {"root": leaf}
+    if nic.tx_queues > 1:
+        queues = [f"tx-{queue}" for queue in range(nic.tx_queues)]
+        state["xps"] = dict.fromkeys(queues, CpuSet())
+        state["qdisc"] = {"root": Qdisc("mq", default=True), **dict.fromkeys(queues, leaf)}
+    return state
+
+
+def _given(tunable: str, values: object, state: State, nic: Nic) -> State:
+    each = values if isinstance(values, dict) else dict.fromkeys(state, values)
+    return {key: _value(tunable, str(text), nic) for key, text in each.items()}
+
+
+def _value(tunable: str, text: str, nic: Nic) -> Value:
+    """A CPU list; of rss the queues of an even table; of qdisc the kind and its parameters."""
+    if tunable == "rss":
+        queues = list(CpuSet.parse_list(text))
+        return RssTable(tuple(queues[index % len(queues)] for index in range(nic.rss_entries)))
+    if tunable == "qdisc":
+        kind, *words = text.split()
+        pairs = zip(words[::2], words[1::2], strict=True)
+        return Qdisc.of(kind, {name: int(number) for name, number in pairs})
+    return CpuSet.parse_list(text)
+
+
+def _load(texts: Mapping[str, str], directory: Path, machine: Machine) -> ProfileSet:
+    for name, text in texts.items():
+        path = directory / f"{name}.yaml"
+        path.write_text(text)
+        path.chmod(0o644)
+    possible = machine.host.topology.possible
+    return load((str(directory),), possible=possible, owner=os.getuid())
+
+
+# A machine becomes a plan
+
+
+@dataclass(frozen=True)
+class CardPlan:
+    changes: tuple[Change, ...]
+    unsupported: Mapping[str, str]
+
+
+def _plan(desired: Desired, machine: Machine) -> dict[int, CardPlan]:
+    """What ``apply`` does with a card's target, without a kernel."""
+    plans = {}
+    for ifindex, target in desired.targets.items():
+        nic = machine.host.nics[ifindex]
+        wanted: dict[str, State] = {}
+        unsupported = {}
+        for tunable in TUNABLES:
+            try:
+                state = tunable.desired(target, nic)
+            except UnsupportedError as error:
+                unsupported[tunable.NAME] = error.why
+                continue
+            if state is not None:
+                wanted[tunable.NAME] = state
+
+        def why(name: str, key: str, target: Any = target, nic: Nic = nic) -> str:
+            return BY_NAME[name].why(target, nic, key)
+
+        changes = diff(nic.name, wanted, machine.found[ifindex], why)
+        plans[ifindex] = CardPlan(changes, unsupported)
+    return plans
+
+
+def _shown(
+    profiles: ProfileSet, desired: Desired, machine: Machine, plans: Mapping[int, CardPlan]
+) -> str:
+    lines = [f"profile error: {error}" for error in profiles.errors]
+    for ifindex, nic in machine.host.nics.items():
+        loaded = desired.profiles.get(ifindex)
+        lines.append(f"{nic.name}: {f'profile {loaded.profile.name}' if loaded else 'no profile'}")
+        if ifindex in plans:
+            lines += [f"  {line}" for line in _card_lines(plans[ifindex])]
+    if desired.irqbalance:
+        lines.append(f"irqbalance: {desired.irqbalance}")
+    lines += [f"problem: {problem.ifname}: {problem.message}" for problem in desired.problems]
+    lines += [f"conflict: {conflict}" for conflict in desired.conflicts]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _card_lines(plan: CardPlan) -> Iterator[str]:
+    if not plan.changes and not plan.unsupported:
+        yield "nothing to do"
+    for why, rows in groupby(grouped(plan.changes), key=lambda row: row[1].why):
+        for setting, change in rows:
+            disruptive = ", disruptive" if change.disruptive else ""
+            yield f"{setting}: {_text(change.before)} -> {_text(change.after)}{disruptive}"
+        yield f"  why: {why}"
+    for tunable, reason in plan.unsupported.items():
+        yield f"{tunable} unsupported: {reason}"
+
+
+def _text(value: Value | None) -> str:
+    return "(to come)" if value is None else str(value) or "none"
+
+
+# A plan that was carried out leaves nothing to do
+
+
+def _settles(profiles: ProfileSet, machine: Machine, plans: Mapping[int, CardPlan]) -> None:
+    nics, found = {}, {}
+    for ifindex, nic in machine.host.nics.items():
+        changes = plans[ifindex].changes if ifindex in plans else ()
+        nics[ifindex], found[ifindex] = _carried_out(nic, machine.found[ifindex], changes)
+    after = Machine(replace(machine.host, nics=nics), found)
+    second = _plan(plan_host(profiles.profiles, after.host), after)
+    assert [change for plan in second.values() for change in plan.changes] == []
+
+
+def _carried_out(
+    nic: Nic, state: Mapping[str, State], changes: Iterable[Change]
+) -> tuple[Nic, dict[str, State]]:
+    """The card and its state after the kernel has taken these changes."""
+    now = {tunable: dict(values) for tunable, values in state.items()}
+    online = CpuSet.of(cpu for mask in nic.affinity for cpu in mask)
+    for change in changes:
+        value = change.after
+        if isinstance(value, ChannelCounts):
+            nic = with_channels(nic, value.rx, value.tx, value.combined)
+            fresh = _defaults(nic, online)
+            kept = {name: now.get(name, {}) for name in fresh}
+            now = {
+                name: {key: kept[name].get(key, default) for key, default in values.items()}
+                for name, values in fresh.items()
+            }
+        defaults = _defaults(nic, online)[change.tunable]
+        if value == RssTable(()) or (isinstance(value, Qdisc) and value.default):
+            now[change.tunable] = dict(defaults)
+        else:
+            now[change.tunable][change.key] = value
+    if "irq" in now:
+        affinity = tuple(now["irq"][vector.key] for vector in nic.vectors)
+        nic = replace(nic, affinity=affinity)  # type: ignore[arg-type]  # all CpuSet
+    return nic, {name: dict(values) for name, values in now.items()}
