@@ -96,6 +96,7 @@ class Reconciler:
         self._slots: dict[int, Slot] = {}
         self._loading = asyncio.Lock()
         self._planning = asyncio.Lock()
+        self._rescanning = False
         self._host_lock = asyncio.Lock()
         self._host_timer: asyncio.TimerHandle | None = None
         self._settings: tuple[SettingStatus, ...] = ()
@@ -122,14 +123,14 @@ class Reconciler:
             await self.resync()
 
     async def close(self) -> None:
-        """Stop; settings stay as they are. A write under way ends by itself."""
+        """Stop; settings stay as they are. Waits for the writes under way."""
         for timer in (self._host_timer, *(slot.retry for slot in self._slots.values())):
             if timer is not None:
                 timer.cancel()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._workers.shutdown, cancel_futures=True)
 
     def status(self) -> Status:
         return self._status
@@ -207,8 +208,15 @@ class Reconciler:
             self._start(slot)
 
     def rescan(self) -> None:
-        """Cards came or went."""
-        self._spawn(self.replan())
+        """Cards came or went. Many at once are one look."""
+        if not self._rescanning:
+            self._rescanning = True
+            self._spawn(self._rescan())
+
+    async def _rescan(self) -> None:
+        async with self._planning:
+            self._rescanning = False
+        await self.replan()
 
     def touch_topology(self) -> None:
         """CPUs went on- or offline: read them anew, and look at all that depends on them."""

@@ -36,20 +36,21 @@ def _state(entries: Sequence[QdiscEntry], tx_queues: int) -> State:
     root = next((entry for entry in entries if entry.parent == ROOT_PARENT), None)
     if root is None:  # a card that was never up, or noqueue by default, has none attached
         return {ROOT: Qdisc("noqueue", default=True)}
-    state: dict[str, Value] = {ROOT: _value(root)}
+    state: dict[str, Value] = {ROOT: _value(root, root.handle == 0)}
     if root.kind == "mq":
         leaves = {
             (entry.parent & 0xFFFF) - 1: entry
             for entry in entries
             if entry.parent != ROOT_PARENT and entry.parent >> 16 == root.handle >> 16
         }
-        state |= {f"tx-{n}": _value(leaves[n]) for n in range(tx_queues) if n in leaves}
+        # A leaf is never "the default": deleting one does not bring that back, it installs noop,
+        # which drops every packet. To restore it is to attach its kind and parameters.
+        state |= {f"tx-{n}": _value(leaves[n], False) for n in range(tx_queues) if n in leaves}
     return state
 
 
-def _value(entry: QdiscEntry) -> Qdisc:
-    parameters = tuple(sorted(entry.parameters.items()))
-    return Qdisc(entry.kind, parameters, entry.handle == 0, entry.handle)
+def _value(entry: QdiscEntry, default: bool) -> Qdisc:
+    return Qdisc(entry.kind, tuple(sorted(entry.parameters.items())), default, entry.handle)
 
 
 def desired(target: Target, nic: Nic) -> State | None:
@@ -75,23 +76,28 @@ def write(view: View, found: State, key: str, value: Value) -> None:
         assert isinstance(root, Qdisc)
         parent, handle = root.handle | int(key.removeprefix("tx-")) + 1, 0
     if value.default:
-        rtnl.delete_qdisc(view.nic.ifindex, parent)
+        rtnl.delete_qdisc(view.nic.ifindex)
     else:
         rtnl.replace_qdisc(view.nic.ifindex, parent, handle, value.kind, dict(value.parameters))
 
 
 def same(wanted: Value, found: Value) -> bool:
-    """A leaf or root is right when its kind and every parameter the profile names are."""
+    """A leaf or root is right when its kind and every parameter the profile names are.
+
+    cake with ``autorate`` sets its bandwidth by itself, so that is not compared then.
+    """
     assert isinstance(wanted, Qdisc)
     assert isinstance(found, Qdisc)
     if wanted.default:
         return found.default
     if wanted.kind != found.kind or (wanted.kind == "mq" and found.default):
         return False
-    has = dict(found.parameters)
+    has, named = dict(found.parameters), dict(wanted.parameters)
+    if named.get("autorate"):
+        named.pop("bandwidth", None)
     return all(
         name in has and same_parameter(wanted.kind, name, value, has[name])
-        for name, value in wanted.parameters
+        for name, value in named.items()
     )
 
 

@@ -100,6 +100,7 @@ def test_a_foreign_write_is_put_back(edge: Lab, queue: str, file: str) -> None:
     [
         "tc qdisc replace dev lan0 root bfifo",
         "tc qdisc del dev lan0 root",
+        "tc qdisc del dev lan0 parent 4e54:2",
         "tc qdisc replace dev lan0 parent 4e54:3 bfifo",
         "tc qdisc replace dev lan0 parent 4e54:2 pfifo limit 3",
         "ethtool -L lan0 rx 2 tx 1",
@@ -123,6 +124,22 @@ def test_a_removed_profile_puts_everything_back(lab: Lab) -> None:
     path.unlink()
     lab.wait_state("lan0", "unmanaged")
     assert kernel_state(lab) == before
+
+
+def test_leaves_of_an_own_mq_come_back(lab: Lab) -> None:
+    lab.shell("tc qdisc replace dev lan0 root handle 7: mq")
+    lab.shell("tc qdisc replace dev lan0 parent 7:2 bfifo limit 9000")
+    before = lab.shell("tc qdisc show dev lan0 | sed 's/pfifo_fast [0-9a-f]*:/pfifo_fast/' | sort")
+    path = lab.profile("edge", EDGE)
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    path.unlink()
+    lab.wait_state("lan0", "unmanaged")
+    after = lab.shell("tc qdisc show dev lan0 | sed 's/pfifo_fast [0-9a-f]*:/pfifo_fast/' | sort")
+    assert [line.split(":", 1)[1] for line in after.splitlines() if "bfifo" in line] == [
+        line.split(":", 1)[1] for line in before.splitlines() if "bfifo" in line
+    ]
+    assert after.count("pfifo_fast") == before.count("pfifo_fast") == 3
 
 
 def test_a_removed_key_puts_its_setting_back(edge: Lab) -> None:

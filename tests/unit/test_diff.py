@@ -48,6 +48,12 @@ def test_a_qdisc_is_right_when_every_named_parameter_is() -> None:
     assert names(wanted, {"qdisc": {"tx-0": Qdisc.of("fq_codel", {})}}) == ["qdisc tx-0"]
 
 
+def test_cake_with_autorate_chooses_its_bandwidth() -> None:
+    wanted: dict[str, State] = {"qdisc": {"root": Qdisc.of("cake", {"autorate": 1, "bandwidth": 9})}}
+    found = Qdisc.of("cake", {"autorate": 1, "bandwidth": 5})
+    assert names(wanted, {"qdisc": {"root": found}}) == []
+
+
 def test_an_automatic_mq_is_not_the_wanted_parent() -> None:
     wanted: dict[str, State] = {"qdisc": {"root": Qdisc("mq")}}
     assert names(wanted, {"qdisc": {"root": Qdisc("mq", default=True)}}) == ["qdisc root"]
