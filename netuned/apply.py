@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from netuned.baseline import Baseline
@@ -129,6 +129,10 @@ class Card:
             return state
         return {key: value for key, value in state.items() if key in self.found[name]}
 
+    def managed_states(self) -> Mapping[str, State]:
+        """What was found of the tunables that a profile names."""
+        return {name: state for name, state in self.found.items() if name not in self.restoring}
+
     def why(self, name: str, key: str) -> str:
         if self.target is None or name in self.restoring:
             return "no profile asks for it: as it was before netuned"
@@ -207,6 +211,9 @@ def _reconcile(
         if not enforce:
             outcome.pending = changes
             return
+        # All that a profile names, not only what is about to be written: what somebody else
+        # changes later, and netuned then repairs, was never the state before netuned.
+        baseline.record(card.nic, card.managed_states())
         if not changes:
             _settle(card, baseline)
             return
@@ -216,8 +223,6 @@ def _reconcile(
                 outcome.failed = change
                 setting = f"{change.tunable} {change.key}".rstrip()
                 raise VerifyError(setting, str(change.after), str(change.before))
-        touched = {change.tunable for change in changes}
-        baseline.record(card.nic, {name: card.found[name] for name in touched})
         if _write(card, changes, look, outcome):
             scope = None
             card.refresh()

@@ -74,17 +74,18 @@ class Baseline:
         On return the values are on disk. Raises: StateFileError; then nothing may be written.
         """
         with self._lock:
-            card = self._cards.setdefault(nic.ifindex, {})
+            card = self._cards.get(nic.ifindex, {})
             new = {
-                (tunable, key): _settled(value)
+                tunable: {key: _settled(state[key]) for key in keys}
                 for tunable, state in found.items()
-                for key, value in state.items()
-                if key not in card.get(tunable, {})
+                if (keys := state.keys() - card.get(tunable, {}).keys())
             }
-            for (tunable, key), value in new.items():
-                card.setdefault(tunable, {})[key] = value
-            if new:
-                self._save()
+            if not new:
+                return
+            card = self._cards.setdefault(nic.ifindex, {})
+            for tunable, state in new.items():
+                card.setdefault(tunable, {}).update(state)
+            self._save()
 
     def forget(self, ifindex: int, tunable: str | None = None) -> None:
         """Drop what was put back, or all of a card that left. Raises: StateFileError."""

@@ -26,11 +26,9 @@ from netuned.watch import Watches
 
 log = logging.getLogger(__name__)
 
+BUS_CLOSE_S = 0.5
 FIRST_PASS_S = 10.0
 """READY waits this long for the first pass, so that boot is never held up by a slow driver."""
-
-STOP_S = 0.8
-"""How long a stop waits, first for the tasks, then for writes under way: 2 s with the rest."""
 
 
 def main() -> None:
@@ -110,11 +108,9 @@ class Daemon:
         notify(STOPPING=1, STATUS="Stopping; settings stay as they are")
         for task in tasks:
             task.cancel()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), STOP_S)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._reconciler.close(), STOP_S)
         self._watches.close()
+        await self._reconciler.close()
+        await asyncio.wait(tasks, timeout=BUS_CLOSE_S)
         return 0
 
     async def _first_pass(self) -> None:

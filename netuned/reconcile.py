@@ -47,6 +47,7 @@ from netuned.topology import Topology, read_topology
 log = logging.getLogger(__name__)
 
 WORKERS = 4
+CLOSE_S = 1.0
 RETRY_FIRST_S = 1.0
 RETRY_MOST_S = 60.0
 IRQBALANCE_RECHECK_S = 2.0
@@ -97,6 +98,7 @@ class Reconciler:
         self._loading = asyncio.Lock()
         self._planning = asyncio.Lock()
         self._rescanning = False
+        self._closing = False
         self._host_lock = asyncio.Lock()
         self._host_timer: asyncio.TimerHandle | None = None
         self._settings: tuple[SettingStatus, ...] = ()
@@ -123,14 +125,16 @@ class Reconciler:
             await self.resync()
 
     async def close(self) -> None:
-        """Stop; settings stay as they are. Waits for the writes under way."""
+        """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""
+        self._closing = True
         for timer in (self._host_timer, *(slot.retry for slot in self._slots.values())):
             if timer is not None:
                 timer.cancel()
+        if passes := [slot.task for slot in self._slots.values() if slot.task is not None]:
+            await asyncio.wait(passes, timeout=CLOSE_S)
         for task in tuple(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.to_thread(self._workers.shutdown, cancel_futures=True)
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
     def status(self) -> Status:
         return self._status
@@ -307,7 +311,8 @@ class Reconciler:
         self._start(slot)
 
     def _start(self, slot: Slot) -> None:
-        if slot.task is None and slot.dirty and not self._is_paused(slot):
+        idle = slot.task is None and not self._closing
+        if idle and slot.dirty and not self._is_paused(slot):
             slot.task = self._spawn(self._pass(slot))
 
     def _is_paused(self, slot: Slot) -> bool:
@@ -316,7 +321,7 @@ class Reconciler:
     async def _pass(self, slot: Slot) -> None:
         """Look at a card until nothing more is marked."""
         try:
-            while slot.dirty and not self._is_paused(slot):
+            while slot.dirty and not self._closing and not self._is_paused(slot):
                 async with slot.lock:
                     await self._look(slot)
         except Exception as error:  # the loop's edge: a bug over one card stops no other
@@ -489,6 +494,10 @@ class Reconciler:
         if self._host_timer is not None:
             self._host_timer.cancel()
             self._host_timer = None
+        if setting.state == APPLYING or done:
+            # until it has confirmed, it may move interrupts, out of a /proc that raises no event
+            for slot in self._slots.values():
+                self.touch(slot.card.nic.ifindex, "irq")
         if setting.state == APPLYING and mode:
             self._host_timer = asyncio.get_running_loop().call_later(
                 IRQBALANCE_RECHECK_S, self.touch_irqbalance

@@ -81,11 +81,11 @@ def grouped(changes: Iterable[Change]) -> Iterator[tuple[str, Change]]:
             kind = _kind_and_index(change.key)[0]
             same = (kind, change.before, change.after, change.why, change.disruptive)
             alike.setdefault(same, []).append(change)
-        for (kind, *_), group in alike.items():
-            first, *others = group
+        for first, *others in alike.values():
             key = first.key
             if others:
-                key = f"{kind} {CpuSet.of(_kind_and_index(change.key)[1] for change in group)}"
+                queues = (_kind_and_index(change.key)[1] for change in (first, *others))
+                key = f"{_kind_and_index(key)[0]} {CpuSet.of(queues)}"
             yield f"{tunable} {key}".rstrip(), first
 
 

@@ -36,7 +36,7 @@ ARGUMENT_VARIABLES = ("IRQBALANCE_ARGS", "OPTIONS")
 """What distributions' units expand after the program's name."""
 
 TIMEOUT_S = 5.0
-"""It answers between its rounds; one with a policy script to ask takes milliseconds per interrupt."""
+"""It answers between its rounds; asking the policy script takes milliseconds per interrupt."""
 
 SIGNAL_EVERY_S = 15.0
 """A SIGHUP is heeded in its next round, every 10 s."""

@@ -9,20 +9,23 @@ from tests.netns.lab import Lab
 
 PROFILE = """\
 name: edge
-description: Eight queues, receive work on CPU 0 and 1, a short first-in-first-out per queue
+description: All queues open, receive work on CPU 0 and 1, a qdisc of its own for every queue
 match:
   - {kind: veth, name: lan0}
 channels: {combined: max}
 rps: {cpus: 0-1}
 xps: {cpus: auto}
-qdisc: {kind: pfifo, limit: 500}
+qdisc: {QDISC}
 """
+FQ, PFIFO = "{kind: fq, flow_limit: 1000}", "{kind: pfifo, limit: 500}"
 
 
 def main() -> int:
     start = time.monotonic()
     with Lab() as lab:
         lab.add_pair("lan0", "peer0", queues=8)
+        fq = lab.run("tc", "qdisc", "replace", "dev", "peer0", "root", "fq", check=False)
+        profile = PROFILE.replace("{QDISC}", PFIFO if fq.returncode else FQ)
         lab.run("ethtool", "-L", "lan0", "rx", "2", "tx", "2")
         lab.start()
         _show(
@@ -31,20 +34,20 @@ def main() -> int:
         _ctl(lab, "status")
 
         _show("The profile")
-        print(PROFILE)
+        print(profile)
         draft = lab.directory / "edge.yaml"
-        draft.write_text(PROFILE)
+        draft.write_text(profile)
         draft.chmod(0o644)
         _ctl(lab, "check", str(draft))
 
         _show("What it would do: the plan, asked for with enforcement off")
-        lab.profile("edge", PROFILE + "policy: {enforce: no}\n")
+        lab.profile("edge", profile + "policy: {enforce: no}\n")
         lab.wait_state("lan0", "drifted")
         _ctl(lab, "plan")
 
         _show("Dropped into profiles.d with enforcement on: in force")
         dropped = time.monotonic()
-        lab.profile("edge", PROFILE)
+        lab.profile("edge", profile)
         lab.wait_state("lan0", "in-sync")
         print(f"in sync {1000 * (time.monotonic() - dropped):.0f} ms after the drop")
         _ctl(lab, "status", "lan0")

@@ -23,7 +23,9 @@ def topology(
 ) -> Topology:
     """``cores`` per L3, numbered as Linux does: first threads of all cores, then their siblings."""
     total = nodes * l3_per_node * cores
-    of_core = [CpuSet.of(core + thread * total for thread in range(threads)) for core in range(total)]
+    of_core = [
+        CpuSet.of(core + thread * total for thread in range(threads)) for core in range(total)
+    ]
 
     def join(per: int) -> list[CpuSet]:
         return [

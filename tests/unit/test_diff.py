@@ -49,7 +49,8 @@ def test_a_qdisc_is_right_when_every_named_parameter_is() -> None:
 
 
 def test_cake_with_autorate_chooses_its_bandwidth() -> None:
-    wanted: dict[str, State] = {"qdisc": {"root": Qdisc.of("cake", {"autorate": 1, "bandwidth": 9})}}
+    asked = Qdisc.of("cake", {"autorate": 1, "bandwidth": 9})
+    wanted: dict[str, State] = {"qdisc": {"root": asked}}
     found = Qdisc.of("cake", {"autorate": 1, "bandwidth": 5})
     assert names(wanted, {"qdisc": {"root": found}}) == []
 

@@ -32,11 +32,14 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     try:
         started = lab.start(tmp_path_factory.mktemp("vm") / "console.log")
     except LabUnavailable as error:
-        if os.environ.get("NETUNED_NO_SKIP") == "1":
-            pytest.fail(f"no lab here, and NETUNED_NO_SKIP=1: {error}", pytrace=False)
-        pytest.skip(str(error))
-    with started:
-        yield started
+        reason = str(error)
+    else:
+        with started:
+            yield started
+        return
+    if os.environ.get("NETUNED_NO_SKIP") == "1":
+        pytest.fail(f"no lab, and NETUNED_NO_SKIP=1 allows no skip: {reason}", pytrace=False)
+    pytest.skip(reason)
 
 
 @pytest.hookimpl(wrapper=True)

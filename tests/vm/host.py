@@ -92,17 +92,22 @@ def ensure_packages() -> None:
         LabUnavailable: not root, or apt cannot bring them.
     """
     check_rights()
-    missing = sorted({package for command, package in TOOLS.items() if not has(command)})
-    if not has(QEMU) and _version(_candidate(QEMU_PACKAGE)) >= QEMU_MINIMUM:
-        missing.append(QEMU_PACKAGE)
+    missing = {package for command, package in TOOLS.items() if not has(command)}
     if importlib.util.find_spec("pip") is None and not has("pip3"):
-        missing.append("python3-pip")
+        missing.add("python3-pip")
+    old_qemu = not has(QEMU) or _version(run(QEMU, "--version")) < QEMU_MINIMUM
+    if not missing and not old_qemu:
+        return
+    if not has("apt-get"):
+        raise LabUnavailable(f"no apt-get here; install {QEMU} >= 8.0 and {', '.join(TOOLS)}")
     try:
+        _apt("update")
+        if old_qemu and _version(run("apt-cache", "policy", QEMU_PACKAGE)) >= QEMU_MINIMUM:
+            missing.add(QEMU_PACKAGE)
+            old_qemu = False
         if missing:
-            _require_apt()
-            _apt_install(missing)
-        if not has(QEMU) or _version(run(QEMU, "--version")) < QEMU_MINIMUM:
-            _require_apt()
+            _apt("install", *sorted(missing))
+        if old_qemu:
             _install_qemu_from_backports()
     except LabError as error:
         raise LabUnavailable(f"apt could not install what the lab needs: {error}") from error
@@ -122,13 +127,13 @@ def debian_mirror() -> str:
     """
     if chosen := os.environ.get("NETUNED_LAB_MIRROR"):
         return chosen
-    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-    listed = run(
-        "apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"
-    )
-    for line in listed.splitlines():
-        release, _, uri = line.partition(" ")
-        if release == codename and platform.freedesktop_os_release()["ID"] == "debian":
+    system = platform.freedesktop_os_release()
+    codename = system.get("VERSION_CODENAME", "") if system["ID"] == "debian" else ""
+    fields = "$(REPO_URI) $(RELEASE) $(CODENAME)"
+    for line in run("apt-get", "indextargets", "--format", fields).splitlines():
+        # the suite as the sources have it ("stable", perhaps), the codename as the archive says
+        uri, *names = line.split()
+        if codename in names:
             return uri
     raise LabUnavailable("no Debian archive among apt's sources; set NETUNED_LAB_MIRROR")
 
@@ -137,15 +142,6 @@ def apt_settings() -> list[str]:
     """The lines of the machine's apt configuration without which its mirror is not reached."""
     dump = run("apt-config", "dump", "Acquire")
     return [line for line in dump.splitlines() if line.startswith(_CARRIED_OVER)]
-
-
-def _require_apt() -> None:
-    if not has("apt-get"):
-        raise LabUnavailable(f"no apt-get here; install {QEMU} >= 8.0 and {', '.join(TOOLS)}")
-
-
-def _candidate(package: str) -> str:
-    return run("apt-cache", "policy", package) if has("apt-cache") else ""
 
 
 def _version(text: str) -> tuple[int, int]:
@@ -158,10 +154,9 @@ def _version(text: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def _apt_install(packages: list[str], *options: str) -> None:
-    noninteractive = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", *options]
-    run(*noninteractive, "update")
-    run(*noninteractive, "install", "--yes", "--no-install-recommends", *packages)
+def _apt(action: str, *arguments: str) -> None:
+    answers = ("--yes", "--no-install-recommends")
+    run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", *answers, action, *arguments)
 
 
 def _install_qemu_from_backports() -> None:
@@ -177,12 +172,11 @@ def _install_qemu_from_backports() -> None:
         lists = Path(folder, "lists")
         lists.mkdir()
         (parts / "netuned-lab.list").write_text(f"deb {signed}{debian_mirror()} {suite} main\n")
-        _apt_install(
-            [QEMU_PACKAGE],
-            "--target-release",
-            suite,
-            *("-o", f"Dir::Etc::SourceParts={parts}"),
-            *("-o", f"Dir::State::Lists={lists}"),
-            *("-o", "Dir::Cache::pkgcache="),
-            *("-o", "Dir::Cache::srcpkgcache="),
+        options = (
+            f"--option=Dir::Etc::SourceParts={parts}",
+            f"--option=Dir::State::Lists={lists}",
+            "--option=Dir::Cache::pkgcache=",
+            "--option=Dir::Cache::srcpkgcache=",
         )
+        _apt("update", *options)
+        _apt("install", *options, f"--target-release={suite}", QEMU_PACKAGE)

@@ -16,11 +16,18 @@ BOOT_S = 180.0
 """A boot is over in 30 s on two idle CPUs; others may be at work there."""
 
 
-def start(console: Path, checkout: Path = image.CHECKOUT, accel: str = ACCEL) -> Machine:
-    """Boot a machine that has the checkout's netuned installed; ready for commands.
+LINKS_S = 60.0
+EVERY_CARD_UP = "! grep -Lx up /sys/class/net/en*/operstate | grep -q ."
 
-    QEMU's emulation of many CPUs now and then dies or stops a CPU's timer before the guest's first
-    program runs (see `hardware`): such a boot is given up and made again.
+
+def start(
+    console: Path,
+    checkout: Path = image.CHECKOUT,
+    *,
+    accel: str = ACCEL,
+    kernel_package: str = image.KERNEL,
+) -> Machine:
+    """Boot a machine that has the checkout's netuned installed: services started, cards up.
 
     Raises:
         LabUnavailable: this machine cannot run the lab.
@@ -28,25 +35,36 @@ def start(console: Path, checkout: Path = image.CHECKOUT, accel: str = ACCEL) ->
     """
     with timed("packages"):
         host.ensure_packages()
-    disk = image.disk(checkout)
-    for attempt in range(1, ATTEMPTS + 1):
-        machine = Machine(disk, console, accel=accel)
-        try:
-            with timed("boot to the agent's answer"):
-                machine.wait_for_agent(BOOT_S)
-            with timed("rest of the boot"):
-                machine.wait_for_boot(BOOT_S)
-        except LabError as error:
-            machine.close()
-            if attempt == ATTEMPTS:
-                raise
-            print(f"lab: boot {attempt} of {ATTEMPTS} failed: {error}", file=sys.stderr)
-        except BaseException:
-            machine.close()
+    machine = _booted(image.disk(checkout, kernel_package), console, accel, ATTEMPTS)
+    try:
+        with timed("cards up"):
+            machine.wait_until(EVERY_CARD_UP, LINKS_S, "every card is up")
+    except BaseException:
+        machine.close()
+        raise
+    return machine
+
+
+def _booted(disk: image.Disk, console: Path, accel: str, attempts: int) -> Machine:
+    """A booted machine. Now and then QEMU dies under a guest of many CPUs (see `hardware`), or one
+    of them loses its timer: such a boot is given up and made again.
+    """
+    machine = Machine(disk, console, accel=accel)
+    try:
+        with timed("boot to the agent's answer"):
+            machine.wait_for_agent(BOOT_S)
+        with timed("rest of the boot"):
+            machine.wait_for_boot(BOOT_S)
+    except LabError as error:
+        machine.close()
+        if attempts == 1:
             raise
-        else:
-            return machine
-    raise AssertionError("unreachable")
+        print(f"lab: another attempt, for this boot failed: {error}", file=sys.stderr)
+        return _booted(disk, console, accel, attempts - 1)
+    except BaseException:
+        machine.close()
+        raise
+    return machine
 
 
 def shell(checkout: Path, accel: str) -> int:
