@@ -7,8 +7,10 @@ import sys
 
 def main() -> None:
     """Entry point."""
-    # asyncio works without ssl, which costs 4 MB and 15 ms and serves nothing here
-    sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]  # None makes "import ssl" fail
+    # OpenSSL would cost 8 MB and 15 ms and serve nothing here: asyncio works without ssl, and
+    # hashlib has its own hashes. None makes their import fail as in a Python built without it.
+    for name in ("ssl", "_hashlib"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     from netuned import daemon
 
     daemon.main()

@@ -213,7 +213,7 @@ def _reconcile(
             return
         # All that a profile names, not only what is about to be written: what somebody else
         # changes later, and netuned then repairs, was never the state before netuned.
-        baseline.record(card.nic, card.managed_states())
+        baseline.record(card.nic, card.managed_states(), card.wanted)
         if not changes:
             _settle(card, baseline)
             return

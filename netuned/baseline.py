@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 
+Record = dict[str, Value | None]
+"""One tunable of one card: key -> value, None where there was no such setting."""
+
 
 class Baseline:
     """The values to go back to: ifindex -> tunable -> key -> value. Safe to use from workers."""
@@ -32,7 +35,7 @@ class Baseline:
         self._path = path
         self._boot_id = boot_id
         self._lock = threading.Lock()
-        self._cards: dict[int, dict[str, dict[str, Value]]] = {}
+        self._cards: dict[int, dict[str, Record]] = {}
 
     def load(self) -> None:
         """Read the file of this boot; one of an earlier boot, or none, is an empty baseline.
@@ -64,27 +67,34 @@ class Baseline:
                 "restored. Remove the file to go on without it"
             ) from error
 
-    def of(self, nic: Nic) -> Mapping[str, State]:
-        """What is recorded of a card: tunable -> State."""
-        return self._cards.get(nic.ifindex, {})
+    def of(self, nic: Nic) -> dict[str, State]:
+        """What is recorded of a card: tunable -> State, without what did not exist."""
+        return {
+            tunable: {key: value for key, value in state.items() if value is not None}
+            for tunable, state in self._cards.get(nic.ifindex, {}).items()
+        }
 
-    def record(self, nic: Nic, found: Mapping[str, State]) -> None:
+    def record(
+        self, nic: Nic, found: Mapping[str, State], wanted: Mapping[str, State] | None = None
+    ) -> None:
         """Remember tunables' settings before their first write; what is recorded already stays.
 
+        Keys that are ``wanted`` and not found are recorded as absent: they come with netuned's
+        own changes (queues, a parent qdisc) and go when those are put back.
         On return the values are on disk. Raises: StateFileError; then nothing may be written.
         """
         with self._lock:
             card = self._cards.get(nic.ifindex, {})
-            new = {
-                tunable: {key: _settled(state[key]) for key in keys}
-                for tunable, state in found.items()
-                if (keys := state.keys() - card.get(tunable, {}).keys())
-            }
+            new: dict[str, Record] = {}
+            for tunable, state in found.items():
+                keys = state.keys() | (wanted or {}).get(tunable, {}).keys()
+                if keys := keys - card.get(tunable, {}).keys():
+                    new[tunable] = {key: _settled(state.get(key)) for key in sorted(keys)}
             if not new:
                 return
             card = self._cards.setdefault(nic.ifindex, {})
-            for tunable, state in new.items():
-                card.setdefault(tunable, {}).update(state)
+            for tunable, record in new.items():
+                card.setdefault(tunable, {}).update(record)
             self._save()
 
     def forget(self, ifindex: int, tunable: str | None = None) -> None:
@@ -131,13 +141,15 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(directory)
 
 
-def _settled(value: Value) -> Value:
+def _settled(value: Value | None) -> Value | None:
     """The value to restore: an even RSS table is the kernel's default, not a fixed list."""
     return RssTable(()) if isinstance(value, RssTable) and value.even else value
 
 
-def _encode(value: Value) -> dict[str, Any]:
+def _encode(value: Value | None) -> dict[str, Any]:
     match value:
+        case None:
+            return {"absent": True}
         case CpuSet():
             return {"cpus": str(value)}
         case ChannelCounts():
@@ -152,8 +164,10 @@ def _encode(value: Value) -> dict[str, Any]:
             }
 
 
-def _decode(data: Mapping[str, Any]) -> Value:
+def _decode(data: Mapping[str, Any]) -> Value | None:
     match dict(data):
+        case {"absent": True}:
+            return None
         case {"cpus": str(text)}:
             return CpuSet.parse_list(text)
         case {"channels": [int(rx), int(tx), int(combined)]}:

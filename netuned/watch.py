@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 FileKey = tuple[int, str, str]
 """Of a watched directory: the card's ifindex, the tunable, the directory."""
 
-SETTLE_S = 0.005
+SETTLE_S = 0.002
 """A dropped file raises several events; one reload follows the last by this much."""
 
 PROFILE_EVENTS = (

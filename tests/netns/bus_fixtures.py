@@ -407,7 +407,7 @@ PLAN = Plan(
                 "enp0s3",
                 "qdisc",
                 f"tx-{queue}",
-                Qdisc("fq_codel", default=True) if queue < 2 else None,
+                Qdisc.of("fq_codel", {"limit": 10240}) if queue < 2 else None,
                 Qdisc.of("fq", {"flow_limit": 1000}),
                 "the profile's kind",
             )

@@ -180,7 +180,7 @@ class Lab:
         while not condition():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{what} did not come within {timeout_s} s")
-            time.sleep(0.005)
+            time.sleep(0.001)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,14 @@ def test_what_is_recorded_first_stays(tmp_path: Path) -> None:
     assert baseline.of(nic())["irq"] == {**FOUND["irq"], "rxtx-1": CpuSet(2)}
 
 
+def test_what_did_not_exist_is_never_recorded_later(tmp_path: Path) -> None:
+    baseline = make(tmp_path / "b.json")
+    wanted: dict[str, State] = {"rps": {"rx-0": CpuSet(3), "rx-1": CpuSet(3)}}
+    baseline.record(nic(), {"rps": {"rx-0": CpuSet(1)}}, wanted)
+    baseline.record(nic(), wanted, wanted)
+    assert make(tmp_path / "b.json").of(nic()) == {"rps": {"rx-0": CpuSet(1)}}
+
+
 def test_an_even_table_is_recorded_as_the_kernel_default(tmp_path: Path) -> None:
     baseline = make(tmp_path / "b.json")
     baseline.record(nic(), {"rss": {"": RssTable((0, 1, 0, 1))}})

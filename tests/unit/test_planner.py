@@ -126,13 +126,13 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
     queues = [f"tx-{queue}" for queue in range(nic.tx_queues)]
     if nic.tx_queues > 1:
         state["xps"] = dict.fromkeys(queues, CpuSet())
-    leaf = Qdisc("fq_codel", default=True)
     if nic.kind != PHYSICAL:
         state["qdisc"] = {"root": Qdisc("noqueue", default=True)}
     elif nic.tx_queues > 1:
-        state["qdisc"] = {"root": Qdisc("mq", default=True), **dict.fromkeys(queues, leaf)}
+        leaves = dict.fromkeys(queues, Qdisc("fq_codel"))
+        state["qdisc"] = {"root": Qdisc("mq", default=True), **leaves}
     else:
-        state["qdisc"] = {"root": leaf}
+        state["qdisc"] = {"root": Qdisc("fq_codel", default=True)}
     return state
 
 

@@ -14,8 +14,6 @@ from .timing import timed
 ATTEMPTS = 3
 BOOT_S = 180.0
 """A boot is over in 30 s on two idle CPUs; others may be at work there."""
-
-
 LINKS_S = 60.0
 EVERY_CARD_UP = "! grep -Lx up /sys/class/net/en*/operstate | grep -q ."
 
@@ -46,9 +44,7 @@ def start(
 
 
 def _booted(disk: image.Disk, console: Path, accel: str, attempts: int) -> Machine:
-    """A booted machine. Now and then QEMU dies under a guest of many CPUs (see `hardware`), or one
-    of them loses its timer: such a boot is given up and made again.
-    """
+    """A boot in which QEMU dies (`hardware` says when) or a CPU's timer is lost is made again."""
     machine = Machine(disk, console, accel=accel)
     try:
         with timed("boot to the agent's answer"):
