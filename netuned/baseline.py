@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 import os
 import threading
 from collections.abc import Mapping
@@ -89,7 +90,7 @@ class Baseline:
             for tunable, state in found.items():
                 keys = state.keys() | (wanted or {}).get(tunable, {}).keys()
                 if keys := keys - card.get(tunable, {}).keys():
-                    new[tunable] = {key: _settled(state.get(key)) for key in sorted(keys)}
+                    new[tunable] = {key: _settled(nic, state.get(key)) for key in sorted(keys)}
             if not new:
                 return
             card = self._cards.setdefault(nic.ifindex, {})
@@ -141,9 +142,11 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(directory)
 
 
-def _settled(value: Value | None) -> Value | None:
-    """The value to restore: an even RSS table is the kernel's default, not a fixed list."""
-    return RssTable(()) if isinstance(value, RssTable) and value.even else value
+def _settled(nic: Nic, value: Value | None) -> Value | None:
+    """The value to restore: an RSS table even over all queues is the kernel's, not a fixed list."""
+    if isinstance(value, RssTable) and value.even_over == nic.rss_queues:
+        return RssTable((), nic.rss_queues)
+    return value
 
 
 def _encode(value: Value | None) -> dict[str, Any]:
@@ -155,7 +158,7 @@ def _encode(value: Value | None) -> dict[str, Any]:
         case ChannelCounts():
             return {"channels": [value.rx, value.tx, value.combined]}
         case RssTable():
-            return {"table": list(value.entries)}
+            return {"table": list(value.entries), "queues": value.queues}
         case Qdisc():
             return {
                 "qdisc": value.kind,
@@ -172,8 +175,8 @@ def _decode(data: Mapping[str, Any]) -> Value | None:
             return CpuSet.parse_list(text)
         case {"channels": [int(rx), int(tx), int(combined)]}:
             return ChannelCounts(rx, tx, combined)
-        case {"table": [*entries]} if all(type(entry) is int for entry in entries):
-            return RssTable(tuple(entries))
+        case {"table": [*entries], "queues": int(queues)}:
+            return RssTable(tuple(map(operator.index, entries)), queues)
         case {"qdisc": str(kind), "parameters": dict(parameters), "default": bool(default)}:
             return Qdisc(kind, tuple(sorted(parameters.items())), default)
     raise ValueError(f"{data!r} is not a recorded value")

@@ -35,7 +35,7 @@ def diff(
             continue
         for key, value in state.items():
             before = has.get(key)
-            if before is not None and (before is value or tunable.same(value, before)):
+            if before is not None and (before is value or tunable.same(key, state, has)):
                 continue
             reason = why(tunable.NAME, key)
             changes.append(

@@ -25,7 +25,11 @@ Layout = tuple[CpuSet, ...]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One card that wants CPUs: ``place`` orders it among the others (device path, then name)."""
+    """One card that wants CPUs: ``place`` orders it among the others (device path, then name).
+
+    ``fixed`` is where its interrupts are and stay, empty if they are to be placed. A card without
+    interrupts (``counts`` false) gets CPUs as any other but takes none from the others.
+    """
 
     place: tuple[str, str]
     ifindex: int
@@ -33,25 +37,38 @@ class Request:
     pool: CpuSet
     local: CpuSet
     spread: str = ONE_PER_QUEUE
+    fixed: Layout = ()
+    counts: bool = True
 
 
 def place(topology: Topology, requests: Iterable[Request]) -> Mapping[int, Layout]:
     """Lay out every card's queues. Shapes: one Layout per ifindex, ``queues`` long."""
     load = _Load(topology)
-    layouts = {}
-    for request in sorted(requests, key=lambda request: (request.place, request.ifindex)):
-        near = request.pool & request.local or request.pool
-        layouts[request.ifindex] = _lay(load, near, request)
+    ordered = sorted(requests, key=lambda request: (request.place, request.ifindex))
+    layouts = {request.ifindex: request.fixed for request in ordered if request.fixed}
+    for layout in layouts.values():
+        load.add(layout)
+    for counts in (True, False):
+        for request in ordered:
+            if not request.fixed and request.counts is counts:
+                layouts[request.ifindex] = _lay(load, near(request.pool, request.local), request)
     return layouts
 
 
-def _lay(load: _Load, near: CpuSet, request: Request) -> Layout:
+def near(pool: CpuSet, local: CpuSet) -> CpuSet:
+    """Of a pool, the CPUs that serve: the card's local ones while there are any."""
+    return pool & local or pool
+
+
+def _lay(load: _Load, cpus: CpuSet, request: Request) -> Layout:
     if request.spread == ALL:
-        return (near,) * request.queues
+        return (cpus,) * request.queues
     if request.spread == PACK:
-        order = load.packed(near)
-        return tuple(CpuSet(1 << order[n % len(order)]) for n in range(request.queues))
-    return tuple(CpuSet(1 << load.take(near)) for _ in range(request.queues))
+        order = load.packed(cpus)
+        layout = tuple(CpuSet(1 << order[n % len(order)]) for n in range(request.queues))
+        load.add(layout)
+        return layout
+    return tuple(CpuSet(1 << load.take(cpus)) for _ in range(request.queues))
 
 
 class _Load:
@@ -75,10 +92,19 @@ class _Load:
                 cpu,
             ),
         )
-        self._cores[topology.core_of(best)] += 1
-        self._threads[best] += 1
-        self._domains[topology.l3_of(best)] += 1
+        self._count(best)
         return best
+
+    def add(self, layout: Layout) -> None:
+        """Count queues that are placed already; one that may run anywhere burdens no CPU."""
+        for cpus in layout:
+            if len(cpus) == 1:
+                self._count(cpus.first)
+
+    def _count(self, cpu: int) -> None:
+        self._cores[self._topology.core_of(cpu)] += 1
+        self._threads[cpu] += 1
+        self._domains[self._topology.l3_of(cpu)] += 1
 
     def packed(self, cpus: CpuSet) -> tuple[int, ...]:
         """CPUs so that a prefix covers the fewest L3 domains and cores: siblings side by side."""

@@ -11,9 +11,9 @@ from netuned.errors import ExpressionError, NetunedError, ProfileError, Unsuppor
 from netuned.host import Host
 from netuned.loader import LoadedProfile
 from netuned.nic import Nic
-from netuned.placement import ALL, Request, place
+from netuned.placement import ALL, ONE_PER_QUEUE, Request, near, place
 from netuned.plan import Problem
-from netuned.profile import DEFAULT_IRQ_CPUS, ChannelsSpec, Profile
+from netuned.profile import ChannelsSpec, Profile
 from netuned.topology import Topology
 from netuned.tunables.base import Target
 from netuned.values import ChannelCounts
@@ -64,8 +64,7 @@ def plan_host(profiles: Sequence[LoadedProfile], host: Host) -> Desired:
             topology=host.topology,
             channels=draft.channels,
             pool=draft.request.pool,
-            queue_cpus=_kept_affinity(host.nics[ifindex], chosen[ifindex].profile)
-            or layouts[ifindex],
+            queue_cpus=layouts[ifindex],
             rps_cpus=draft.rps_cpus,
             xps_cpus=draft.xps_cpus,
             default_affinity=host.default_affinity & host.topology.online or host.topology.online,
@@ -98,12 +97,16 @@ class _Draft:
 def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology) -> _Draft:
     """What one card needs of the common placement. Raises: ProfileError, UnsupportedError."""
     profile = loaded.profile
-    sets = _Sets(loaded, topology, local_cpus(nic, topology))
+    local = local_cpus(nic, topology)
+    sets = _Sets(loaded, topology, local)
     irq = profile.irq if profile.irq is not None and profile.irq != "default" else None
-    pool = sets.irq_pool(irq.cpus if irq and irq.cpus else DEFAULT_IRQ_CPUS)
+    if irq and irq.cpus:
+        pool = sets.irq_pool(irq.cpus)
+    else:  # DEFAULT_IRQ_CPUS, or the next best thing where all of the card's node is isolated
+        pool = near(topology.housekeeping, local)
     channels = withheld = None
     if nic.channels is not None and profile.channels is not None:
-        channels = wanted_channels(profile.channels, nic, pool)
+        channels = wanted_channels(profile.channels, nic, near(pool, local))
         if profile.policy.disruptive == "deny" and channels != nic.counts:
             channels, withheld = nic.counts, channels
     rx = channels.rx_queues if channels else nic.rx_queues
@@ -113,8 +116,10 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology) -> _Draft:
         ifindex=nic.ifindex,
         queues=max(rx, tx, 1),
         pool=pool,
-        local=local_cpus(nic, topology),
-        spread=irq.spread if irq else ALL if profile.irq == "default" else "one-per-queue",
+        local=local,
+        spread=irq.spread if irq else ALL if profile.irq == "default" else ONE_PER_QUEUE,
+        fixed=_kept_affinity(nic, profile),
+        counts=bool(nic.device),
     )
     rps = profile.rps.cpus if profile.rps and profile.rps != "default" else "auto"
     xps = profile.xps.cpus if profile.xps and profile.xps != "default" else "auto"
@@ -146,7 +151,13 @@ class _Sets:
         cpus = self._evaluate(text, "irq.cpus")
         if expression.names_isolated(expression.parse(text), self._named):
             return cpus
-        return cpus & self._topology.housekeeping or cpus
+        if not cpus & self._topology.housekeeping:
+            raise self._error(
+                "irq.cpus",
+                f"all CPUs of {text!r} ({cpus}) are isolated; to have interrupts there, name them "
+                "(`isolated`, or a CPU list), else use `housekeeping`",
+            )
+        return cpus & self._topology.housekeeping
 
     def steering(self, text: str, key: str) -> CpuSet | None:
         """The set of an rps or xps key; None for auto, empty for none."""
@@ -160,16 +171,20 @@ class _Sets:
                 expression.parse(text), self._topology, self._local, self._named
             )
         except ExpressionError as error:
-            path, line, column = self._loaded.path, 0, 0
-            if origin := self._loaded.origins.get(key):
-                path, line, column = origin.path, origin.line, origin.column
-            raise ProfileError(path, line, column, key, str(error)) from None
+            raise self._error(key, str(error)) from None
+
+    def _error(self, key: str, problem: str) -> ProfileError:
+        origin = self._loaded.origins.get(key)
+        if origin is None:
+            return ProfileError(self._loaded.path, 0, 0, key, problem)
+        return ProfileError(origin.path, origin.line, origin.column, key, problem)
 
 
-def wanted_channels(spec: ChannelsSpec, nic: Nic, pool: CpuSet) -> ChannelCounts:
+def wanted_channels(spec: ChannelsSpec, nic: Nic, cpus: CpuSet) -> ChannelCounts:
     """The channel counts a profile makes of a card; what it does not name stays as it is.
 
-    A card without combined channels (veth) opens as many rx and tx channels instead.
+    ``auto`` is one per CPU of ``cpus``. A card without combined channels (veth) opens as many rx
+    and tx channels instead.
     Raises: UnsupportedError when the profile asks for more than the hardware has.
     """
     has = nic.channels
@@ -181,15 +196,21 @@ def wanted_channels(spec: ChannelsSpec, nic: Nic, pool: CpuSet) -> ChannelCounts
             continue
         names = (kind,) if kind != "combined" or limits["combined"] else ("rx", "tx")
         for name in names:
-            counts[name] = _count(wanted, limits[name], len(pool), f"channels.{kind}")
-    return ChannelCounts(**counts)
+            counts[name] = _count(wanted, limits[name], len(cpus), f"channels.{kind}")
+    result = ChannelCounts(**counts)
+    if not result.rx_queues or not result.tx_queues:
+        key = "combined" if spec.combined is not None else "rx" if not result.rx_queues else "tx"
+        raise UnsupportedError(f"channels.{key}", f"{result} leaves no queue in one direction")
+    return result
 
 
 def _count(wanted: int | str, limit: int, cpus: int, key: str) -> int:
+    if limit == 0:
+        raise UnsupportedError(key, "the card has no such channels")
     if wanted == "max":
         return limit
     if wanted == "auto":
-        return max(min(cpus, limit), 1)
+        return min(cpus, limit)
     assert isinstance(wanted, int)
     if wanted > limit:
         raise UnsupportedError(key, f"{wanted} is more than the card's maximum of {limit}")

@@ -38,13 +38,15 @@ class RssTable:
     """An RSS indirection table: entry *i* is the receive queue of hash values with index *i*."""
 
     entries: tuple[int, ...]
-    """Empty: what the kernel chooses by itself."""
+    """Empty: what the kernel chooses by itself, over ``queues`` queues."""
+    queues: int = 0
 
     @property
-    def even(self) -> bool:
-        """Whether queues 0 to n-1 have equal shares, give or take one entry: the kernel's own."""
+    def even_over(self) -> int:
+        """How many queues, from 0 on, have equal shares, give or take one entry; 0 if uneven."""
         counts = Counter(self.entries)
-        return bool(counts) and max(counts) == len(counts) - 1 and _level(counts)
+        even = bool(counts) and max(counts) == len(counts) - 1 and _level(counts)
+        return len(counts) if even else 0
 
     def __str__(self) -> str:
         """``128 entries over 0-7`` when spread evenly, else ``… over 0*96 1*32``."""

@@ -68,8 +68,8 @@ class Tunable(Protocol):
     def write(self, view: View, found: State, key: str, value: Value, /) -> None:
         """Write one setting. Raises: UnsupportedError, KernelError."""
 
-    def same(self, wanted: Value, found: Value, /) -> bool:
-        """Whether ``found`` is what ``wanted`` becomes in this kernel."""
+    def same(self, key: str, wanted: State, found: State, /) -> bool:
+        """Whether what is found under ``key`` is what the wanted value becomes in this kernel."""
 
     def why(self, target: Target, nic: Nic, key: str, /) -> str:
         """The reason for the wanted value, a clause for plans."""

@@ -39,8 +39,8 @@ def write(view: View, found: State, key: str, value: Value) -> None:
     )
 
 
-def same(wanted: Value, found: Value) -> bool:
-    return wanted == found
+def same(key: str, wanted: State, found: State) -> bool:
+    return wanted[key] == found[key]
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

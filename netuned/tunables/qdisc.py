@@ -61,7 +61,7 @@ def desired(target: Target, nic: Nic) -> State | None:
         return {ROOT: DEFAULT}
     wanted = Qdisc.of(spec.kind, spec.parameters())
     count = target.queues(nic).tx_queues
-    if spec.kind in ROOT_ONLY or nic.tx_queues < 2:
+    if spec.kind in ROOT_ONLY or count < 2:
         return {ROOT: wanted}
     return {ROOT: Qdisc("mq"), **{f"tx-{queue}": wanted for queue in range(count)}}
 
@@ -81,19 +81,24 @@ def write(view: View, found: State, key: str, value: Value) -> None:
         rtnl.replace_qdisc(view.nic.ifindex, parent, handle, value.kind, dict(value.parameters))
 
 
-def same(wanted: Value, found: Value) -> bool:
+def same(key: str, wanted: State, found: State) -> bool:
     """A leaf or root is right when its kind and every parameter the profile names are.
 
-    cake with ``autorate`` sets its bandwidth by itself, so that is not compared then.
+    An automatic mq is as good as one of our own while no leaf below it has to be written.
     """
-    assert isinstance(wanted, Qdisc)
-    assert isinstance(found, Qdisc)
-    if wanted.default:
-        return found.default
-    if wanted.kind != found.kind or (wanted.kind == "mq" and found.default):
-        return False
+    asked, has = wanted[key], found[key]
+    assert isinstance(asked, Qdisc)
+    assert isinstance(has, Qdisc)
+    if asked.default:
+        return has.default
+    if asked.kind == has.kind == "mq" and has.default:
+        return all(leaf in found and same(leaf, wanted, found) for leaf in wanted if leaf != key)
+    return asked.kind == has.kind and _same_parameters(asked, has)
+
+
+def _same_parameters(wanted: Qdisc, found: Qdisc) -> bool:
     has, named = dict(found.parameters), dict(wanted.parameters)
-    if named.get("autorate"):
+    if named.get("autorate"):  # cake then sets its bandwidth by itself
         named.pop("bandwidth", None)
     return all(
         name in has and same_parameter(wanted.kind, name, value, has[name])

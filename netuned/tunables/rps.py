@@ -6,8 +6,12 @@ with fewer queues, CPUs of the interrupt's own memory domain.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from netuned.cpuset import CpuSet
+from netuned.errors import UnsupportedError
 from netuned.nic import Nic
+from netuned.topology import Topology
 from netuned.tunables import masks
 from netuned.tunables.base import Target, View
 from netuned.values import State, Value
@@ -29,27 +33,35 @@ def desired(target: Target, nic: Nic) -> State | None:
     if spec == "default" or spec.cpus == "none":
         return dict.fromkeys(keys, CpuSet())
     if target.rps_cpus is not None:
-        return dict.fromkeys(keys, target.rps_cpus)
-    return {key: _auto(target, queue) for queue, key in enumerate(keys)}
+        # The kernel takes isolated CPUs out of every mask (rps_cpumask_housekeeping(), 5.9).
+        cpus = target.rps_cpus & target.topology.housekeeping
+        if not cpus:
+            raise UnsupportedError("rps", f"all CPUs of {spec.cpus!r} are isolated")
+        return dict.fromkeys(keys, cpus)
+    serving = [target.queue_cpus[queue % len(target.queue_cpus)] for queue in range(count)]
+    return dict(zip(keys, _auto(target.topology, nic, serving), strict=True))
 
 
-def _auto(target: Target, queue: int) -> CpuSet:
-    """CPUs of the interrupt's memory domain that serve no queue; none where queues suffice.
+def _auto(topology: Topology, nic: Nic, serving: Sequence[CpuSet]) -> Iterator[CpuSet]:
+    """Per receive queue, the cores of its interrupt's memory domain that have no queue.
 
     A CPU is worth using when it is the first thread of a core: its sibling adds no memory
-    bandwidth and little throughput for protocol work.
+    bandwidth and little throughput for protocol work. RPS takes all of it away from the
+    interrupt's CPU, so where fewer cores are idle than there are queues, all of them share it;
+    and where there are as many queues as cores, RPS is off.
     """
-    topology = target.topology
-    serving = target.queue_cpus[queue % len(target.queue_cpus)]
-    node = topology.node_of(serving.first) if serving else None
-    domain = topology.nodes[node] if node is not None else topology.online
-    worthwhile = domain & topology.housekeeping & topology.first_threads
-    interrupts = CpuSet()
-    for cpus in target.queue_cpus:
-        interrupts |= cpus
-    if len(target.queue_cpus) >= len(worthwhile):
-        return CpuSet()
-    return worthwhile - interrupts
+    worthwhile = topology.housekeeping & topology.first_threads
+    # what may run anywhere keeps no CPU busy, nor does a card without interrupts
+    busy = CpuSet.of(cpus.first for cpus in serving if len(cpus) == 1 and nic.device)
+    busy_cores = CpuSet.of(cpu for cpu in worthwhile if topology.core_of(cpu) & busy)
+    for cpus in serving:
+        node = topology.node_of(cpus.first) if nic.device else None
+        domain = worthwhile if node is None else worthwhile & topology.nodes[node]
+        if len(serving) >= len(domain):
+            yield CpuSet()
+        else:
+            idle = domain - busy_cores
+            yield idle if len(idle) >= len(serving) else domain
 
 
 def write(view: View, found: State, key: str, value: Value) -> None:
@@ -57,8 +69,8 @@ def write(view: View, found: State, key: str, value: Value) -> None:
     masks.write(view, f"/sys/class/net/{view.nic.name}/queues/{key}/{FILE}", value)
 
 
-def same(wanted: Value, found: Value) -> bool:
-    return wanted == found
+def same(key: str, wanted: State, found: State) -> bool:
+    return wanted[key] == found[key]
 
 
 def why(target: Target, nic: Nic, key: str) -> str:
@@ -69,7 +81,7 @@ def why(target: Target, nic: Nic, key: str) -> str:
         return "off"
     if target.rps_cpus is not None:
         return f"the profile's set {spec.cpus}"
-    return "auto: the domain's CPUs without a queue" if len(nic.vectors) else "auto"
+    return "auto: the cores of the memory domain that have no queue"
 
 
 def disruptive(key: str) -> bool:

@@ -25,11 +25,11 @@ def desired(target: Target, nic: Nic) -> State | None:
         return None
     if not nic.rss_entries:
         raise UnsupportedError("rss", f"the driver {nic.driver} has no indirection table")
-    if spec == "default":
-        return {"": RssTable(())}
     reachable = target.queues(nic).rx_queues
-    if target.channels in (None, nic.counts):  # ixgbe and others reach fewer queues than they open
+    if nic.rss_queues < nic.rx_queues:  # ixgbe and others reach fewer queues than they open
         reachable = min(reachable, nic.rss_queues)
+    if spec == "default":
+        return {"": RssTable((), reachable)}
     queues = tuple(range(reachable)) if spec.queues == "all" else spec.queues
     beyond = [queue for queue in queues if queue >= reachable]
     if beyond:
@@ -67,10 +67,12 @@ def write(view: View, found: State, key: str, value: Value) -> None:
     view.kernel.ethtool.set_rss_table(view.nic.ifindex, value.entries)
 
 
-def same(wanted: Value, found: Value) -> bool:
-    if isinstance(wanted, RssTable) and isinstance(found, RssTable) and not wanted.entries:
-        return found.even
-    return wanted == found
+def same(key: str, wanted: State, found: State) -> bool:
+    """Nothing tells whether a table is the kernel's own; one even over all queues counts as it."""
+    asked, has = wanted[key], found[key]
+    assert isinstance(asked, RssTable)
+    assert isinstance(has, RssTable)
+    return asked == has or (not asked.entries and has.even_over == asked.queues)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

@@ -18,12 +18,11 @@ from netuned.values import State, Value
 
 NAME = "xps"
 FILE = "xps_cpus"
-SINGLE = UnsupportedError("xps", "the card has a single transmit queue")
 
 
 def read(view: View) -> State:
-    if view.nic.tx_queues < 2:
-        raise SINGLE
+    if view.nic.tx_queues < 2:  # the kernel has the file and refuses to read it
+        return {}
     return masks.read(view, *masks.queue_files(view.nic.name, "tx", view.nic.tx_queues, FILE))
 
 
@@ -32,8 +31,8 @@ def desired(target: Target, nic: Nic) -> State | None:
     if spec is None:
         return None
     count = target.queues(nic).tx_queues
-    if nic.tx_queues < 2:
-        raise SINGLE
+    if count < 2:
+        raise UnsupportedError("xps", "the card has a single transmit queue")
     keys, _ = masks.queue_files(nic.name, "tx", count, FILE)
     if spec == "default" or spec.cpus == "none":
         return dict.fromkeys(keys, CpuSet())
@@ -88,8 +87,8 @@ def write(view: View, found: State, key: str, value: Value) -> None:
     masks.write(view, f"/sys/class/net/{view.nic.name}/queues/{key}/{FILE}", value)
 
 
-def same(wanted: Value, found: Value) -> bool:
-    return wanted == found
+def same(key: str, wanted: State, found: State) -> bool:
+    return wanted[key] == found[key]
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

@@ -48,8 +48,14 @@ def test_what_did_not_exist_is_never_recorded_later(tmp_path: Path) -> None:
 
 def test_an_even_table_is_recorded_as_the_kernel_default(tmp_path: Path) -> None:
     baseline = make(tmp_path / "b.json")
-    baseline.record(nic(), {"rss": {"": RssTable((0, 1, 0, 1))}})
-    assert baseline.of(nic())["rss"] == {"": RssTable(())}
+    baseline.record(nic(queues=2), {"rss": {"": RssTable((0, 1, 0, 1))}})
+    assert make(tmp_path / "b.json").of(nic())["rss"] == {"": RssTable((), 2)}
+
+
+def test_a_table_over_some_queues_only_is_recorded_as_it_is(tmp_path: Path) -> None:
+    baseline = make(tmp_path / "b.json")
+    baseline.record(nic(queues=4), {"rss": {"": RssTable((0, 1, 0, 1))}})
+    assert baseline.of(nic())["rss"] == {"": RssTable((0, 1, 0, 1))}
 
 
 def test_another_boot_starts_afresh(tmp_path: Path) -> None:

@@ -55,15 +55,19 @@ def test_cake_with_autorate_chooses_its_bandwidth() -> None:
     assert names(wanted, {"qdisc": {"root": found}}) == []
 
 
-def test_an_automatic_mq_is_not_the_wanted_parent() -> None:
-    wanted: dict[str, State] = {"qdisc": {"root": Qdisc("mq")}}
-    assert names(wanted, {"qdisc": {"root": Qdisc("mq", default=True)}}) == ["qdisc root"]
-    assert names(wanted, {"qdisc": {"root": Qdisc("mq", handle=0x10000)}}) == []
+def test_an_automatic_mq_is_enough_until_a_leaf_must_be_written() -> None:
+    wanted: dict[str, State] = {"qdisc": {"root": Qdisc("mq"), "tx-0": Qdisc("fq")}}
+    automatic, fq, other = Qdisc("mq", default=True), Qdisc("fq"), Qdisc("fq_codel")
+    assert names(wanted, {"qdisc": {"root": automatic, "tx-0": fq}}) == []
+    both = ["qdisc root", "qdisc tx-0"]
+    assert names(wanted, {"qdisc": {"root": automatic, "tx-0": other}}) == both
+    assert names(wanted, {"qdisc": {"root": Qdisc("mq", handle=1 << 16), "tx-0": fq}}) == []
 
 
-def test_a_default_table_is_any_even_one() -> None:
-    wanted: dict[str, State] = {"rss": {"": RssTable(())}}
+def test_a_default_table_is_any_that_is_even_over_all_queues() -> None:
+    wanted: dict[str, State] = {"rss": {"": RssTable((), 2)}}
     assert names(wanted, {"rss": {"": RssTable((0, 1, 0, 1))}}) == []
+    assert names(wanted, {"rss": {"": RssTable((0, 0, 0, 0))}}) == ["rss"]
     assert names(wanted, {"rss": {"": RssTable((0, 0, 1, 1))}}) == []
     assert names(wanted, {"rss": {"": RssTable((0, 0, 0, 1))}}) == ["rss"]
     assert names(wanted, {"rss": {"": RssTable((1, 1, 2, 2))}}) == ["rss"]
