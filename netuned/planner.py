@@ -100,10 +100,8 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology) -> _Draft:
     local = local_cpus(nic, topology)
     sets = _Sets(loaded, topology, local)
     irq = profile.irq if profile.irq is not None and profile.irq != "default" else None
-    if irq and irq.cpus:
-        pool = sets.irq_pool(irq.cpus)
-    else:  # DEFAULT_IRQ_CPUS, or the next best thing where all of the card's node is isolated
-        pool = near(topology.housekeeping, local)
+    # by default the local housekeeping CPUs, others only where all of the card's node is isolated
+    pool = sets.irq_pool(irq.cpus) if irq and irq.cpus else near(topology.housekeeping, local)
     channels = withheld = None
     if nic.channels is not None and profile.channels is not None:
         channels = wanted_channels(profile.channels, nic, near(pool, local))

@@ -286,8 +286,9 @@ class Reconciler:
                 slot.problem = problem  # what was in force stays in force
                 continue
             slot.problem = ""
-            if not slot.aimed or target != slot.target:
+            if target != slot.target:
                 slot.target, slot.aimed, slot.settled = target, False, False
+            if not slot.aimed:
                 self._mark(slot, everything=True)
 
     def _drop(self, ifindex: int) -> None:

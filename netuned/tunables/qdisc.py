@@ -112,7 +112,8 @@ def why(target: Target, nic: Nic, key: str) -> str:
         return "as it was before netuned"
     if spec == "default":
         return "the kernel's own choice"
-    return "parent of the queues' qdiscs" if key == ROOT and nic.tx_queues > 1 else "qdisc.kind"
+    many = target.queues(nic).tx_queues > 1 and spec.kind not in ROOT_ONLY
+    return "parent of the queues' qdiscs" if key == ROOT and many else "qdisc.kind"
 
 
 def disruptive(key: str) -> bool:

@@ -112,6 +112,8 @@ def test_other_tools_are_undone(edge: Lab, command: str) -> None:
     edge.shell(command)
     edge.wait(lambda: kernel_state(edge) == before, f"the state before {command!r}")
     edge.wait_state("lan0", "in-sync")
+    what = "channels" if "ethtool" in command else "qdisc"
+    assert f"Repaired lan0 {what}" in edge.logged() or "ip link" in command
 
 
 def test_a_removed_profile_puts_everything_back(lab: Lab) -> None:

@@ -124,8 +124,7 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
         state["irq"] = {vector.key: online for vector in nic.vectors}
     state["rps"] = {f"rx-{queue}": CpuSet() for queue in range(nic.rx_queues)}
     queues = [f"tx-{queue}" for queue in range(nic.tx_queues)]
-    if nic.tx_queues > 1:
-        state["xps"] = dict.fromkeys(queues, CpuSet())
+    state["xps"] = dict.fromkeys(queues, CpuSet()) if nic.tx_queues > 1 else {}
     if nic.kind != PHYSICAL:
         state["qdisc"] = {"root": Qdisc("noqueue", default=True)}
     elif nic.tx_queues > 1:
