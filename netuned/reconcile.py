@@ -293,12 +293,12 @@ class Reconciler:
 
     def _drop(self, ifindex: int) -> None:
         slot = self._slots.pop(ifindex)
-        if slot.task is not None:
-            slot.task.cancel()
+        slot.gone = True
         if slot.retry is not None:
             slot.retry.cancel()
         self._listener.arm(slot.card.nic, frozenset())
-        slot.card.close()
+        if slot.task is None:  # else its worker still reads through these descriptors
+            slot.card.close()
         try:
             self._baseline.forget(ifindex)
         except NetunedError as error:
@@ -312,7 +312,7 @@ class Reconciler:
         self._start(slot)
 
     def _start(self, slot: Slot) -> None:
-        idle = slot.task is None and not self._closing
+        idle = slot.task is None and not slot.gone and not self._closing
         if idle and slot.dirty and not self._is_paused(slot):
             slot.task = self._spawn(self._pass(slot))
 
@@ -322,7 +322,7 @@ class Reconciler:
     async def _pass(self, slot: Slot) -> None:
         """Look at a card until nothing more is marked."""
         try:
-            while slot.dirty and not self._closing and not self._is_paused(slot):
+            while slot.dirty and not slot.gone and not self._closing and not self._is_paused(slot):
                 async with slot.lock:
                     await self._look(slot)
         except Exception as error:  # the loop's edge: a bug over one card stops no other
@@ -332,6 +332,8 @@ class Reconciler:
             slot.scope.clear()
         finally:
             slot.task = None
+            if slot.gone:
+                slot.card.close()
         self._publish()
 
     async def _look(self, slot: Slot) -> None:
@@ -353,8 +355,10 @@ class Reconciler:
         if not slot.aimed:
             card.aim(slot.target, self._baseline)
             slot.aimed = True
-        nic = card.nic
-        self._listener.arm(nic, frozenset(card.wanted))
+        nic, tunables = card.nic, frozenset(card.wanted)
+        if slot.armed is None or slot.armed[0] is not nic or slot.armed[1] != tunables:
+            self._listener.arm(nic, tunables)
+            slot.armed = nic, tunables
         if not card.wanted:
             slot.pending, slot.last_error, slot.state = (), "", UNMANAGED
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from netuned.apply import Card
+from netuned.nic import Nic
 from netuned.plan import Change
 from netuned.report import nic_status
 from netuned.status import APPLYING, DEGRADED, PAUSED, UNMANAGED, Applied, NicStatus
@@ -22,6 +23,8 @@ class Slot:
         self.profile = ""
         self.problem = ""
         self.aimed = False
+        self.gone = False
+        self.armed: tuple[Nic, frozenset[str]] | None = None
         self.everything = True
         self.scope: set[str] = set()
         self.facts = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from netuned.errors import KernelError, UnsupportedError
@@ -51,7 +51,7 @@ class Watches:
         self._profiles: inotify.Inotify | None = None
         self._watched: dict[int, str] = {}
         self._reload: asyncio.TimerHandle | None = None
-        self._armed: dict[int, dict[str, str]] = {}
+        self._armed: dict[int, list[FileKey]] = {}
 
     def start(self) -> None:
         """Listen, on the running loop. What this kernel does not have is left to the resync."""
@@ -90,23 +90,23 @@ class Watches:
     # The kernel's own files
 
     def arm(self, nic: Nic, tunables: frozenset[str]) -> None:
-        """Watch the files of these tunables of a card, and no others of it."""
+        """Watch the files of these tunables of a card anew, and no others of it.
+
+        A directory that went and came back (queues, interrupts) is another one under the same
+        name, and nothing says so: every watch is made again.
+        """
         if self._files is None:
             return
-        wanted = _directories(nic, tunables)
-        armed = self._armed.get(nic.ifindex, {})
-        for directory in armed.keys() - wanted.keys():
-            self._files.unwatch((nic.ifindex, armed[directory], directory))
-        for directory in wanted.keys() - armed.keys():
-            key = (nic.ifindex, wanted[directory], directory)
+        for key in self._armed.pop(nic.ifindex, ()):
+            self._files.unwatch(key)
+        keys = [(nic.ifindex, tunable, path) for path, tunable in _directories(nic, tunables)]
+        for key in keys:
             try:
-                self._files.watch(directory, key)
+                self._files.watch(key[2], key)
             except KernelError as error:
-                log.debug("Cannot watch %s: %s, ignoring", directory, error)
-        if wanted:
-            self._armed[nic.ifindex] = wanted
-        else:
-            self._armed.pop(nic.ifindex, None)
+                log.debug("Cannot watch %s: %s, ignoring", key[2], error)
+        if keys:
+            self._armed[nic.ifindex] = keys
 
     def _on_write(self, key: FileKey, filename: str) -> None:
         ifindex, tunable, _ = key
@@ -166,13 +166,12 @@ class Watches:
         self._loop_calls.touch_profiles()
 
 
-def _directories(nic: Nic, tunables: frozenset[str]) -> dict[str, str]:
-    """Directories to watch -> the tunable whose files they hold."""
-    found: dict[str, str] = {}
+def _directories(nic: Nic, tunables: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Directories to watch, and the tunable whose files each holds."""
+    queues = f"{CLASS_NET}/{nic.name}/queues"
     if "rps" in tunables:
-        found |= {f"{CLASS_NET}/{nic.name}/queues/rx-{n}": "rps" for n in range(nic.rx_queues)}
+        yield from ((f"{queues}/rx-{number}", "rps") for number in range(nic.rx_queues))
     if "xps" in tunables:
-        found |= {f"{CLASS_NET}/{nic.name}/queues/tx-{n}": "xps" for n in range(nic.tx_queues)}
+        yield from ((f"{queues}/tx-{number}", "xps") for number in range(nic.tx_queues))
     if "irq" in tunables:
-        found |= {f"/proc/irq/{vector.irq}": "irq" for vector in nic.vectors}
-    return found
+        yield from ((f"/proc/irq/{vector.irq}", "irq") for vector in nic.vectors)

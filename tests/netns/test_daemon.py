@@ -14,6 +14,7 @@ from tests.netns.lab import Lab
 
 pytestmark = pytest.mark.netns
 
+QUEUES = "/sys/class/net/lan0/queues"
 EDGE = """\
 match:
   - {kind: veth, name: lan0}
@@ -86,7 +87,7 @@ def test_a_second_pass_writes_nothing(edge: Lab) -> None:
 
 @pytest.mark.parametrize(("queue", "file"), [("rx-2", "rps_cpus"), ("tx-1", "xps_cpus")])
 def test_a_foreign_write_is_put_back(edge: Lab, queue: str, file: str) -> None:
-    path = f"/sys/class/net/lan0/queues/{queue}/{file}"
+    path = f"{QUEUES}/{queue}/{file}"
     printed = [
         edge.run(sys.executable, "-m", "tests.netns.breaker", path, "1").stdout for _ in range(3)
     ]
@@ -114,6 +115,14 @@ def test_other_tools_are_undone(edge: Lab, command: str) -> None:
     edge.wait_state("lan0", "in-sync")
     what = "channels" if "ethtool" in command else "qdisc"
     assert f"Repaired lan0 {what}" in edge.logged() or "ip link" in command
+
+
+def test_queues_that_went_and_came_back_are_still_watched(edge: Lab) -> None:
+    edge.shell("ethtool -L lan0 rx 1 tx 1")
+    edge.wait_state("lan0", "in-sync")
+    edge.wait(lambda: "Repaired lan0 channels" in edge.logged(), "the repair")
+    edge.wait_state("lan0", "in-sync")
+    edge.run(sys.executable, "-m", "tests.netns.breaker", f"{QUEUES}/rx-3/rps_cpus", "1")
 
 
 def test_a_removed_profile_puts_everything_back(lab: Lab) -> None:
