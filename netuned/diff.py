@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from netuned.cpuset import CpuSet
 from netuned.plan import Change
 from netuned.tunables import TUNABLES
 from netuned.values import ChannelCounts, State
@@ -37,6 +38,8 @@ def diff(
             before = has.get(key)
             if before is not None and (before is value or tunable.same(key, state, has)):
                 continue
+            if before is None and value == CpuSet():
+                continue  # a queue to come starts with an empty mask
             reason = why(tunable.NAME, key)
             changes.append(
                 Change(ifname, tunable.NAME, key, before, value, reason, tunable.disruptive(key))

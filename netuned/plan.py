@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netuned.values import Value
+from netuned.values import Value, describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class Change:
 
     def __str__(self) -> str:
         setting = f"{self.tunable} {self.key}".rstrip()
-        return f"{self.ifname} {setting}: {self.before} -> {self.after}"
+        before = "(to come)" if self.before is None else describe(self.before)
+        return f"{self.ifname} {setting}: {before} -> {describe(self.after)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ def wanted_channels(spec: ChannelsSpec, nic: Nic, cpus: CpuSet) -> ChannelCounts
     assert has is not None
     counts = {"rx": has.rx, "tx": has.tx, "combined": has.combined}
     limits = {"rx": has.rx_max, "tx": has.tx_max, "combined": has.combined_max}
-    for kind, wanted in (("rx", spec.rx), ("tx", spec.tx), ("combined", spec.combined)):
+    for kind, wanted in (("combined", spec.combined), ("rx", spec.rx), ("tx", spec.tx)):
         if wanted is None:
             continue
         names = (kind,) if kind != "combined" or limits["combined"] else ("rx", "tx")
@@ -203,6 +203,8 @@ def wanted_channels(spec: ChannelsSpec, nic: Nic, cpus: CpuSet) -> ChannelCounts
 
 
 def _count(wanted: int | str, limit: int, cpus: int, key: str) -> int:
+    if limit == wanted == 0:
+        return 0
     if limit == 0:
         raise UnsupportedError(key, "the card has no such channels")
     if wanted == "max":

@@ -43,6 +43,7 @@ from netuned.status import (
     Status,
 )
 from netuned.topology import Topology, read_topology
+from netuned.values import describe
 
 log = logging.getLogger(__name__)
 
@@ -395,7 +396,7 @@ class Reconciler:
 
     def _tell(self, slot: Slot, change: Change, cause: str, latency_us: int) -> None:
         nic = slot.card.nic
-        before, after = _shown(change.before), _shown(change.after)
+        before, after = describe(change.before) or "none", describe(change.after)
         fields = {
             "ifname": nic.name,
             "tunable": change.tunable,
@@ -539,7 +540,3 @@ class Reconciler:
         if status != self._status:
             self._status = status
             self._listener.publish(status)
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None or str(value) == "" else str(value)

@@ -28,7 +28,7 @@ from netuned.status import (
     SettingStatus,
 )
 from netuned.tunables import TUNABLES
-from netuned.values import State, Value
+from netuned.values import State, describe
 from netuned.vectors import COMBINED, RX, TX
 
 
@@ -93,16 +93,12 @@ def summary(state: State) -> str:
     """A tunable's state in a few words: what is common, or each different value with its count."""
     if set(state) == {""}:
         return str(state[""])
-    texts = Counter(_text(value) for key, value in state.items() if key != "root")
-    root = [_text(state["root"])] if "root" in state else []
+    texts = Counter(describe(value) for key, value in state.items() if key != "root")
+    root = [describe(state["root"])] if "root" in state else []
     if len(texts) <= 3:
         return ", ".join(root + [f"{text} ×{n}" if n > 1 else text for text, n in texts.items()])
-    words = [_text(value) for value in state.values()]
+    words = [describe(value) for value in state.values()]
     return " ".join(words[:8]) + (f" … ({len(words)})" if len(words) > 8 else "")
-
-
-def _text(value: Value) -> str:
-    return str(value) or "none"
 
 
 def _settings(card: Card, pending: tuple[Change, ...]) -> tuple[SettingStatus, ...]:

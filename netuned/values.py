@@ -42,11 +42,17 @@ class RssTable:
     queues: int = 0
 
     @property
+    def shares(self) -> dict[int, int]:
+        """Entries per queue; 1 for each where they are level, give or take one entry."""
+        counts = Counter(self.entries)
+        return dict.fromkeys(counts, 1) if counts and _level(counts) else dict(counts)
+
+    @property
     def even_over(self) -> int:
         """How many queues, from 0 on, have equal shares, give or take one entry; 0 if uneven."""
-        counts = Counter(self.entries)
-        even = bool(counts) and max(counts) == len(counts) - 1 and _level(counts)
-        return len(counts) if even else 0
+        shares = self.shares
+        even = set(shares) == set(range(len(shares))) and set(shares.values()) == {1}
+        return len(shares) if even else 0
 
     def __str__(self) -> str:
         """``128 entries over 0-7`` when spread evenly, else ``… over 0*96 1*32``."""
@@ -86,6 +92,11 @@ class Qdisc:
 
 def _level(counts: Counter[int]) -> bool:
     return max(counts.values()) - min(counts.values()) <= 1
+
+
+def describe(value: object) -> str:
+    """A value for people: ``none`` for an empty set, empty text for what does not exist."""
+    return "" if value is None else str(value) or "none"
 
 
 Value = CpuSet | ChannelCounts | RssTable | Qdisc

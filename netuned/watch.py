@@ -157,9 +157,12 @@ class Watches:
     def _concerns_profiles(self, event: inotify.Event) -> bool:
         """In a directory above a missing one, only the missing one's name matters."""
         place = Path(self._watched.get(event.wd, "/"))
+        path = place / event.name
+        if event.mask & inotify.IN_CREATE and path.is_file() and not path.is_symlink():
+            return False  # its content is still to come, and with it IN_CLOSE_WRITE
         if place in self._directories or event.mask & inotify.IN_Q_OVERFLOW:
             return True
-        return any((place / event.name) in (d, *d.parents) for d in self._directories)
+        return any(path in (d, *d.parents) for d in self._directories)
 
     def _reload_now(self) -> None:
         self._reload = None

@@ -57,18 +57,18 @@ class Running:
 
 def read_running() -> Running | None:
     """The running irqbalance, or None. Raises: KernelError when it does not answer."""
+    import psutil  # 4 MB that a host without irqbalance need not have
+
     for path in glob.glob(SOCKETS):
         match = re.search(r"(\d+)\.sock$", path)
         if match is None:
             continue
-        pid = int(match[1])
         try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
-        except OSError:
+            program, *arguments = psutil.Process(int(match[1])).cmdline()
+        except (psutil.Error, ValueError):
             continue  # a socket left behind by a killed process
-        if "irqbalance" in arguments.partition("\0")[0]:
-            words = tuple(word for word in arguments.split("\0")[1:] if word)
-            return Running(pid, words, _read_balanced(path))
+        if "irqbalance" in program:
+            return Running(int(match[1]), tuple(arguments), _read_balanced(path))
     return None
 
 

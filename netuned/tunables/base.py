@@ -75,7 +75,7 @@ class Tunable(Protocol):
         """The reason for the wanted value, a clause for plans."""
 
     def disruptive(self, key: str, /) -> bool:
-        """Whether a write drops the link or queued packets."""
+        """Whether a write drops the link."""
 
     def restructures(self, key: str, /) -> bool:
         """Whether a write changes what else exists, so that the rest must be observed anew."""

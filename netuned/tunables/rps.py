@@ -39,29 +39,36 @@ def desired(target: Target, nic: Nic) -> State | None:
             raise UnsupportedError("rps", f"all CPUs of {spec.cpus!r} are isolated")
         return dict.fromkeys(keys, cpus)
     serving = [target.queue_cpus[queue % len(target.queue_cpus)] for queue in range(count)]
-    return dict(zip(keys, _auto(target.topology, nic, serving), strict=True))
+    rss = target.profile.rss
+    named = rss.queues if rss and rss != "default" and rss.queues != "all" else range(count)
+    receiving = [queue for queue in named if queue < count]
+    return dict(zip(keys, _auto(target.topology, nic, serving, receiving), strict=True))
 
 
-def _auto(topology: Topology, nic: Nic, serving: Sequence[CpuSet]) -> Iterator[CpuSet]:
+def _auto(
+    topology: Topology, nic: Nic, serving: Sequence[CpuSet], receiving: Sequence[int]
+) -> Iterator[CpuSet]:
     """Per receive queue, the cores of its interrupt's memory domain that have no queue.
 
-    A CPU is worth using when it is the first thread of a core: its sibling adds no memory
-    bandwidth and little throughput for protocol work. RPS takes all of it away from the
-    interrupt's CPU, so where fewer cores are idle than there are queues, all of them share it;
-    and where there are as many queues as cores, RPS is off.
+    A CPU is worth using when it is the first of a core that is not isolated: its sibling adds no
+    memory bandwidth and little throughput for protocol work. RPS takes all of it away from the
+    interrupt's CPU, so where fewer cores are idle than queues receive, all of them share it; and
+    where as many queues receive as there are cores, RPS is off.
     """
-    worthwhile = topology.housekeeping & topology.first_threads
+    usable = (core & topology.housekeeping for core in topology.cores)
+    worthwhile = CpuSet.of(core.first for core in usable if core)
     # what may run anywhere keeps no CPU busy, nor does a card without interrupts
-    busy = CpuSet.of(cpus.first for cpus in serving if len(cpus) == 1 and nic.device)
+    tight = (serving[queue] for queue in receiving if nic.device)
+    busy = CpuSet.of(cpus.first for cpus in tight if len(cpus) == 1)
     busy_cores = CpuSet.of(cpu for cpu in worthwhile if topology.core_of(cpu) & busy)
     for cpus in serving:
         node = topology.node_of(cpus.first) if nic.device else None
         domain = worthwhile if node is None else worthwhile & topology.nodes[node]
-        if len(serving) >= len(domain):
+        if len(receiving) >= len(domain):
             yield CpuSet()
         else:
             idle = domain - busy_cores
-            yield idle if len(idle) >= len(serving) else domain
+            yield idle if len(idle) >= len(receiving) else domain
 
 
 def write(view: View, found: State, key: str, value: Value) -> None:

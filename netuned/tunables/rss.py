@@ -47,19 +47,33 @@ def desired(target: Target, nic: Nic) -> State | None:
 def spread(queues: Sequence[int], weights: Sequence[int], entries: int) -> tuple[int, ...]:
     """Deal ``entries`` table slots to ``queues`` in proportion to ``weights``, interleaved.
 
-    Every queue's share is within one entry of exact; equal weights give 0, 1, 2, … repeating, as
-    the kernel's default does.
+    Each queue's share is exact but for rounding, and at least one slot where there are enough.
+    Equal weights give 0, 1, 2, … repeating, as the kernel's default does.
     """
-    total = sum(weights)
+    shares = _shares(weights, entries)
     credit = [0] * len(queues)
     table = []
     for _ in range(entries):
-        for index, weight in enumerate(weights):
-            credit[index] += weight
+        for index, share in enumerate(shares):
+            credit[index] += share
         best = max(range(len(queues)), key=credit.__getitem__)
-        credit[best] -= total
+        credit[best] -= entries
         table.append(queues[best])
     return tuple(table)
+
+
+def _shares(weights: Sequence[int], entries: int) -> list[int]:
+    """Whole shares that add up to ``entries``: rounded down, the rest by largest remainder."""
+    total = sum(weights)
+    shares = [max(entries * weight // total, 1) for weight in weights]
+    by_remainder = sorted(
+        range(len(weights)), key=lambda index: -(entries * weights[index] % total)
+    )
+    for index in by_remainder[: max(entries - sum(shares), 0)]:
+        shares[index] += 1
+    while sum(shares) > entries:  # the slots that the least got come from the largest share
+        shares[shares.index(max(shares))] -= 1
+    return shares
 
 
 def write(view: View, found: State, key: str, value: Value) -> None:
@@ -68,11 +82,16 @@ def write(view: View, found: State, key: str, value: Value) -> None:
 
 
 def same(key: str, wanted: State, found: State) -> bool:
-    """Nothing tells whether a table is the kernel's own; one even over all queues counts as it."""
+    """Equal shares are the same whatever their order (igb fills its table in blocks).
+
+    Nothing tells whether a table is the kernel's own; one even over all queues counts as it.
+    """
     asked, has = wanted[key], found[key]
     assert isinstance(asked, RssTable)
     assert isinstance(has, RssTable)
-    return asked == has or (not asked.entries and has.even_over == asked.queues)
+    if not asked.entries:
+        return has.even_over == asked.queues
+    return asked == has or (len(asked.entries) == len(has.entries) and asked.shares == has.shares)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

@@ -6,6 +6,8 @@ are as many, else CPUs that share a cache with the one that handles the queue's 
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Sequence
 
 from netuned.cpuset import CpuSet
@@ -46,35 +48,51 @@ def nearest_queues(
 ) -> tuple[CpuSet, ...]:
     """Give every CPU of ``senders`` exactly one queue, the one served nearest to it.
 
-    Nearest: the same CPU, its core, its L3, its node, then anywhere; among equals the queue with
-    the fewest senders, then the lowest. ``served[n]`` are the CPUs of queue *n*'s interrupt.
+    Nearest: the same CPU, its core, its L3, its node, then anywhere. Queues that are equally near
+    get equally many CPUs, those of one queue next to each other in the machine, so that they
+    share a cache. ``served[n]`` are the CPUs of queue *n*'s interrupt.
     """
     masks_of = [0] * len(served)
-    rings = (
+    waiting = sorted(senders, key=lambda cpu: _place(topology, cpu))
+    for ring in (
         lambda cpu: CpuSet(1 << cpu),
         topology.core_of,
         topology.l3_of,
         lambda cpu: topology.nodes.get(_node(topology, cpu), CpuSet()),
-    )
-    waiting = list(senders)
-    for ring in rings:
-        far = []
+        lambda cpu: topology.possible,
+    ):
+        near: dict[CpuSet, list[int]] = {}
         for cpu in waiting:
-            near = ring(cpu)
-            queues = [queue for queue, cpus in enumerate(served) if cpus & near]
+            near.setdefault(ring(cpu), []).append(cpu)
+        waiting = []
+        for cpus, equals in near.items():
+            queues = [queue for queue, mask in enumerate(served) if mask & cpus]
             if queues:
-                _give(masks_of, queues, cpu)
+                _deal(masks_of, queues, equals)
             else:
-                far.append(cpu)
-        waiting = far
-    for cpu in waiting:
-        _give(masks_of, range(len(served)), cpu)
+                waiting += equals
     return tuple(CpuSet(bits) for bits in masks_of)
 
 
-def _give(masks_of: list[int], queues: Sequence[int], cpu: int) -> None:
-    queue = min(queues, key=lambda queue: (masks_of[queue].bit_count(), queue))
-    masks_of[queue] |= 1 << cpu
+def _deal(masks_of: list[int], queues: Sequence[int], cpus: Sequence[int]) -> None:
+    """Level the queues' numbers of CPUs, each taking neighbours of the order given."""
+    heap = [(masks_of[queue].bit_count(), queue) for queue in queues]
+    heapq.heapify(heap)
+    takes = dict.fromkeys(queues, 0)
+    for _ in cpus:
+        count, queue = heap[0]
+        heapq.heapreplace(heap, (count + 1, queue))
+        takes[queue] += 1
+    left = iter(cpus)
+    for queue, count in takes.items():
+        for cpu in itertools.islice(left, count):
+            masks_of[queue] |= 1 << cpu
+
+
+def _place(topology: Topology, cpu: int) -> tuple[int, int, int, int]:
+    """Where a CPU is: sorts neighbours next to each other."""
+    domain, core = topology.l3_of(cpu), topology.core_of(cpu)
+    return _node(topology, cpu), domain.first if domain else -1, core.first if core else -1, cpu
 
 
 def _node(topology: Topology, cpu: int) -> int:

@@ -38,7 +38,7 @@ class Heard:
 
     async def until(self, *event: object) -> None:
         """Wait for this event; fails after two seconds."""
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 10
         while event not in self.events:
             assert time.monotonic() < deadline, f"{event} not among {self.events}"
             await asyncio.sleep(0.002)
@@ -153,17 +153,14 @@ def test_a_burst_does_not_hold_the_loop(netns: Namespace) -> None:
         heard, lost = Heard(), Heard()
         netns.veth()
         monitor = monitor_rtnl(heard, heard, lost)
-        loop = asyncio.get_running_loop()
         changes = "link set v0 mtu 1400\nlink set v0 mtu 1500\n" * 1000
         subprocess.run(["ip", "-batch", "-"], input=changes.encode(), check=True)
-        longest = 0.0
-        last = loop.time()
+        most = before = 0
         while len(heard.events) < 2000 and not lost.events:
             await asyncio.sleep(0)
-            now = loop.time()
-            longest, last = max(longest, now - last), now
+            most, before = max(most, len(heard.events) - before), len(heard.events)
         assert not lost.events
-        assert longest < 0.05, f"the loop stood still for {longest:.3f} s"
+        assert most <= 200, f"{most} events were handled while the loop waited"
         monitor.close()
 
     run(test)

@@ -251,15 +251,20 @@ def _carried_out(
     for change in changes:
         value = change.after
         if isinstance(value, ChannelCounts):
+            before = {"rss": {}, **_defaults(nic, online)}
             nic = with_channels(nic, value.rx, value.tx, value.combined)
             fresh = _defaults(nic, online)
+            if now.get("rss") == before["rss"]:  # the kernel's own table follows the channels
+                now["rss"] = dict(fresh["rss"])
             kept = {name: now.get(name, {}) for name in fresh}
             now = {
                 name: {key: kept[name].get(key, default) for key, default in values.items()}
                 for name, values in fresh.items()
             }
         defaults = _defaults(nic, online)[change.tunable]
-        if value == RssTable(()) or (isinstance(value, Qdisc) and value.default):
+        if (isinstance(value, RssTable) and not value.entries) or (
+            isinstance(value, Qdisc) and value.default
+        ):
             now[change.tunable] = dict(defaults)
         else:
             now[change.tunable][change.key] = value

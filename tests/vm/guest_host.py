@@ -15,7 +15,7 @@ PROFILES = "/etc/netuned/profiles.d"
 
 @dataclass(frozen=True)
 class Guest:
-    """Commands are the kernel's and the distribution's own tools, so what they show is the truth."""
+    """Looks with the kernel's files and the distribution's own tools, not with netuned."""
 
     machine: Machine
 
@@ -73,7 +73,8 @@ class Guest:
     def queue_cpus(self, ifname: str) -> list[str]:
         """The affinity of each queue's interrupt, by the card's own names, as cpulists."""
         script = (
-            f"cd /sys/kernel/irq; for f in $(grep -lE '^{ifname}-(TxRx|rxtx)-[0-9]+$' */actions); do "
+            "cd /sys/kernel/irq; for f in "
+            f"$(grep -lE '^{ifname}-(TxRx|rxtx)-[0-9]+$' */actions); do "
             'n=${f%/actions}; echo "$(cat $f) $(cat /proc/irq/$n/smp_affinity_list)"; done'
         )
         pairs = [line.split() for line in self.sh(script).splitlines()]
