@@ -63,7 +63,7 @@ def plan_host(profiles: Sequence[LoadedProfile], host: Host) -> Desired:
             profile=chosen[ifindex].profile,
             topology=host.topology,
             channels=draft.channels,
-            pool=draft.request.pool,
+            pool=near(draft.request.pool, draft.request.local),
             queue_cpus=layouts[ifindex],
             rps_cpus=draft.rps_cpus,
             xps_cpus=draft.xps_cpus,

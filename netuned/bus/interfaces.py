@@ -20,6 +20,7 @@ from netuned.bus import polkit, wire
 from netuned.errors import NetunedError
 from netuned.plan import Plan
 from netuned.status import ManagerStatus, NicStatus, SettingStatus, Status
+from netuned.values import describe
 
 READ = PropertyAccess.READ
 NAME_LIMIT = 60
@@ -128,8 +129,7 @@ class Manager(_Interface):
         changes = [
             [
                 *map(wire.text, (change.ifname, change.tunable, change.key)),
-                "" if change.before is None else wire.text(str(change.before)),
-                wire.text(str(change.after)),
+                *map(wire.text, (describe(change.before), describe(change.after))),
                 wire.text(change.why),
                 change.disruptive,
             ]

@@ -32,7 +32,7 @@ class View:
 class Target:
     """What one card should be, decided for all cards together.
 
-    ``queue_cpus[n]`` are the CPUs that serve queue *n*; ``pool`` all that may; ``rps_cpus`` and
+    ``queue_cpus[n]`` are the CPUs that serve queue *n*; ``pool`` all that would; ``rps_cpus`` and
     ``xps_cpus`` the evaluated sets of the profile, None for ``auto``.
     """
 

@@ -47,10 +47,11 @@ def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.channels
     if spec is None:
         return "as it was before netuned"
-    if "auto" in (spec.combined, spec.rx, spec.tx):
+    counts = (spec.combined, spec.rx, spec.tx)
+    if "auto" in counts:
         most = nic.channels.combined_max or nic.channels.rx_max if nic.channels else 0
         return f"auto: one per CPU of {target.pool}, the card has at most {most}"
-    return "the profile's number"
+    return "max: all that the card has" if "max" in counts else "the profile's number"
 
 
 def disruptive(key: str) -> bool:

@@ -77,8 +77,12 @@ def why(target: Target, nic: Nic, key: str) -> str:
     if spec == "default":
         return "the kernel's default affinity"
     node = f"node {nic.numa_node}" if nic.numa_node >= 0 else "no node"
-    rule = {"one-per-queue": "one CPU per queue", "pack": "fewest cores", "all": "anywhere"}
-    return f"{rule[spec.spread]} of {target.pool}; card on {node}"
+    rule = {
+        "one-per-queue": "one CPU per queue, of",
+        "pack": "the fewest cores of",
+        "all": "anywhere on",
+    }
+    return f"{rule[spec.spread]} {target.pool}; card on {node}"
 
 
 def disruptive(key: str) -> bool:

@@ -113,7 +113,7 @@ def why(target: Target, nic: Nic, key: str) -> str:
     if spec == "default":
         return "the kernel's own choice"
     many = target.queues(nic).tx_queues > 1 and spec.kind not in ROOT_ONLY
-    return "parent of the queues' qdiscs" if key == ROOT and many else "qdisc.kind"
+    return "parent of the queues' qdiscs" if key == ROOT and many else "the profile's qdisc"
 
 
 def disruptive(key: str) -> bool:

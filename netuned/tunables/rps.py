@@ -88,7 +88,7 @@ def why(target: Target, nic: Nic, key: str) -> str:
         return "off"
     if target.rps_cpus is not None:
         return f"the profile's set {spec.cpus}"
-    return "auto: the cores of the memory domain that have no queue"
+    return "auto: cores of the memory domain, where more of them than queues are worth using"
 
 
 def disruptive(key: str) -> bool:

@@ -115,7 +115,9 @@ def why(target: Target, nic: Nic, key: str) -> str:
         return "as it was before netuned"
     if spec == "default" or spec.cpus == "none":
         return "off: the queue follows the flow's hash"
-    return "the CPUs nearest to this queue's interrupt"
+    if target.xps_cpus is not None:
+        return f"the CPUs of {spec.cpus}, each on the queue nearest to it"
+    return "auto: every CPU on the queue nearest to it"
 
 
 def disruptive(key: str) -> bool:
