@@ -84,11 +84,14 @@ def write(view: View, found: State, key: str, value: Value) -> None:
 def same(key: str, wanted: State, found: State) -> bool:
     """A leaf or root is right when its kind and every parameter the profile names are.
 
-    An automatic mq is as good as one of our own while no leaf below it has to be written.
+    An automatic mq is as good as one of our own while no leaf below it has to be written. Where
+    the root is to be the kernel's, so are its leaves, which nobody can set.
     """
-    asked, has = wanted[key], found[key]
+    asked, has, root = wanted[key], found[key], wanted.get(ROOT)
     assert isinstance(asked, Qdisc)
     assert isinstance(has, Qdisc)
+    if key != ROOT and isinstance(root, Qdisc) and root.default:
+        return True
     if asked.default:
         return has.default
     if asked.kind == has.kind == "mq" and has.default:

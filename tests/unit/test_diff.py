@@ -64,6 +64,17 @@ def test_an_automatic_mq_is_enough_until_a_leaf_must_be_written() -> None:
     assert names(wanted, {"qdisc": {"root": Qdisc("mq", handle=1 << 16), "tx-0": fq}}) == []
 
 
+def test_under_the_kernels_own_root_no_leaf_is_written() -> None:
+    """igb after channels went from 8 to 4 and back: the new queues' leaves are of another kind."""
+    recorded: dict[str, State] = {
+        "qdisc": {"root": Qdisc("mq", default=True), "tx-4": Qdisc("pfifo_fast")}
+    }
+    found = {"root": Qdisc("mq", handle=1 << 16), "tx-4": Qdisc("fq")}
+    assert names(recorded, {"qdisc": found}) == ["qdisc root"]
+    restored = {"root": Qdisc("mq", default=True), "tx-4": Qdisc("fq_codel")}
+    assert names(recorded, {"qdisc": restored}) == []
+
+
 def test_a_default_table_is_any_that_is_even_over_all_queues() -> None:
     wanted: dict[str, State] = {"rss": {"": RssTable((), 2)}}
     assert names(wanted, {"rss": {"": RssTable((0, 1, 0, 1))}}) == []

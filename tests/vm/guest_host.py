@@ -90,7 +90,8 @@ class Guest:
 
     def table(self, ifname: str) -> list[int]:
         """The RSS indirection table, as ethtool prints it."""
-        lines = self.sh(f"ethtool -x {ifname} | grep -E '^ *[0-9]+:'").splitlines()
+        shown = self.sh(f"ethtool -x {ifname}").partition("RSS hash key")[0]
+        lines = (line for line in shown.splitlines() if line.partition(":")[0].strip().isdigit())
         return [int(word) for line in lines for word in line.split(":")[1].split()]
 
     def combined(self, ifname: str) -> int:
