@@ -43,6 +43,8 @@ def measure(idle_s: float) -> list[Row]:
             start = time.perf_counter()
             subprocess.run(ctl, env=lab.environment, stdout=subprocess.DEVNULL, check=True)
             status.append(1000 * (time.perf_counter() - start))
+        for _ in range(10):  # each of its worker threads opens sockets of its own, once
+            lab.ctl("apply")
         assert lab.daemon
         process = psutil.Process(lab.daemon.pid)
         time.sleep(1)
