@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from netuned import __version__
 from netuned.apply import Card, Outcome, plan_card, reconcile_card, sweep
@@ -27,23 +27,21 @@ from netuned.irqbalance import reconcile_irqbalance
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Exclusion
 from netuned.loader import ProfileSet, load
-from netuned.nic import Nic, read_ifindexes
+from netuned.nic import read_ifindexes
 from netuned.plan import Change, Plan, Problem
 from netuned.planner import Desired, plan_host
-from netuned.report import card_state, manager_status
-from netuned.slot import Slot
+from netuned.report import manager_status
+from netuned.slot import Listener, Slot
 from netuned.status import (
     APPLYING,
     DEGRADED,
     IN_SYNC,
     UNMANAGED,
-    Applied,
     ManagerStatus,
     SettingStatus,
     Status,
 )
 from netuned.topology import Topology, read_topology
-from netuned.values import describe
 
 log = logging.getLogger(__name__)
 
@@ -54,21 +52,6 @@ RETRY_MOST_S = 60.0
 IRQBALANCE_RECHECK_S = 2.0
 
 T = TypeVar("T")
-
-
-class Listener(Protocol):
-    """Who is told: D-Bus, and the watches that must follow what is wanted."""
-
-    def publish(self, status: Status, /) -> None: ...
-
-    def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str, /) -> None: ...
-
-    def repaired(
-        self, ifindex: int, tunable: str, key: str, value: str, latency_us: int, /
-    ) -> None: ...
-
-    def arm(self, nic: Nic, tunables: frozenset[str], /) -> None:
-        """Watch the files of these tunables of a card; none: watch nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,68 +352,16 @@ class Reconciler:
             slot.everything = True
 
     def _note(self, slot: Slot, outcome: Outcome, event_at: float) -> None:
-        """Remember, log and tell what a look gave."""
-        nic = slot.card.nic
-        latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
-        cause = "drift" if slot.settled else "profile" if slot.target else "restore"
-        for change in outcome.made:
-            self._tell(slot, change, cause, latency_us)
-        if outcome.error is not None:
-            if isinstance(outcome.error, KernelError) and outcome.error.gone:
-                self._lost(slot, outcome.error)
-                return
-            self._fail(slot, outcome)
+        """Tell what a look gave, and look again later if it failed."""
+        if isinstance(outcome.error, KernelError) and outcome.error.gone:
+            slot.tell(outcome, event_at, self._listener)
+            self._lost(slot, outcome.error)
             return
-        if slot.failures:
-            log.info("%s: in force again after %d failures", nic.name, slot.failures)
-        if outcome.made and cause == "profile":
-            log.info("In force: %s has profile %s", nic.name, slot.profile)
-        slot.failures, slot.last_error = 0, ""
-        if outcome.pending and outcome.pending != slot.pending:
-            for change in outcome.pending:
-                log.warning("Drift, not repaired (policy.enforce is no): %s", change)
-        slot.pending, slot.settled = outcome.pending, True
-        slot.state = card_state(slot.card, outcome.pending)
-        if slot.target is None and not slot.card.wanted:
-            slot.state = UNMANAGED
+        slot.note(outcome, event_at, self._listener)
+        if outcome.error is not None:
+            self._retry(slot, min(RETRY_FIRST_S * 2 ** (slot.failures - 1), RETRY_MOST_S))
 
-    def _tell(self, slot: Slot, change: Change, cause: str, latency_us: int) -> None:
-        nic = slot.card.nic
-        before, after = describe(change.before) or "none", describe(change.after)
-        fields = {
-            "ifname": nic.name,
-            "tunable": change.tunable,
-            "queue": change.key,
-            "before": before,
-            "after": after,
-            "cause": cause,
-        }
-        where = f"{change.tunable} {change.key}".rstrip()
-        if cause == "drift":
-            log.warning(
-                "Repaired %s %s: found %s, put back %s",
-                nic.name,
-                where,
-                before,
-                after,
-                extra=fields,
-            )
-            self._listener.drift(nic.ifindex, change.tunable, change.key, after, before)
-            self._listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
-        else:
-            log.info("Set %s %s: %s -> %s", nic.name, where, before, after, extra=fields)
-        slot.last_change = Applied(time.time(), change.tunable, change.key, before, after, cause)
-
-    def _fail(self, slot: Slot, outcome: Outcome) -> None:
-        """A card that cannot be brought into force: say so, and try again later and later."""
-        error = outcome.error
-        assert error is not None
-        slot.failures += 1
-        what = f"{outcome.failed}: {error}" if outcome.failed else str(error)
-        if what != slot.last_error:
-            log.error("%s: %s; undone, trying again", slot.card.nic.name, what)
-        slot.last_error, slot.state, slot.settled = what, DEGRADED, False
-        wait_s = min(RETRY_FIRST_S * 2 ** (slot.failures - 1), RETRY_MOST_S)
+    def _retry(self, slot: Slot, wait_s: float) -> None:
         if slot.retry is not None:
             slot.retry.cancel()
         slot.retry = asyncio.get_running_loop().call_later(
@@ -442,12 +373,7 @@ class Reconciler:
         slot.failures += 1
         if slot.failures > 1:
             slot.last_error, slot.state = str(error), DEGRADED
-        wait_s = min(0.01 * 4**slot.failures, RETRY_MOST_S)
-        if slot.retry is not None:
-            slot.retry.cancel()
-        slot.retry = asyncio.get_running_loop().call_later(
-            wait_s, lambda: self._mark(slot, facts=True)
-        )
+        self._retry(slot, min(0.01 * 4**slot.failures, RETRY_MOST_S))
         self.rescan()
 
     # The host

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from typing import Protocol
 
-from netuned.apply import Card
+from netuned.apply import Card, Outcome
+from netuned.errors import NetunedError
 from netuned.nic import Nic
 from netuned.plan import Change
-from netuned.report import nic_status
-from netuned.status import APPLYING, DEGRADED, PAUSED, UNMANAGED, Applied, NicStatus
+from netuned.report import card_state, nic_status
+from netuned.status import APPLYING, DEGRADED, PAUSED, UNMANAGED, Applied, NicStatus, Status
 from netuned.tunables.base import Target
+from netuned.values import describe
+
+log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Who is told: D-Bus, and the watches that must follow what is wanted."""
+
+    def publish(self, status: Status, /) -> None: ...
+
+    def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str, /) -> None: ...
+
+    def repaired(
+        self, ifindex: int, tunable: str, key: str, value: str, latency_us: int, /
+    ) -> None: ...
+
+    def arm(self, nic: Nic, tunables: frozenset[str], /) -> None:
+        """Watch the files of these tunables of a card; none: watch nothing of it."""
 
 
 class Slot:
@@ -61,3 +83,60 @@ class Slot:
         elif self.task is not None and self.profile and not self.settled:
             state = APPLYING
         return nic_status(self.card, self.profile, state, self.pending, self.last_change, error)
+
+    # What a look gave
+
+    def note(self, outcome: Outcome, event_at: float, listener: Listener) -> None:
+        """Remember, log and tell. ``event_at`` is when the event came, on the monotonic clock."""
+        cause = self.tell(outcome, event_at, listener)
+        nic = self.card.nic
+        if outcome.error is not None:
+            self._fail(outcome.error, outcome.failed)
+            return
+        if self.failures:
+            log.info("%s: in force again after %d failures", nic.name, self.failures)
+        if outcome.made and cause == "profile":
+            log.info("In force: %s has profile %s", nic.name, self.profile)
+        if outcome.pending != self.pending:
+            for change in outcome.pending:
+                log.warning("Drift, not repaired (policy.enforce is no): %s", change)
+        self.failures, self.last_error = 0, ""
+        self.pending, self.settled = outcome.pending, True
+        managed = self.target is not None or self.card.wanted
+        self.state = card_state(self.card, outcome.pending) if managed else UNMANAGED
+
+    def tell(self, outcome: Outcome, event_at: float, listener: Listener) -> str:
+        """Log and tell the changes made. Returns their cause."""
+        cause = "drift" if self.settled else "profile" if self.target else "restore"
+        latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
+        for change in outcome.made:
+            self._tell(change, cause, latency_us, listener)
+        return cause
+
+    def _tell(self, change: Change, cause: str, latency_us: int, listener: Listener) -> None:
+        nic = self.card.nic
+        before, after = describe(change.before) or "none", describe(change.after)
+        fields = {
+            "ifname": nic.name,
+            "tunable": change.tunable,
+            "queue": change.key,
+            "before": before,
+            "after": after,
+            "cause": cause,
+        }
+        where = f"{nic.name} {change.tunable} {change.key}".rstrip()
+        if cause == "drift":
+            log.warning("Repaired %s: found %s, put back %s", where, before, after, extra=fields)
+            listener.drift(nic.ifindex, change.tunable, change.key, after, before)
+            listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
+        else:
+            log.info("Set %s: %s -> %s", where, before, after, extra=fields)
+        self.last_change = Applied(time.time(), change.tunable, change.key, before, after, cause)
+
+    def _fail(self, error: NetunedError, change: Change | None) -> None:
+        """A card that cannot be brought into force."""
+        self.failures += 1
+        what = f"{change}: {error}" if change else str(error)
+        if what != self.last_error:
+            log.error("%s: %s; undone, trying again", self.card.nic.name, what)
+        self.last_error, self.state, self.settled = what, DEGRADED, False

@@ -52,6 +52,16 @@ class Target:
         return self.channels or ChannelCounts(nic.rx_queues, nic.tx_queues, 0)
 
 
+def never(key: str, /) -> bool:
+    """For tunables whose writes never are disruptive, or never restructure the card."""
+    return False
+
+
+def equal(key: str, wanted: State, found: State, /) -> bool:
+    """For tunables whose values read back as they were written."""
+    return wanted[key] == found[key]
+
+
 class Tunable(Protocol):
     """The shape of a tunable module."""
 

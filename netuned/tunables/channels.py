@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from netuned.errors import UnsupportedError
 from netuned.nic import Nic
-from netuned.tunables.base import Target, View
+from netuned.tunables.base import Target, View, equal
 from netuned.values import ChannelCounts, State, Value
 
 NAME = "channels"
+same = equal
 
 
 def read(view: View) -> State:
@@ -37,10 +38,6 @@ def write(view: View, found: State, key: str, value: Value) -> None:
     view.kernel.ethtool_netlink.set_channels(
         view.nic.ifindex, rx=changed("rx"), tx=changed("tx"), combined=changed("combined")
     )
-
-
-def same(key: str, wanted: State, found: State) -> bool:
-    return wanted[key] == found[key]
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

@@ -11,11 +11,14 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
 from netuned.nic import Nic
 from netuned.tunables import masks
-from netuned.tunables.base import Target, View
+from netuned.tunables.base import Target, View, equal, never
 from netuned.values import State, Value
 from netuned.vectors import RX, TX
 
 NAME = "irq"
+same = equal
+disruptive = never
+restructures = never
 
 MANAGED = (errno.EIO, errno.EPERM, errno.EACCES)
 """A write to a kernel-managed interrupt: EIO before 6.10, then EPERM; file mode 0444 later."""
@@ -66,10 +69,6 @@ def write(view: View, found: State, key: str, value: Value) -> None:
         raise
 
 
-def same(key: str, wanted: State, found: State) -> bool:
-    return wanted[key] == found[key]
-
-
 def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.irq
     if spec is None:
@@ -83,11 +82,3 @@ def why(target: Target, nic: Nic, key: str) -> str:
         "all": "anywhere on",
     }
     return f"{rule[spec.spread]} {target.pool}; card on {node}"
-
-
-def disruptive(key: str) -> bool:
-    return False
-
-
-def restructures(key: str) -> bool:
-    return False

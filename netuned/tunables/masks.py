@@ -9,7 +9,7 @@ from functools import lru_cache
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
 from netuned.tunables.base import View
-from netuned.values import State
+from netuned.values import State, Value
 
 
 @lru_cache(maxsize=4096)
@@ -33,6 +33,12 @@ def read(view: View, keys: tuple[str, ...], paths: tuple[str, ...]) -> State:
 def write(view: View, path: str, mask: CpuSet) -> None:
     """Write one mask. Raises: KernelError."""
     view.kernel.files.write(path, mask.to_mask().encode())
+
+
+def write_queue(view: View, queue: str, file: str, value: Value) -> None:
+    """Write one queue's mask. Raises: KernelError."""
+    assert isinstance(value, CpuSet)
+    write(view, f"/sys/class/net/{view.nic.name}/queues/{queue}/{file}", value)
 
 
 @lru_cache(maxsize=4096)

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from netuned.kernel.qdisc_options import same_parameter
 from netuned.kernel.rtnl import QdiscEntry
 from netuned.nic import Nic
-from netuned.tunables.base import Target, View
+from netuned.tunables.base import Target, View, never
 from netuned.values import Qdisc, State, Value
 
 NAME = "qdisc"
+disruptive = never
 ROOT = "root"
 ROOT_PARENT = 0xFFFFFFFF
 ROOT_HANDLE = 0x4E54 << 16
@@ -117,10 +118,6 @@ def why(target: Target, nic: Nic, key: str) -> str:
         return "the kernel's own choice"
     many = target.queues(nic).tx_queues > 1 and spec.kind not in ROOT_ONLY
     return "parent of the queues' qdiscs" if key == ROOT and many else "the profile's qdisc"
-
-
-def disruptive(key: str) -> bool:
-    return False
 
 
 def restructures(key: str) -> bool:

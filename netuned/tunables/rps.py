@@ -13,11 +13,14 @@ from netuned.errors import UnsupportedError
 from netuned.nic import Nic
 from netuned.topology import Topology
 from netuned.tunables import masks
-from netuned.tunables.base import Target, View
+from netuned.tunables.base import Target, View, equal, never
 from netuned.values import State, Value
 
 NAME = "rps"
 FILE = "rps_cpus"
+same = equal
+disruptive = never
+restructures = never
 
 
 def read(view: View) -> State:
@@ -72,12 +75,7 @@ def _auto(
 
 
 def write(view: View, found: State, key: str, value: Value) -> None:
-    assert isinstance(value, CpuSet)
-    masks.write(view, f"/sys/class/net/{view.nic.name}/queues/{key}/{FILE}", value)
-
-
-def same(key: str, wanted: State, found: State) -> bool:
-    return wanted[key] == found[key]
+    masks.write_queue(view, key, FILE, value)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:
@@ -89,11 +87,3 @@ def why(target: Target, nic: Nic, key: str) -> str:
     if target.rps_cpus is not None:
         return f"the profile's set {spec.cpus}"
     return "auto: cores of the memory domain, where more of them than queues are worth using"
-
-
-def disruptive(key: str) -> bool:
-    return False
-
-
-def restructures(key: str) -> bool:
-    return False

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 from netuned.errors import UnsupportedError
 from netuned.nic import Nic
-from netuned.tunables.base import Target, View
+from netuned.tunables.base import Target, View, never
 from netuned.values import RssTable, State, Value
 
 NAME = "rss"
+disruptive = never
+restructures = never
 
 
 def read(view: View) -> State:
@@ -102,11 +104,3 @@ def why(target: Target, nic: Nic, key: str) -> str:
         return "the kernel's own table"
     queues = "all queues" if spec.queues == "all" else f"{len(spec.queues)} queues"
     return f"{queues}, {'equal shares' if spec.weights == 'equal' else 'weighted'}"
-
-
-def disruptive(key: str) -> bool:
-    return False
-
-
-def restructures(key: str) -> bool:
-    return False

@@ -15,11 +15,14 @@ from netuned.errors import UnsupportedError
 from netuned.nic import Nic
 from netuned.topology import Topology
 from netuned.tunables import masks
-from netuned.tunables.base import Target, View
+from netuned.tunables.base import Target, View, equal, never
 from netuned.values import State, Value
 
 NAME = "xps"
 FILE = "xps_cpus"
+same = equal
+disruptive = never
+restructures = never
 
 
 def read(view: View) -> State:
@@ -101,12 +104,7 @@ def _node(topology: Topology, cpu: int) -> int:
 
 
 def write(view: View, found: State, key: str, value: Value) -> None:
-    assert isinstance(value, CpuSet)
-    masks.write(view, f"/sys/class/net/{view.nic.name}/queues/{key}/{FILE}", value)
-
-
-def same(key: str, wanted: State, found: State) -> bool:
-    return wanted[key] == found[key]
+    masks.write_queue(view, key, FILE, value)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:
@@ -118,11 +116,3 @@ def why(target: Target, nic: Nic, key: str) -> str:
     if target.xps_cpus is not None:
         return f"the CPUs of {spec.cpus}, each on the queue nearest to it"
     return "auto: every CPU on the queue nearest to it"
-
-
-def disruptive(key: str) -> bool:
-    return False
-
-
-def restructures(key: str) -> bool:
-    return False
