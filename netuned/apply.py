@@ -20,7 +20,7 @@ from netuned.nic import Nic, read_nic
 from netuned.plan import Change
 from netuned.tunables import BY_NAME, TUNABLES
 from netuned.tunables.base import Qdiscs, Target, View
-from netuned.values import State
+from netuned.values import State, Value
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +42,25 @@ class Card:
         self.restoring: set[str] = set()
         self.found: dict[str, State] = {}
         self.unsupported: dict[str, str] = {}
-        self.managed: dict[str, str] = {}
+        self.refused: dict[tuple[str, str], tuple[Value, str]] = {}
+        """(tunable, key) -> the value that could not be set, and why."""
         self.version = 0
         """Changes whenever anything above does, so that status is made anew only then."""
         self._kept = KeptFiles(kernel.files)
         self._clean: dict[str, tuple[State, State]] = {}
 
-    def aim(self, target: Target | None, baseline: Baseline) -> None:
-        """Set what is wanted: the profile's states, else what was there before netuned."""
+    def aim(self, target: Target | None, baseline: Baseline, *, restore: bool = True) -> None:
+        """Set what is wanted: the profile's states, else what was there before netuned.
+
+        Without ``restore`` a card without a target is left as it is.
+        """
+        channels = self.refused.get(("channels", ""))
+        if target is not None and channels is not None and target.channels == channels[0]:
+            target = replace(target, channels=self.nic.counts)
         self.target = target
         self.version += 1
         self.wanted, self.unsupported, self.restoring = {}, {}, set()
-        recorded = baseline.of(self.nic)
+        recorded = baseline.of(self.nic) if target is not None or restore else {}
         for tunable in TUNABLES:
             name = tunable.NAME
             try:
@@ -65,8 +72,11 @@ class Card:
                 state = recorded[name]
                 self.restoring.add(name)
             if state is not None:
-                allowed = (key for key in state if f"{name} {key}" not in self.managed)
-                self.wanted[name] = {key: state[key] for key in allowed}
+                self.wanted[name] = {
+                    key: value
+                    for key, value in state.items()
+                    if self.refused.get((name, key), (None,))[0] != value
+                }
 
     def refresh(self) -> bool:
         """Read the facts anew after a structural change. Says whether they differ.
@@ -83,7 +93,7 @@ class Card:
             now = replace(now, speed_mbps=before.speed_mbps)
         self.nic = now
         if before.vectors != self.nic.vectors:
-            self.managed.clear()
+            self.refused = {at: why for at, why in self.refused.items() if at[0] != "irq"}
         return before != self.nic
 
     def observe(self, scope: frozenset[str] | None, qdiscs: Callable[[], Qdiscs]) -> set[str]:
@@ -128,6 +138,15 @@ class Card:
         if name not in self.restoring:
             return state
         return {key: value for key, value in state.items() if key in self.found[name]}
+
+    def give_up(self, name: str, key: str, value: Value, why: str) -> None:
+        """Take one setting out of what is wanted: the card or the kernel does not let it be set."""
+        self.version += 1
+        self.refused[name, key] = value, why
+        left = {other: kept for other, kept in self.wanted[name].items() if other != key}
+        self.wanted[name] = left
+        if not left:
+            self.unsupported[name] = why
 
     def managed_states(self) -> Mapping[str, State]:
         """What was found of the tunables that a profile names."""
@@ -211,11 +230,14 @@ def _reconcile(
         if not enforce:
             outcome.pending = changes
             return
+        if _irreplaceable(card, baseline):
+            continue
         # All that a profile names, not only what is about to be written: what somebody else
         # changes later, and netuned then repairs, was never the state before netuned.
         baseline.record(card.nic, card.managed_states(), card.wanted)
         if not changes:
-            _settle(card, baseline)
+            if scope is None:
+                _settle(card, baseline)
             return
         for change in changes:
             attempts[change.tunable, change.key] += 1
@@ -242,38 +264,41 @@ def _write(
         tunable = BY_NAME[change.tunable]
         try:
             tunable.write(view, card.found[change.tunable], change.key, change.after)
-        except UnsupportedError as error:
-            _give_up(card, change, error)
+        except (UnsupportedError, KernelError) as error:
+            if isinstance(error, KernelError) and error.errno != errno.EOPNOTSUPP:
+                outcome.failed = change
+                raise
+            why = error.why if isinstance(error, UnsupportedError) else error.extack or "refused"
+            card.give_up(change.tunable, change.key, change.after, why)
+            if change.tunable == "channels":  # the rest was planned for the queues to come
+                return True
             continue
-        except KernelError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                _give_up(card, change, UnsupportedError(change.tunable, error.extack or "refused"))
-                continue
-            outcome.failed = change
-            raise
         outcome.made.append(change)
         if tunable.restructures(change.key):
             return True
     return False
 
 
-def _give_up(card: Card, change: Change, error: UnsupportedError) -> None:
-    """Take one setting out of what is wanted: the card or the kernel does not let it be set."""
-    card.version += 1
-    card.managed[f"{change.tunable} {change.key}"] = error.why
-    left = {key: value for key, value in card.wanted[change.tunable].items() if key != change.key}
-    card.wanted[change.tunable] = left
-    if not left:
-        card.unsupported[change.tunable] = error.why
+def _irreplaceable(card: Card, baseline: Baseline) -> bool:
+    """Give up tunables whose state before netuned could not be put back. Says if there were any."""
+    recorded = baseline.of(card.nic)
+    given_up = False
+    for name, found in card.managed_states().items():
+        why = BY_NAME[name].irreplaceable(found) if name not in recorded else ""
+        if why and card.wanted[name]:
+            given_up = True
+            for key, value in card.wanted[name].items():
+                card.give_up(name, key, value, why)
+    return given_up
 
 
 def _settle(card: Card, baseline: Baseline) -> None:
-    """After a clean look: what was restored needs no record any more."""
-    for name in list(card.restoring):
-        baseline.forget(card.nic.ifindex, name)
-        card.restoring.discard(name)
+    """After a clean look at everything: what was restored needs no record any more."""
+    baseline.forget(card.nic.ifindex, card.restoring)
+    for name in card.restoring:
         card.wanted.pop(name, None)
         card.found.pop(name, None)
+    card.restoring.clear()
 
 
 def _undo(card: Card, outcome: Outcome) -> None:

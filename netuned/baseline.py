@@ -7,12 +7,13 @@ does the baseline.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import operator
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,17 @@ class Baseline:
     def load(self) -> None:
         """Read the file of this boot; one of an earlier boot, or none, is an empty baseline.
 
-        Raises: StateFileError when the file cannot be trusted; the baseline is then empty.
+        Raises: StateFileError when the file cannot be trusted; it is then set aside, and the
+            baseline is empty.
         """
         try:
-            text = self._path.read_text("utf-8")
+            content = self._path.read_bytes()
         except FileNotFoundError:
             return
         except OSError as error:
             raise StateFileError(f"{self._path}: {error.strerror}") from error
         try:
-            data = json.loads(text)
+            data = json.loads(content)
             if data["version"] != VERSION:
                 raise ValueError(f"version {data['version']} is not {VERSION}")
             if data["boot_id"] != self._boot_id:
@@ -62,10 +64,14 @@ class Baseline:
                 }
                 for ifindex, card in data["cards"].items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            self._cards = {}
+            aside = self._path.with_name(f"{self._path.name}.bad")
+            with contextlib.suppress(OSError):
+                os.replace(self._path, aside)
             raise StateFileError(
-                f"{self._path}: not a baseline ({error}); settings changed before now cannot be "
-                "restored. Remove the file to go on without it"
+                f"{self._path}: not a baseline ({error}); what netuned changed before now cannot "
+                f"be put back. The file is kept as {aside}"
             ) from error
 
     def of(self, nic: Nic) -> dict[str, State]:
@@ -98,14 +104,20 @@ class Baseline:
                 card.setdefault(tunable, {}).update(record)
             self._save()
 
-    def forget(self, ifindex: int, tunable: str | None = None) -> None:
-        """Drop what was put back, or all of a card that left. Raises: StateFileError."""
+    def forget(self, ifindex: int, tunables: Iterable[str]) -> None:
+        """Drop what was put back. Raises: StateFileError."""
         with self._lock:
             card = self._cards.get(ifindex, {})
-            gone = bool(card) if tunable is None else card.pop(tunable, None) is not None
-            if tunable is None or not card:
+            gone = [card.pop(tunable) for tunable in tunables if tunable in card]
+            if not card:
                 self._cards.pop(ifindex, None)
             if gone:
+                self._save()
+
+    def forget_cards(self, ifindexes: Iterable[int]) -> None:
+        """Drop all of cards that left. Raises: StateFileError."""
+        with self._lock:
+            if [self._cards.pop(ifindex) for ifindex in ifindexes if ifindex in self._cards]:
                 self._save()
 
     def _save(self) -> None:

@@ -71,7 +71,12 @@ class KernelError(NetunedError):
 
     @property
     def gone(self) -> bool:
-        """Whether the card, queue or interrupt left (or was renumbered) meanwhile."""
+        """Whether the card, queue or interrupt left (or was renumbered) meanwhile.
+
+        A kept descriptor of an interrupt that ended gives EIO.
+        """
+        if self.errno == _errno.EIO:
+            return self.operation == "read" and self.target.startswith("/proc/irq/")
         return self.errno in (_errno.ENODEV, _errno.ENOENT, _errno.ENXIO)
 
     def __str__(self) -> str:

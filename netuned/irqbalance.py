@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 
 from netuned.cpuset import CpuSet
@@ -10,6 +11,9 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.irqbalance import Exclusion, read_running
 from netuned.nic import Nic
 from netuned.status import APPLYING, DEGRADED, IN_SYNC, UNSUPPORTED, SettingStatus
+
+_PCI = re.compile(r"/[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")
+"""irqbalance asks its policy script about PCI devices only."""
 
 EXCLUDE = "exclude"
 STOP = "stop"
@@ -23,7 +27,7 @@ def reconcile_irqbalance(
 
     ``applying`` means it was told and has not confirmed yet: look again in a second.
     """
-    owned = [nic for nic in cards if nic.device]
+    owned = [nic for nic in cards if _PCI.search(nic.device)]
     interrupts = frozenset(irq for nic in owned for irq in nic.interrupts)
     wanted = _wanted(mode, interrupts)
     done = ""

@@ -68,6 +68,7 @@ def plan_host(profiles: Sequence[LoadedProfile], host: Host) -> Desired:
             rps_cpus=draft.rps_cpus,
             xps_cpus=draft.xps_cpus,
             default_affinity=host.default_affinity & host.topology.online or host.topology.online,
+            no_channels=draft.no_channels,
             withheld=draft.withheld,
         )
         for ifindex, draft in drafts.items()
@@ -89,13 +90,14 @@ def _priority(loaded: LoadedProfile) -> int:
 class _Draft:
     channels: ChannelCounts | None
     withheld: ChannelCounts | None
+    no_channels: str
     request: Request
     rps_cpus: CpuSet | None
     xps_cpus: CpuSet | None
 
 
 def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology) -> _Draft:
-    """What one card needs of the common placement. Raises: ProfileError, UnsupportedError."""
+    """What one card needs of the common placement. Raises: ProfileError."""
     profile = loaded.profile
     local = local_cpus(nic, topology)
     sets = _Sets(loaded, topology, local)
@@ -103,8 +105,12 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology) -> _Draft:
     # by default the local housekeeping CPUs, others only where all of the card's node is isolated
     pool = sets.irq_pool(irq.cpus) if irq and irq.cpus else near(topology.housekeeping, local)
     channels = withheld = None
+    no_channels = ""
     if nic.channels is not None and profile.channels is not None:
-        channels = wanted_channels(profile.channels, nic, near(pool, local))
+        try:
+            channels = wanted_channels(profile.channels, nic, near(pool, local))
+        except UnsupportedError as error:
+            channels, no_channels = nic.counts, str(error)
         if profile.policy.disruptive == "deny" and channels != nic.counts:
             channels, withheld = nic.counts, channels
     rx = channels.rx_queues if channels else nic.rx_queues
@@ -124,6 +130,7 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology) -> _Draft:
     return _Draft(
         channels,
         withheld,
+        no_channels,
         request,
         sets.steering(rps, "rps.cpus"),
         sets.steering(xps, "xps.cpus"),

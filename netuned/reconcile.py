@@ -27,7 +27,7 @@ from netuned.irqbalance import reconcile_irqbalance
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Exclusion
 from netuned.loader import ProfileSet, load
-from netuned.nic import read_ifindexes
+from netuned.nic import CLASS_NET
 from netuned.plan import Change, Plan, Problem
 from netuned.planner import Desired, plan_host
 from netuned.report import manager_status
@@ -77,10 +77,13 @@ class Reconciler:
         self._exclusion = Exclusion(options.runtime_directory)
         self._profiles = ProfileSet((), ())
         self._topology: Topology | None = None
+        self._topology_events = 0
+        self._look_again = False
         self._desired = Desired({}, {}, (), (), None)
         self._slots: dict[int, Slot] = {}
         self._loading = asyncio.Lock()
         self._planning = asyncio.Lock()
+        self._names: list[str] = []
         self._rescanning = False
         self._closing = False
         self._host_lock = asyncio.Lock()
@@ -106,7 +109,10 @@ class Reconciler:
         """The slow resync, for what raises no event. Runs until cancelled."""
         while True:
             await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))
-            await self.resync()
+            try:
+                await self.resync()
+            except NetunedError as error:
+                log.error("%s, trying again at the next resync", error)
 
     async def close(self) -> None:
         """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""
@@ -127,9 +133,10 @@ class Reconciler:
         """Read all profiles again and bring what changed into force."""
         async with self._loading:
             before = self._profiles
-            if self._topology is None:
-                self._topology = await self._in_worker(lambda: read_topology(self._kernel.files))
-            possible = self._topology.possible
+            topology = self._topology
+            if topology is None:
+                topology = await self._in_worker(lambda: read_topology(self._kernel.files))
+            possible = topology.possible
             directories = self._options.profile_directories
             self._profiles = await self._in_worker(
                 lambda: load(directories, possible=possible, previous=before)
@@ -143,8 +150,9 @@ class Reconciler:
     async def reconcile(self, ifname: str = "") -> None:
         """Look at one card (or all) whole, now, and wait until that pass is done."""
         for slot in self._named(ifname):
-            slot.facts = slot.everything = True
-            self._start(slot)
+            slot.card.refused.clear()  # what was refused may be possible now
+            slot.aimed = False
+            self._look_now(slot)
         await self._until_quiet()
 
     async def plan(self) -> Plan:
@@ -156,6 +164,8 @@ class Reconciler:
                 continue
             async with slot.lock:
                 card = slot.card
+                if not slot.aimed:  # a paused card is planned, too
+                    await self._aim(slot)
                 try:
                     changes += await self._in_worker(partial(plan_card, card))
                 except KernelError as error:
@@ -163,19 +173,25 @@ class Reconciler:
         return Plan(tuple(changes), tuple(problems))
 
     async def pause(self, ifname: str) -> None:
-        """Make no changes to a card, or to any, until resumed."""
-        self._named(ifname)
+        """Make no changes to a card, or to any, until resumed. Waits for a pass under way."""
+        slots = self._named(ifname)
         self._paused.add(ifname)
+        for slot in slots:
+            async with slot.lock:
+                pass
         self._publish()
 
     async def resume(self, ifname: str) -> None:
         """End a pause and look at what happened meanwhile."""
+        slots = self._named(ifname)
+        if ifname and "" in self._paused:
+            raise NetunedError("all cards are paused; `netunedctl resume` without a name ends that")
         if ifname:
             self._paused.discard(ifname)
         else:
             self._paused.clear()
-        for slot in self._named(ifname):
-            self._mark(slot, everything=True)
+        for slot in slots:
+            self._look_now(slot)
         self._publish()
 
     # What events call: all of them only say "look again"
@@ -204,12 +220,18 @@ class Reconciler:
     async def _rescan(self) -> None:
         async with self._planning:
             self._rescanning = False
+            look_again, self._look_again = self._look_again, False
         await self.replan()
+        if look_again:
+            for slot in self._slots.values():
+                self._mark(slot, facts=True)
 
     def touch_topology(self) -> None:
         """CPUs went on- or offline: read them anew, and look at all that depends on them."""
+        self._topology_events += 1  # what is being read now may be older than this event
         self._topology = None
-        self._spawn(self._replan_and_look())
+        self._look_again = True
+        self.rescan()
 
     def touch_profiles(self) -> None:
         """Profiles were dropped, changed or removed."""
@@ -221,13 +243,7 @@ class Reconciler:
 
     def touch_everything(self) -> None:
         """Events were lost: nothing that is known can be trusted."""
-        self._topology = None
-        self._spawn(self._replan_and_look())
-
-    async def _replan_and_look(self) -> None:
-        await self.replan()
-        for slot in self._slots.values():
-            self._mark(slot, facts=True)
+        self.touch_topology()
 
     # Planning, for all cards together
 
@@ -236,25 +252,32 @@ class Reconciler:
         async with self._planning:
             known = {ifindex: slot.card.nic for ifindex, slot in self._slots.items()}
             profiles, topology = self._profiles.profiles, self._topology
+            events = self._topology_events
 
-            def work() -> tuple[Host, Desired]:
+            def work() -> tuple[list[str], Host, Desired]:
+                names = self._kernel.files.listdir(CLASS_NET)
                 host = read_host(self._kernel, topology, known)
-                return host, plan_host(profiles, host)
+                return names, host, plan_host(profiles, host)
 
             try:
-                host, desired = await self._in_worker(work)
+                self._names, host, desired = await self._in_worker(work)
             except KernelError as error:
                 log.error("Cannot read the host: %s, trying again at the next event", error)
                 return
-            self._topology = host.topology
+            if events == self._topology_events:
+                self._topology = host.topology
             self._desired = desired
             self._adopt(host, desired)
         self._publish()
         self._spawn(self._reconcile_irqbalance())
 
     def _adopt(self, host: Host, desired: Desired) -> None:
-        for ifindex in self._slots.keys() - host.nics.keys():
-            self._drop(ifindex)
+        if gone := self._slots.keys() - host.nics.keys():
+            for ifindex in gone:
+                self._drop(ifindex)
+            self._spawn(self._in_worker(lambda: self._baseline.forget_cards(gone)))
+        # A profile that cannot be read may be the one a card without any has: leave it as it is.
+        restore = not self._profiles.errors
         problems = {problem.ifname: problem.message for problem in desired.problems}
         for ifindex, nic in host.nics.items():
             slot = self._slots.get(ifindex)
@@ -272,21 +295,20 @@ class Reconciler:
             slot.problem = ""
             if target != slot.target:
                 slot.target, slot.aimed, slot.settled = target, False, False
+                self._end_wait(slot)
+            if target is None and slot.restore != restore:
+                slot.aimed = False
+            slot.restore = restore
             if not slot.aimed:
                 self._mark(slot, everything=True)
 
     def _drop(self, ifindex: int) -> None:
         slot = self._slots.pop(ifindex)
         slot.gone = True
-        if slot.retry is not None:
-            slot.retry.cancel()
+        self._end_wait(slot)
         self._listener.arm(slot.card.nic, frozenset())
         if slot.task is None:  # else its worker still reads through these descriptors
             slot.card.close()
-        try:
-            self._baseline.forget(ifindex)
-        except NetunedError as error:
-            log.error("%s", error)
 
     # One card
 
@@ -296,9 +318,18 @@ class Reconciler:
         self._start(slot)
 
     def _start(self, slot: Slot) -> None:
-        idle = slot.task is None and not slot.gone and not self._closing
-        if idle and slot.dirty and not self._is_paused(slot):
+        if slot.task is None and self._may_look(slot):
             slot.task = self._spawn(self._pass(slot))
+
+    def _may_look(self, slot: Slot) -> bool:
+        """After a failure events wait for the retry: a failed pass raises events of its own."""
+        held = slot.gone or self._closing or slot.retry is not None or self._is_paused(slot)
+        return slot.dirty and not held
+
+    def _end_wait(self, slot: Slot) -> None:
+        if slot.retry is not None:
+            slot.retry.cancel()
+            slot.retry = None
 
     def _is_paused(self, slot: Slot) -> bool:
         return "" in self._paused or slot.card.nic.name in self._paused
@@ -306,7 +337,7 @@ class Reconciler:
     async def _pass(self, slot: Slot) -> None:
         """Look at a card until nothing more is marked."""
         try:
-            while slot.dirty and not slot.gone and not self._closing and not self._is_paused(slot):
+            while self._may_look(slot):
                 async with slot.lock:
                     await self._look(slot)
         except Exception as error:  # the loop's edge: a bug over one card stops no other
@@ -322,7 +353,9 @@ class Reconciler:
 
     async def _look(self, slot: Slot) -> None:
         card = slot.card
-        scope = None if slot.everything or slot.facts else frozenset(slot.scope)
+        # After a failure, and while something is put back, only a look at everything tells.
+        whole = slot.everything or slot.facts or slot.failures or card.restoring
+        scope = None if whole else frozenset(slot.scope)
         facts, event_at = slot.facts, slot.event_at
         slot.everything = slot.facts = False
         slot.scope.clear()
@@ -337,19 +370,26 @@ class Reconciler:
                 slot.aimed = False
                 await self.replan()
         if not slot.aimed:
-            card.aim(slot.target, self._baseline)
-            slot.aimed = True
+            await self._aim(slot)
         nic, tunables = card.nic, frozenset(card.wanted)
         if slot.armed is None or slot.armed[0] is not nic or slot.armed[1] != tunables:
             self._listener.arm(nic, tunables)
             slot.armed = nic, tunables
         if not card.wanted:
             slot.pending, slot.last_error, slot.state = (), "", UNMANAGED
+            card.close()
             return
         outcome = await self._in_worker(lambda: reconcile_card(card, self._baseline, scope))
         self._note(slot, outcome, event_at)
-        if card.nic is not nic:  # restructured by our own writes: watch what is there now
-            slot.everything = True
+        if card.nic is not nic:  # restructured by our own writes: what is there now is new
+            slot.aimed = False
+            await self.replan()
+
+    async def _aim(self, slot: Slot) -> None:
+        target, restore = slot.target, slot.restore
+        aim = partial(slot.card.aim, target, self._baseline, restore=restore)
+        await self._in_worker(aim)
+        slot.aimed = target is slot.target and restore is slot.restore
 
     def _note(self, slot: Slot, outcome: Outcome, event_at: float) -> None:
         """Tell what a look gave, and look again later if it failed."""
@@ -359,21 +399,24 @@ class Reconciler:
             return
         slot.note(outcome, event_at, self._listener)
         if outcome.error is not None:
-            self._retry(slot, min(RETRY_FIRST_S * 2 ** (slot.failures - 1), RETRY_MOST_S))
+            self._retry(slot, RETRY_FIRST_S * 2 ** min(slot.failures - 1, 10))
 
     def _retry(self, slot: Slot, wait_s: float) -> None:
-        if slot.retry is not None:
-            slot.retry.cancel()
-        slot.retry = asyncio.get_running_loop().call_later(
-            wait_s * random.uniform(0.8, 1.2), lambda: self._mark(slot, facts=True)
-        )
+        """Look again later, and at nothing of the card until then but by request."""
+        self._end_wait(slot)
+        wait_s = min(wait_s, RETRY_MOST_S) * random.uniform(0.8, 1.2)
+        slot.retry = asyncio.get_running_loop().call_later(wait_s, self._look_now, slot)
+
+    def _look_now(self, slot: Slot) -> None:
+        self._end_wait(slot)
+        self._mark(slot, facts=True)
 
     def _lost(self, slot: Slot, error: KernelError) -> None:
         """Files or the card itself went away: read the facts again, once they are there."""
         slot.failures += 1
         if slot.failures > 1:
             slot.last_error, slot.state = str(error), DEGRADED
-        self._retry(slot, min(0.01 * 4**slot.failures, RETRY_MOST_S))
+        self._retry(slot, 0.01 * 4 ** min(slot.failures, 10))
         self.rescan()
 
     # The host
@@ -388,21 +431,17 @@ class Reconciler:
         async with AsyncExitStack() as held:
             for slot in idle:
                 await held.enter_async_context(slot.lock)
-            try:
-                differing = await self._in_worker(
-                    lambda: sweep(self._kernel, [slot.card for slot in idle])
-                )
-            except KernelError as error:
-                log.error("Cannot look at the cards: %s, trying again at the next resync", error)
-                return
+            cards = [slot.card for slot in idle]
+            names, differing = await self._in_worker(
+                lambda: (self._kernel.files.listdir(CLASS_NET), sweep(self._kernel, cards))
+            )
         for slot in idle:
             if slot.card in differing:
                 self._mark(slot, facts=True)
-        present = await self._in_worker(lambda: read_ifindexes(self._kernel))
-        if present != {ifindex: slot.card.nic.name for ifindex, slot in self._slots.items()}:
+        if names != self._names:
             self.rescan()
-        await self._reconcile_irqbalance()
-        self._publish()
+        if self._settings:
+            await self._reconcile_irqbalance()
 
     async def _reconcile_irqbalance(self) -> None:
         async with self._host_lock:
@@ -410,7 +449,7 @@ class Reconciler:
             nics = [
                 slot.card.nic
                 for slot in self._slots.values()
-                if slot.target is not None and slot.profile
+                if slot.target is not None and slot.target.profile.irq is not None
             ]
             setting, done = await self._in_worker(
                 lambda: reconcile_irqbalance(self._exclusion, mode, nics)
@@ -452,8 +491,13 @@ class Reconciler:
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s", error, exc_info=None if isinstance(error, NetunedError) else error)
 
     # Status
 

@@ -39,8 +39,9 @@ def nic_status(
     pending: tuple[Change, ...],
     last_change: Applied | None,
     last_error: str,
+    failed: str,
 ) -> NicStatus:
-    """One card as D-Bus and the CLI show it."""
+    """One card as D-Bus and the CLI show it; ``failed`` is the tunable that ended the last pass."""
     return NicStatus(
         ifindex=card.nic.ifindex,
         name=card.nic.name,
@@ -48,7 +49,7 @@ def nic_status(
         profile=profile,
         state=state,
         queues=_queues(card.nic, card.found) if profile else (),
-        settings=_settings(card, pending) if profile else (),
+        settings=_settings(card, pending, failed) if profile else (),
         last_change=last_change,
         last_error=last_error,
     )
@@ -101,7 +102,7 @@ def summary(state: State) -> str:
     return " ".join(words[:8]) + (f" … ({len(words)})" if len(words) > 8 else "")
 
 
-def _settings(card: Card, pending: tuple[Change, ...]) -> tuple[SettingStatus, ...]:
+def _settings(card: Card, pending: tuple[Change, ...], failed: str) -> tuple[SettingStatus, ...]:
     differing = {change.tunable for change in pending}
     settings = []
     for tunable in TUNABLES:
@@ -112,7 +113,7 @@ def _settings(card: Card, pending: tuple[Change, ...]) -> tuple[SettingStatus, .
             continue
         if wanted is None or found is None:
             continue
-        refused = [why for key, why in card.managed.items() if key.startswith(f"{name} ")]
+        refused = [why for (tunable, _), (_, why) in card.refused.items() if tunable == name]
         if refused:
             reason = f"{len(refused)} of {len(found)} cannot be set: {refused[0]}"
             settings.append(
@@ -122,7 +123,7 @@ def _settings(card: Card, pending: tuple[Change, ...]) -> tuple[SettingStatus, .
         reason = ""
         if name == "channels" and card.target and card.target.withheld:
             reason = f"policy.disruptive is deny: {card.target.withheld} is not set"
-        state = DRIFTED if name in differing else IN_SYNC
+        state = DEGRADED if name == failed else DRIFTED if name in differing else IN_SYNC
         settings.append(SettingStatus(name, state, summary(wanted), summary(found), reason))
     return tuple(settings)
 

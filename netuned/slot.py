@@ -45,6 +45,7 @@ class Slot:
         self.profile = ""
         self.problem = ""
         self.aimed = False
+        self.restore = True
         self.gone = False
         self.armed: tuple[Nic, frozenset[str]] | None = None
         self.everything = True
@@ -54,6 +55,7 @@ class Slot:
         self.settled = False
         self.pending: tuple[Change, ...] = ()
         self.failures = 0
+        self.failed = ""
         self.retry: asyncio.TimerHandle | None = None
         self.last_change: Applied | None = None
         self.last_error = ""
@@ -82,7 +84,9 @@ class Slot:
             state = PAUSED
         elif self.task is not None and self.profile and not self.settled:
             state = APPLYING
-        return nic_status(self.card, self.profile, state, self.pending, self.last_change, error)
+        return nic_status(
+            self.card, self.profile, state, self.pending, self.last_change, error, self.failed
+        )
 
     # What a look gave
 
@@ -100,7 +104,7 @@ class Slot:
         if outcome.pending != self.pending:
             for change in outcome.pending:
                 log.warning("Drift, not repaired (policy.enforce is no): %s", change)
-        self.failures, self.last_error = 0, ""
+        self.failures, self.last_error, self.failed = 0, "", ""
         self.pending, self.settled = outcome.pending, True
         managed = self.target is not None or self.card.wanted
         self.state = card_state(self.card, outcome.pending) if managed else UNMANAGED
@@ -136,6 +140,7 @@ class Slot:
     def _fail(self, error: NetunedError, change: Change | None) -> None:
         """A card that cannot be brought into force."""
         self.failures += 1
+        self.failed = change.tunable if change else ""
         what = f"{change}: {error}" if change else str(error)
         if what != self.last_error:
             log.error("%s: %s; undone, trying again", self.card.nic.name, what)

@@ -27,6 +27,9 @@ FileKey = tuple[int, str, str]
 SETTLE_S = 0.002
 """A dropped file raises several events; one reload follows the last by this much."""
 
+REPLACED_S = 0.1
+"""A file that goes may be about to be replaced: one reload sees the new one, none its absence."""
+
 PROFILE_EVENTS = (
     inotify.IN_CLOSE_WRITE
     | inotify.IN_MOVED_FROM
@@ -144,14 +147,18 @@ class Watches:
 
     def _on_profiles(self) -> None:
         assert self._profiles is not None
-        reload = False
+        waits = []
         for event in self._profiles.read():
             if self._watched.get(event.wd) == str(IRQBALANCE_DIRECTORY):
                 self._loop_calls.touch_irqbalance()
-            else:
-                reload = reload or self._concerns_profiles(event)
-        if reload and self._reload is None:
-            self._reload = asyncio.get_running_loop().call_later(SETTLE_S, self._reload_now)
+            elif self._concerns_profiles(event):
+                going = event.mask & (inotify.IN_DELETE | inotify.IN_MOVED_FROM)
+                waits.append(REPLACED_S if going else SETTLE_S)
+        if waits:
+            if self._reload is not None:
+                self._reload.cancel()
+            loop = asyncio.get_running_loop()
+            self._reload = loop.call_later(max(waits), self._reload_now)
         self._watch_directories()
 
     def _concerns_profiles(self, event: inotify.Event) -> bool:

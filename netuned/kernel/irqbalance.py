@@ -13,7 +13,6 @@ Source: irqbalance 1.9 classify.c (get_irq_user_policy), irqbalance.c (sock_hand
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import glob
 import os
@@ -25,7 +24,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from netuned.errors import KernelError
+from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.systemd import control_unit
 
 UNIT = "irqbalance.service"
@@ -95,6 +94,7 @@ class Exclusion:
         self._environment = runtime_directory / "irqbalance.env"
         self._stopped = runtime_directory / "irqbalance.stopped"
         self._signalled_at = -SIGNAL_EVERY_S
+        self._restarted_pid = 0
 
     def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> str:
         """Leave these devices (sysfs paths) alone. Returns what was done, empty if nothing.
@@ -102,19 +102,33 @@ class Exclusion:
         Raises: UnsupportedError, KernelError.
         """
         listed = _replace(self._cards, "".join(f"{device}\n" for device in sorted(devices)))
+        if self._stopped.exists():
+            control_unit("StartUnit", UNIT)
+            self._stopped.unlink()
+            return "started it again"
         running = read_running()
-        if running is None:
+        if running is None or (running.pid == self._restarted_pid and not running.asks_policy):
             return ""
         if not running.asks_policy:
+            if self._restarted_pid:
+                raise UnsupportedError(
+                    "irqbalance",
+                    f"its unit expands none of {', '.join(ARGUMENT_VARIABLES)}; "
+                    f"start it with {POLICY_ARGUMENT}",
+                )
             self._write_environment(running)
+            self._restarted_pid = running.pid
             control_unit("RestartUnit", UNIT)
             self._signalled_at = time.monotonic()
             return "restarted it with netuned's policy script"
+        self._restarted_pid = 0
         waited = time.monotonic() - self._signalled_at >= SIGNAL_EVERY_S
         if listed or (interrupts & running.balanced and waited):
             self._signalled_at = time.monotonic()
-            with contextlib.suppress(ProcessLookupError):
+            try:
                 os.kill(running.pid, signal.SIGHUP)
+            except OSError as error:
+                raise KernelError("signal", "irqbalance", error.errno or errno.EPERM) from error
             return "had it ask the policy script again"
         return ""
 

@@ -44,6 +44,8 @@ class Target:
     rps_cpus: CpuSet | None
     xps_cpus: CpuSet | None
     default_affinity: CpuSet
+    no_channels: str = ""
+    """Why the channels the profile wants cannot be had; the card keeps those it has."""
     withheld: ChannelCounts | None = None
     """Channel counts the profile wants and its policy (``disruptive: deny``) forbids to set."""
 
@@ -60,6 +62,11 @@ def never(key: str, /) -> bool:
 def equal(key: str, wanted: State, found: State, /) -> bool:
     """For tunables whose values read back as they were written."""
     return wanted[key] == found[key]
+
+
+def always_replaceable(found: State, /) -> str:
+    """For tunables whose every state can be written back."""
+    return ""
 
 
 class Tunable(Protocol):
@@ -86,6 +93,9 @@ class Tunable(Protocol):
 
     def disruptive(self, key: str, /) -> bool:
         """Whether a write drops the link."""
+
+    def irreplaceable(self, found: State, /) -> str:
+        """Why this state, once gone, could not be put back; empty if it could."""
 
     def restructures(self, key: str, /) -> bool:
         """Whether a write changes what else exists, so that the rest must be observed anew."""

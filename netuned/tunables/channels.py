@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from netuned.errors import UnsupportedError
 from netuned.nic import Nic
-from netuned.tunables.base import Target, View, equal
+from netuned.tunables.base import Target, View, always_replaceable, equal
 from netuned.values import ChannelCounts, State, Value
 
 NAME = "channels"
 same = equal
+irreplaceable = always_replaceable
 
 
 def read(view: View) -> State:
@@ -22,6 +23,8 @@ def read(view: View) -> State:
 def desired(target: Target, nic: Nic) -> State | None:
     if target.profile.channels is None:
         return None
+    if target.no_channels:
+        raise UnsupportedError("channels", target.no_channels)
     if target.channels is None:
         raise UnsupportedError("channels", f"the driver {nic.driver} has a fixed number of queues")
     return {"": target.channels}

@@ -11,7 +11,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
 from netuned.nic import Nic
 from netuned.tunables import masks
-from netuned.tunables.base import Target, View, equal, never
+from netuned.tunables.base import Target, View, always_replaceable, equal, never
 from netuned.values import State, Value
 from netuned.vectors import RX, TX
 
@@ -19,6 +19,7 @@ NAME = "irq"
 same = equal
 disruptive = never
 restructures = never
+irreplaceable = always_replaceable
 
 MANAGED = (errno.EIO, errno.EPERM, errno.EACCES)
 """A write to a kernel-managed interrupt: EIO before 6.10, then EPERM; file mode 0444 later."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netuned.kernel.qdisc_options import same_parameter
+from netuned.kernel.qdisc_options import PARAMETERS, same_parameter
 from netuned.kernel.rtnl import QdiscEntry
 from netuned.nic import Nic
 from netuned.tunables.base import Target, View, never
@@ -108,6 +108,14 @@ def _same_parameters(wanted: Qdisc, found: Qdisc) -> bool:
         name in has and same_parameter(wanted.kind, name, value, has[name])
         for name, value in named.items()
     )
+
+
+def irreplaceable(found: State) -> str:
+    """Only kinds whose parameters are known can be attached again, and none with classes."""
+    root = found.get(ROOT)
+    if isinstance(root, Qdisc) and not root.default and root.kind not in PARAMETERS:
+        return f"the root qdisc {root.kind} could not be put back; remove it first"
+    return ""
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

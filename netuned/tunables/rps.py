@@ -13,7 +13,7 @@ from netuned.errors import UnsupportedError
 from netuned.nic import Nic
 from netuned.topology import Topology
 from netuned.tunables import masks
-from netuned.tunables.base import Target, View, equal, never
+from netuned.tunables.base import Target, View, always_replaceable, equal, never
 from netuned.values import State, Value
 
 NAME = "rps"
@@ -21,6 +21,7 @@ FILE = "rps_cpus"
 same = equal
 disruptive = never
 restructures = never
+irreplaceable = always_replaceable
 
 
 def read(view: View) -> State:

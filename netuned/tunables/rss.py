@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from netuned.errors import UnsupportedError
 from netuned.nic import Nic
-from netuned.tunables.base import Target, View, never
+from netuned.tunables.base import Target, View, always_replaceable, never
 from netuned.values import RssTable, State, Value
 
 NAME = "rss"
 disruptive = never
 restructures = never
+irreplaceable = always_replaceable
 
 
 def read(view: View) -> State:
@@ -67,14 +68,15 @@ def spread(queues: Sequence[int], weights: Sequence[int], entries: int) -> tuple
 def _shares(weights: Sequence[int], entries: int) -> list[int]:
     """Whole shares that add up to ``entries``: rounded down, the rest by largest remainder."""
     total = sum(weights)
-    shares = [max(entries * weight // total, 1) for weight in weights]
+    shares = [max(entries * weight // total, 1) if weight else 0 for weight in weights]
     by_remainder = sorted(
         range(len(weights)), key=lambda index: -(entries * weights[index] % total)
     )
     for index in by_remainder[: max(entries - sum(shares), 0)]:
         shares[index] += 1
     while sum(shares) > entries:  # the slots that the least got come from the largest share
-        shares[shares.index(max(shares))] -= 1
+        most = max(shares)
+        shares[max(index for index, share in enumerate(shares) if share == most)] -= 1
     return shares
 
 

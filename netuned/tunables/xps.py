@@ -15,7 +15,7 @@ from netuned.errors import UnsupportedError
 from netuned.nic import Nic
 from netuned.topology import Topology
 from netuned.tunables import masks
-from netuned.tunables.base import Target, View, equal, never
+from netuned.tunables.base import Target, View, always_replaceable, equal, never
 from netuned.values import State, Value
 
 NAME = "xps"
@@ -23,6 +23,7 @@ FILE = "xps_cpus"
 same = equal
 disruptive = never
 restructures = never
+irreplaceable = always_replaceable
 
 
 def read(view: View) -> State:

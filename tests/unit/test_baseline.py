@@ -66,9 +66,9 @@ def test_another_boot_starts_afresh(tmp_path: Path) -> None:
 def test_forgetting_one_tunable_and_a_card(tmp_path: Path) -> None:
     baseline = make(tmp_path / "b.json")
     baseline.record(nic(), FOUND)
-    baseline.forget(nic().ifindex, "irq")
+    baseline.forget(nic().ifindex, ["irq"])
     assert set(make(tmp_path / "b.json").of(nic())) == {"channels", "rss", "qdisc"}
-    baseline.forget(nic().ifindex)
+    baseline.forget_cards([nic().ifindex])
     assert make(tmp_path / "b.json").of(nic()) == {}
 
 
@@ -89,6 +89,14 @@ def test_a_damaged_file_is_refused_and_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(StateFileError, match=r"b\.json"):
         baseline.load()
     assert baseline.of(nic()) == {}
+    assert (tmp_path / "b.json.bad").read_text() == text
+    baseline.load()
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StateFileError, match="not a baseline"):
+        Baseline(tmp_path / "b.json", "boot-1").load()
 
 
 def test_nothing_may_be_written_when_it_cannot_be_saved(tmp_path: Path) -> None:

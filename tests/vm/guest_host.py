@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +114,7 @@ class Guest:
         """All that netuned sets on a card with combined channels."""
         return {
             "channels": self.combined(ifname),
-            "table": self.table(ifname),
+            "shares": sorted(Counter(self.table(ifname)).items()),
             "irq": self.queue_cpus(ifname),
             "rps": self.masks(ifname, "rx"),
             "xps": self.masks(ifname, "tx"),

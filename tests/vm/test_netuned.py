@@ -81,7 +81,7 @@ def test_igb_is_as_planned(igb: Guest) -> None:
     for ifname in hardware.IGB:
         state = igb.state(ifname)
         assert state["channels"] == 8
-        assert sorted(set(state["table"])) == list(range(8))
+        assert state["shares"] == [(queue, 16) for queue in range(8)]
         assert set(state["irq"]) == NODE1
         assert all(state["irq"].count(cpu) == 2 for cpu in NODE1)
         assert state["rps"] == [""] * 8
@@ -289,6 +289,26 @@ def test_a_broken_profile_changes_nothing(igb: Guest, wanted: dict[str, object])
     assert igb.state(FIRST) == wanted
     igb.drop("igb", IGB)
     igb.machine.wait_until(lambda: not igb.status()["manager"]["profile_errors"], 20, "no error")
+
+
+def test_absent_cards_equal_profiles_and_an_empty_directory(
+    igb: Guest, wanted: dict[str, object]
+) -> None:
+    igb.drop("later", IGB.replace("driver: igb", "name: wan0"))
+    igb.drop("twin", IGB)
+    igb.machine.wait_until(lambda: len(igb.status()["manager"]["conflicts"]) == 2, 20, "conflicts")
+    conflict = igb.status()["manager"]["conflicts"][0]
+    assert "igb" in conflict
+    assert "twin" in conflict
+    assert igb.card(FIRST)["profile"] == "igb"
+    assert "wan0" not in igb.sh("netunedctl status")
+    igb.remove_profiles()
+    igb.wait_state(FIRST, "unmanaged")
+    assert igb.status()["manager"]["profile_errors"] == []
+    assert "No profile matches" in igb.sh("netunedctl status")
+    igb.drop("igb", IGB)
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 30, "the state before")
+    igb.wait_state(FIRST, "in-sync")
 
 
 @pytest.mark.parametrize("ifname", [hardware.VIRTIO, hardware.VMXNET3])
