@@ -56,44 +56,54 @@ def measure() -> list[Row]:
             theirs.append({printed[0]: float(printed[1]), printed[2]: float(printed[3])})
     middle = statistics.median
     whole, dump = middle(o["pass"] for o in ours), middle(o["dump"] for o in ours)
+    full = middle(o["full"] for o in ours)
     files, c_dump = middle(t["files"] for t in theirs), middle(t["qdiscs"] for t in theirs)
     what = f"{len(CARDS)} cards × {QUEUES} queues"
     return [
-        Row("pass without work, whole", whole, "µs", None, what),
+        Row("pass without work (resync)", whole, "µs", None, what),
         Row("  its qdisc dump", dump, "µs", None, f"C receives the same dump in {c_dump:.0f} µs"),
         Row("  C over the same attributes", files, "µs", None, "kept descriptors, pread"),
         Row("  (pass − dump) / C", (whole - dump) / files, "×", 2.0, "one run, medians"),
+        Row("apply without work, facts read anew", full, "µs", None, what),
     ]
 
 
 def _pass(profiles: str) -> None:
-    """Inside the namespace: time passes of the very function the daemon's resync runs."""
-    from netuned.apply import Card, sweep
-    from netuned.baseline import Baseline
-    from netuned.host import read_host
-    from netuned.kernel import Kernel
-    from netuned.loader import load
-    from netuned.planner import plan_host
+    """Inside the namespace: time the resync of a real loop, in a process without its D-Bus."""
+    import asyncio
 
-    kernel = Kernel()
-    host = read_host(kernel)
-    desired = plan_host(load((profiles,)).profiles, host)
-    baseline = Baseline(Path("/nonexistent"), "")
-    cards = [Card(kernel, host.nics[ifindex]) for ifindex in desired.targets]
-    for card in cards:
-        card.aim(desired.targets[card.nic.ifindex], baseline)
-    assert len(cards) == len(CARDS)
-    if sweep(kernel, cards):
-        raise SystemExit("the cards are not in sync")
-    whole, dump = [], []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        sweep(kernel, cards)
-        middle = time.perf_counter()
-        kernel.rtnl.qdiscs()
-        dump.append(1e6 * (time.perf_counter() - middle))
-        whole.append(1e6 * (middle - start))
-    print(json.dumps({"pass": statistics.median(whole), "dump": statistics.median(dump)}))
+    from netuned.kernel import Kernel
+    from netuned.reconcile import Options, Reconciler
+    from tests.netns.listener import Silent
+
+    async def passes() -> dict[str, float]:
+        kernel = Kernel()
+        directory = Path(profiles).parent
+        options = Options((profiles,), directory / "state", directory / "run")
+        loop = Reconciler(kernel, options, Silent())
+        await loop.start()
+        states = [nic.state for nic in loop.status().nics if nic.profile]
+        if states != ["in-sync"] * len(CARDS):
+            raise SystemExit(f"the cards are not in sync: {states}")
+        resync, full, dump = [], [], []
+        writes = kernel.writes
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            await loop.resync()
+            middle = time.perf_counter()
+            kernel.rtnl.qdiscs()
+            dump.append(1e6 * (time.perf_counter() - middle))
+            resync.append(1e6 * (middle - start))
+        for _ in range(21):
+            start = time.perf_counter()
+            await loop.reconcile()
+            full.append(1e6 * (time.perf_counter() - start))
+        assert kernel.writes == writes
+        await loop.close()
+        median = statistics.median
+        return {"pass": median(resync), "dump": median(dump), "full": median(full)}
+
+    print(json.dumps(asyncio.run(passes())))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from netuned.errors import KernelError
 READ_SIZE = 1 << 16
 """Enough for any file read once; /proc files past it are not read here."""
 
-ATTRIBUTE_SIZE = 4096
-"""A sysfs attribute is at most one page; the mask of 1,024 CPUs has 288 bytes."""
+ATTRIBUTE_SIZE = 448
+"""Kept attributes are masks, 288 bytes for 1,024 CPUs; Python's quick allocator ends at 512."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -112,6 +112,8 @@ class KeptFiles:
         pread = os.pread
         try:
             contents = [pread(descriptor, ATTRIBUTE_SIZE, 0) for descriptor in descriptors]
+            if len(contents[-1]) == ATTRIBUTE_SIZE:  # masks of one host are equally long
+                contents = [pread(descriptor, READ_SIZE, 0) for descriptor in descriptors]
         except OSError as error:
             self._forget(paths)
             what = paths[0] if len(paths) == 1 else f"{paths[0]} …"

@@ -20,7 +20,7 @@ import pytest
 from netuned.bus import wire
 from netuned.bus.client import Client
 from netuned.bus.service import BusService
-from netuned.errors import BusError
+from netuned.errors import BusError, NetunedError
 from netuned.status import DRIFTED, IN_SYNC, Status
 from tests.netns.bus_fixtures import (
     CALM,
@@ -241,7 +241,7 @@ def test_methods_reach_the_controller(bus: PrivateBus, daemon: Served) -> None:
     ("name", "error"),
     [
         ("eth7", "org.netuned1.Error.NoSuchCard: there is no card named 'eth7'"),
-        ("../../etc/passwd", "org.freedesktop.DBus.Error.InvalidArgs: not an interface name"),
+        ("../../etc/passwd", "org.netuned1.Error.NoSuchCard: there is no card named"),
         ("e" * 61, "org.freedesktop.DBus.Error.InvalidArgs: not an interface name"),
     ],
 )
@@ -250,10 +250,53 @@ def test_names_are_checked(bus: PrivateBus, daemon: Served, name: str, error: st
     assert daemon.controller.asked == []
 
 
+@pytest.mark.parametrize("name", ["a\u3000b", "a\x1cb", "\udcff" * 15, "e\x1b[31m\udcff"])
+def test_any_name_the_kernel_takes_can_be_asked_for(
+    bus: PrivateBus, daemon: Served, name: str
+) -> None:
+    daemon.publish(Status(MANAGER, (replace(IGB, name=name), UNMANAGED_NIC)))
+    for command in ("apply", "resume"):
+        done = bus.ctl(command, name)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert daemon.controller.asked == [("reconcile", name), ("resume", name)]
+    for shown in (name, wire.text(name)):
+        done = bus.ctl("status", shown, "--json")
+        assert json.loads(done.stdout)["name"] == wire.text(name)
+
+
+@pytest.mark.parametrize("command", ["apply", "pause", "resume", "status"])
+def test_a_name_that_is_not_utf8_gets_one_sentence(
+    bus: PrivateBus, daemon: Served, command: str
+) -> None:
+    done = bus.ctl(command, "x\udcff\udcfe")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("netunedctl: there is no card named ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_client_shows_names_as_the_service_does(bus: PrivateBus, daemon: Served) -> None:
+    with Client() as client:
+        client.resume("e\x1b[31m\udcff")
+    assert daemon.controller.asked == [("resume", "e\x1b[31m\udcff")]
+
+
 def test_errors_keep_their_class_and_sentence(bus: PrivateBus, daemon: Served) -> None:
     error = call(bus, "Pause", "enp0s3")[1]
     assert "GDBus.Error:org.netuned1.Error.Kernel: set channels enp0s3: Invalid" in error
     assert '(EINVAL): "too many"' in error
+
+
+@pytest.mark.parametrize("method", ["pause", "resume", "reconcile"])
+def test_netunedctl_shows_why_the_daemon_refuses(
+    bus: PrivateBus, daemon: Served, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    async def refuse(ifname: str) -> None:
+        raise NetunedError(f"all cards are paused, {ifname} among them")
+
+    monkeypatch.setattr(daemon.controller, method, refuse)
+    done = bus.ctl("apply" if method == "reconcile" else method, "enp0s3")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "netunedctl: all cards are paused, enp0s3 among them\n"
 
 
 # Rights
@@ -446,6 +489,10 @@ def test_json_is_the_documented_form(bus: PrivateBus, daemon: Served) -> None:
     }
     assert plan["problems"][0]["ifname"] == "ens4"
     assert set(printed("profiles")) == {"profiles", "errors", "conflicts"}
+    reloaded = printed("reload")
+    assert reloaded == {key: status["manager"][key] for key in ("profiles", "profile_errors")}
+    assert reloaded["profiles"] == printed("profiles")["profiles"]
+    assert daemon.controller.asked == [("reload",)]
     applied = printed("apply")
     assert len(applied["applied"]) == len(plan["changes"]) == len(PLAN.changes)
     assert (applied["pending"], applied["problems"]) == ([], plan["problems"])
@@ -489,6 +536,29 @@ def test_a_reader_that_leaves_early_is_no_error(bus: PrivateBus, daemon: Served)
     script = f"{sys.executable} -m netuned.cli status --json | head -c 1"
     done = bus.run("bash", "-c", script)
     assert (done.stdout, done.stderr) == ("{", "")
+
+
+@pytest.mark.parametrize(
+    "words", ["status", "status --json", "status enp129s0", "plan", "apply", "profiles", "reload"]
+)
+def test_output_that_cannot_be_written(bus: PrivateBus, daemon: Served, words: str) -> None:
+    full = bus.run("bash", "-c", f"{sys.executable} -m netuned.cli {words} >/dev/full")
+    assert full.returncode == 1
+    assert full.stderr.endswith("netunedctl: cannot write the output: No space left on device\n")
+    assert "Traceback" not in full.stderr
+    closed = bus.run("bash", "-c", f"{sys.executable} -m netuned.cli {words} >&-")
+    assert closed.returncode == bus.ctl(*words.split()).returncode
+    assert "Traceback" not in closed.stderr
+
+
+def test_a_poor_locale_gets_all_of_the_output(bus: PrivateBus, daemon: Served) -> None:
+    whole = bus.ctl("status", "enp0s3").stdout
+    poor = ("LC_ALL=POSIX", "PYTHONCOERCECLOCALE=0", "PYTHONUTF8=0")
+    for environment in (poor, ("PYTHONIOENCODING=ascii",), ("COLUMNS=²",)):
+        command = (sys.executable, "-m", "netuned.cli", "status", "enp0s3")
+        done = bus.run("env", *environment, *command)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.replace("\\xd7", "×") == whole
 
 
 def test_colour_only_on_a_terminal(bus: PrivateBus, daemon: Served) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -293,13 +294,119 @@ def test_an_empty_profile_directory_is_no_error(lab: Lab) -> None:
     assert writes(lab) == 0
 
 
+RESYNC = """
+import asyncio, sys
+from pathlib import Path
+from netuned.kernel import Kernel
+from netuned.reconcile import Options, Reconciler
+from tests.netns.listener import Silent
+
+async def main():
+    there = Path(sys.argv[1])
+    options = Options((str(there / "profiles.d"),), there / "state", there / "run")
+    loop = Reconciler(Kernel(), options, Silent())
+    await loop.start()
+    mask = Path("/sys/class/net/lan0/queues/rx-0/rps_cpus")
+    mask.write_text("1")
+    await asyncio.sleep(0.3)
+    before = mask.read_text().strip()
+    await loop.resync()
+    await asyncio.sleep(0.3)
+    print(before, mask.read_text().strip())
+    await loop.close()
+
+asyncio.run(main())
+"""
+
+
 def test_the_slow_resync_sees_what_raises_no_event(lab: Lab) -> None:
-    """A second sysfs instance in another mount namespace raises no inotify event for ours."""
     lab.profile("edge", EDGE)
-    lab.start("--resync", "0.3")
-    lab.wait_state("lan0", "in-sync")
-    lab.shell("ethtool -L lan0 rx 1 tx 1")
-    lab.wait(lambda: len(qdiscs(lab)) == 5, "four leaves")
+    printed = lab.run(sys.executable, "-c", RESYNC, str(lab.directory)).stdout
+    assert printed.split() == ["1", "3"]
+
+
+def test_a_refused_write_is_undone_and_not_retried_in_a_storm(lab: Lab) -> None:
+    """A read-only bind mount over one queue's file stands for a driver that refuses it."""
+    lab.start()
+    assert lab.daemon
+    target, stand_in = f"{QUEUES}/rx-2/rps_cpus", lab.directory / "stand-in"
+    stand_in.write_text("0\n")
+    inside = ("nsenter", "-t", str(lab.daemon.pid), "-m", "mount")
+    subprocess.run([*inside, "--bind", str(stand_in), target], check=True)
+    subprocess.run([*inside, "-o", "remount,ro,bind", target], check=True)
+    lab.profile("edge", EDGE)
+    lab.wait_state("lan0", "degraded")
+    card = lab.card("lan0")
+    assert "rps rx-2" in card["last_error"]
+    assert "EROFS" in card["last_error"]
+    assert {s["tunable"]: s["state"] for s in card["settings"]}["rps"] == "degraded"
+    assert lab.attribute("lan0", "rx-0", "rps_cpus") == "0"  # what was written before is undone
     before = writes(lab)
-    time.sleep(1)
-    assert writes(lab) == before
+    time.sleep(0.5)
+    assert writes(lab) - before < 10
+    subprocess.run(["nsenter", "-t", str(lab.daemon.pid), "-m", "umount", "-l", target], check=True)
+    lab.wait_state("lan0", "in-sync")
+
+
+def test_channels_that_a_driver_refuses_are_unsupported(lab: Lab) -> None:
+    """tun shows channels and does not let them be set."""
+    lab.shell("ip tuntap add dev tap0 mode tap multi_queue; ip link set tap0 up")
+    text = EDGE.replace("kind: veth, name: lan0", "kind: tun")
+    lab.profile("tun", text)
+    lab.start()
+    lab.wait_state("tap0", "in-sync")
+    settings = {s["tunable"]: s["state"] for s in lab.card("tap0")["settings"]}
+    assert settings["channels"] == "unsupported"
+    assert settings["rps"] == settings["qdisc"] == "in-sync"
+    assert qdiscs(lab, "tap0") == ["pfifo"]
+
+
+def test_a_broken_profile_at_start_puts_nothing_back(edge: Lab) -> None:
+    before = kernel_state(edge)
+    edge.stop()
+    (edge.profiles / "edge.yaml").write_text(EDGE + "chanels: 3\n")
+    edge.start()
+    assert len(edge.status()["manager"]["profile_errors"]) == 1
+    assert kernel_state(edge) == before
+    edge.profile("edge", EDGE)
+    edge.wait_state("lan0", "in-sync")
+    assert kernel_state(edge) == before
+
+
+def test_what_was_refused_is_tried_again_with_another_value(lab: Lab) -> None:
+    lab.profile("edge", EDGE.replace("{kind: pfifo, limit: 500}", "{kind: fq, flow_limit: 9}"))
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    lab.profile("edge", EDGE)
+    lab.wait(lambda: qdiscs(lab) == ["mq"] + ["pfifo"] * 4, "pfifo")
+
+
+def test_a_qdisc_with_classes_is_left_alone(lab: Lab) -> None:
+    lab.shell("tc qdisc replace dev lan0 root handle 1: htb default 10")
+    lab.profile("edge", EDGE)
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    assert qdiscs(lab)[0] == "htb"
+    settings = {s["tunable"]: s for s in lab.card("lan0")["settings"]}
+    assert settings["qdisc"]["state"] == "unsupported"
+    assert "htb" in settings["qdisc"]["reason"]
+    assert settings["rps"]["state"] == "in-sync"
+
+
+def test_channels_beyond_the_card_are_unsupported_and_the_rest_in_force(lab: Lab) -> None:
+    lab.profile("edge", EDGE.replace("combined: max", "combined: 9"))
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    settings = {s["tunable"]: s for s in lab.card("lan0")["settings"]}
+    assert settings["channels"]["state"] == "unsupported"
+    assert "9 is more" in settings["channels"]["reason"]
+    assert lab.attribute("lan0", "rx-0", "rps_cpus") == "3"
+
+
+def test_resuming_one_card_while_all_are_paused_is_refused(edge: Lab) -> None:
+    edge.ctl("pause")
+    refused = edge.ctl("resume", "lan0", check=False)
+    assert refused.returncode == 1
+    assert "all cards are paused" in refused.stderr
+    edge.ctl("resume")
+    edge.wait_state("lan0", "in-sync")

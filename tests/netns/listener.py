@@ -1,0 +1,22 @@
+"""A listener that watches nothing: what the resync finds, it finds by itself."""
+
+from __future__ import annotations
+
+from netuned.nic import Nic
+from netuned.status import Status
+
+
+class Silent:
+    """Stands in for D-Bus and the watches."""
+
+    def publish(self, status: Status) -> None:
+        """Not shown to anybody."""
+
+    def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str) -> None:
+        """Not told to anybody."""
+
+    def repaired(self, ifindex: int, tunable: str, key: str, value: str, latency_us: int) -> None:
+        """Not told to anybody."""
+
+    def arm(self, nic: Nic, tunables: frozenset[str]) -> None:
+        """Nothing is watched."""
