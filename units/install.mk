@@ -1,7 +1,9 @@
 # make install: netuned in a virtual environment of its own, units and profiles where systemd,
 # D-Bus and polkit look. OFFLINE=1 fetches nothing (dependencies must be in the environment).
 DESTDIR ?=
-LIB := $(DESTDIR)/usr/lib/netuned
+LIB := $(abspath $(DESTDIR)/usr/lib/netuned)
+COMPILE_FOR := $(if $(DESTDIR),-f -s $(abspath $(DESTDIR)) -p /)
+RUNTIME := $(DESTDIR)/run
 PIP_INSTALL := $(LIB)/venv/bin/python -m pip --disable-pip-version-check -q install
 SYSTEM_PYTHON ?= /usr/bin/python3
 
@@ -17,6 +19,11 @@ else
 	@$(SUDO) $(PIP_INSTALL) .
 endif
 	@$(SUDO) rm -rf build netuned.egg-info
+ifneq ($(DESTDIR),)
+	@# Scripts name their interpreter, activate its directory: where it will be, not where it is built.
+	@grep -rlIF '$(LIB)/venv' $(LIB)/venv/bin $(LIB)/venv/pyvenv.cfg \
+	    | xargs -r $(SUDO) sed -i 's|$(LIB)/venv|/usr/lib/netuned/venv|g'
+endif
 	@$(SUDO) install -d $(DESTDIR)/usr/bin $(DESTDIR)/usr/sbin $(LIB)/profiles.d $(LIB)/irqbalance
 	@$(SUDO) install -d $(DESTDIR)/etc/netuned/profiles.d
 	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netuned $(DESTDIR)/usr/sbin/netuned
@@ -31,6 +38,7 @@ endif
 	    $(DESTDIR)/usr/share/dbus-1/system-services/org.netuned1.service
 	@$(SUDO) install -D -m 644 units/org.netuned1.policy \
 	    $(DESTDIR)/usr/share/polkit-1/actions/org.netuned1.policy
+	@$(SUDO) $(LIB)/venv/bin/python -m compileall -q $(COMPILE_FOR) $(LIB)/venv/lib
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
 	    $(SUDO) systemctl daemon-reload; \
 	    $(SUDO) systemctl reload dbus 2>/dev/null || true; \
@@ -40,12 +48,16 @@ endif
 	fi
 	@echo "netuned is installed. No card is touched until a profile is in /etc/netuned/profiles.d; see README.md"
 
+# systemd is told only where it runs on what is uninstalled: a DESTDIR for packaging has no /run.
 uninstall:
-	-@[ -d /run/systemd/system ] && $(SUDO) systemctl disable --now netuned.service
+	-@[ ! -d $(RUNTIME)/systemd/system ] || $(SUDO) systemctl disable --now netuned.service
 	@$(SUDO) rm -rf $(LIB) $(DESTDIR)/usr/sbin/netuned $(DESTDIR)/usr/bin/netunedctl \
 	    $(DESTDIR)/usr/lib/systemd/system/netuned.service \
 	    $(DESTDIR)/usr/lib/systemd/system/irqbalance.service.d/50-netuned.conf \
 	    $(DESTDIR)/usr/share/dbus-1/system.d/org.netuned1.conf \
 	    $(DESTDIR)/usr/share/dbus-1/system-services/org.netuned1.service \
 	    $(DESTDIR)/usr/share/polkit-1/actions/org.netuned1.policy
+	-@[ ! -d $(RUNTIME)/systemd/system ] || $(SUDO) systemctl daemon-reload
+	-@[ ! -e $(RUNTIME)/netuned/irqbalance.env ] || { \
+	    $(SUDO) rm -f $(RUNTIME)/netuned/irqbalance.env && $(SUDO) systemctl try-restart irqbalance.service; }
 	@echo "Profiles in /etc/netuned and the state in /var/lib/netuned are kept."

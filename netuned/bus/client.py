@@ -114,7 +114,8 @@ class Client:
         self._change("Resume", ifname)
 
     def _change(self, method: str, *arguments: str) -> None:
-        call = new_method_call(_MANAGER, method, "s" * len(arguments), arguments)
+        shown = tuple(map(wire.text, arguments))
+        call = new_method_call(_MANAGER, method, "s" * len(arguments), shown)
         self._ask(call, MessageFlag.allow_interactive_authorization, CHANGE_TIMEOUT_S)
 
     def _ask(self, call: Message, flags: int, timeout_s: float) -> tuple[Any, ...]:

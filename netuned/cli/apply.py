@@ -6,12 +6,14 @@ import argparse
 
 from netuned.bus.client import Client
 from netuned.cli.plan import NOTHING, change_as_json, show_changes, show_problems
-from netuned.cli.text import Screen, print_json
+from netuned.cli.text import Screen, card_name, print_json
 from netuned.plan import Change, Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("nic", metavar="NIC", nargs="?", default="", help="only this card")
+    parser.add_argument(
+        "nic", metavar="NIC", nargs="?", default="", type=card_name, help="only this card"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

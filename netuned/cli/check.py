@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 
 from netuned.cli.text import print_json
+from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
+from netuned.kernel.files import Files
 from netuned.text import escape
+
+POSSIBLE = "/sys/devices/system/cpu/possible"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from netuned.loader import DEFAULT_DIRECTORIES, check
 
-    errors = {file: check(file, DEFAULT_DIRECTORIES) for file in arguments.files}
+    possible = possible_cpus(Files())
+    errors = {file: check(file, DEFAULT_DIRECTORIES, possible=possible) for file in arguments.files}
     if arguments.json:
         print_json({"files": [as_json(file, found) for file, found in errors.items()]})
     else:
@@ -25,6 +30,14 @@ def run(arguments: argparse.Namespace) -> int:
             for line in map(str, found) if found else (f"{file}: good",):
                 print(escape(line))
     return 1 if any(errors.values()) else 0
+
+
+def possible_cpus(files: Files) -> CpuSet | None:
+    """The CPUs this host can have, as the daemon reads them; None where that cannot be read."""
+    try:
+        return CpuSet.parse_list(files.read_text(POSSIBLE, "")) or None
+    except ValueError:
+        return None
 
 
 def as_json(file: str, errors: tuple[ProfileError, ...]) -> dict[str, object]:

@@ -7,15 +7,20 @@ Exit status: 0 done or in sync; 1 failure; 2 wrong usage; 3 changes pending or d
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from netuned.errors import NetunedError
 from netuned.text import escape
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 COMMANDS = {
     "status": "show which cards are in sync, or one card queue by queue",
@@ -37,30 +42,57 @@ def main() -> NoReturn:
     """Entry point of ``netunedctl``."""
     gc.disable()  # a process this short has nothing worth collecting
     status = run(sys.argv[1:])
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     os._exit(status)  # freeing everything in order takes 7 ms
 
 
 def run(words: Sequence[str]) -> int:
-    """Run a command. Returns the exit status; wrong usage exits with 2."""
+    """Run a command. Returns the exit status."""
+    _prepare_output()
     try:
         status = _run(words)
         sys.stdout.flush()
     except NetunedError as error:
-        sys.stdout.flush()
-        print(f"netunedctl: {escape(str(error))}", file=sys.stderr)
+        _complain(str(error))
         return 1
     except BrokenPipeError:
-        # The reader has seen enough; keep a later flush from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # the reader has seen enough
+        return 1
+    except OSError as error:
+        _discard_output()
+        _complain(str(error) if error.filename else f"cannot write the output: {error.strerror}")
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
 
 
+def _prepare_output() -> None:
+    """Let any text be printed: what the locale cannot encode as ``\\xd7``.
+
+    Python has None for a standard output or error that is closed; nothing is printed there then.
+    """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for all the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Keep a later flush from failing again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"netunedctl: {escape(text)}", file=sys.stderr)
+
+
 def _run(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="netunedctl",
         description="Show and control netuned, which keeps network cards as their profiles say.",
         formatter_class=_Formatter,
@@ -79,9 +111,18 @@ def _run(words: Sequence[str]) -> int:
         )
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
-    arguments = parser.parse_args(words)
+    try:
+        arguments = parser.parse_args(words)
+    except SystemExit as left:  # after help, the version or wrong usage
+        return left.code if isinstance(left.code, int) else 1
     status: int = arguments.run(arguments)
     return status
+
+
+class _Parser(argparse.ArgumentParser):
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Not argparse's own, which is silent where the help cannot be written."""
+        print(self.format_help(), end="", file=file)
 
 
 class _Formatter(argparse.HelpFormatter):

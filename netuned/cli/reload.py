@@ -6,19 +6,30 @@ import argparse
 import sys
 
 from netuned.bus.client import Client
+from netuned.cli.text import print_json
 from netuned.text import escape
 
 
-def add_arguments(_: argparse.ArgumentParser) -> None:
-    pass
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def run(_: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     with Client() as client:
         client.reload()
         manager = client.status().manager
-    for error in manager.profile_errors:
-        print(f"netunedctl: {escape(error)}", file=sys.stderr)
-    in_force = sum(bool(profile.cards) for profile in manager.profiles)
-    print(f"{len(manager.profiles)} profiles loaded, {in_force} in force on a card.")
+    if arguments.json:
+        from dataclasses import asdict
+
+        print_json(
+            {
+                "profiles": [asdict(profile) for profile in manager.profiles],
+                "profile_errors": manager.profile_errors,
+            }
+        )
+    else:
+        for error in manager.profile_errors:
+            print(f"netunedctl: {escape(error)}", file=sys.stderr)
+        in_force = sum(bool(profile.cards) for profile in manager.profiles)
+        print(f"{len(manager.profiles)} profiles loaded, {in_force} in force on a card.")
     return 1 if manager.profile_errors else 0

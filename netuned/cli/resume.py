@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 
 from netuned.bus.client import Client
+from netuned.cli.text import card_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("nic", metavar="NIC", nargs="?", default="", help="only this card")
+    parser.add_argument(
+        "nic", metavar="NIC", nargs="?", default="", type=card_name, help="only this card"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ import argparse
 from netuned.cli.text import print_json
 
 
-def add_arguments(_: argparse.ArgumentParser) -> None:
-    pass
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, as it does anyway")
 
 
 def run(_: argparse.Namespace) -> int:

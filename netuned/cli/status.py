@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from netuned.bus.client import Client
 from netuned.cli.profiles import HOW_TO_ENABLE
-from netuned.cli.text import BOLD, STATE_COLOURS, Screen, print_json
+from netuned.cli.text import BOLD, STATE_COLOURS, Screen, card_name, print_json
 from netuned.errors import NetunedError
 from netuned.status import (
     APPLYING,
@@ -30,7 +30,9 @@ PENDING = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("nic", metavar="NIC", nargs="?", default="", help="show this card in full")
+    parser.add_argument(
+        "nic", metavar="NIC", nargs="?", default="", type=card_name, help="show this card in full"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--exit-code", action="store_true", help="exit with 3 if not in sync")
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from netuned import status
+from netuned.bus import wire
 from netuned.text import escape
 
 NARROW = 80
@@ -43,7 +44,7 @@ class Screen:
         """80 columns without a terminal; COLUMNS and NO_COLOR (set to anything) count."""
         columns = os.environ.get("COLUMNS", "")
         terminal = sys.stdout.isatty()
-        if columns.isdigit() and int(columns):
+        if columns.isascii() and columns.isdigit() and len(columns) < 6 and int(columns):
             width = int(columns)
         elif terminal:
             width = os.get_terminal_size(sys.stdout.fileno()).columns or NARROW
@@ -181,6 +182,11 @@ def _fit(rows: Sequence[Sequence[str]], width: int) -> list[int]:
             break
         widths[widest] = max(floor, widths[widest] - step)
     return widths
+
+
+def card_name(argument: str) -> str:
+    """The name of a card on the command line as D-Bus shows it, whatever the locale's encoding."""
+    return wire.text(os.fsencode(argument).decode("utf-8", "surrogateescape"))
 
 
 def print_json(data: object) -> None:
