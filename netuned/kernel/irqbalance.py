@@ -110,6 +110,8 @@ class Exclusion:
         if running is None or (running.pid == self._restarted_pid and not running.asks_policy):
             return ""
         if not running.asks_policy:
+            if own := [word for word in running.arguments if word.startswith("--policyscript")]:
+                raise UnsupportedError("irqbalance", f"it has a policy script already: {own[0]}")
             if self._restarted_pid:
                 raise UnsupportedError(
                     "irqbalance",
