@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from functools import partial
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.irqbalance import Exclusion, read_running
 from netuned.nic import Nic
 from netuned.status import APPLYING, DEGRADED, IN_SYNC, UNSUPPORTED, SettingStatus
+
+log = logging.getLogger(__name__)
+
+RECHECK_S = 2.0
 
 _PCI = re.compile(r"/[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")
 """irqbalance asks its policy script about PCI devices only."""
@@ -66,3 +74,42 @@ def _found(mode: str | None, interrupts: frozenset[int]) -> tuple[str, bool]:
     if mode == EXCLUDE:
         return found, not ours
     return "running", False
+
+
+class IrqbalanceKeeper:
+    """Keeps irqbalance as the profiles say, and looks again until it has confirmed."""
+
+    def __init__(self, exclusion: Exclusion, workers: Executor, again: Callable[[], None]) -> None:
+        self.settings: tuple[SettingStatus, ...] = ()
+        self._exclusion = exclusion
+        self._workers = workers
+        self._again = again
+        self._lock = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def look(self, mode: str | None, nics: Sequence[Nic]) -> bool:
+        """Bring irqbalance to ``mode``. Says whether it may have moved interrupts meanwhile.
+
+        Until it has confirmed it may, and out of a /proc of its own that raises no event.
+        """
+        loop = asyncio.get_running_loop()
+        work = partial(reconcile_irqbalance, self._exclusion, mode, nics)
+        async with self._lock:
+            setting, done = await loop.run_in_executor(self._workers, work)
+        if done:
+            fields = {"tunable": NAME, "after": setting.wanted}
+            log.info("irqbalance: %s", done, extra=fields)
+        failed = setting.state not in (IN_SYNC, APPLYING)
+        if failed and (setting,) != self.settings:
+            log.warning("irqbalance: %s, ignoring", setting.reason)
+        self.settings = (setting,) if mode else ()
+        self.close()
+        if setting.state == APPLYING and mode:
+            self._timer = loop.call_later(RECHECK_S, self._again)
+        return setting.state == APPLYING or bool(done)
+
+    def close(self) -> None:
+        """Look no more by itself."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

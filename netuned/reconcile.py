@@ -23,7 +23,7 @@ from netuned.apply import Card, Outcome, plan_card, reconcile_card, sweep
 from netuned.baseline import Baseline
 from netuned.errors import KernelError, NetunedError
 from netuned.host import Host, read_host
-from netuned.irqbalance import reconcile_irqbalance
+from netuned.irqbalance import IrqbalanceKeeper
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Exclusion
 from netuned.loader import ProfileSet, load
@@ -35,10 +35,8 @@ from netuned.slot import Listener, Slot
 from netuned.status import (
     APPLYING,
     DEGRADED,
-    IN_SYNC,
     UNMANAGED,
     ManagerStatus,
-    SettingStatus,
     Status,
 )
 from netuned.topology import Topology, read_topology
@@ -49,7 +47,6 @@ WORKERS = 4
 CLOSE_S = 1.0
 RETRY_FIRST_S = 1.0
 RETRY_MOST_S = 60.0
-IRQBALANCE_RECHECK_S = 2.0
 
 T = TypeVar("T")
 
@@ -74,7 +71,6 @@ class Reconciler:
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="card")
         boot_id = kernel.files.read_text("/proc/sys/kernel/random/boot_id", "")
         self._baseline = Baseline(options.state_directory / "baseline.json", boot_id)
-        self._exclusion = Exclusion(options.runtime_directory)
         self._profiles = ProfileSet((), ())
         self._topology: Topology | None = None
         self._topology_events = 0
@@ -86,9 +82,8 @@ class Reconciler:
         self._names: list[str] = []
         self._rescanning = False
         self._closing = False
-        self._host_lock = asyncio.Lock()
-        self._host_timer: asyncio.TimerHandle | None = None
-        self._settings: tuple[SettingStatus, ...] = ()
+        exclusion = Exclusion(options.runtime_directory)
+        self._irqbalance = IrqbalanceKeeper(exclusion, self._workers, self.touch_irqbalance)
         self._paused: set[str] = set()
         self._notes: tuple[str, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,9 +112,9 @@ class Reconciler:
     async def close(self) -> None:
         """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""
         self._closing = True
-        for timer in (self._host_timer, *(slot.retry for slot in self._slots.values())):
-            if timer is not None:
-                timer.cancel()
+        self._irqbalance.close()
+        for slot in self._slots.values():
+            self._end_wait(slot)
         if passes := [slot.task for slot in self._slots.values() if slot.task is not None]:
             await asyncio.wait(passes, timeout=CLOSE_S)
         for task in tuple(self._tasks):
@@ -440,39 +435,18 @@ class Reconciler:
                 self._mark(slot, facts=True)
         if names != self._names:
             self.rescan()
-        if self._settings:
+        if self._irqbalance.settings:
             await self._reconcile_irqbalance()
 
     async def _reconcile_irqbalance(self) -> None:
-        async with self._host_lock:
-            mode = self._desired.irqbalance
-            nics = [
-                slot.card.nic
-                for slot in self._slots.values()
-                if slot.target is not None and slot.target.profile.irq is not None
-            ]
-            setting, done = await self._in_worker(
-                lambda: reconcile_irqbalance(self._exclusion, mode, nics)
-            )
-        if done:
-            log.info(
-                "irqbalance: %s", done, extra={"tunable": "irqbalance", "after": setting.wanted}
-            )
-        failed = setting.state not in (IN_SYNC, APPLYING)
-        if failed and (setting,) != self._settings:
-            log.warning("irqbalance: %s, ignoring", setting.reason)
-        self._settings = (setting,) if mode else ()
-        if self._host_timer is not None:
-            self._host_timer.cancel()
-            self._host_timer = None
-        if setting.state == APPLYING or done:
-            # until it has confirmed, it may move interrupts, out of a /proc that raises no event
+        nics = [
+            slot.card.nic
+            for slot in self._slots.values()
+            if slot.target is not None and slot.target.profile.irq is not None
+        ]
+        if await self._irqbalance.look(self._desired.irqbalance, nics):
             for slot in self._slots.values():
                 self.touch(slot.card.nic.ifindex, "irq")
-        if setting.state == APPLYING and mode:
-            self._host_timer = asyncio.get_running_loop().call_later(
-                IRQBALANCE_RECHECK_S, self.touch_irqbalance
-            )
         self._publish()
 
     def _named(self, ifname: str) -> list[Slot]:
@@ -504,7 +478,12 @@ class Reconciler:
     def _publish(self) -> None:
         nics = tuple(slot.status(paused=self._is_paused(slot)) for slot in self._slots.values())
         manager = manager_status(
-            self._profiles, self._desired, nics, self._settings, self._notes, self._kernel.writes
+            self._profiles,
+            self._desired,
+            nics,
+            self._irqbalance.settings,
+            self._notes,
+            self._kernel.writes,
         )
         status = Status(manager, nics)
         if status != self._status:

@@ -9,8 +9,6 @@ Each file in ``golden/plan`` is one case, run through the real loader, planner, 
     profiles:  name -> the text of its file
     expected:  the plan; a line that ends in ``…`` may end in anything. ``NETUNED_WRITE_GOLDEN=1``
                writes it where it differs, to be judged before it is committed
-
-A case with ``open: REASON`` holds what is right where the planner still gives something else.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ from tests.unit.machines import CARDS, topology, with_channels
 GOLDEN = Path(__file__).with_name("golden") / "plan"
 CASES = sorted(GOLDEN.glob("*.yaml"))
 EXPECTED = "\nexpected: |\n"
-KEYS = {"about", "open", "machine", "cards", "profiles", "expected"}
+KEYS = {"about", "machine", "cards", "profiles", "expected"}
 
 
 @dataclass(frozen=True)
@@ -54,19 +52,17 @@ class Machine:
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_plan_is_golden(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_plan_is_golden(path: Path, tmp_path: Path) -> None:
     text = path.read_text()
     case = yaml.safe_load(text)
     assert not case.keys() - KEYS
-    if reason := case.get("open"):
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     machine = _machine(case)
     profiles = _load(case["profiles"], tmp_path, machine)
     desired = plan_host(profiles.profiles, machine.host)
     plan = _plan(desired, machine)
     shown = _shown(profiles, desired, machine, plan).replace(f"{tmp_path}/", "")
     expected = _filled(case["expected"] or "", shown)
-    if shown != expected and os.environ.get("NETUNED_WRITE_GOLDEN") == "1" and "open" not in case:
+    if shown != expected and os.environ.get("NETUNED_WRITE_GOLDEN") == "1":
         body = "".join(f"  {line}\n" for line in shown.splitlines())
         path.write_text(text.partition(EXPECTED)[0] + EXPECTED + body)
     assert shown == expected

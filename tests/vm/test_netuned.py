@@ -271,6 +271,16 @@ def test_sigterm_stops_within_two_seconds_of_the_daemons_time(igb: Guest) -> Non
     igb.wait_state(FIRST, "in-sync")
 
 
+def test_systemd_reloads_it_and_is_told_how_it_is(igb: Guest) -> None:
+    before, pid = igb.writes(), igb.sh("systemctl show -P MainPID netuned")
+    igb.sh("systemctl reload netuned")
+    igb.wait("it to be ready again", "systemctl is-active netuned")
+    assert igb.sh("systemctl show -P MainPID netuned") == pid
+    assert igb.sh("systemctl show -P StatusText netuned") == "2 in-sync"
+    assert igb.sh("systemctl show -P WatchdogUSec netuned") == "30s"
+    assert igb.writes() == before
+
+
 def test_an_unprivileged_user_reads_and_may_not_write(igb: Guest) -> None:
     as_nobody = "setpriv --reuid=nobody --regid=nogroup --clear-groups"
     assert FIRST in igb.sh(f"{as_nobody} netunedctl status")
