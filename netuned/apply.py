@@ -43,7 +43,10 @@ class Card:
         self.found: dict[str, State] = {}
         self.unsupported: dict[str, str] = {}
         self.refused: dict[tuple[str, str], tuple[Value, str]] = {}
-        """(tunable, key) -> the value that could not be set, and why."""
+        """(tunable, key) -> the value that could not be set, and why.
+
+        Replaced, never changed: the loop's thread reads it while a worker gives a setting up.
+        """
         self.version = 0
         """Changes whenever anything above does, so that status is made anew only then."""
         self._kept = KeptFiles(kernel.files)
@@ -142,7 +145,7 @@ class Card:
     def give_up(self, name: str, key: str, value: Value, why: str) -> None:
         """Take one setting out of what is wanted: the card or the kernel does not let it be set."""
         self.version += 1
-        self.refused[name, key] = value, why
+        self.refused = {**self.refused, (name, key): (value, why)}
         left = {other: kept for other, kept in self.wanted[name].items() if other != key}
         self.wanted[name] = left
         if not left:

@@ -145,7 +145,7 @@ class Reconciler:
     async def reconcile(self, ifname: str = "") -> None:
         """Look at one card (or all) whole, now, and wait until that pass is done."""
         for slot in self._named(ifname):
-            slot.card.refused.clear()  # what was refused may be possible now
+            slot.card.refused = {}  # what was refused may be possible now
             slot.aimed = False
             self._look_now(slot)
         await self._until_quiet()

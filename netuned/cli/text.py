@@ -18,7 +18,7 @@ NARROW = 80
 NOTHING = "-"
 GAP = "  "
 
-BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
+BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
 STATE_COLOURS = {
     status.IN_SYNC: GREEN,
     status.APPLYING: YELLOW,
