@@ -114,6 +114,20 @@ class Topology:
         """The distance between two NUMA nodes: 10 is the node itself."""
         return self.distances.get((a, b), LOCAL_DISTANCE if a == b else REMOTE_DISTANCE)
 
+    def nearest(self, pool: CpuSet, node: int) -> CpuSet:
+        """Of a pool, the CPUs at the least NUMA distance from a node; those of no node come last.
+
+        The whole pool for a node below 0 (none) and where the host has no nodes.
+        """
+        by_distance: dict[int, CpuSet] = {}
+        for other, cpus in self.nodes.items() if node >= 0 else ():
+            distance = LOCAL_DISTANCE - 1 if other == node else self.distance(node, other)
+            by_distance[distance] = by_distance.get(distance, _NONE) | cpus
+        for distance in sorted(by_distance):
+            if found := by_distance[distance] & pool:
+                return found
+        return pool
+
     def _slow(self) -> CpuSet:
         """The slow CPUs of a hybrid host: those nearer to the slowest than to the fastest."""
         if self.atoms & self.online and self.online - self.atoms:

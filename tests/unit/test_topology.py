@@ -191,6 +191,46 @@ def test_hybrids_by_capacity(
     assert str(found.efficiency) == efficiency
 
 
+@pytest.mark.parametrize(
+    ("pool", "node", "nearest"),
+    [
+        ("0-7", 0, "0-3"),
+        ("2,5", 1, "5"),
+        ("4-7", 0, "4-7"),
+        ("0-7", 4, "4-7"),
+        ("0-3", 4, "0-3"),
+        ("0-7", 9, "0-7"),
+        ("0-7", -1, "0-7"),
+        ("3,9", 1, "3"),
+        ("8-9", 0, "8-9"),
+        ("", 0, ""),
+    ],
+    ids=[
+        "the node's own CPUs",
+        "those of them in the pool",
+        "another node's where it has none",
+        "the node nearest to one without CPUs",
+        "the next nearest",
+        "a node the host does not have",
+        "no node",
+        "CPUs of no node come last",
+        "only CPUs of no node",
+        "no pool",
+    ],
+)
+def test_nearest(tmp_path: Path, pool: str, node: int, nearest: str) -> None:
+    files = two_packages()
+    files[f"{NODE}/node1/distance"] = "21 10 25"
+    files[f"{NODE}/node4/distance"] = "31 25 10"
+    found = read_topology(write_tree(tmp_path, files))
+    assert str(found.nearest(CpuSet.parse_list(pool), node)) == nearest
+
+
+def test_nearest_on_a_host_without_nodes_is_the_pool() -> None:
+    machine = Topology(*[CpuSet.parse_list("0-3")] * 3)
+    assert str(machine.nearest(CpuSet.parse_list("1-2"), 0)) == "1-2"
+
+
 def test_equal_machines_are_equal(tmp_path: Path) -> None:
     first = read_topology(write_tree(tmp_path / "a", two_packages()))
     assert first == read_topology(write_tree(tmp_path / "b", two_packages()))
