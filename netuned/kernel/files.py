@@ -77,6 +77,13 @@ class Files:
     def exists(self, path: str) -> bool:
         return os.path.exists(self._root + path)
 
+    def mode(self, path: str) -> int:
+        """Type and permission bits, 0 where there is no such file."""
+        try:
+            return os.stat(self._root + path).st_mode
+        except OSError:
+            return 0
+
     def readlink(self, path: str, default: str = "") -> str:
         """The target of a symbolic link as written; ``default`` where there is none."""
         try:
