@@ -47,6 +47,12 @@ class Nic:
     """Of each vector when the facts were read; what matters where a profile keeps interrupts."""
     interrupts: tuple[int, ...]
     """All of the device's, control vectors too."""
+    lowers: tuple[int, ...] = ()
+    """Ifindexes of the cards directly below (of a bond, VLAN, bridge, …), ascending."""
+    master: int = 0
+    """Ifindex of the bond, team, bridge or accelerated card it is a port of; 0 without."""
+    managed: frozenset[int] = frozenset()
+    """Numbers of the interrupts whose affinity the kernel keeps to itself."""
 
     @property
     def counts(self) -> ChannelCounts | None:
@@ -84,6 +90,7 @@ def read_nic(kernel: Kernel, ifindex: int, name: str) -> Nic:
         tx_queues = min(tx_queues, channels.tx + channels.combined) or tx_queues
     interrupts = _interrupt_names(kernel, device) if device else {}
     vectors = _vectors(kernel, ifindex, name, interrupts)
+    managed = frozenset(irq for irq in interrupts if _is_managed(kernel, irq))
     return Nic(
         ifindex=ifindex,
         name=name,
@@ -101,9 +108,23 @@ def read_nic(kernel: Kernel, ifindex: int, name: str) -> Nic:
         rss_entries=rss_entries,
         rss_queues=min(rss_queues, rx_queues) if rss_queues else rx_queues,
         vectors=vectors,
-        affinity=tuple(_affinity(kernel, vector.irq) for vector in vectors),
+        affinity=tuple(_affinity(kernel, vector.irq, managed) for vector in vectors),
         interrupts=tuple(sorted(interrupts)),
+        lowers=read_lowers(kernel, name),
+        master=files.read_int(f"{base}/master/ifindex", 0),
+        managed=managed,
     )
+
+
+def read_lowers(kernel: Kernel, name: str) -> tuple[int, ...]:
+    """Ifindexes of the cards directly below one, ascending.
+
+    A lower card in another network namespace has no link here. Raises: KernelError.
+    """
+    base = f"{CLASS_NET}/{name}"
+    links = (entry for entry in kernel.files.listdir(base) if entry.startswith("lower_"))
+    found = {kernel.files.read_int(f"{base}/{link}/ifindex", 0) for link in links}
+    return tuple(sorted(found - {0}))
 
 
 def _read_rings(kernel: Kernel, ifindex: int) -> tuple[Channels | None, int, int]:
@@ -175,8 +196,18 @@ def _vectors(
     return tuple(sorted(vectors))
 
 
-def _affinity(kernel: Kernel, irq: int) -> CpuSet:
-    return CpuSet.parse_mask(kernel.files.read_text(f"/proc/irq/{irq}/smp_affinity", "0"))
+def _is_managed(kernel: Kernel, irq: int) -> bool:
+    """The newest kernels make the files read-only; on older ones only a write tells."""
+    mode = kernel.files.mode(f"/proc/irq/{irq}/smp_affinity")
+    return bool(mode) and not mode & 0o222
+
+
+def _affinity(kernel: Kernel, irq: int, managed: frozenset[int]) -> CpuSet:
+    """The CPUs an interrupt may go to; of a kernel-managed one those it does go to."""
+    files = kernel.files
+    if irq in managed and (text := files.read_text(f"/proc/irq/{irq}/effective_affinity", "")):
+        return CpuSet.parse_mask(text)
+    return CpuSet.parse_mask(files.read_text(f"/proc/irq/{irq}/smp_affinity", "0"))
 
 
 def _driver(kernel: Kernel, base: str, ifindex: int) -> str:
