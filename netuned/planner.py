@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netuned import expression
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError, NetunedError, ProfileError, UnsupportedError
 from netuned.host import Host
 from netuned.loader import LoadedProfile
+from netuned.matching import Through, match_cards
 from netuned.nic import Nic
 from netuned.placement import ALL, ONE_PER_QUEUE, Request, near, place
 from netuned.plan import Problem
@@ -33,22 +34,14 @@ class Desired:
     problems: tuple[Problem, ...]
     conflicts: tuple[str, ...]
     irqbalance: str | None
+    through: Mapping[int, Through] = field(default_factory=dict)
+    """Cards that are tuned through the physical ones below them, by ifindex."""
 
 
 def plan_host(profiles: Sequence[LoadedProfile], host: Host) -> Desired:
     """Match profiles to cards, count channels, and lay out all queues together."""
-    chosen: dict[int, LoadedProfile] = {}
-    conflicts: list[str] = []
-    for nic in host.nics.values():
-        matching = matching_profiles(profiles, nic)
-        if matching:
-            chosen[nic.ifindex] = matching[0]
-        if len(matching) > 1 and _priority(matching[0]) == _priority(matching[1]):
-            first, second = matching[0].profile, matching[1].profile
-            conflicts.append(
-                f"{nic.name}: profiles {first.name} and {second.name} both match with priority "
-                f"{first.priority}; {first.name} is used, give one a higher priority"
-            )
+    matched = match_cards(profiles, host.nics)
+    chosen = matched.profiles
     drafts: dict[int, _Draft] = {}
     problems: list[Problem] = []
     for ifindex, loaded in chosen.items():
@@ -73,13 +66,8 @@ def plan_host(profiles: Sequence[LoadedProfile], host: Host) -> Desired:
         )
         for ifindex, draft in drafts.items()
     }
-    return Desired(chosen, targets, tuple(problems), tuple(conflicts), _irqbalance(chosen))
-
-
-def matching_profiles(profiles: Sequence[LoadedProfile], nic: Nic) -> list[LoadedProfile]:
-    """The profiles that match a card, the one in force first: highest priority, then by name."""
-    matching = [loaded for loaded in profiles if loaded.profile.applies_to(nic)]
-    return sorted(matching, key=lambda loaded: (-_priority(loaded), loaded.profile.name))
+    irqbalance = _irqbalance(chosen)
+    return Desired(chosen, targets, tuple(problems), matched.conflicts, irqbalance, matched.through)
 
 
 def _priority(loaded: LoadedProfile) -> int:
