@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from netuned.errors import KernelError
 
@@ -20,24 +21,48 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Files:
-    """One-shot access. Paths are absolute as on the host, which is mounted at ``root``."""
+class Kept(Protocol):
+    """A group of files that is read over and over."""
 
-    def __init__(self, root: str = "/", wrote: Callable[[], None] = lambda: None) -> None:
-        self._root = root.rstrip("/")
-        self._wrote = wrote
+    def contents(self) -> list[bytes]:
+        """What each file holds now. Raises: KernelError."""
 
-    def path(self, path: str) -> str:
-        """Where ``path`` of the described host is on this one."""
-        return self._root + path
+    def close(self) -> None: ...
 
+
+class FileTree(ABC):
+    """A host's files by their absolute paths there: this host's, or what a snapshot holds."""
+
+    @abstractmethod
     def read(self, path: str) -> bytes:
-        """The whole content. Raises: KernelError."""
-        try:
-            with open(self._root + path, "rb", buffering=0) as file:
-                return file.read(READ_SIZE) or b""
-        except OSError as error:
-            raise _refused("read", path, error) from None
+        """The content, at most ``READ_SIZE`` bytes of it. Raises: KernelError."""
+
+    @abstractmethod
+    def write(self, path: str, data: bytes) -> None:
+        """Write in one call, as the kernel's attributes want it. Raises: NetunedError."""
+
+    @abstractmethod
+    def listdir(self, path: str) -> list[str]:
+        """Entry names, sorted. Raises: KernelError."""
+
+    @abstractmethod
+    def exists(self, path: str) -> bool: ...
+
+    @abstractmethod
+    def readlink(self, path: str, default: str = "") -> str:
+        """The target of a symbolic link as written; ``default`` where there is none."""
+
+    @abstractmethod
+    def resolve(self, path: str) -> str:
+        """The path without symbolic links."""
+
+    @abstractmethod
+    def mode(self, path: str) -> int:
+        """Type and permission bits, 0 where there is no such file."""
+
+    @abstractmethod
+    def keep(self, paths: tuple[str, ...]) -> Kept:
+        """Open these files for reading over and over. Raises: KernelError."""
 
     def read_text(self, path: str, default: str | None = None) -> str:
         """The content without surrounding white space; ``default`` where the file cannot be read.
@@ -58,8 +83,22 @@ class Files:
         except ValueError:
             return default
 
+
+class Files(FileTree):
+    """The files under ``root``, where the described host's ``/`` is."""
+
+    def __init__(self, root: str = "/", wrote: Callable[[], None] = lambda: None) -> None:
+        self._root = root.rstrip("/")
+        self._wrote = wrote
+
+    def read(self, path: str) -> bytes:
+        try:
+            with open(self._root + path, "rb", buffering=0) as file:
+                return file.read(READ_SIZE) or b""
+        except OSError as error:
+            raise _refused("read", path, error) from None
+
     def write(self, path: str, data: bytes) -> None:
-        """Write in one call, as the kernel's attributes want it. Raises: KernelError."""
         try:
             with open(self._root + path, "wb", buffering=0) as file:
                 file.write(data)
@@ -68,7 +107,6 @@ class Files:
         self._wrote()
 
     def listdir(self, path: str) -> list[str]:
-        """Entry names, sorted. Raises: KernelError."""
         try:
             return sorted(os.listdir(self._root + path))
         except OSError as error:
@@ -77,34 +115,65 @@ class Files:
     def exists(self, path: str) -> bool:
         return os.path.exists(self._root + path)
 
-    def mode(self, path: str) -> int:
-        """Type and permission bits, 0 where there is no such file."""
-        try:
-            return os.stat(self._root + path).st_mode
-        except OSError:
-            return 0
-
     def readlink(self, path: str, default: str = "") -> str:
-        """The target of a symbolic link as written; ``default`` where there is none."""
         try:
             return os.readlink(self._root + path)
         except OSError:
             return default
 
     def resolve(self, path: str) -> str:
-        """The path without symbolic links, as on the described host."""
         return os.path.realpath(self._root + path)[len(self._root) :]
+
+    def mode(self, path: str) -> int:
+        try:
+            return os.stat(self._root + path).st_mode
+        except OSError:
+            return 0
+
+    def keep(self, paths: tuple[str, ...]) -> Kept:
+        return _Descriptors(self._root, paths)
+
+
+class _Descriptors:
+    """Files of this host, open: a kept sysfs or procfs descriptor returns fresh values."""
+
+    def __init__(self, root: str, paths: tuple[str, ...]) -> None:
+        self._paths = paths
+        self._descriptors: list[int] = []
+        for path in paths:
+            try:
+                self._descriptors.append(os.open(root + path, os.O_RDONLY | os.O_CLOEXEC))
+            except OSError as error:
+                self.close()
+                raise _refused("open", path, error) from None
+
+    def contents(self) -> list[bytes]:
+        pread = os.pread
+        try:
+            contents = [pread(descriptor, ATTRIBUTE_SIZE, 0) for descriptor in self._descriptors]
+            if len(contents[-1]) == ATTRIBUTE_SIZE:  # masks of one host are equally long
+                contents = [pread(descriptor, READ_SIZE, 0) for descriptor in self._descriptors]
+        except OSError as error:
+            paths = self._paths
+            what = paths[0] if len(paths) == 1 else f"{paths[0]} …"
+            raise _refused("read", what, error) from None
+        return contents
+
+    def close(self) -> None:
+        while self._descriptors:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptors.pop())
 
 
 class KeptFiles:
-    """Descriptors of one card's attributes, kept open: a re-read costs 1 µs instead of 9.
+    """One card's attributes, kept open: a re-read costs 1 µs instead of 9.
 
-    A kept sysfs or procfs descriptor returns fresh values. One worker uses it at a time.
+    One worker uses it at a time.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: FileTree) -> None:
         self._files = files
-        self._descriptors: dict[tuple[str, ...], list[int]] = {}
+        self._kept: dict[tuple[str, ...], Kept] = {}
         self._built: dict[object, tuple[object, object]] = {}
 
     def sweep(self, paths: tuple[str, ...], build: Callable[[Sequence[bytes]], T]) -> T:
@@ -113,18 +182,14 @@ class KeptFiles:
         The very same object is returned while no content has changed, so that a caller sees
         "nothing new" by identity. Raises: KernelError; the group is then reopened next time.
         """
-        descriptors = self._descriptors.get(paths)
-        if descriptors is None:
-            descriptors = self._open(paths)
-        pread = os.pread
+        kept = self._kept.get(paths)
+        if kept is None:
+            kept = self._kept[paths] = self._files.keep(paths)
         try:
-            contents = [pread(descriptor, ATTRIBUTE_SIZE, 0) for descriptor in descriptors]
-            if len(contents[-1]) == ATTRIBUTE_SIZE:  # masks of one host are equally long
-                contents = [pread(descriptor, READ_SIZE, 0) for descriptor in descriptors]
-        except OSError as error:
+            contents = kept.contents()
+        except KernelError:
             self._forget(paths)
-            what = paths[0] if len(paths) == 1 else f"{paths[0]} …"
-            raise _refused("read", what, error) from None
+            raise
         return self.same(paths, contents, build)
 
     def same(self, key: object, raw: R, build: Callable[[R], T]) -> T:
@@ -137,26 +202,15 @@ class KeptFiles:
         return built
 
     def close(self) -> None:
-        """Close every descriptor; the next sweep opens anew."""
-        for paths in list(self._descriptors):
+        """Close every file; the next sweep opens anew."""
+        for paths in list(self._kept):
             self._forget(paths)
-
-    def _open(self, paths: tuple[str, ...]) -> list[int]:
-        descriptors: list[int] = []
-        self._descriptors[paths] = descriptors
-        for path in paths:
-            try:
-                descriptors.append(os.open(self._files.path(path), os.O_RDONLY | os.O_CLOEXEC))
-            except OSError as error:
-                self._forget(paths)
-                raise _refused("open", path, error) from None
-        return descriptors
 
     def _forget(self, paths: tuple[str, ...]) -> None:
         self._built.pop(paths, None)
-        for descriptor in self._descriptors.pop(paths, []):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        kept = self._kept.pop(paths, None)
+        if kept is not None:
+            kept.close()
 
 
 def _refused(operation: str, path: str, error: OSError) -> KernelError:
