@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,6 +28,12 @@ DEFAULT_IRQ_CPUS = "local & housekeeping"
 """Where interrupts go when a profile's ``irq`` names no CPUs."""
 
 MAX_QUEUE = 1 << 16
+
+DEFAULT_DEDICATED = (1, 16)
+"""Cores kept for interrupts, of how many: what Seastar's perftune gives them."""
+
+MAX_DEDICATED = 1024
+_SHARE = re.compile(r"([0-9]{1,4})/([0-9]{1,4})", re.ASCII)
 
 
 class Spec(BaseModel):
@@ -100,6 +107,18 @@ def _irq_cpus(value: object) -> str | None:
     return None if value == "keep" else check_expression(value, also=("keep",))
 
 
+def _dedicated(value: object) -> tuple[int, int] | None:
+    if value == "keep":
+        return None
+    allowed = f"1/16: N cores of every M, 1 <= N <= M <= {MAX_DEDICATED}"
+    if not isinstance(value, str):
+        raise mistake(f"{shown(value)} is not allowed here; write a share like {allowed}")
+    share = _SHARE.fullmatch(value)
+    if share is None or not 1 <= int(share[1]) <= int(share[2]) <= MAX_DEDICATED:
+        raise mistake(f"{shown(value)} is not a share; write one like {allowed}")
+    return int(share[1]), int(share[2])
+
+
 class IrqSpec(Spec):
     """Which CPUs serve the card's interrupts."""
 
@@ -109,13 +128,34 @@ class IrqSpec(Spec):
         Field(description=f"A CPU set; `{DEFAULT_IRQ_CPUS}` if left out."),
     ] = None
     spread: Annotated[
-        Literal["one-per-queue", "pack", "all"],
-        one_of("one-per-queue", "pack", "all"),
+        Literal["one-per-queue", "pack", "dedicated", "all"],
+        one_of("one-per-queue", "pack", "dedicated", "all"),
         Field(
             description="`one-per-queue`: a CPU for each queue, on a core each first; `pack`: "
-            "on the fewest cores; `all`: each interrupt may run on the whole set."
+            "on the fewest cores; `dedicated`: on a share of the cores, kept for interrupts; "
+            "`all`: each interrupt may run on the whole set."
         ),
     ] = "one-per-queue"
+    dedicated: Annotated[
+        tuple[int, int] | None,
+        Leaf(_dedicated, {"type": "string", "pattern": "^([0-9]{1,4}/[0-9]{1,4}|keep)$"}),
+        Field(
+            description="With `spread: dedicated`: `N/M`, that many cores of every M are kept for "
+            "interrupts; 1/16 if left out."
+        ),
+    ] = None
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """N and M: with ``spread: dedicated``, how many cores of how many serve interrupts."""
+        return self.dedicated or DEFAULT_DEDICATED
+
+    @model_validator(mode="after")
+    def _dedicated_belongs_to_its_mode(self) -> IrqSpec:
+        if self.dedicated is not None and self.spread != "dedicated":
+            problem = f"this belongs to spread: dedicated, and spread is {self.spread}"
+            raise mistake(f"{problem}; write keep, or leave it out", key="dedicated")
+        return self
 
 
 class RpsSpec(Spec):

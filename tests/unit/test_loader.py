@@ -255,7 +255,7 @@ def test_an_error_in_an_extended_file_is_reported_once(host: Host) -> None:
         "etc/a.yaml:1:10: extends: `base` has an error, see etc/base.yaml",
         "etc/a.yaml:2:11: priority: `x` is not allowed here; write a whole number from 0 to 1000",
         "etc/base.yaml:2:11: irq.spread: `everywhere` is not allowed here; allowed: "
-        "one-per-queue, pack or all",
+        "one-per-queue, pack, dedicated or all",
     ]
 
 
@@ -398,7 +398,8 @@ etc/x.yaml:13:32: channels.rx: `-1` is not allowed here; write a whole number fr
 auto, max or keep
 etc/x.yaml:14:22: rss.weights: 2 weights do not fit 4 queues; write one weight for each queue
 etc/x.yaml:15:17: irq.8: this is not a key; a CPU list with commas needs quotes inside { }
-etc/x.yaml:15:28: irq.spread: `one` is not allowed here; allowed: one-per-queue, pack or all
+etc/x.yaml:15:28: irq.spread: `one` is not allowed here; allowed: one-per-queue, pack, dedicated \
+or all
 etc/x.yaml:16:6: rps: `auto` is not allowed here; write a mapping like {cpus: auto}, keep or default
 etc/x.yaml:17:5: xps: no value is given; write a mapping like {cpus: auto}, keep or default
 etc/x.yaml:18:15: qdisc.kind: `fqq` is not allowed here; did you mean `fq`? Allowed: fq, fq_codel, \
@@ -536,8 +537,8 @@ def test_check_looks_beside_the_file_then_in_the_search_path(host: Host) -> None
     (fleet / "edge.yaml").chmod(0o666)
     found = check(str(fleet / "edge.yaml"), host.directories)
     assert [str(error).replace(f"{fleet}/", "") for error in found] == [
-        "common.yaml:2:15: irq.spread: `none` is not allowed here; allowed: one-per-queue, pack or "
-        "all",
+        "common.yaml:2:15: irq.spread: `none` is not allowed here; allowed: one-per-queue, pack, "
+        "dedicated or all",
         "edge.yaml:1:10: extends: `common` has an error, see common.yaml",
         "edge.yaml:2:15: rss.queues: `none` is not a queue number or a range like 0-3; write all, "
         "or queue numbers like 0-5",

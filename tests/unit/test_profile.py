@@ -161,6 +161,42 @@ def test_steering() -> None:
 
 
 @pytest.mark.parametrize(
+    ("irq", "dedicated", "share"),
+    [
+        ({"spread": "dedicated"}, None, (1, 16)),
+        ({"spread": "dedicated", "dedicated": "keep"}, None, (1, 16)),
+        ({"spread": "dedicated", "dedicated": "2/8"}, (2, 8), (2, 8)),
+        ({"spread": "dedicated", "dedicated": "1024/1024"}, (1024, 1024), (1024, 1024)),
+        ({"spread": "pack", "dedicated": "keep"}, None, (1, 16)),
+    ],
+)
+def test_dedicated_cores(
+    irq: dict[str, Any], dedicated: tuple[int, int] | None, share: tuple[int, int]
+) -> None:
+    spec = profile(irq=irq).irq
+    assert spec is not None
+    assert spec != "default"
+    assert (spec.dedicated, spec.share) == (dedicated, share)
+
+
+@pytest.mark.parametrize("wrong", ["0/16", "3/2", "1/1025", "1 / 16", "16", "1/", "-1/4", "٣/٤"])
+def test_wrong_shares_of_dedicated_cores(wrong: str) -> None:
+    assert problem(irq={"spread": "dedicated", "dedicated": wrong}) == (
+        f"`{wrong}` is not a share; write one like 1/16: N cores of every M, 1 <= N <= M <= 1024"
+    )
+
+
+def test_dedicated_cores_need_their_mode() -> None:
+    assert problem(irq={"dedicated": "1/8"}) == (
+        "this belongs to spread: dedicated, and spread is one-per-queue; write keep, or leave it "
+        "out"
+    )
+    assert problem(irq={"spread": "dedicated", "dedicated": 16}) == (
+        "`16` is not allowed here; write a share like 1/16: N cores of every M, 1 <= N <= M <= 1024"
+    )
+
+
+@pytest.mark.parametrize(
     ("qdisc", "parameters"),
     [
         ({"kind": "fq"}, {}),
