@@ -105,3 +105,7 @@ class BusError(NetunedError):
 
 class StateFileError(NetunedError):
     """A file netuned keeps its own state in cannot be trusted or written."""
+
+
+class SnapshotError(NetunedError):
+    """A snapshot or a described machine that cannot be read, trusted, or written."""

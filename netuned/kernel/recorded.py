@@ -1,0 +1,336 @@
+"""RecordedKernel: a host's files and answers from memory, be it a snapshot or a described machine.
+
+It answers what it holds. What it does not hold is an error, never this host's answer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, TypeVar
+
+from netuned.errors import KernelError, SnapshotError, UnsupportedError
+from netuned.kernel import Kernel
+from netuned.kernel.ethtool import Channels, DriverInfo
+from netuned.kernel.files import READ_SIZE, FileTree, Kept
+from netuned.kernel.rtnl import ROOT, LinkInfo, QdiscEntry
+
+MAX_LINKS = 40
+"""Symbolic links followed for one path, as in the kernel (include/linux/namei.h, MAXSYMLINKS)."""
+
+NOT_HELD = errno.ENODATA
+"""What is known to be there but was left out of the snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that was read; ``mode`` are its permission bits."""
+
+    content: bytes
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A symbolic link. An absolute target is one in the same tree."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that is there and gave this errno when it was read, or was left out."""
+
+    errno: int = NOT_HELD
+    mode: int = 0o644
+
+
+Node: TypeAlias = "File | Link | Refused | dict[str, Node]"
+
+
+class Tree:
+    """Files, links and directories by path. Links never lead out of it."""
+
+    def __init__(self) -> None:
+        self.root: dict[str, Node] = {}
+        self._directories: dict[str, dict[str, Node]] = {}
+
+    def add(self, path: str, node: File | Link | Refused) -> None:
+        """Put a node at a path without links. Raises: KernelError, EEXIST or ENOTDIR."""
+        directory, _, name = path.rpartition("/")
+        entries = self.add_directory(directory)
+        if name in entries:
+            raise KernelError("add", path, errno.EEXIST)
+        entries[name] = node
+
+    def add_directory(self, path: str) -> dict[str, Node]:
+        """The directory at a path without links, made if it is not there. Raises: as ``add``."""
+        known = self._directories.get(path)
+        if known is not None:
+            return known
+        here = self.root
+        for name in filter(None, path.split("/")):
+            below = here.setdefault(name, {})
+            if not isinstance(below, dict):
+                raise KernelError("add", path, errno.ENOTDIR)
+            here = below
+        self._directories[path] = here
+        return here
+
+    def find(self, path: str, *, follow: bool = True) -> tuple[str, Node]:
+        """What is at a path, and that path without links; a last link itself unless ``follow``.
+
+        Raises: OSError, as the kernel would give it.
+        """
+        names: list[str] = []
+        nodes: list[Node] = [self.root]
+        ahead = path.split("/")[::-1]
+        links = 0
+        while ahead:
+            name = ahead.pop()
+            here = nodes[-1]
+            if not isinstance(here, dict):
+                raise OSError(here.errno if isinstance(here, Refused) else errno.ENOTDIR, path)
+            if name in ("", "."):
+                continue
+            if name == "..":
+                if names:
+                    names.pop()
+                    nodes.pop()
+                continue
+            node = here.get(name)
+            if node is None:
+                raise OSError(errno.ENOENT, path)
+            if isinstance(node, Link) and (follow or any(ahead)):
+                links += 1
+                if links > MAX_LINKS:
+                    raise OSError(errno.ELOOP, path)
+                if node.target.startswith("/"):
+                    names, nodes = [], [self.root]
+                ahead += node.target.split("/")[::-1]
+                continue
+            names.append(name)
+            nodes.append(node)
+        return "/" + "/".join(names), nodes[-1]
+
+    def walk(self) -> Iterator[tuple[str, Node]]:
+        """Every path and its node, directories before what is in them, sorted by name."""
+        ahead: list[tuple[str, Node]] = [("", self.root)]
+        while ahead:
+            path, node = ahead.pop()
+            if path:
+                yield path, node
+            if isinstance(node, dict):
+                ahead += [(f"{path}/{name}", node[name]) for name in sorted(node, reverse=True)]
+
+
+class RecordedFiles(FileTree):
+    """The files of a tree."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self._parents: dict[str, dict[str, Node]] = {}
+
+    def read(self, path: str) -> bytes:
+        node = self._node("read", path)
+        if isinstance(node, File):
+            return node.content[:READ_SIZE]
+        raise KernelError("read", path, node.errno if isinstance(node, Refused) else errno.EISDIR)
+
+    def write(self, path: str, data: bytes) -> None:
+        raise cannot_be_written()
+
+    def listdir(self, path: str) -> list[str]:
+        node = self._node("list", path)
+        if isinstance(node, dict):
+            return sorted(node)
+        raise KernelError("list", path, node.errno if isinstance(node, Refused) else errno.ENOTDIR)
+
+    def exists(self, path: str) -> bool:
+        try:
+            self._node("find", path)
+        except KernelError:
+            return False
+        return True
+
+    def readlink(self, path: str, default: str = "") -> str:
+        try:
+            _, node = self.tree.find(path, follow=False)
+        except OSError:
+            return default
+        return node.target if isinstance(node, Link) else default
+
+    def resolve(self, path: str) -> str:
+        try:
+            return self.tree.find(path)[0]
+        except OSError:
+            return os.path.normpath(path)
+
+    def mode(self, path: str) -> int:
+        try:
+            node = self._node("find", path)
+        except KernelError:
+            return 0
+        if isinstance(node, File | Refused):
+            return stat.S_IFREG | node.mode
+        return stat.S_IFDIR | 0o755
+
+    def keep(self, paths: tuple[str, ...]) -> Kept:
+        group = _Group(self, paths)
+        group.contents()
+        return group
+
+    def _node(self, operation: str, path: str) -> Node:
+        """Raises: KernelError. Where a directory is is found once."""
+        parent, _, name = path.rpartition("/")
+        try:
+            entries = self._parents.get(parent)
+            if entries is None:
+                found = self.tree.find(parent)[1]
+                if not isinstance(found, dict):
+                    return self.tree.find(path)[1]
+                entries = self._parents[parent] = found
+            node = entries.get(name)
+            if node is None or isinstance(node, Link):
+                return self.tree.find(path)[1]
+        except OSError as error:
+            raise KernelError(operation, path, error.errno or errno.EIO) from None
+        return node
+
+
+class _Group:
+    """Files that are read over and over, from memory."""
+
+    def __init__(self, files: RecordedFiles, paths: tuple[str, ...]) -> None:
+        self._files = files
+        self._paths = paths
+
+    def contents(self) -> list[bytes]:
+        return [self._files.read(path) for path in self._paths]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+Failure = KernelError | UnsupportedError
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Answers:
+    """What ethtool and netlink answered, or the error they answered with; by ifindex."""
+
+    driver_info: dict[int, DriverInfo | Failure] = field(default_factory=dict)
+    channels: dict[int, Channels | Failure] = field(default_factory=dict)
+    rss_table: dict[int, tuple[int, ...] | Failure] = field(default_factory=dict)
+    rx_rings: dict[int, int | Failure] = field(default_factory=dict)
+    napi_interrupts: dict[int, Mapping[tuple[str, int], int] | Failure] = field(
+        default_factory=dict
+    )
+    qdiscs: Mapping[int, tuple[QdiscEntry, ...]] | Failure = field(default_factory=dict)
+    links: Mapping[int, LinkInfo] | Failure = field(default_factory=dict)
+
+
+class RecordedEthtool:
+    """The ioctl's recorded answers."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    def driver_info(self, ifindex: int) -> DriverInfo:
+        return _given(self._answers.driver_info, ifindex, "driver information")
+
+    def channels(self, ifindex: int) -> Channels:
+        return _given(self._answers.channels, ifindex, "channels")
+
+    def rss_table(self, ifindex: int) -> tuple[int, ...]:
+        return _given(self._answers.rss_table, ifindex, "rss")
+
+    def rx_rings(self, ifindex: int) -> int:
+        return _given(self._answers.rx_rings, ifindex, "receive rings")
+
+    def set_channels(
+        self,
+        ifindex: int,
+        *,
+        rx: int | None = None,
+        tx: int | None = None,
+        combined: int | None = None,
+    ) -> None:
+        raise cannot_be_written()
+
+    def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
+        raise cannot_be_written()
+
+
+class RecordedNetdev:
+    """The netdev family's recorded answers."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]:
+        return _given(self._answers.napi_interrupts, ifindex, "NAPI instances")
+
+
+class RecordedRtnl:
+    """rtnetlink's recorded dumps."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    def qdiscs(self, ifindexes: Collection[int] = ()) -> Mapping[int, tuple[QdiscEntry, ...]]:
+        found = _or_raise(self._answers.qdiscs)
+        if not ifindexes:
+            return found
+        return {ifindex: found[ifindex] for ifindex in ifindexes if ifindex in found}
+
+    def links(self) -> Mapping[int, LinkInfo]:
+        return _or_raise(self._answers.links)
+
+    def replace_qdisc(
+        self, ifindex: int, parent: int, handle: int, kind: str, parameters: Mapping[str, int]
+    ) -> None:
+        raise cannot_be_written()
+
+    def delete_qdisc(self, ifindex: int, parent: int = ROOT, handle: int = 0) -> None:
+        raise cannot_be_written()
+
+
+class RecordedKernel(Kernel):
+    """A host from memory: nothing of this one's kernel is asked, nothing can be written."""
+
+    def __init__(self, tree: Tree, answers: Answers) -> None:
+        self.writes = 0
+        self.tree = tree
+        self.answers = answers
+        self.files = RecordedFiles(tree)
+        self.ethtool = self.ethtool_netlink = RecordedEthtool(answers)
+        self.netdev = RecordedNetdev(answers)
+        self.rtnl = RecordedRtnl(answers)
+
+    def card_name(self, ifindex: int) -> str:
+        for name in self.files.listdir("/sys/class/net"):
+            if self.files.read_int(f"/sys/class/net/{name}/ifindex", 0) == ifindex:
+                return name
+        raise KernelError("look up", f"card with ifindex {ifindex}", errno.ENXIO)
+
+
+def cannot_be_written() -> SnapshotError:
+    """The error for every write."""
+    return SnapshotError("a snapshot cannot be written")
+
+
+def _given(answers: Mapping[int, T | Failure], ifindex: int, what: str) -> T:
+    if ifindex not in answers:
+        raise KernelError("get", f"{what} of ifindex {ifindex} in the snapshot", NOT_HELD)
+    return _or_raise(answers[ifindex])
+
+
+def _or_raise(answer: T | Failure) -> T:
+    if isinstance(answer, KernelError | UnsupportedError):
+        raise replace(answer)
+    return answer
