@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
+import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from netuned.caches import Caches, last_level, read_caches
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
+from netuned.isolation import Isolation, read_isolation
+from netuned.sysfs import Files, numbered, read_cpus, read_int, read_text
 
 LOCAL_DISTANCE = 10
 REMOTE_DISTANCE = 20
@@ -22,25 +24,20 @@ _CPU = "/sys/devices/system/cpu"
 _NODE = "/sys/devices/system/node"
 
 
-class Files(Protocol):
-    """Reads the kernel's files under some root. Each method but ``exists`` raises KernelError."""
-
-    def read(self, path: str) -> bytes: ...
-    def listdir(self, path: str) -> list[str]: ...
-    def exists(self, path: str) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Topology:
     """The CPUs of a host.
 
-    ``cores``, ``packages`` and ``l3_domains`` hold online CPUs only, for the kernel shows no
-    topology of others; they are ordered by their lowest CPU, packages by the kernel's number. An
-    L3 domain is the CPUs that share the last-level cache; without cache information, those of one
-    package and node.
+    ``cores``, ``packages``, ``dies``, ``clusters``, ``l2_domains``, ``l3_domains`` and ``caches``
+    hold online CPUs only, for the kernel shows no topology of others; they are ordered by their
+    lowest CPU, packages by the kernel's number. Of these, ``cores``, ``packages`` and
+    ``l3_domains`` have every online CPU: one of which the kernel tells nothing stands alone. The
+    others are empty where it tells nothing (``dies`` since Linux 5.2, ``clusters`` since 5.16; on a
+    machine without clusters these are the cores). An L3 domain is the CPUs that share the
+    last-level cache; without cache information, those of one package and node.
     ``nodes`` may hold nodes without CPUs and is empty on a kernel without NUMA. ``capacity`` (1024
     is the fastest CPU) is empty where the kernel tells none; ``atoms`` are the efficiency cores of
-    an x86 hybrid.
+    an x86 hybrid. ``allowed`` is what systemd leaves to the daemon, empty where it leaves all.
 
     Source: Documentation/admin-guide/cputopology.rst;
     Documentation/ABI/testing/sysfs-devices-system-cpu.
@@ -51,9 +48,14 @@ class Topology:
     online: CpuSet
     isolated: CpuSet = _NONE
     nohz_full: CpuSet = _NONE
+    allowed: CpuSet = _NONE
     cores: tuple[CpuSet, ...] = ()
     packages: tuple[CpuSet, ...] = ()
+    dies: tuple[CpuSet, ...] = ()
+    clusters: tuple[CpuSet, ...] = ()
+    l2_domains: tuple[CpuSet, ...] = ()
     l3_domains: tuple[CpuSet, ...] = ()
+    caches: Caches = field(default_factory=dict)
     nodes: Mapping[int, CpuSet] = field(default_factory=dict)
     distances: Mapping[tuple[int, int], int] = field(default_factory=dict)
     capacity: Mapping[int, int] = field(default_factory=dict)
@@ -62,14 +64,29 @@ class Topology:
     first_threads: CpuSet = field(init=False, repr=False, compare=False)
     """The lowest online CPU of each core."""
 
+    housekeeping: CpuSet = field(init=False, repr=False, compare=False)
+    """Online CPUs neither isolated nor tickless, of those allowed. Never empty: where none of
+    them is allowed all of them count, and where there are none, the others."""
+
+    performance: CpuSet = field(init=False, repr=False, compare=False)
+    """The fast CPUs of a hybrid host; all online ones elsewhere."""
+
+    efficiency: CpuSet = field(init=False, repr=False, compare=False)
+    """The slow CPUs of a hybrid host; all online ones elsewhere."""
+
     _node: Mapping[int, int] = field(init=False, repr=False, compare=False)
     _core: Mapping[int, CpuSet] = field(init=False, repr=False, compare=False)
     _l3: Mapping[int, CpuSet] = field(init=False, repr=False, compare=False)
     _package: Mapping[int, CpuSet] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        slow = self._slow()
+        free = self.online - self.isolated - self.nohz_full or self.online
         derived: dict[str, object] = {
             "first_threads": CpuSet.of(core.first for core in self.cores if core),
+            "housekeeping": free & self.allowed or free,
+            "performance": self.online - slow if slow else self.online,
+            "efficiency": slow or self.online,
             "_node": {cpu: node for node, cpus in self.nodes.items() for cpu in cpus},
             "_core": _by_cpu(self.cores),
             "_l3": _by_cpu(self.l3_domains),
@@ -79,20 +96,9 @@ class Topology:
             object.__setattr__(self, name, value)
 
     @property
-    def housekeeping(self) -> CpuSet:
-        """Online CPUs neither isolated nor tickless; all online ones if that leaves none."""
-        return self.online - self.isolated - self.nohz_full or self.online
-
-    @property
-    def performance(self) -> CpuSet:
-        """The fast CPUs of a hybrid host; all online ones elsewhere."""
-        slow = self._slow()
-        return self.online - slow if slow else self.online
-
-    @property
-    def efficiency(self) -> CpuSet:
-        """The slow CPUs of a hybrid host; all online ones elsewhere."""
-        return self._slow() or self.online
+    def isolation(self) -> Isolation:
+        """What was told of isolation, to compare with what is told now."""
+        return Isolation(self.isolated, self.nohz_full, self.allowed)
 
     def node_of(self, cpu: int) -> int | None:
         """The CPU's NUMA node; None where the kernel tells none."""
@@ -100,15 +106,15 @@ class Topology:
 
     def core_of(self, cpu: int) -> CpuSet:
         """The CPU and its SMT siblings; empty if it is offline."""
-        return self._core.get(cpu, CpuSet())
+        return self._core.get(cpu, _NONE)
 
     def l3_of(self, cpu: int) -> CpuSet:
         """The CPUs that share the CPU's last-level cache; empty if it is offline."""
-        return self._l3.get(cpu, CpuSet())
+        return self._l3.get(cpu, _NONE)
 
     def package_of(self, cpu: int) -> CpuSet:
         """The CPUs in the CPU's package; empty if it is offline."""
-        return self._package.get(cpu, CpuSet())
+        return self._package.get(cpu, _NONE)
 
     def distance(self, a: int, b: int) -> int:
         """The distance between two NUMA nodes: 10 is the node itself."""
@@ -134,7 +140,7 @@ class Topology:
             return self.atoms & self.online
         low, high = min(self.capacity.values(), default=0), max(self.capacity.values(), default=0)
         if low >= high * HYBRID_RATIO:
-            return CpuSet()
+            return _NONE
         return (
             CpuSet.of(cpu for cpu, value in self.capacity.items() if 2 * value < low + high)
             & self.online
@@ -147,77 +153,100 @@ def read_topology(files: Files) -> Topology:
     Raises: KernelError if the online CPUs cannot be read; what else is missing stays empty.
     """
     online = _read_online(files)
-    present = _read_list(files, f"{_CPU}/present") or online
-    cores = _read_groups(files, online, _SIBLINGS)
-    packages = _read_groups(files, online, _PACKAGE)
+    present = read_cpus(files, f"{_CPU}/present") | online
+    cores = _read_groups(files, online, _SIBLINGS) or _alone(online)
+    packages = _read_groups(files, online, _PACKAGE) or _alone(online)
     nodes, distances = _read_nodes(files)
+    caches = read_caches(files, online)
+    isolation = read_isolation(files)
     return Topology(
-        possible=_read_list(files, f"{_CPU}/possible") | present | online,
+        possible=read_cpus(files, f"{_CPU}/possible") | present,
         present=present,
         online=online,
-        isolated=_read_list(files, f"{_CPU}/isolated") | _read_list(files, _PARTITIONS),
-        nohz_full=_read_list(files, f"{_CPU}/nohz_full"),
+        isolated=isolation.isolated,
+        nohz_full=isolation.nohz_full,
+        allowed=isolation.allowed,
         cores=cores,
         packages=_by_number(files, packages),
-        l3_domains=_read_llc(files, online, cores, _within(packages, nodes.values())),
+        dies=_read_groups(files, online, _DIE),
+        clusters=_read_groups(files, online, _CLUSTER),
+        l2_domains=caches.get("L2", ()),
+        l3_domains=_llc(caches, online, cores, _within(packages, nodes.values())),
+        caches=caches,
         nodes=nodes,
         distances=distances,
-        capacity=_read_capacity(files, online),
-        atoms=_read_list(files, "/sys/devices/cpu_atom/cpus"),
+        capacity=_read_capacity(files, cores),
+        atoms=read_cpus(files, _ATOM) | read_cpus(files, _LOW_POWER),
     )
 
 
-_SIBLINGS = ("topology/core_cpus_list", "topology/thread_siblings_list", "topology/thread_siblings")
-_PACKAGE = ("topology/package_cpus_list", "topology/core_siblings_list", "topology/core_siblings")
-_PARTITIONS = "/sys/fs/cgroup/cpuset.cpus.isolated"
-"""CPUs that isolated cgroup partitions keep apart (Linux 6.7)."""
+_SIBLINGS = ("core_cpus_list", "thread_siblings_list", "thread_siblings")
+_PACKAGE = ("package_cpus_list", "core_siblings_list", "core_siblings")
+_DIE = ("die_cpus_list", "die_cpus")
+_CLUSTER = ("cluster_cpus_list", "cluster_cpus")
+
+_ATOM = "/sys/devices/cpu_atom/cpus"
+_LOW_POWER = "/sys/devices/cpu_lowpower/cpus"
+"""Not ``acpi_cppc/highest_perf``: it ranks like cores by their best frequency, so that a host of
+one kind looks hybrid, and reading it can take a transaction with the firmware for each CPU."""
 
 
 def _read_online(files: Files) -> CpuSet:
-    if files.exists(f"{_CPU}/online"):
-        return CpuSet.parse_list(files.read(f"{_CPU}/online").decode())
-    names = (re.fullmatch(r"cpu([0-9]+)", name) for name in files.listdir(_CPU))
-    return CpuSet.of(int(name[1]) for name in names if name)
+    """The online CPUs, where need be those whose own file does not say otherwise."""
+    if online := read_cpus(files, f"{_CPU}/online"):
+        return online
+    files.listdir(_CPU)  # raises what is wrong
+    numbers = numbered(files, _CPU, "cpu")
+    online = CpuSet.of(n for n in numbers if read_text(files, f"{_CPU}/cpu{n}/online") != "0")
+    if not online:
+        raise KernelError("read", f"{_CPU}/online", errno.ENODATA)
+    return online
 
 
 def _read_groups(files: Files, online: CpuSet, names: tuple[str, ...]) -> tuple[CpuSet, ...]:
-    """The sets that per-CPU files name, read once per set; a CPU without a file stands alone."""
+    """The sets that per-CPU files name, read once per set; a CPU without a file stands alone.
+
+    None at all where the first CPU has no such file.
+    """
+    first = f"{_CPU}/cpu{online.first}/topology"
+    name = next((name for name in names if read_cpus(files, f"{first}/{name}")), "")
     groups = []
-    left = online
+    left = online if name else _NONE
     while left:
         cpu = left.first
-        group = _first_list(files, f"{_CPU}/cpu{cpu}", names) & left | CpuSet.of([cpu])
-        groups.append(group)
-        left -= group
+        told = read_cpus(files, f"{_CPU}/cpu{cpu}/topology/{name}")
+        groups.append(told & left | CpuSet(1 << cpu))
+        left -= groups[-1]
     return tuple(groups)
+
+
+def _alone(cpus: CpuSet) -> tuple[CpuSet, ...]:
+    return tuple(CpuSet(1 << cpu) for cpu in cpus)
 
 
 def _by_number(files: Files, packages: tuple[CpuSet, ...]) -> tuple[CpuSet, ...]:
     """The packages in the order of the kernel's numbers for them."""
-    numbers = [
-        _read_int(files, f"{_CPU}/cpu{cpus.first}/topology/physical_package_id")
+    numbers = {
+        cpus: read_int(files, f"{_CPU}/cpu{cpus.first}/topology/physical_package_id")
         for cpus in packages
-    ]
-    return tuple(packages[index] for index in sorted(range(len(packages)), key=numbers.__getitem__))
+    }
+    return tuple(sorted(packages, key=numbers.__getitem__))
 
 
-def _read_llc(
-    files: Files, online: CpuSet, cores: tuple[CpuSet, ...], fallback: tuple[CpuSet, ...]
+def _llc(
+    caches: Caches, online: CpuSet, cores: tuple[CpuSet, ...], fallback: tuple[CpuSet, ...]
 ) -> tuple[CpuSet, ...]:
     """The domains of the last-level cache; below L3 only where several cores share it."""
-    core_of, fallback_of = _by_cpu(cores), _by_cpu(fallback)
+    core_of, fallback_of, last = _by_cpu(cores), _by_cpu(fallback), last_level(caches)
     domains = []
     left = online
     while left:
         cpu = left.first
-        level, index = _last_level(files, cpu)
-        names = (f"cache/{index}/shared_cpu_list", f"cache/{index}/shared_cpu_map")
-        shared = _first_list(files, f"{_CPU}/cpu{cpu}", names) if level else CpuSet()
+        level, shared = last.get(cpu, (0, _NONE))
         if level < 3 and not shared - core_of[cpu]:
             shared = fallback_of[cpu]
-        group = shared & left | CpuSet.of([cpu])
-        domains.append(group)
-        left -= group
+        domains.append(shared & left | CpuSet(1 << cpu))
+        left -= domains[-1]
     return tuple(domains)
 
 
@@ -230,75 +259,32 @@ def _within(packages: tuple[CpuSet, ...], nodes: Iterable[CpuSet]) -> tuple[CpuS
     return (*parts, *(package & rest for package in packages if package & rest))
 
 
-def _last_level(files: Files, cpu: int) -> tuple[int, str]:
-    """The highest level of a CPU's caches and its directory; 0 if the kernel tells of none."""
-    names = _list_names(files, f"{_CPU}/cpu{cpu}/cache", "index")
-    levels = (
-        (_read_int(files, f"{_CPU}/cpu{cpu}/cache/index{number}/level"), f"index{number}")
-        for number in names
-    )
-    return max(levels, default=(0, ""))
-
-
 def _read_nodes(files: Files) -> tuple[dict[int, CpuSet], dict[tuple[int, int], int]]:
-    numbers = sorted(_list_names(files, _NODE, "node"))
+    numbers = numbered(files, _NODE, "node")
     nodes = {
-        node: _first_list(files, f"{_NODE}/node{node}", ("cpulist", "cpumap")) for node in numbers
+        node: read_cpus(files, f"{_NODE}/node{node}/cpulist")
+        or read_cpus(files, f"{_NODE}/node{node}/cpumap")
+        for node in numbers
     }
     distances = {}
     for node in numbers:
-        row = _read_text(files, f"{_NODE}/node{node}/distance").split()
-        if len(row) == len(numbers):
+        row = read_text(files, f"{_NODE}/node{node}/distance").split()
+        if len(row) == len(numbers) and all(value.isdecimal() for value in row):
             distances.update(
                 {(node, other): int(value) for other, value in zip(numbers, row, strict=True)}
             )
     return nodes, distances
 
 
-def _read_capacity(files: Files, online: CpuSet) -> dict[int, int]:
-    if not online or not files.exists(f"{_CPU}/cpu{online.first}/cpu_capacity"):
+def _read_capacity(files: Files, cores: tuple[CpuSet, ...]) -> dict[int, int]:
+    """One read a core: its threads are as fast as each other."""
+    if not files.exists(f"{_CPU}/cpu{cores[0].first}/cpu_capacity"):
         return {}
-    return {
-        cpu: value
-        for cpu in online
-        if (value := _read_int(files, f"{_CPU}/cpu{cpu}/cpu_capacity")) > 0
-    }
-
-
-def _list_names(files: Files, path: str, prefix: str) -> list[int]:
-    """The numbers N of the directory's entries ``prefixN``."""
-    names = files.listdir(path) if files.exists(path) else []
-    found = (re.fullmatch(rf"{prefix}([0-9]+)", name) for name in names)
-    return [int(match[1]) for match in found if match]
-
-
-def _first_list(files: Files, directory: str, names: tuple[str, ...]) -> CpuSet:
-    """The first of these files that names a CPU; one that is not called a list holds a mask."""
-    for name in names:
-        text = _read_text(files, f"{directory}/{name}")
-        cpus = CpuSet.parse_list(text) if name.endswith("list") else CpuSet.parse_mask(text or "0")
-        if cpus:
-            return cpus
-    return CpuSet()
-
-
-def _read_list(files: Files, path: str) -> CpuSet:
-    """A cpulist file; ``(null)`` is how kernels up to 6.2 wrote an unset nohz_full mask."""
-    text = _read_text(files, path)
-    return CpuSet() if text == "(null)" else CpuSet.parse_list(text)
-
-
-def _read_int(files: Files, path: str) -> int:
-    text = _read_text(files, path)
-    return int(text) if text.removeprefix("-").isdigit() else -1
-
-
-def _read_text(files: Files, path: str) -> str:
-    """The file's text; empty if it is not there, as with CPUs that leave meanwhile."""
-    try:
-        return files.read(path).decode().strip()
-    except KernelError:
-        return ""
+    capacity = {}
+    for core in cores:
+        if (value := read_int(files, f"{_CPU}/cpu{core.first}/cpu_capacity")) > 0:
+            capacity.update(dict.fromkeys(core, value))
+    return capacity
 
 
 def _by_cpu(groups: Iterable[CpuSet]) -> dict[int, CpuSet]:

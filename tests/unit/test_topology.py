@@ -9,6 +9,7 @@ import pytest
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
+from netuned.isolation import read_isolation
 from netuned.kernel.files import Files
 from netuned.topology import Topology, read_topology
 
@@ -110,6 +111,48 @@ def test_everything_isolated_leaves_all_for_housekeeping(tmp_path: Path) -> None
     assert str(read_topology(write_tree(tmp_path, files)).housekeeping) == "0-7"
 
 
+@pytest.mark.parametrize(
+    ("isolated", "allowed", "housekeeping"),
+    [
+        ("", "", "0-7"),
+        ("6-7", "0-3", "0-3"),
+        ("6-7", "4-7", "4-5"),
+        ("4-7", "4-7", "0-3"),
+        ("0-7", "4-7", "4-7"),
+        ("0-7", "", "0-7"),
+        ("0-7", "12", "0-7"),
+    ],
+    ids=[
+        "nothing isolated",
+        "of those allowed",
+        "isolated though allowed",
+        "only isolated ones allowed",
+        "all isolated",
+        "all isolated, all allowed",
+        "only offline ones allowed",
+    ],
+)
+def test_housekeeping(isolated: str, allowed: str, housekeeping: str) -> None:
+    machine = Topology(
+        *[CpuSet.parse_list("0-7")] * 3,
+        isolated=CpuSet.parse_list(isolated),
+        allowed=CpuSet.parse_list(allowed),
+    )
+    assert str(machine.housekeeping) == housekeeping
+
+
+def test_allowed_cpus_of_the_service_are_read(tmp_path: Path) -> None:
+    cgroup = "sys/fs/cgroup"
+    files = two_packages() | {
+        f"{cgroup}/cpuset.cpus.effective": "0-7",
+        f"{cgroup}/system.slice/netuned.service/cpuset.cpus.effective": "2-7",
+    }
+    found = read_topology(write_tree(tmp_path, files))
+    assert str(found.allowed) == "2-7"
+    assert str(found.housekeeping) == "2-5"
+    assert found.isolation == read_isolation(Files(str(tmp_path)))
+
+
 def test_isolated_partitions_of_the_cpuset_controller_count(tmp_path: Path) -> None:
     files = {**two_packages(), "sys/fs/cgroup/cpuset.cpus.isolated": "2-3"}
     assert str(read_topology(write_tree(tmp_path, files)).isolated) == "2-3,6-7"
@@ -139,6 +182,117 @@ def test_masks_where_an_old_kernel_has_no_lists(tmp_path: Path) -> None:
     assert str(found.online) == "0-1"
     assert lists(found.cores) == lists(found.packages) == lists(found.l3_domains) == ["0-1"]
     assert {node: str(cpus) for node, cpus in found.nodes.items()} == {0: "0-1"}
+
+
+def test_offline_cpus_where_no_file_lists_the_online_ones(tmp_path: Path) -> None:
+    files = {f"{CPU}/cpu{cpu}/online": str(int(cpu != 2)) for cpu in range(1, 4)}
+    files |= {f"{CPU}/cpu0/crash_notes": "", f"{CPU}/cpuidle/current_driver": "none"}
+    files |= {f"{CPU}/present": "0-3"}
+    found = read_topology(write_tree(tmp_path, files))
+    assert str(found.online) == "0-1,3"
+    assert str(found.possible) == str(found.present) == "0-3"
+
+
+def test_no_online_cpu_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KernelError, match="cpu/online"):
+        read_topology(write_tree(tmp_path, {f"{CPU}/online": ""}))
+
+
+def test_files_that_make_no_sense_are_as_if_absent(tmp_path: Path) -> None:
+    files = two_packages()
+    files[f"{NODE}/node0/distance"] = "10 ? 31"
+    files[f"{NODE}/node1/cpulist"] = "four"
+    files[f"{CPU}/cpu2/topology/core_cpus_list"] = "9-1"
+    files[f"{CPU}/cpu2/cache/index3/shared_cpu_list"] = "-"
+    found = read_topology(write_tree(tmp_path, files))
+    assert lists(found.cores) == ["0-1", "2", "3", "4-5", "6-7"]
+    assert lists(found.l3_domains) == ["0-3", "4-7"]
+    assert found.distance(0, 4) == 20
+    assert not found.nodes[1]
+
+
+def test_dies_clusters_and_caches(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-7"}
+    for cpu in range(8):
+        cluster = "0-3" if cpu < 4 else "4-7"
+        caches = {"index0_1": str(cpu), "index1_1": str(cpu), "index2_2": cluster}
+        files |= cpu_files(cpu, str(cpu), "0-7", 0, **caches, index3_3="0-7")
+        files[f"{CPU}/cpu{cpu}/topology/die_cpus_list"] = "0-7"
+        files[f"{CPU}/cpu{cpu}/topology/cluster_cpus_list"] = cluster
+        for index, kind in enumerate(["Data", "Instruction", "Unified", "Unified"]):
+            files[f"{CPU}/cpu{cpu}/cache/index{index}/type"] = kind
+    found = read_topology(write_tree(tmp_path, files))
+    assert lists(found.dies) == ["0-7"]
+    assert lists(found.clusters) == lists(found.l2_domains) == ["0-3", "4-7"]
+    assert list(found.caches) == ["L1d", "L1i", "L2", "L3"]
+    assert lists(found.caches["L1i"]) == [str(cpu) for cpu in range(8)]
+    assert lists(found.l3_domains) == ["0-7"]
+
+
+def test_what_the_kernel_does_not_tell_is_empty(tmp_path: Path) -> None:
+    found = read_topology(write_tree(tmp_path, {f"{CPU}/online": "0-1"}))
+    assert (found.dies, found.clusters, found.l2_domains, dict(found.caches)) == ((), (), (), {})
+
+
+def test_threads_with_an_l1d_each_but_one_l1i(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-3"}
+    for cpu in range(4):
+        pair = f"{cpu // 2 * 2}-{cpu // 2 * 2 + 1}"
+        files |= cpu_files(cpu, pair, "0-3", 0, index0_1=str(cpu), index1_1=pair, index2_2="0-3")
+        files[f"{CPU}/cpu{cpu}/cache/index0/type"] = "Data"
+        files[f"{CPU}/cpu{cpu}/cache/index1/type"] = "Instruction"
+    caches = read_topology(write_tree(tmp_path, files)).caches
+    assert lists(caches["L1d"]) == ["0", "1", "2", "3"]
+    assert lists(caches["L1i"]) == ["0-1", "2-3"]
+    assert lists(caches["L2"]) == ["0-3"]
+
+
+def test_little_cores_with_fewer_caches_than_big_ones(tmp_path: Path) -> None:
+    """The little ones have no L2: their index 1 is the L3, the big ones' is their L2."""
+    files = {f"{CPU}/online": "0-3"}
+    for cpu in range(4):
+        levels = ["1", "3"] if cpu < 2 else ["1", "2", "3"]
+        caches = {
+            f"index{index}_{level}": "0-3" if level == "3" else str(cpu)
+            for index, level in enumerate(levels)
+        }
+        files |= cpu_files(cpu, str(cpu), "0-3", 0, **caches)
+    found = read_topology(write_tree(tmp_path, files))
+    assert lists(found.l2_domains) == ["2", "3"]
+    assert lists(found.l3_domains) == ["0-3"]
+
+
+def test_efficiency_cores_outside_the_l3_share_their_l2(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-5", "sys/devices/cpu_lowpower/cpus": "4-5"}
+    for cpu in range(6):
+        caches = {"index0_1": str(cpu), "index1_2": str(cpu), "index2_3": "0-3"}
+        if cpu > 3:
+            caches = {"index0_1": str(cpu), "index1_2": "4-5"}
+        files |= cpu_files(cpu, str(cpu), "0-5", 0, **caches)
+    found = read_topology(write_tree(tmp_path, files))
+    assert lists(found.l3_domains) == ["0-3", "4-5"]
+    assert str(found.efficiency) == "4-5"
+
+
+def test_sparc_tells_sizes_only(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-1"}
+    for cpu in range(2):
+        for name in ("l1_dcache_size", "l1_icache_size", "l2_cache_size"):
+            files[f"{CPU}/cpu{cpu}/{name}"] = "16384"
+    found = read_topology(write_tree(tmp_path, files))
+    assert {name: lists(sets) for name, sets in found.caches.items()} == {
+        "L1d": ["0", "1"],
+        "L1i": ["0", "1"],
+        "L2": ["0", "1"],
+    }
+
+
+def test_an_l4_is_the_last_level(tmp_path: Path) -> None:
+    files = {f"{CPU}/online": "0-3"}
+    for cpu in range(4):
+        pair = f"{cpu // 2 * 2}-{cpu // 2 * 2 + 1}"
+        files |= cpu_files(cpu, str(cpu), "0-3", 0, index0_3=pair, index1_4="0-3")
+    assert lists(read_topology(write_tree(tmp_path, files)).l3_domains) == ["0-3"]
 
 
 @pytest.mark.parametrize(
@@ -235,6 +389,42 @@ def test_equal_machines_are_equal(tmp_path: Path) -> None:
     first = read_topology(write_tree(tmp_path / "a", two_packages()))
     assert first == read_topology(write_tree(tmp_path / "b", two_packages()))
     assert first != topology()
+
+
+class Counting:
+    """Files that count how often they are asked."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.asked = 0
+
+    def read(self, path: str) -> bytes:
+        self.asked += 1
+        return self.files.read(path)
+
+    def listdir(self, path: str) -> list[str]:
+        self.asked += 1
+        return self.files.listdir(path)
+
+    def exists(self, path: str) -> bool:
+        self.asked += 1
+        return self.files.exists(path)
+
+
+def test_a_group_is_read_once(tmp_path: Path) -> None:
+    """64 cores of two threads, 16 to an L3: for each core its list, three caches, and which."""
+    files = {f"{CPU}/online": "0-127", f"{CPU}/possible": "0-127"}
+    for cpu in range(128):
+        pair, quarter = f"{cpu % 64},{cpu % 64 + 64}", cpu % 64 // 16 * 16
+        l3 = f"{quarter}-{quarter + 15},{quarter + 64}-{quarter + 79}"
+        caches = {f"index{n}_{level}": pair for n, level in enumerate([1, 1, 2])}
+        files |= cpu_files(cpu, pair, "0-127", 0, **caches, index3_3=l3)
+        for index, kind in enumerate(["Data", "Instruction", "Unified", "Unified"]):
+            files[f"{CPU}/cpu{cpu}/cache/index{index}/type"] = kind
+    counting = Counting(write_tree(tmp_path, files))
+    found = read_topology(counting)
+    assert (len(found.cores), len(found.l3_domains)) == (64, 4)
+    assert counting.asked < 5 * 64 + 64
 
 
 def test_questions_cost_little_on_1024_cpus() -> None:
