@@ -24,6 +24,7 @@ from netuned.baseline import Baseline
 from netuned.errors import KernelError, NetunedError
 from netuned.host import Host, read_host
 from netuned.irqbalance import IrqbalanceKeeper
+from netuned.isolation import read_isolation
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Exclusion
 from netuned.loader import ProfileSet, load
@@ -222,7 +223,7 @@ class Reconciler:
                 self._mark(slot, facts=True)
 
     def touch_topology(self) -> None:
-        """CPUs went on- or offline: read them anew, and look at all that depends on them."""
+        """CPUs went on- or offline or were isolated: read anew, look at what depends on it."""
         self._topology_events += 1  # what is being read now may be older than this event
         self._topology = None
         self._look_again = True
@@ -427,14 +428,21 @@ class Reconciler:
             for slot in idle:
                 await held.enter_async_context(slot.lock)
             cards = [slot.card for slot in idle]
-            names, differing = await self._in_worker(
-                lambda: (self._kernel.files.listdir(CLASS_NET), sweep(self._kernel, cards))
+            files = self._kernel.files
+            names, differing, isolation = await self._in_worker(
+                lambda: (
+                    files.listdir(CLASS_NET),
+                    sweep(self._kernel, cards),
+                    read_isolation(files),
+                )
             )
         for slot in idle:
             if slot.card in differing:
                 self._mark(slot, facts=True)
         if names != self._names:
             self.rescan()
+        if self._topology is not None and self._topology.isolation != isolation:
+            self.touch_topology()
         if self._irqbalance.settings:
             await self._reconcile_irqbalance()
 
