@@ -10,7 +10,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel import Kernel
 from netuned.kernel.ethtool import Channels
 from netuned.values import ChannelCounts
-from netuned.vectors import COMBINED, RX, TX, Vector, parse_vectors
+from netuned.vectors import Vector, merge_vectors, parse_vectors
 
 CLASS_NET = "/sys/class/net"
 PHYSICAL = "physical"
@@ -89,12 +89,13 @@ def read_nic(kernel: Kernel, ifindex: int, name: str) -> Nic:
         rx_queues = min(rx_queues, channels.rx + channels.combined) or rx_queues
         tx_queues = min(tx_queues, channels.tx + channels.combined) or tx_queues
     interrupts = _interrupt_names(kernel, device) if device else {}
-    vectors = _vectors(kernel, ifindex, name, interrupts)
+    driver = _driver(kernel, base, ifindex)
+    vectors = _vectors(kernel, ifindex, name, driver, interrupts)
     managed = frozenset(irq for irq in interrupts if _is_managed(kernel, irq))
     return Nic(
         ifindex=ifindex,
         name=name,
-        driver=_driver(kernel, base, ifindex),
+        driver=driver,
         kind=_kind(kernel, base, ifindex),
         pci=_pci(kernel, device),
         mac=files.read_text(f"{base}/address", ""),
@@ -175,25 +176,43 @@ def _interrupt_names(kernel: Kernel, device: str) -> dict[int, str]:
 
 
 def _vectors(
-    kernel: Kernel, ifindex: int, name: str, interrupts: Mapping[int, str]
+    kernel: Kernel, ifindex: int, name: str, driver: str, interrupts: Mapping[int, str]
 ) -> tuple[Vector, ...]:
-    """By netdev-genl where the driver tells, else by the interrupts' names."""
+    """As netdev-genl tells; for queues of which it tells nothing, by the interrupts' names."""
+    if not interrupts:
+        return ()
+    own_name = kernel.files.resolve(f"{CLASS_NET}/{name}/device").rpartition("/")[2]
+    ports = _ports(kernel, name)
+    by_name = parse_vectors(
+        interrupts,
+        name,
+        driver,
+        ports=ports,
+        own_name=own_name,
+        cards=kernel.files.listdir(CLASS_NET),
+    )
     try:
-        told = kernel.netdev.napi_interrupts(ifindex) if interrupts else {}
+        told = kernel.netdev.napi_interrupts(ifindex)
+        if ports and name != ports[0]:  # mana's ports, mlx5's representors: the first places them
+            first = kernel.files.read_int(f"{CLASS_NET}/{ports[0]}/ifindex", 0)
+            shared = set(kernel.netdev.napi_interrupts(first).values())
+            told = {queue: irq for queue, irq in told.items() if irq not in shared}
     except UnsupportedError:
-        told = {}
-    told = {queue: irq for queue, irq in told.items() if irq in interrupts}
-    by_name = parse_vectors(interrupts, name)
-    if not told or len(set(told.values())) < len(by_name):
         return by_name
-    vectors = []
-    for (kind, queue), irq in told.items():
-        if told.get((RX, queue)) == told.get((TX, queue)) == irq:
-            if kind == RX:
-                vectors.append(Vector(COMBINED, queue, irq))
-        else:
-            vectors.append(Vector(kind, queue, irq))
-    return tuple(sorted(vectors))
+    return merge_vectors({q: irq for q, irq in told.items() if irq in interrupts}, by_name)
+
+
+def _ports(kernel: Kernel, name: str) -> tuple[str, ...]:
+    """All cards of the card's device, if there are several: those above others last, by port."""
+    base = f"{CLASS_NET}/{name}/device/net"
+    names = kernel.files.listdir(base) if kernel.files.exists(base) else []
+
+    def order(port: str) -> tuple[bool, int, int]:
+        at = f"{CLASS_NET}/{port}"
+        number = kernel.files.read_int(f"{at}/dev_port", 0)
+        return bool(read_lowers(kernel, port)), number, kernel.files.read_int(f"{at}/ifindex", 0)
+
+    return tuple(sorted(names, key=order)) if len(names) > 1 else ()
 
 
 def _is_managed(kernel: Kernel, irq: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 RX = "rx"
@@ -26,63 +26,190 @@ class Vector:
 
 
 _NAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), role)
+    (re.compile(pattern, re.IGNORECASE), role)
     for pattern, role in (
-        # igb, ixgbe, i40e, ice, iavf, idpf, vmxnet3, ena, mana, bnx2x's fp, nfp
-        (r"(?i)-(?:txrx|rxtx|tx-rx|rx-tx|fp)-(\d+)$", COMBINED),
-        (r"(?i)-rx-(\d+)$", RX),
-        (r"(?i)-tx-(\d+)$", TX),
-        (r"^virtio\d+-input\.(\d+)$", RX),
-        (r"^virtio\d+-output\.(\d+)$", TX),
-        (r"^mlx5_comp(\d+)(?:@|$)", COMBINED),
-        (r"^mlx4-(\d+)(?:@|$)", COMBINED),
-        (r"^mana_q(\d+)(?:@|$)", COMBINED),
-        # bnxt: eth0-TxRx-0, older eth0-rx-0; nfp: eth0-rxtx-0; hv_netvsc has no vectors of its own
-        (r"(?i)-q(\d+)$", COMBINED),
-        (r"(?i)-(?:ch|queue|comp)[-.]?(\d+)$", COMBINED),
+        # with the interface's name: eth0-TxRx-3, i40e-eth0-rx-3, eth0-Tx-Rx-3 (ena), eth0-fp-3
+        # (bnx2x, qede), eth0-q3 (be2net), eth0:slice-3 (myri10ge), eth0:rx-3 (stmmac)
+        (r"(.*)[-:](?:txrx|rxtx|tx-rx|rx-tx|fp|queue|ch|slice)[-.]?(\d+)", COMBINED),
+        (r"(.*)-q(\d+)", COMBINED),
+        (r"(.*?)[-:](?:tx-\d+-)?rx[-.]?(\d+)", RX),  # eth0-tx-0-rx-3 (qlcnic) serves both
+        (r"(.*)[-:]tx[-.]?(\d+)", TX),
+        (r"(.*)-q(\d+)-rx", RX),  # xen-netfront
+        (r"(.*)-q(\d+)-tx", TX),
+        (r"(.*)_rxq(\d+)", RX),  # hinic
+        (r"(.*)_txq(\d+)", TX),
+        (r"(.*)\[(\d+)\]", COMBINED),  # netxen
+        # with the device's name, for all its ports
+        (r"(virtio\d+)-input\.(\d+)", RX),
+        (r"(virtio\d+)-output\.(\d+)", TX),
+        (r"(mlx5_comp)(\d+)(?:@.*)?", COMBINED),
+        (r"(mlx4)-(\d+)@.*", COMBINED),
+        (r"(mana_q|mana_msi)(\d+)(?:@.*)?", COMBINED),
     )
 )
-_GVE_BLOCK = re.compile(r"ntfy-blo?c?k\.(\d+)")
-_BARE_NUMBER = re.compile(r"-(\d+)$")
+_LESS_CLEAR: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), role)
+    for pattern, role in (
+        (r"([^@:\s]+)-(\d+)", COMBINED),  # eth0-3: bnx2, sfc; beside tg3's eth0-rx-1 the link's
+        (r"(mlx4-comp)-(\d+)@.*", COMBINED),  # until 4.1; RDMA's where eth0-3 are there
+        (r"(virtio\d+)-virtqueues()", COMBINED),  # one for all queues, where vectors are scarce
+    )
+)
+_CONTROL = re.compile(
+    r"[-:_@](?:fdir|async|mgmnt|mgmt|hwc|config|event|mailbox|mbx|lsc|sp|exc|link|admin|misc"
+    r"|aux|cmd|ctrl|ceq|aeq|other|err|notify|pages|ptp|mac|rbdr)(?=$|[-_:@.\d])",
+    re.IGNORECASE,
+)
+_GVE_BLOCK = re.compile(r".*-ntfy-block\.(\d+)|gve-ntfy-blk(\d+)(?:@.*)?")
+_FROM_ONE = frozenset(("mlx4", "mana_msi"))
+"""Vector 0 of these is the device's own."""
+_FROM_LOWEST = frozenset(("bnxt_en", "tg3", "vmxnet3"))
+"""These drivers number interrupts, not queues: rx-0, rx-1, then tx-2, tx-3; tg3 rx-1 first."""
 
 
-def parse_vectors(names: Mapping[int, str], ifname: str) -> tuple[Vector, ...]:
-    """Sort a card's interrupts (number -> name as in /proc/interrupts) into queue vectors.
+def parse_vectors(
+    names: Mapping[int, str],
+    ifname: str,
+    driver: str = "",
+    *,
+    ports: Sequence[str] = (),
+    own_name: str = "",
+    cards: Collection[str] = (),
+) -> tuple[Vector, ...]:
+    """Sort a device's interrupts (number -> actions, comma-separated) into a card's queue vectors.
 
-    Control vectors (config, async, fdir, event, …) are left out. A card with a single interrupt
-    under its own name (r8169, igb without MSI-X) serves queue 0 with it.
+    Control vectors (config, async, fdir, event, …) are left out. ``ports`` are all cards of the
+    device in order, if there are several: an interrupt with the name of one is that one's, one
+    without is the first's. Interrupts keep the name that the card had when it was opened. A single
+    one (r8169, INTx) serves queue 0. One that several devices share, ``ehci_hcd:usb1,eth0,eth1``,
+    is the first card's: ``cards`` are the names of all, ``own_name`` is what drivers may call this
+    one besides.
 
-    Source: the drivers' request_irq names, as listed in docs/placement or /proc/interrupts.
+    Source: the drivers' request_irq calls; tests/unit/test_vectors.py names the files.
     """
-    blocks = {
-        irq: int(match[1]) for irq, name in names.items() if (match := _GVE_BLOCK.search(name))
-    }
-    if blocks:
+    alone = {irq: name for irq, name in names.items() if "," not in name}
+    if blocks := _gve_blocks(alone):
         return _gve_vectors(blocks)
-    found = [vector for irq, name in names.items() if (vector := _parse_name(irq, name, ifname))]
-    if not found and len(names) == 1:
+    found = _of_card(_parse(alone, _NAMES), ifname, ports)
+    if not found:
+        found = _of_card(_parse(alone, _LESS_CLEAR), ifname, ports)
+    if found:
+        return once(_numbered(found, driver))
+    if len(names) == 1:
         ((irq, name),) = names.items()
-        found = [Vector(COMBINED, 0, irq)] if name == ifname else []
-    return tuple(sorted(found))
+        if _is_first(name.split(","), ifname, own_name, cards) or not (
+            "," in name or ports or _CONTROL.search(name)
+        ):
+            return (Vector(COMBINED, 0, irq),)
+    return ()
 
 
-def _parse_name(irq: int, name: str, ifname: str) -> Vector | None:
-    if ":fdir-" in name:  # i40e's flow director: control, whatever its ending
-        return None
-    for pattern, role in _NAMES:
-        if match := pattern.search(name):
-            return Vector(role, int(match[1]), irq)
-    # mlx4, tg3, bnx2 and others: the card's name and the queue's number, "eth0-3"
-    if name.startswith(f"{ifname}-") and (number := _BARE_NUMBER.fullmatch(name[len(ifname) :])):
-        return Vector(COMBINED, int(number[1]), irq)
-    return None
+def _is_first(names: Sequence[str], ifname: str, own_name: str, cards: Collection[str]) -> bool:
+    """Whether a card is the first of the cards that share a line."""
+    kin = own_name.rstrip("0123456789")  # virtio1, virtio2: cards or not, one of them
+    for name in names:
+        if name in (ifname, own_name):
+            return True
+        if name in cards or (kin and name.rstrip("0123456789") == kin):
+            return False
+    return False
+
+
+def merge_vectors(
+    told: Mapping[tuple[str, int], int], by_name: Iterable[Vector]
+) -> tuple[Vector, ...]:
+    """What the kernel tells, (rx or tx, queue) -> interrupt, and of other queues what names say.
+
+    An interrupt that the kernel tells of serves just those queues, whatever its name.
+    """
+    known = set(told.values())
+    queues = dict(told)
+    for vector in by_name:
+        for role in (RX, TX) if vector.role == COMBINED else (vector.role,):
+            if vector.irq not in known:
+                queues.setdefault((role, vector.queue), vector.irq)
+    return once(
+        Vector(COMBINED if queues.get((TX, queue)) == queues.get((RX, queue)) else role, queue, irq)
+        for (role, queue), irq in queues.items()
+    )
+
+
+def once(vectors: Iterable[Vector]) -> tuple[Vector, ...]:
+    """Sorted, each interrupt and queue once: an interrupt of several goes where the first does."""
+    order = {COMBINED: 0, RX: 1, TX: 2}
+    by_irq: dict[int, Vector] = {}
+    keys: set[str] = set()
+    for vector in sorted(vectors, key=lambda v: (order[v.role], v.queue, v.irq)):
+        if vector.irq not in by_irq and vector.key not in keys:
+            by_irq[vector.irq] = vector
+            keys.add(vector.key)
+    return tuple(sorted(by_irq.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What a name tells. ``owner`` is the interface, or the driver's word for the whole device."""
+
+    owner: str
+    role: str
+    number: int
+    irq: int
+
+
+def _parse(
+    names: Mapping[int, str], patterns: tuple[tuple[re.Pattern[str], str], ...]
+) -> list[_Named]:
+    found = []
+    for irq, name in names.items():
+        for pattern, role in patterns:
+            if match := pattern.fullmatch(name):
+                found.append(_Named(match[1], role, int(match[2] or 0), irq))
+                break
+    return found
+
+
+def _of_card(found: Iterable[_Named], ifname: str, ports: Sequence[str]) -> list[_Named]:
+    """Those with the card's name; else, of those with no present card's name, its share."""
+    owners: dict[str, list[_Named]] = {}
+    for named in found:
+        if _is(named.owner, ifname) or not _CONTROL.search(named.owner):
+            owners.setdefault(named.owner, []).append(named)
+    for owner, own in owners.items():
+        if _is(owner, ifname):
+            return own
+    unnamed = [own for owner, own in owners.items() if not any(_is(owner, port) for port in ports)]
+    unnamed.sort(key=lambda own: own[0].irq)
+    before = ports[: ports.index(ifname)] if ifname in ports else ()
+    place = sum(not any(_is(owner, port) for owner in owners) for port in before)
+    return unnamed[place] if place < len(unnamed) else []
+
+
+def _is(owner: str, ifname: str) -> bool:
+    return owner == ifname or owner.endswith(f"-{ifname}")
+
+
+def _numbered(found: Iterable[_Named], driver: str) -> Iterator[Vector]:
+    """Numbers of queues, from what the driver numbers."""
+    found = list(found)
+    for named in found:
+        first = 1 if named.owner in _FROM_ONE else 0
+        if driver in _FROM_LOWEST:
+            first = min(n.number for n in found if n.role in (named.role, COMBINED))
+            if named.role == COMBINED:
+                first = min(n.number for n in found if n.role == COMBINED)
+        if named.number >= first:
+            yield Vector(named.role, named.number - first, named.irq)
+
+
+def _gve_blocks(names: Mapping[int, str]) -> dict[int, int]:
+    """Interrupt -> notify block. gve names them before the interface has a name: ``eth%d``."""
+    matches = {irq: _GVE_BLOCK.fullmatch(name) for irq, name in names.items()}
+    return {irq: int(match[1] or match[2]) for irq, match in matches.items() if match}
 
 
 def _gve_vectors(blocks: Mapping[int, int]) -> tuple[Vector, ...]:
     """gve numbers its notify blocks: the lower half transmit, the upper half receive."""
     half = max(len(blocks) // 2, 1)
-    return tuple(
-        sorted(
-            Vector(TX if block < half else RX, block % half, irq) for irq, block in blocks.items()
-        )
+    return once(
+        Vector(TX if block < half else RX, block % half, irq) for irq, block in blocks.items()
     )
