@@ -16,9 +16,9 @@ from netuned.diff import diff
 from netuned.errors import KernelError, NetunedError, UnsupportedError, VerifyError
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
-from netuned.nic import Nic, read_nic
+from netuned.nic import Nic, read_nic, with_managed
 from netuned.plan import Change
-from netuned.tunables import BY_NAME, TUNABLES
+from netuned.tunables import BY_NAME, TUNABLES, irq
 from netuned.tunables.base import Qdiscs, Target, View
 from netuned.values import State, Value
 
@@ -95,7 +95,9 @@ class Card:
         if not now.speed_mbps:  # unknown while the link is down; a profile must not let go then
             now = replace(now, speed_mbps=before.speed_mbps)
         self.nic = now
-        if before.vectors != self.nic.vectors:
+        if before.vectors == self.nic.vectors:
+            self.nic = with_managed(self.kernel, self.nic, before.managed)
+        else:
             self.refused = {at: why for at, why in self.refused.items() if at[0] != "irq"}
         return before != self.nic
 
@@ -145,7 +147,11 @@ class Card:
     def give_up(self, name: str, key: str, value: Value, why: str) -> None:
         """Take one setting out of what is wanted: the card or the kernel does not let it be set."""
         self.version += 1
-        self.refused = {**self.refused, (name, key): (value, why)}
+        if why == irq.KERNEL_MANAGED:  # a fact of the card from now on, to plan with
+            number = {vector.irq for vector in self.nic.vectors if vector.key == key}
+            self.nic = with_managed(self.kernel, self.nic, number)
+        else:
+            self.refused = {**self.refused, (name, key): (value, why)}
         left = {other: kept for other, kept in self.wanted[name].items() if other != key}
         self.wanted[name] = left
         if not left:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
 from netuned.kernel import Kernel
-from netuned.nic import Nic, read_ifindexes, read_nic
+from netuned.nic import Nic, read_ifindexes, read_lowers, read_nic
 from netuned.topology import Topology, read_topology
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def read_host(
 
 
 def read_nics(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
-    """The cards of this network namespace: ``known`` facts under the present name, others read.
+    """The cards of this network namespace: ``known`` facts, in their present place; others read.
 
     One that leaves meanwhile is left out.
     """
@@ -49,8 +49,8 @@ def read_nics(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
         try:
             if nic is None:
                 nic = read_nic(kernel, ifindex, name)
-            elif nic.name != name:
-                nic = replace(nic, name=name)
+            else:  # a card that is bound to another says so in its own facts only
+                nic = replace(nic, name=name, lowers=read_lowers(kernel, name))
         except KernelError as error:
             if not error.gone:
                 log.warning("Cannot read card %s: %s, ignoring", name, error)

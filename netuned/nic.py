@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
@@ -115,6 +115,15 @@ def read_nic(kernel: Kernel, ifindex: int, name: str) -> Nic:
         master=files.read_int(f"{base}/master/ifindex", 0),
         managed=managed,
     )
+
+
+def with_managed(kernel: Kernel, nic: Nic, irqs: Iterable[int]) -> Nic:
+    """The card with these interrupts known as kernel-managed too, and where they are."""
+    managed = nic.managed.union(irqs)
+    if managed == nic.managed:
+        return nic
+    affinity = tuple(_affinity(kernel, vector.irq, managed) for vector in nic.vectors)
+    return replace(nic, managed=managed, affinity=affinity)
 
 
 def read_lowers(kernel: Kernel, name: str) -> tuple[int, ...]:

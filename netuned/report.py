@@ -27,7 +27,7 @@ from netuned.status import (
     QueueStatus,
     SettingStatus,
 )
-from netuned.tunables import TUNABLES
+from netuned.tunables import TUNABLES, irq
 from netuned.values import State, describe
 from netuned.vectors import COMBINED, RX, TX
 
@@ -114,6 +114,8 @@ def _settings(card: Card, pending: tuple[Change, ...], failed: str) -> tuple[Set
         if wanted is None or found is None:
             continue
         refused = [why for (tunable, _), (_, why) in card.refused.items() if tunable == name]
+        if name == irq.NAME:
+            refused += [irq.KERNEL_MANAGED for v in card.nic.vectors if v.irq in card.nic.managed]
         if refused:
             reason = f"{len(refused)} of {len(found)} cannot be set: {refused[0]}"
             settings.append(

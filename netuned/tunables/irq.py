@@ -21,6 +21,9 @@ disruptive = never
 restructures = never
 irreplaceable = always_replaceable
 
+KERNEL_MANAGED = "kernel-managed"
+"""Why an interrupt is left alone whose affinity the kernel keeps to itself."""
+
 MANAGED = (errno.EIO, errno.EPERM, errno.EACCES)
 """A write to a kernel-managed interrupt: EIO before 6.10, then EPERM; file mode 0444 later."""
 
@@ -44,7 +47,9 @@ def desired(target: Target, nic: Nic) -> State | None:
     if spec is None:
         return None
     cpus = target.queue_cpus
-    keys = {vector.key: vector.queue for vector in nic.vectors}
+    keys = {vector.key: vector.queue for vector in nic.vectors if vector.irq not in nic.managed}
+    if nic.vectors and not keys:
+        raise UnsupportedError("irq", KERNEL_MANAGED)
     if target.channels not in (None, nic.counts):  # the channel change will bring or end vectors
         roles = dict.fromkeys(vector.role for vector in nic.vectors)
         counts = target.queues(nic)
@@ -66,7 +71,7 @@ def write(view: View, found: State, key: str, value: Value) -> None:
         masks.write(view, path(irq), value)
     except KernelError as error:
         if error.errno in MANAGED and view.kernel.files.exists(path(irq)):
-            raise UnsupportedError(f"irq {key}", "kernel-managed") from error
+            raise UnsupportedError(f"irq {key}", KERNEL_MANAGED) from error
         raise
 
 
