@@ -10,15 +10,16 @@ expressions are written.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
+from netuned.references import circles, needed_sets, suggestion, undefined
 from netuned.syntax import (
     NAME,
     RESERVED,
-    WORDS,
     Chosen,
     Expression,
     Indexed,
@@ -38,12 +39,14 @@ __all__ = [
     "Expression",
     "Indexed",
     "Listed",
+    "Step",
     "choose",
     "circles",
     "evaluate",
     "names_isolated",
     "needed_sets",
     "parse",
+    "steps",
     "suggestion",
     "undefined",
 ]
@@ -57,6 +60,13 @@ _HOST_SETS: Mapping[str, Callable[[Topology], CpuSet]] = {
     "first-threads": lambda topology: topology.first_threads,
     "performance": lambda topology: topology.performance,
     "efficiency": lambda topology: topology.efficiency,
+}
+
+
+_JOIN: Mapping[str, Callable[[CpuSet, CpuSet], CpuSet]] = {
+    "&": operator.and_,
+    "|": operator.or_,
+    "-": operator.sub,
 }
 
 
@@ -79,6 +89,47 @@ def evaluate(
     if not cpus:
         raise evaluation.blame(expression, expression.root, "")
     return cpus
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of an evaluation.
+
+    ``text`` is the source of the step, of an operator with all of its chain before it; ``name`` the
+    profile's set in which it stands, empty in the expression itself. ``cpus`` are the online CPUs
+    it gives; ``taken`` those that it (``&``, ``-`` or a function) took away from what was before.
+    """
+
+    text: str
+    name: str
+    cpus: CpuSet
+    taken: CpuSet
+
+
+def steps(
+    expression: Expression,
+    topology: Topology,
+    local: CpuSet,
+    sets: Mapping[str, Expression] | None = None,
+) -> tuple[Step, ...]:
+    """How ``evaluate`` comes to its CPUs, step by step; the last one gives what it returns.
+
+    Sets of the profile come first, each after those it refers to; of an expression, an operand
+    before the operator that joins it to what is on its left. Other than ``evaluate`` this may end
+    with no CPU.
+
+    Raises: ExpressionError if a named set is unknown or refers to itself.
+    """
+    evaluation = _Evaluation(topology, local, sets or {})
+    evaluation.name_all(expression)
+    return (
+        *(
+            step
+            for name in evaluation.named
+            for step in evaluation.steps(evaluation.sets[name], evaluation.sets[name].root, name)
+        ),
+        *evaluation.steps(expression, expression.root, ""),
+    )
 
 
 def names_isolated(expression: Expression, sets: Mapping[str, Expression]) -> bool:
@@ -109,90 +160,6 @@ def _asks(node: Node, named: Mapping[str, bool]) -> bool:
         case Narrowed():
             kept = [node.head, *(part for sign, part in node.steps if sign == "&")]
             return any(_asks(part, named) for part in kept)
-
-
-def suggestion(name: str, sets: Mapping[str, object] | None = None) -> str:
-    """``did you mean `x`?`` for a word that names no set, else nothing."""
-    known = sorted({*WORDS, *(sets or {})})
-    for word in known:
-        if word.replace("-", "") == name.lower().replace("-", "").replace("_", ""):
-            return f"did you mean `{word}`?"
-    for word in known:
-        if f"-{name}-".find(f"-{word}-") >= 0 or name.rpartition("-")[2].isdigit():
-            return "a difference has spaces around its `-`"
-    near = difflib.get_close_matches(name.lower()[:60], known, n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else ""
-
-
-def undefined(expression: Expression, sets: Mapping[str, Expression]) -> Iterator[ExpressionError]:
-    """An error for each name in the expression that is no set of the profile."""
-    for reference in expression.references():
-        if reference.name not in sets:
-            yield _undefined(expression, reference, sets)
-
-
-def _undefined(
-    expression: Expression, reference: Reference, sets: Mapping[str, Expression]
-) -> ExpressionError:
-    hint = suggestion(reference.name, sets)
-    problem = f"`{reference.name}` is no CPU set" + (f"; {hint}" if hint else "")
-    if not hint:
-        problem += f"; define it under cpus, or use {', '.join(sorted(WORDS))}"
-    return ExpressionError(expression.text, reference.start, problem)
-
-
-def needed_sets(expression: Expression, sets: Mapping[str, Expression]) -> tuple[str, ...]:
-    """The names of the sets that the expression needs, each after those it refers to itself.
-
-    Raises: ExpressionError for an unknown name, and for sets that refer to each other in a circle.
-    """
-    order: list[str] = []
-    done: set[str] = set()
-    path: list[str] = []
-    stack: list[tuple[Expression, Iterator[Reference]]] = [
-        (expression, iter(expression.references()))
-    ]
-    while stack:
-        current, references = stack[-1]
-        reference = next(references, None)
-        if reference is None:
-            stack.pop()
-            if path:
-                done.add(path[-1])
-                order.append(path.pop())
-        elif reference.name in path:
-            circle = " -> ".join([*path[path.index(reference.name) :], reference.name])
-            problem = f"`{reference.name}` is defined by itself: {circle}"
-            raise ExpressionError(current.text, reference.start, problem)
-        elif reference.name not in sets:
-            raise _undefined(current, reference, sets)
-        elif reference.name not in done:
-            path.append(reference.name)
-            stack.append((sets[reference.name], iter(sets[reference.name].references())))
-    return tuple(order)
-
-
-def circles(sets: Mapping[str, Expression]) -> Iterator[tuple[str, ExpressionError]]:
-    """Each circle of sets that refer to each other: the set in which it closes, and the error."""
-    for start in sorted(sets):
-        came_from: dict[str, str] = {}
-        pending = [start]
-        while pending:
-            name = pending.pop(0)
-            for reference in sets[name].references():
-                if reference.name == start:
-                    chain = [name]
-                    while chain[-1] != start:
-                        chain.append(came_from[chain[-1]])
-                    circle = [*reversed(chain), start]
-                    if start == min(circle):
-                        problem = f"`{start}` is defined by itself: {' -> '.join(circle)}"
-                        yield name, ExpressionError(sets[name].text, reference.start, problem)
-                    pending.clear()
-                    break
-                if reference.name in sets and reference.name not in came_from:
-                    came_from[reference.name] = name
-                    pending.append(reference.name)
 
 
 def choose(function: str, count: int, cpus: CpuSet, topology: Topology) -> CpuSet:
@@ -245,7 +212,7 @@ class _Evaluation:
             case Narrowed():
                 cpus = self.value(node.head)
                 for sign, part in node.steps:
-                    cpus = cpus & self.value(part) if sign == "&" else cpus - self.value(part)
+                    cpus = _JOIN[sign](cpus, self.value(part))
                 return cpus
 
     def _indexed(self, kind: str, number: int) -> CpuSet:
@@ -259,6 +226,32 @@ class _Evaluation:
                 return self.topology.l3_of(number)
             case _:
                 return self.topology.core_of(number)
+
+    def steps(self, expression: Expression, node: Node, name: str) -> Iterator[Step]:
+        online = self.topology.online
+        cpus = self.value(node) & online
+        match node:
+            case Chosen():
+                yield from self.steps(expression, node.of, name)
+                taken = (self.value(node.of) & online) - cpus
+                yield Step(expression.source(node), name, cpus, taken)
+            case Narrowed():
+                yield from self._chain(expression, node.head, node.steps, name)
+            case United((head, *others)):
+                yield from self._chain(expression, head, [("|", part) for part in others], name)
+            case _:
+                yield Step(expression.source(node), name, cpus, CpuSet())
+
+    def _chain(
+        self, expression: Expression, head: Node, parts: Iterable[tuple[str, Node]], name: str
+    ) -> Iterator[Step]:
+        yield from self.steps(expression, head, name)
+        left = self.value(head) & self.topology.online
+        for sign, part in parts:
+            yield from self.steps(expression, part, name)
+            before, right = left, self.value(part) & self.topology.online
+            left = _JOIN[sign](before, right)
+            yield Step(expression.text[head.start : part.end], name, left, before - left)
 
     def blame(self, expression: Expression, node: Node, where: str) -> ExpressionError:
         """The error for a node without online CPUs: the innermost step that left none."""
@@ -295,7 +288,7 @@ class _Evaluation:
             return self.blame(expression, node.head, where)
         for sign, part in node.steps:
             right = self.value(part) & online
-            after = left & right if sign == "&" else left - right
+            after = _JOIN[sign](left, right)
             if after:
                 left, end = after, part.end
                 continue
@@ -312,7 +305,8 @@ class _Evaluation:
                 why = f"{other} takes away all of {before}"
             else:
                 why = f"{before} and {other} have no CPU in common"
-            return ExpressionError(expression.text, start, f"`{chain}`{where} is empty: {why}")
+            problem = f"`{chain}`{where} is empty: {why}"
+            return ExpressionError(expression.text, part.start, problem)
         raise AssertionError("a chain that is empty has a step that emptied it")
 
     def _lacks(self, node: Indexed) -> str:

@@ -230,7 +230,8 @@ class _Parser:
             hint = (
                 "; a difference has spaces around its `-`" if re.search(r"\d-\d+-\d", text) else ""
             )
-            raise self._error(f"{str(error).replace(chr(39), '`')}{hint}") from None
+            problem = f"{str(error).replace(chr(39), '`')}{hint}"
+            raise self._error(problem, start + _wrong_part(text)) from None
         self._skip(end)
         return Listed(cpus, start, end)
 
@@ -272,7 +273,8 @@ class _Parser:
         what = "CPU" if kind in ("l3", "core") else "number"
         if not number.isdigit() or len(number) > 5:
             raise self._error(
-                f"`{kind}:` takes one {what}, like {kind}:0; join several with `|`", start
+                f"`{kind}:` takes one {what}, like {kind}:0; join several with `|`",
+                start + len(kind) + 1,
             )
         return Indexed(kind, int(number), start, end)
 
@@ -348,3 +350,13 @@ class _Parser:
 
     def _error(self, problem: str, offset: int | None = None) -> ExpressionError:
         return ExpressionError(self.text, self.at if offset is None else offset, problem)
+
+
+def _wrong_part(cpulist: str) -> int:
+    """Where the first part of a cpulist begins that cannot be read."""
+    for part in re.finditer(r"[^,\s][^,]*", cpulist):
+        try:
+            CpuSet.parse_list(part[0])
+        except ValueError:
+            return part.start()
+    return 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
-from netuned.expression import circles, evaluate, names_isolated, parse
+from netuned.expression import Expression, circles, evaluate, names_isolated, parse, steps
 from netuned.topology import Topology
 
 from .machines import topology
@@ -166,21 +166,21 @@ def test_says_why_a_set_is_empty(text: str, problem: str) -> None:
         ("nohz-full & local", 0, "`nohz-full` is empty on this host"),
         (
             "first-threads & local & node:0",
-            0,
+            24,
             "`first-threads & local & node:0` is empty: `first-threads & local` (8-15) and "
             "`node:0` (0-7,16-23) have no CPU in common",
         ),
         (
             "isolated & local - 8-31",
-            0,
+            19,
             "`isolated & local - 8-31` is empty: `8-31` takes away all of "
             "`isolated & local` (8-9,24-25)",
         ),
-        ("0-3 & (nohz-full | 4)", 0, "`0-3 & (nohz-full | 4)` is empty: `0-3` and "
+        ("0-3 & (nohz-full | 4)", 6, "`0-3 & (nohz-full | 4)` is empty: `0-3` and "
          "`(nohz-full | 4)` (4) have no CPU in common"),
         ("first(2, nohz-full)", 9, "`nohz-full` is empty on this host"),
         ("nohz-full | 99", 0, "`nohz-full | 99`: none of these has an online CPU"),
-        ("nohz-full | (3 & 4)", 13, "`3 & 4` is empty: `3` and `4` have no CPU in common"),
+        ("nohz-full | (3 & 4)", 17, "`3 & 4` is empty: `3` and `4` have no CPU in common"),
     ],
 )  # fmt: skip
 def test_says_which_step_left_nothing(text: str, offset: int, problem: str) -> None:
@@ -235,10 +235,13 @@ TAKE = "`take` is written take(N, set), like take(4, local)"
         ("0-7-2", 0, "`0-7-2` is not a CPU number or a range like 0-3; "
          "a difference has spaces around its `-`"),
         ("8 | 3-1", 4, "the range `3-1` runs backwards"),
+        ("8 | 0-3, 9-7,11", 9, "the range `9-7` runs backwards"),
+        ("local | 3,70000", 10, "`70000` is not a CPU number or a range like 0-3"),
+        ("0-7:3/2", 0, "`0-7:3/2`: used/group must be like 2/4"),
         ("0-3x", 0, "`0-3x` is neither a CPU list like 0-3,8 nor a name"),
-        ("node:", 0, "`node:` takes one number, like node:0; join several with `|`"),
-        ("node:0-1", 0, "`node:` takes one number, like node:0; join several with `|`"),
-        ("core:x", 0, "`core:` takes one CPU, like core:0; join several with `|`"),
+        ("node:", 5, "`node:` takes one number, like node:0; join several with `|`"),
+        ("node:0-1", 5, "`node:` takes one number, like node:0; join several with `|`"),
+        ("core:x", 5, "`core:` takes one CPU, like core:0; join several with `|`"),
         ("nod:1", 0, "`nod:` names no CPU set; did you mean `node:`?"),
         ("cpu:1", 0, "`cpu:` names no CPU set; only node, l3, package, core take a number"),
         ("take 2", 0, TAKE),
@@ -328,6 +331,107 @@ def test_means_what_python_means_by_the_same_text(text: str) -> None:
     except ExpressionError:
         found = set()
     assert found == expected
+
+
+def shown(text: str, /, **sets: str) -> list[tuple[str, str, str, str]]:
+    named = {name: parse(body) for name, body in sets.items()}
+    found = steps(parse(text), MACHINE, LOCAL, named)
+    return [(step.name, step.text, str(step.cpus), str(step.taken)) for step in found]
+
+
+def test_steps() -> None:
+    assert shown("irq - 10 | 3", irq="take(4, near)", near="local & housekeeping") == [
+        ("near", "local", "8-15,24-31", ""),
+        ("near", "housekeeping", "0-7,10-23,26-31", ""),
+        ("near", "local & housekeeping", "10-15,26-31", "8-9,24-25"),
+        ("irq", "near", "10-15,26-31", ""),
+        ("irq", "take(4, near)", "10-13", "14-15,26-31"),
+        ("", "irq", "10-13", ""),
+        ("", "10", "10", ""),
+        ("", "irq - 10", "11-13", "10"),
+        ("", "3", "3", ""),
+        ("", "irq - 10 | 3", "3,11-13", ""),
+    ]
+
+
+def test_steps_of_a_chain_with_parentheses() -> None:
+    assert shown("0-7 & (4 | 5-6) - 5") == [
+        ("", "0-7", "0-7", ""),
+        ("", "4", "4", ""),
+        ("", "5-6", "5-6", ""),
+        ("", "4 | 5-6", "4-6", ""),
+        ("", "0-7 & (4 | 5-6)", "4-6", "0-3,7"),
+        ("", "5", "5", ""),
+        ("", "0-7 & (4 | 5-6) - 5", "4,6", "5"),
+    ]
+
+
+def test_steps_show_how_a_set_comes_out_empty() -> None:
+    assert shown("local & node:0")[-1] == ("", "local & node:0", "", "8-15,24-31")
+    with pytest.raises(ExpressionError):
+        shown("nowhere & local")
+
+
+CALLS = st.recursive(
+    st.sampled_from([*ATOMS, "one", "@two"]),
+    lambda inner: st.one_of(
+        st.builds(lambda a, sign, b: f"{a} {sign} {b}", inner, st.sampled_from("&|-"), inner),
+        st.builds(lambda a: f"({a})", inner),
+        st.builds(
+            lambda f, n, a: f"{f}({n}, {a})",
+            st.sampled_from(["take", "first", "last"]),
+            st.integers(1, 9),
+            inner,
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+@ROUNDS
+@given(CALLS)
+def test_the_last_step_is_what_evaluate_gives(text: str) -> None:
+    sets: dict[str, Expression] = {"one": parse("local - two"), "two": parse("last(3, online)")}
+    expression = parse(text)
+    found = steps(expression, MACHINE, LOCAL, sets)
+    try:
+        cpus = evaluate(expression, MACHINE, LOCAL, sets)
+    except ExpressionError:
+        cpus = CpuSet()
+    assert found[-1].cpus == cpus
+    assert found[-1].name == ""
+    assert found[-1].text in text
+    for step in found:
+        assert not step.cpus & step.taken
+        assert not step.cpus - MACHINE.online
+
+
+def refused(text: str) -> ExpressionError | None:
+    """The error that a text gives, if any; every other exception fails the test."""
+    try:
+        steps(parse(text), MACHINE, LOCAL, {"x": parse("5")})
+    except ExpressionError as wrong:
+        return wrong
+    return None
+
+
+@ROUNDS
+@given(
+    st.text(max_size=60) | st.text(alphabet="@tak(1,) \u2003\u00b2\u0661\ud800&|-:", max_size=20)
+)
+def test_no_text_breaks_the_parser(text: str) -> None:
+    wrong = refused(text)
+    assert wrong is None or (0 <= wrong.offset <= len(text) and wrong.problem)
+
+
+WORDS = ["local", "0-3,", "node:", "take(", "2, ", "(", ")", "&", "|", "-", " ", "@x", "1:1/2", ":"]
+
+
+@ROUNDS
+@given(st.lists(st.sampled_from(WORDS), max_size=12).map("".join))
+def test_no_sequence_of_words_breaks_the_parser(text: str) -> None:
+    wrong = refused(text)
+    assert wrong is None or (0 <= wrong.offset <= len(text) and wrong.problem)
 
 
 @ROUNDS
