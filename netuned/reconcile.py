@@ -31,7 +31,7 @@ from netuned.loader import ProfileSet, load
 from netuned.nic import CLASS_NET
 from netuned.plan import Change, Plan, Problem
 from netuned.planner import Desired, plan_host
-from netuned.report import manager_status
+from netuned.report import manager_status, with_uppers
 from netuned.slot import Listener, Slot
 from netuned.status import (
     APPLYING,
@@ -328,7 +328,13 @@ class Reconciler:
             slot.retry = None
 
     def _is_paused(self, slot: Slot) -> bool:
-        return "" in self._paused or slot.card.nic.name in self._paused
+        """Whether the card, all, or one that is tuned through it was paused."""
+        if not self._paused:
+            return False
+        ifindex = slot.card.nic.ifindex
+        above = {i for i, through in self._desired.through.items() if ifindex in through.cards}
+        names = {self._slots[i].card.nic.name for i in (ifindex, *above) if i in self._slots}
+        return "" in self._paused or not names.isdisjoint(self._paused)
 
     async def _pass(self, slot: Slot) -> None:
         """Look at a card until nothing more is marked."""
@@ -458,7 +464,11 @@ class Reconciler:
         self._publish()
 
     def _named(self, ifname: str) -> list[Slot]:
+        """A card and those it is tuned through; all for an empty name. Raises: NetunedError."""
         slots = [s for s in self._slots.values() if ifname in ("", s.card.nic.name)]
+        for ifindex in [slot.card.nic.ifindex for slot in slots if ifname]:
+            below = self._desired.through.get(ifindex)
+            slots += [self._slots[card] for card in below.cards] if below else []
         if ifname and not slots:
             raise NetunedError(f"there is no card {ifname} here; `netunedctl status` lists them")
         return slots
@@ -484,7 +494,8 @@ class Reconciler:
     # Status
 
     def _publish(self) -> None:
-        nics = tuple(slot.status(paused=self._is_paused(slot)) for slot in self._slots.values())
+        cards = tuple(slot.status(paused=self._is_paused(slot)) for slot in self._slots.values())
+        nics = with_uppers(cards, self._desired.through)
         manager = manager_status(
             self._profiles,
             self._desired,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from netuned import __version__
 from netuned.apply import Card
 from netuned.loader import ProfileSet
+from netuned.matching import Through
 from netuned.nic import Nic
 from netuned.plan import Change
 from netuned.planner import Desired
@@ -55,6 +57,31 @@ def nic_status(
     )
 
 
+def with_uppers(
+    nics: tuple[NicStatus, ...], through: Mapping[int, Through]
+) -> tuple[NicStatus, ...]:
+    """Each card; one that is tuned through others with its profile, and a state from theirs."""
+    by_ifindex = {nic.ifindex: nic for nic in nics}
+    shown = []
+    for nic in nics:
+        above = through.get(nic.ifindex)
+        below = [by_ifindex[card] for card in above.cards if card in by_ifindex] if above else []
+        if above and below:
+            nic = replace(
+                nic,
+                profile=above.profile,
+                state=_worst({card.state for card in below}),
+                through=tuple(card.name for card in below),
+            )
+        shown.append(nic)
+    return tuple(shown)
+
+
+def _worst(states: set[str]) -> str:
+    order = (DEGRADED, DRIFTED, APPLYING, PAUSED, OBSERVED)
+    return next((state for state in order if state in states), IN_SYNC)
+
+
 def manager_status(
     profiles: ProfileSet,
     desired: Desired,
@@ -65,10 +92,11 @@ def manager_status(
 ) -> ManagerStatus:
     """The host as a whole: its state is the worst of its managed cards'."""
     states = {nic.state for nic in nics if nic.profile}
-    worst = next((s for s in (DEGRADED, DRIFTED, APPLYING, PAUSED) if s in states), IN_SYNC)
+    worst = _worst(states - {OBSERVED})
     cards: dict[str, list[str]] = {}
     for nic in nics:
-        cards.setdefault(nic.profile, []).append(nic.name)
+        if not nic.through:
+            cards.setdefault(nic.profile, []).append(nic.name)
     return ManagerStatus(
         version=__version__,
         state=worst if states else UNMANAGED,

@@ -54,7 +54,10 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class NicStatus:
-    """One card. ``profile`` is empty when no profile matches it (state ``unmanaged``)."""
+    """One card. ``profile`` is empty when no profile matches it (state ``unmanaged``).
+
+    ``through`` names the cards an upper one is tuned through; its state is the worst of theirs.
+    """
 
     ifindex: int
     name: str
@@ -65,6 +68,7 @@ class NicStatus:
     settings: tuple[SettingStatus, ...] = ()
     last_change: Applied | None = None
     last_error: str = ""
+    through: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,7 @@ def _nic(ifindex: int, body: Mapping[str, tuple[str, Any]]) -> NicStatus:
         settings=_settings(values),
         last_change=_record(Applied, wire.APPLIED, change) if change else None,
         last_error=values.get("LastError", ""),
+        through=tuple(values.get("Through", ())),
     )
 
 

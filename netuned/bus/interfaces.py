@@ -231,6 +231,10 @@ class Nic(_Interface):
     def LastError(self) -> DBusStr:
         return wire.text(self.status.last_error)
 
+    @dbus_property(READ)
+    def Through(self) -> Strings:
+        return _texts(self.status.through)
+
     @dbus_signal()
     def Drift(self, tunable: str, key: str, wanted: str, found: str) -> Names4:
         return wire.text(tunable), wire.text(key), wire.text(wanted), wire.text(found)

@@ -8,6 +8,7 @@ from netuned.bus.client import Client
 from netuned.cli.plan import NOTHING, change_as_json, show_changes, show_problems
 from netuned.cli.text import Screen, card_name, print_json
 from netuned.plan import Change, Plan
+from netuned.status import Status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with Client() as client:
-        before = _only(client.plan(), arguments.nic)
+        names = _cards(client.status(), arguments.nic) if arguments.nic else ()
+        before = _only(client.plan(), names)
         client.reconcile(arguments.nic)
-        after = _only(client.plan(), arguments.nic)
+        after = _only(client.plan(), names)
     pending = {_setting(change) for change in after.changes}
     applied = tuple(change for change in before.changes if _setting(change) not in pending)
     if arguments.json:
@@ -49,12 +51,17 @@ def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:
     return "\n".join(parts) or NOTHING
 
 
-def _only(plan: Plan, ifname: str) -> Plan:
-    if not ifname:
+def _cards(status: Status, ifname: str) -> tuple[str, ...]:
+    """A card, and those it is tuned through."""
+    return ifname, *(name for nic in status.nics if nic.name == ifname for name in nic.through)
+
+
+def _only(plan: Plan, names: tuple[str, ...]) -> Plan:
+    if not names:
         return plan
     return Plan(
-        tuple(change for change in plan.changes if change.ifname == ifname),
-        tuple(problem for problem in plan.problems if problem.ifname == ifname),
+        tuple(change for change in plan.changes if change.ifname in names),
+        tuple(problem for problem in plan.problems if problem.ifname in names),
     )
 
 

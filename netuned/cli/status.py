@@ -103,11 +103,13 @@ def _queue_count(nic: NicStatus) -> str:
 
 
 def _note(nic: NicStatus) -> str:
-    """Which settings are not in sync: ``drifted: irq, rps; unsupported: rss``."""
+    """Which settings are not in sync: ``drifted: irq, rps; unsupported: rss``; or what it tunes."""
     by_state: dict[str, list[str]] = {}
     for setting in nic.settings:
         if setting.state not in (IN_SYNC, nic.state) or setting.state in OUT_OF_SYNC:
             by_state.setdefault(setting.state, []).append(setting.tunable)
+    if nic.through:
+        return f"through {', '.join(nic.through)}"
     states = sorted(by_state, key=lambda state: state not in OUT_OF_SYNC)
     return "; ".join(f"{state}: {', '.join(by_state[state])}" for state in states)
 
@@ -136,6 +138,9 @@ def card(nic: NicStatus, screen: Screen) -> str:
     driver = f", driver {nic.driver}" if nic.driver else ""
     profile = f", profile {nic.profile}" if nic.profile else ", no profile matches it"
     head = f"{screen.paint(escape(nic.name), BOLD)}: {state}{escape(driver + profile)}\n"
+    if nic.through:
+        cards = ", ".join(nic.through)
+        head += screen.sentence(f"It works through {cards}; nothing is set on {nic.name} itself.")
     if nic.last_change:
         head += screen.sentence(f"Last change: {_change(nic.last_change)}")
     if nic.last_error:
