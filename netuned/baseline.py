@@ -20,7 +20,7 @@ from typing import Any
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
 from netuned.nic import Nic
-from netuned.values import ChannelCounts, Qdisc, RssTable, State, Value
+from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State, Value
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Baseline:
         self._boot_id = boot_id
         self._lock = threading.Lock()
         self._cards: dict[int, dict[str, Record]] = {}
+        self._host: dict[str, Value] = {}
 
     def load(self) -> None:
         """Read the file of this boot; one of an earlier boot, or none, is an empty baseline.
@@ -57,6 +58,8 @@ class Baseline:
                 raise ValueError(f"version {data['version']} is not {VERSION}")
             if data["boot_id"] != self._boot_id:
                 return
+            # Absent where a version that knew no settings of the host wrote the file.
+            host = {name: _existing(value) for name, value in data.get("host", {}).items()}
             self._cards = {
                 int(ifindex): {
                     name: {key: _decode(value) for key, value in state.items()}
@@ -64,6 +67,7 @@ class Baseline:
                 }
                 for ifindex, card in data["cards"].items()
             }
+            self._host = host
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self._cards = {}
             aside = self._path.with_name(f"{self._path.name}.bad")
@@ -120,10 +124,31 @@ class Baseline:
             if [self._cards.pop(ifindex) for ifindex in ifindexes if ifindex in self._cards]:
                 self._save()
 
+    def host(self) -> Mapping[str, Value]:
+        """What is recorded of the host's own settings: tunable -> value."""
+        return dict(self._host)
+
+    def record_host(self, tunable: str, found: Value) -> None:
+        """Remember a setting of the host before its first write; what is recorded already stays.
+
+        On return it is on disk. Raises: StateFileError; then nothing may be written.
+        """
+        with self._lock:
+            if tunable not in self._host:
+                self._host[tunable] = found
+                self._save()
+
+    def forget_host(self, tunable: str) -> None:
+        """Drop what was put back. Raises: StateFileError."""
+        with self._lock:
+            if self._host.pop(tunable, None) is not None:
+                self._save()
+
     def _save(self) -> None:
         data = {
             "version": VERSION,
             "boot_id": self._boot_id,
+            "host": {name: _encode(value) for name, value in self._host.items()},
             "cards": {
                 str(ifindex): {
                     name: {key: _encode(value) for key, value in state.items()}
@@ -161,6 +186,13 @@ def _settled(nic: Nic, value: Value | None) -> Value | None:
     return value
 
 
+def _existing(data: Mapping[str, Any]) -> Value:
+    value = _decode(data)
+    if value is None:
+        raise ValueError(f"{data!r} is no setting of the host")
+    return value
+
+
 def _encode(value: Value | None) -> dict[str, Any]:
     match value:
         case None:
@@ -171,6 +203,8 @@ def _encode(value: Value | None) -> dict[str, Any]:
             return {"channels": [value.rx, value.tx, value.combined]}
         case RssTable():
             return {"table": list(value.entries), "queues": value.queues}
+        case FlowTable():
+            return {"flows": value.entries}
         case Qdisc():
             return {
                 "qdisc": value.kind,
@@ -189,6 +223,8 @@ def _decode(data: Mapping[str, Any]) -> Value | None:
             return ChannelCounts(rx, tx, combined)
         case {"table": [*entries], "queues": int(queues)}:
             return RssTable(tuple(map(operator.index, entries)), queues)
+        case {"flows": int(entries)}:
+            return FlowTable(entries)
         case {"qdisc": str(kind), "parameters": dict(parameters), "default": bool(default)}:
             return Qdisc(kind, tuple(sorted(parameters.items())), default)
     raise ValueError(f"{data!r} is not a recorded value")

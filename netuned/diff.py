@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from netuned.cpuset import CpuSet
 from netuned.plan import Change
 from netuned.tunables import TUNABLES
-from netuned.values import ChannelCounts, State
+from netuned.values import ChannelCounts, FlowTable, State
 
 
 def diff(
@@ -38,8 +38,8 @@ def diff(
             before = has.get(key)
             if before is not None and (before is value or tunable.same(key, state, has)):
                 continue
-            if before is None and value == CpuSet():
-                continue  # a queue to come starts with an empty mask
+            if before is None and value in (CpuSet(), FlowTable(0)):
+                continue  # a queue to come starts with an empty mask and table
             reason = why(tunable.NAME, key)
             changes.append(
                 Change(ifname, tunable.NAME, key, before, value, reason, tunable.disruptive(key))

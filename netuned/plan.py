@@ -11,7 +11,8 @@ from netuned.values import Value, describe
 class Change:
     """One write. ``key`` names the queue (``rx-3``, ``root``) or is empty for the whole card.
 
-    ``before`` is None where there is none yet (a queue that a channel change will bring).
+    ``ifname`` is empty for a setting of the host. ``before`` is None where there is none yet (a
+    queue that a channel change will bring).
     """
 
     ifname: str
@@ -25,7 +26,7 @@ class Change:
     def __str__(self) -> str:
         setting = f"{self.tunable} {self.key}".rstrip()
         before = "(to come)" if self.before is None else describe(self.before)
-        return f"{self.ifname} {setting}: {before} -> {describe(self.after)}"
+        return f"{self.ifname or 'host'} {setting}: {before} -> {describe(self.after)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from netuned.specs import (
     HostSpec,
     IrqSpec,
     PolicySpec,
+    RfsSpec,
     RpsSpec,
     RssSpec,
     Spec,
@@ -65,6 +66,7 @@ __all__ = [
     "PolicySpec",
     "Profile",
     "Qdisc",
+    "RfsSpec",
     "RpsSpec",
     "RssSpec",
     "XpsSpec",
@@ -262,6 +264,11 @@ class Profile(Spec):
         _mapping(RpsSpec, "cpus: auto"),
         Field(description="Receive packet steering."),
     ] = None
+    rfs: Annotated[
+        RfsSpec | Literal["default"] | None,
+        _mapping(RfsSpec, "entries: auto"),
+        Field(description="Receive flow steering."),
+    ] = None
     xps: Annotated[
         XpsSpec | Literal["default"] | None,
         _mapping(XpsSpec, "cpus: auto"),
@@ -307,6 +314,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "rss": RssSpec,
     "irq": IrqSpec,
     "rps": RpsSpec,
+    "rfs": RfsSpec,
     "xps": XpsSpec,
     "host": HostSpec,
     "policy": PolicySpec,

@@ -23,6 +23,7 @@ from netuned.apply import Card, Outcome, plan_card, reconcile_card, sweep
 from netuned.baseline import Baseline
 from netuned.errors import KernelError, NetunedError
 from netuned.host import Host, read_host
+from netuned.hostwide import HostKeeper, Wanted, wanted_of_host
 from netuned.irqbalance import IrqbalanceKeeper
 from netuned.isolation import read_isolation
 from netuned.kernel import Kernel
@@ -85,6 +86,7 @@ class Reconciler:
         self._closing = False
         exclusion = Exclusion(options.runtime_directory)
         self._irqbalance = IrqbalanceKeeper(exclusion, self._workers, self.touch_irqbalance)
+        self._hostwide = HostKeeper(kernel, self._baseline, self._workers)
         self._paused: set[str] = set()
         self._notes: tuple[str, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -150,6 +152,7 @@ class Reconciler:
             slot.aimed = False
             self._look_now(slot)
         await self._until_quiet()
+        await self._reconcile_host()
 
     async def plan(self) -> Plan:
         """What would be written now, without writing."""
@@ -166,7 +169,8 @@ class Reconciler:
                     changes += await self._in_worker(partial(plan_card, card))
                 except KernelError as error:
                     problems.append(Problem(card.nic.name, str(error)))
-        return Plan(tuple(changes), tuple(problems))
+        host = await self._hostwide.plan(self._wanted_of_host())
+        return Plan((*host.changes, *changes), (*host.problems, *problems))
 
     async def pause(self, ifname: str) -> None:
         """Make no changes to a card, or to any, until resumed. Waits for a pass under way."""
@@ -188,7 +192,7 @@ class Reconciler:
             self._paused.clear()
         for slot in slots:
             self._look_now(slot)
-        self._publish()
+        await self._reconcile_host()
 
     # What events call: all of them only say "look again"
 
@@ -233,6 +237,10 @@ class Reconciler:
         """Profiles were dropped, changed or removed."""
         self._spawn(self.reload())
 
+    def touch_host(self) -> None:
+        """A setting of the host was written."""
+        self._spawn(self._reconcile_host())
+
     def touch_irqbalance(self) -> None:
         """irqbalance started, stopped or was restarted."""
         self._spawn(self._reconcile_irqbalance())
@@ -264,7 +272,7 @@ class Reconciler:
                 self._topology = host.topology
             self._desired = desired
             self._adopt(host, desired)
-        self._publish()
+        await self._reconcile_host()
         self._spawn(self._reconcile_irqbalance())
 
     def _adopt(self, host: Host, desired: Desired) -> None:
@@ -449,8 +457,19 @@ class Reconciler:
             self.rescan()
         if self._topology is not None and self._topology.isolation != isolation:
             self.touch_topology()
+        await self._reconcile_host()
         if self._irqbalance.settings:
             await self._reconcile_irqbalance()
+
+    def _wanted_of_host(self) -> Wanted:
+        slots = self._slots.values()
+        targets = {s.card.nic.name: s.target for s in slots if s.target is not None}
+        restore = not self._profiles.errors
+        return wanted_of_host(targets, restore=restore, paused="" in self._paused)
+
+    async def _reconcile_host(self) -> None:
+        await self._hostwide.look(self._wanted_of_host())
+        self._publish()
 
     async def _reconcile_irqbalance(self) -> None:
         nics = [
@@ -500,7 +519,7 @@ class Reconciler:
             self._profiles,
             self._desired,
             nics,
-            self._irqbalance.settings,
+            self._irqbalance.settings + self._hostwide.settings,
             self._notes,
             self._kernel.writes,
         )

@@ -29,6 +29,9 @@ DEFAULT_IRQ_CPUS = "local & housekeeping"
 
 MAX_QUEUE = 1 << 16
 
+MAX_FLOWS = 1 << 29
+"""The kernel's own limit of the host's table (rps_sock_flow_sysctl())."""
+
 DEFAULT_DEDICATED = (1, 16)
 """Cores kept for interrupts, of how many: what Seastar's perftune gives them."""
 
@@ -167,6 +170,19 @@ class RpsSpec(Spec):
         Field(
             description="`auto`: only where there are fewer queues than CPUs worth using; `none`; "
             "or a CPU set."
+        ),
+    ] = "auto"
+
+
+class RfsSpec(Spec):
+    """Receive flow steering: packets go to the CPU on which the application reads their flow."""
+
+    entries: Annotated[
+        int | Literal["auto", "none"],
+        whole(1, MAX_FLOWS, words=("auto", "none")),
+        Field(
+            description="Flows that the host's table holds, shared out over the card's receive "
+            "queues; `auto`: 32768; `none`."
         ),
     ] = "auto"
 

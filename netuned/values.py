@@ -90,6 +90,23 @@ class Qdisc:
         return " ".join([self.kind, *(f"{name} {value}" for name, value in self.parameters)])
 
 
+@dataclass(frozen=True, slots=True)
+class FlowTable:
+    """How many flows a table of receive flow steering holds: a power of two; 0 is no table."""
+
+    entries: int
+
+    @classmethod
+    def holding(cls, flows: int) -> FlowTable:
+        """The table the kernel makes for this many flows: it rounds up to a power of two."""
+        return cls(1 << (flows - 1).bit_length() if flows else 0)
+
+    def __str__(self) -> str:
+        if not self.entries:
+            return "none"
+        return f"{self.entries} flow{'s' if self.entries > 1 else ''}"
+
+
 def _level(counts: Counter[int]) -> bool:
     return max(counts.values()) - min(counts.values()) <= 1
 
@@ -99,7 +116,7 @@ def describe(value: object) -> str:
     return "" if value is None else str(value) or "none"
 
 
-Value = CpuSet | ChannelCounts | RssTable | Qdisc
+Value = CpuSet | ChannelCounts | RssTable | FlowTable | Qdisc
 """What a setting can hold."""
 
 State = Mapping[str, Value]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from netuned.kernel.events import (
 )
 from netuned.nic import CLASS_NET, Nic
 from netuned.reconcile import Reconciler
+from netuned.tunables import rfs
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,9 @@ PROFILE_EVENTS = (
     | inotify.IN_DELETE_SELF
     | inotify.IN_MOVE_SELF
 )
+HOST = 0
+"""In place of an ifindex: a setting of the host."""
+
 IRQBALANCE_DIRECTORY = Path("/run/irqbalance")
 
 
@@ -77,6 +82,7 @@ class Watches:
             log.warning("No file notification (%s), leaving it to the resync", error)
             return
         asyncio.get_running_loop().add_reader(self._profiles.fileno(), self._on_profiles)
+        self._watch((HOST, rfs.NAME, os.path.dirname(rfs.HOST_FILE)))
         self._watch_directories()
 
     def close(self) -> None:
@@ -104,16 +110,23 @@ class Watches:
             self._files.unwatch(key)
         keys = [(nic.ifindex, tunable, path) for path, tunable in _directories(nic, tunables)]
         for key in keys:
-            try:
-                self._files.watch(key[2], key)
-            except KernelError as error:
-                log.debug("Cannot watch %s: %s, ignoring", key[2], error)
+            self._watch(key)
         if keys:
             self._armed[nic.ifindex] = keys
 
+    def _watch(self, key: FileKey) -> None:
+        assert self._files is not None
+        try:
+            self._files.watch(key[2], key)
+        except KernelError as error:
+            log.debug("Cannot watch %s: %s, ignoring", key[2], error)
+
     def _on_write(self, key: FileKey, filename: str) -> None:
         ifindex, tunable, _ = key
-        self._loop_calls.touch(ifindex, tunable)
+        if ifindex != HOST:
+            self._loop_calls.touch(ifindex, rfs.NAME if filename == rfs.FILE else tunable)
+        elif filename == os.path.basename(rfs.HOST_FILE):
+            self._loop_calls.touch_host()
 
     # Netlink and uevents
 
@@ -177,9 +190,9 @@ class Watches:
 
 
 def _directories(nic: Nic, tunables: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Directories to watch, and the tunable whose files each holds."""
+    """Directories to watch, and the tunable whose files each holds; rfs has its beside rps's."""
     queues = f"{CLASS_NET}/{nic.name}/queues"
-    if "rps" in tunables:
+    if tunables & {"rps", "rfs"}:
         yield from ((f"{queues}/rx-{number}", "rps") for number in range(nic.rx_queues))
     if "xps" in tunables:
         yield from ((f"{queues}/tx-{number}", "xps") for number in range(nic.tx_queues))

@@ -56,7 +56,7 @@ def show_changes(changes: Iterable[Change], screen: Screen) -> str:
     rows = (
         (
             (
-                change.ifname,
+                change.ifname or "host",
                 setting,
                 _value(change.before),
                 _value(change.after),

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from netuned.tunables import channels, irq, qdisc, rps, rss, xps
+from netuned.tunables import channels, irq, qdisc, rfs, rps, rss, xps
 from netuned.tunables.base import Target, Tunable, View
 
-TUNABLES: Final[tuple[Tunable, ...]] = (channels, rss, irq, rps, xps, qdisc)
+TUNABLES: Final[tuple[Tunable, ...]] = (channels, rss, irq, rps, rfs, xps, qdisc)
 BY_NAME: Final[dict[str, Tunable]] = {tunable.NAME: tunable for tunable in TUNABLES}
 
 __all__ = ["BY_NAME", "TUNABLES", "Target", "Tunable", "View"]

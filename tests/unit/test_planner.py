@@ -29,12 +29,13 @@ from netuned.cpuset import CpuSet
 from netuned.diff import diff
 from netuned.errors import UnsupportedError
 from netuned.host import Host
+from netuned.hostwide import wanted_of_host
 from netuned.loader import ProfileSet, load
 from netuned.nic import PHYSICAL, Nic
 from netuned.plan import Change
 from netuned.planner import Desired, plan_host
 from netuned.tunables import BY_NAME, TUNABLES
-from netuned.values import ChannelCounts, Qdisc, RssTable, State, Value
+from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State, Value
 from tests.unit.machines import CARDS, topology, with_channels
 
 GOLDEN = Path(__file__).with_name("golden") / "plan"
@@ -119,6 +120,7 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
     if nic.vectors:
         state["irq"] = {vector.key: online for vector in nic.vectors}
     state["rps"] = {f"rx-{queue}": CpuSet() for queue in range(nic.rx_queues)}
+    state["rfs"] = dict.fromkeys(state["rps"], FlowTable(0))
     queues = [f"tx-{queue}" for queue in range(nic.tx_queues)]
     state["xps"] = dict.fromkeys(queues, CpuSet()) if nic.tx_queues > 1 else {}
     if nic.kind != PHYSICAL:
@@ -137,7 +139,11 @@ def _given(tunable: str, values: object, state: State, nic: Nic) -> State:
 
 
 def _value(tunable: str, text: str, nic: Nic) -> Value:
-    """A CPU list; for rss queues in turn, or ``0*64 1*64``; for qdisc its kind and parameters."""
+    """A CPU list; for rss queues in turn, or ``0*64 1*64``; for rfs a number of flows; for qdisc
+    its kind and parameters.
+    """
+    if tunable == "rfs":
+        return FlowTable(int(text))
     if tunable == "rss":
         if "*" in text:
             runs = (map(int, run.split("*")) for run in text.split())
@@ -202,6 +208,9 @@ def _shown(
         lines.append(f"{nic.name}: {f'profile {loaded.profile.name}' if loaded else 'no profile'}")
         if ifindex in plans:
             lines += [f"  {line}" for line in _card_lines(plans[ifindex])]
+    targets = {machine.host.nics[at].name: target for at, target in desired.targets.items()}
+    if (wanted := wanted_of_host(targets)).size:
+        lines.append(f"host rfs: {wanted.size}; {wanted.why}")
     if desired.irqbalance:
         lines.append(f"irqbalance: {desired.irqbalance}")
     lines += [f"problem: {problem.ifname}: {problem.message}" for problem in desired.problems]

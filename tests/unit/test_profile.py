@@ -95,19 +95,19 @@ def test_any_entry_matches_and_none_is_a_template() -> None:
 
 
 def test_keep_is_none_and_what_is_left_out_is_keep() -> None:
-    tunables = ("channels", "rss", "irq", "rps", "xps", "qdisc")
+    tunables = ("channels", "rss", "irq", "rps", "rfs", "xps", "qdisc")
     kept = profile(**dict.fromkeys(tunables, "keep"), host="keep", policy="keep")
     assert kept == profile()
-    assert [getattr(kept, name) for name in tunables] == [None] * 6
+    assert [getattr(kept, name) for name in tunables] == [None] * 7
     assert kept.host.irqbalance is None
     assert (kept.policy.disruptive, kept.policy.enforce) == ("allow", "yes")
     assert kept.priority == 50
 
 
 def test_default_where_the_kernel_has_one() -> None:
-    tunables = ("rss", "irq", "rps", "xps", "qdisc")
+    tunables = ("rss", "irq", "rps", "rfs", "xps", "qdisc")
     found = profile(**dict.fromkeys(tunables, "default"))
-    assert [getattr(found, name) for name in tunables] == ["default"] * 5
+    assert [getattr(found, name) for name in tunables] == ["default"] * 6
     assert problem(channels="default") == (
         "`default` is not allowed here; write a mapping like {combined: auto} or keep"
     )
@@ -158,6 +158,21 @@ def test_steering() -> None:
     assert found.xps is not None
     assert found.xps != "default"
     assert found.xps.cpus == "3"
+
+
+@pytest.mark.parametrize("entries", ["auto", "none", 1, 65536])
+def test_flows(entries: int | str) -> None:
+    spec = profile(rfs={"entries": entries}).rfs
+    assert spec is not None
+    assert spec != "default"
+    assert spec.entries == entries
+
+
+@pytest.mark.parametrize("entries", [0, -1, (1 << 29) + 1, "32k", True])
+def test_wrong_numbers_of_flows(entries: Any) -> None:
+    assert problem(rfs={"entries": entries}).endswith(
+        "; write a whole number from 1 to 536870912, auto or none"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""Receive flow steering: packets go to the CPU on which the application reads their flow.
+
+A flow's CPU stands in the host's table, which all cards share (:mod:`netuned.hostwide`). Each
+receive queue has a table of its own beside it, set here, so that packets are not reordered when
+the application moves. Without the host's table those of the queues do nothing, and without those
+the host's steers nothing. A queue's table goes with its queue when channels change; a change of
+the RSS table leaves it alone.
+
+Source: Documentation/networking/scaling.rst, "RFS Configuration".
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from netuned.errors import KernelError, UnsupportedError
+from netuned.nic import CLASS_NET, Nic
+from netuned.profile import Profile
+from netuned.tunables import masks
+from netuned.tunables.base import Target, View, always_replaceable, equal, never
+from netuned.values import FlowTable, State, Value
+
+NAME = "rfs"
+FILE = "rps_flow_cnt"
+HOST_FILE = "/proc/sys/net/core/rps_sock_flow_entries"
+same = equal
+disruptive = never
+restructures = never
+irreplaceable = always_replaceable
+
+AUTO_FLOWS = 32768
+"""The kernel document's value for a moderately busy server."""
+
+OFF = FlowTable(0)
+
+
+def read(view: View) -> State:
+    if not view.kernel.files.exists(HOST_FILE):
+        # Linux has the host's table in the first network namespace only
+        raise UnsupportedError(
+            "rfs",
+            "the host's table of flows (net.core.rps_sock_flow_entries) is not in this network "
+            "namespace, and tables of queues are useless without it",
+        )
+    keys, paths = masks.queue_files(view.nic.name, "rx", view.nic.rx_queues, FILE)
+
+    def build(contents: Sequence[bytes]) -> State:
+        return dict(zip(keys, map(parse, contents), strict=True))
+
+    return view.kept.sweep(paths, build)
+
+
+def parse(content: bytes) -> FlowTable:
+    """The number in a file of a flow table. Raises: KernelError when it is none."""
+    try:
+        return FlowTable(int(content))
+    except ValueError:
+        raise KernelError("read", f"flow table {content[:40]!r}", errno.EPROTO) from None
+
+
+def host_table(profile: Profile) -> FlowTable:
+    """What a profile asks of the host's table; empty where it asks for nothing."""
+    spec = profile.rfs
+    if spec is None or spec == "default" or spec.entries == "none":
+        return OFF
+    return FlowTable.holding(AUTO_FLOWS if spec.entries == "auto" else spec.entries)
+
+
+def receiving(target: Target, nic: Nic) -> frozenset[int]:
+    """The receive queues that hashing spreads packets over."""
+    count = target.queues(nic).rx_queues
+    if nic.rss_queues < nic.rx_queues:  # ixgbe and others reach fewer queues than they open
+        count = min(count, nic.rss_queues)
+    spec = target.profile.rss
+    if spec is None or spec == "default":
+        return frozenset(range(count))
+    queues = tuple(range(count)) if spec.queues == "all" else spec.queues
+    weights = (1,) * len(queues) if spec.weights == "equal" else spec.weights
+    weighted = zip(queues, weights, strict=False)  # where they do not fit, rss is unsupported
+    return frozenset(queue for queue, weight in weighted if weight and queue < count)
+
+
+def desired(target: Target, nic: Nic) -> State | None:
+    """The host's flows, shared out over the queues that receive; none for the others."""
+    if target.profile.rfs is None:
+        return None
+    keys, _ = masks.queue_files(nic.name, "rx", target.queues(nic).rx_queues, FILE)
+    flows = host_table(target.profile).entries
+    sharing = receiving(target, nic)
+    each = FlowTable.holding(-(-flows // max(len(sharing), 1)))
+    return {key: each if queue in sharing else OFF for queue, key in enumerate(keys)}
+
+
+def write(view: View, found: State, key: str, value: Value) -> None:
+    assert isinstance(value, FlowTable)
+    path = f"{CLASS_NET}/{view.nic.name}/queues/{key}/{FILE}"
+    view.kernel.files.write(path, str(value.entries).encode())
+
+
+def why(target: Target, nic: Nic, key: str) -> str:
+    host, sharing = host_table(target.profile), receiving(target, nic)
+    if host == OFF:
+        return "off" if target.profile.rfs else "as it was before netuned"
+    if int(key.removeprefix("rx-")) not in sharing:
+        return "no packets come here by hash"
+    return f"{host} of the host over {len(sharing)} receiving queues"
