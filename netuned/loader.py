@@ -36,6 +36,13 @@ MAX_ERRORS = 50
 NOT_INHERITED = ("name", "description", "extends")
 
 
+RecordedDirectory = Mapping[str, bytes | ProfileError] | ProfileError
+"""File name -> content, or why it is not used; or why none of the directory is."""
+
+Recorded = Mapping[str, RecordedDirectory]
+"""The profile directories of a snapshot."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedProfile:
     """A profile and where it came from.
@@ -64,14 +71,16 @@ def load(
     possible: CpuSet | None = None,
     previous: ProfileSet | None = None,
     owner: int = 0,
+    recorded: Recorded | None = None,
 ) -> ProfileSet:
     """Load every profile in ``directories``, the highest in precedence first.
 
     A file that has an error, or extends one that has, keeps its version of ``previous``. With
-    ``possible``, CPU numbers past it are errors. ``owner`` may own the files besides root.
+    ``possible``, CPU numbers past it are errors. ``owner`` may own the files besides root. With
+    ``recorded`` no file is opened: the directories are those of a snapshot.
     """
     before = previous or ProfileSet()
-    files = _Files()
+    files = _Files(recorded=recorded)
     kept: list[LoadedProfile] = []
     for directory in directories:
         try:
@@ -150,6 +159,7 @@ class _Files:
     sources: list[_Source] = field(default_factory=list)
     errors: list[ProfileError] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    recorded: Recorded | None = None
 
     def scan(self, directory: str, owner: int) -> None:
         """Read a directory's profiles that none before it replaces or masks.
@@ -157,6 +167,9 @@ class _Files:
         Raises: ProfileError if the directory cannot be trusted or read; none if it is not there.
         """
         directory = directory.rstrip("/")
+        if self.recorded is not None:
+            self._scan_recorded(directory, self.recorded.get(directory, {}))
+            return
         try:
             with trusted_directory(directory, owner) as descriptor:
                 names = [name for name in os.listdir(descriptor) if name.endswith(SUFFIXES)]
@@ -167,20 +180,37 @@ class _Files:
         except FileNotFoundError:
             return
 
+    def _scan_recorded(self, directory: str, found: RecordedDirectory) -> None:
+        """As ``scan``, of what was read elsewhere."""
+        if isinstance(found, ProfileError):
+            raise found
+        for name in sorted(found.keys() - self.seen):
+            if name.endswith(SUFFIXES) and not name.startswith("."):
+                self.seen.add(name)
+                path, content = os.path.join(directory, name), found[name]
+                if isinstance(content, ProfileError):
+                    self._unusable(path, content)
+                else:
+                    self._parse(path, content)
+
     def read(self, path: str, owner: int, directory: int | None = None) -> _Source | None:
         """Read one file; None if it is empty (it masks) or gone."""
-        stem = os.path.splitext(os.path.basename(path))[0]
         try:
             data = read_trusted(path, owner, directory)
         except FileNotFoundError:
             if directory is None or os.path.islink(path):
-                self.errors.append(ProfileError(path, 0, 0, "", "there is no such file"))
-                return self._add(_Source(path, stem, None))
+                return self._unusable(path, ProfileError(path, 0, 0, "", "there is no such file"))
             return None
         except ProfileError as error:
-            self.errors.append(error)
-            return self._add(_Source(path, stem, None))
-        root, errors = parse_yaml(data or b"", path)
+            return self._unusable(path, error)
+        return self._parse(path, data or b"")
+
+    def _unusable(self, path: str, error: ProfileError) -> _Source:
+        self.errors.append(error)
+        return self._add(_Source(path, _stem(path), None))
+
+    def _parse(self, path: str, data: bytes) -> _Source | None:
+        root, errors = parse_yaml(data, path)
         self.errors += errors[:MAX_ERRORS]
         if root is None and not errors:
             return None
@@ -189,7 +219,7 @@ class _Files:
             place = root.position
             self.errors.append(ProfileError(path, place.line, place.column, "", problem))
             root = None
-        source = _Source(path, _name_of(root, stem), root, usable=not errors)
+        source = _Source(path, _name_of(root, _stem(path)), root, usable=not errors)
         return self._add(source)
 
     def _add(self, source: _Source) -> _Source:
@@ -343,6 +373,10 @@ def _extended(source: _Source) -> list[Scalar]:
         return []
     items = entry.value.items if isinstance(entry.value, Items) else (entry.value,)
     return [item for item in items if isinstance(item, Scalar) and item.value is not None]
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _name_of(root: Table | None, stem: str) -> str:
