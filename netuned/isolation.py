@@ -65,10 +65,10 @@ def _read_allowed(files: Files) -> CpuSet:
     """The effective CPUs of the daemon's cgroup, or of the nearest above it that tells them.
 
     A cgroup tells them where its parent hands the cpuset controller down: systemd does as soon
-    as a unit there has AllowedCPUs=.
+    as a unit there has AllowedCPUs=. What the root does not have none below it has.
     """
     root = read_cpus(files, f"{_CGROUP}/{_EFFECTIVE}")
-    cgroup = _own_cgroup(files)
+    cgroup = _own_cgroup(files) if root else ""
     while cgroup:
         if cpus := read_cpus(files, f"{_CGROUP}{cgroup}/{_EFFECTIVE}"):
             return CpuSet() if cpus == root else cpus
