@@ -38,6 +38,10 @@ class FileTree(ABC):
         """The content, at most ``READ_SIZE`` bytes of it. Raises: KernelError."""
 
     @abstractmethod
+    def read_long(self, path: str, limit: int) -> bytes:
+        """The content up to ``limit`` bytes, in as many reads as it takes. Raises: KernelError."""
+
+    @abstractmethod
     def write(self, path: str, data: bytes) -> None:
         """Write in one call, as the kernel's attributes want it. Raises: NetunedError."""
 
@@ -97,6 +101,17 @@ class Files(FileTree):
                 return file.read(READ_SIZE) or b""
         except OSError as error:
             raise _refused("read", path, error) from None
+
+    def read_long(self, path: str, limit: int) -> bytes:
+        content = b""
+        try:
+            with open(self._root + path, "rb", buffering=0) as file:
+                # sysctl files refuse large buffers with ENOMEM
+                while part := file.read(min(limit - len(content), READ_SIZE)):
+                    content += part
+        except OSError as error:
+            raise _refused("read", path, error) from None
+        return content
 
     def write(self, path: str, data: bytes) -> None:
         try:

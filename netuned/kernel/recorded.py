@@ -131,13 +131,16 @@ class RecordedFiles(FileTree):
     """The files of a tree."""
 
     def __init__(self, tree: Tree) -> None:
-        self.tree = tree
+        self._tree = tree
         self._parents: dict[str, dict[str, Node]] = {}
 
     def read(self, path: str) -> bytes:
+        return self.read_long(path, READ_SIZE)
+
+    def read_long(self, path: str, limit: int) -> bytes:
         node = self._node("read", path)
         if isinstance(node, File):
-            return node.content[:READ_SIZE]
+            return node.content[:limit]
         raise KernelError("read", path, node.errno if isinstance(node, Refused) else errno.EISDIR)
 
     def write(self, path: str, data: bytes) -> None:
@@ -158,14 +161,14 @@ class RecordedFiles(FileTree):
 
     def readlink(self, path: str, default: str = "") -> str:
         try:
-            _, node = self.tree.find(path, follow=False)
+            _, node = self._tree.find(path, follow=False)
         except OSError:
             return default
         return node.target if isinstance(node, Link) else default
 
     def resolve(self, path: str) -> str:
         try:
-            return self.tree.find(path)[0]
+            return self._tree.find(path)[0]
         except OSError:
             return os.path.normpath(path)
 
@@ -189,13 +192,13 @@ class RecordedFiles(FileTree):
         try:
             entries = self._parents.get(parent)
             if entries is None:
-                found = self.tree.find(parent)[1]
+                found = self._tree.find(parent)[1]
                 if not isinstance(found, dict):
-                    return self.tree.find(path)[1]
+                    return self._tree.find(path)[1]
                 entries = self._parents[parent] = found
             node = entries.get(name)
             if node is None or isinstance(node, Link):
-                return self.tree.find(path)[1]
+                return self._tree.find(path)[1]
         except OSError as error:
             raise KernelError(operation, path, error.errno or errno.EIO) from None
         return node
@@ -283,13 +286,13 @@ class RecordedRtnl:
         self._answers = answers
 
     def qdiscs(self, ifindexes: Collection[int] = ()) -> Mapping[int, tuple[QdiscEntry, ...]]:
-        found = _or_raise(self._answers.qdiscs)
+        found = or_raise(self._answers.qdiscs)
         if not ifindexes:
             return found
         return {ifindex: found[ifindex] for ifindex in ifindexes if ifindex in found}
 
     def links(self) -> Mapping[int, LinkInfo]:
-        return _or_raise(self._answers.links)
+        return or_raise(self._answers.links)
 
     def replace_qdisc(
         self, ifindex: int, parent: int, handle: int, kind: str, parameters: Mapping[str, int]
@@ -301,9 +304,13 @@ class RecordedRtnl:
 
 
 class RecordedKernel(Kernel):
-    """A host from memory: nothing of this one's kernel is asked, nothing can be written."""
+    """A host from memory: nothing of this one's kernel is asked, nothing can be written.
 
-    def __init__(self, tree: Tree, answers: Answers) -> None:
+    ``macs``: whether MAC addresses are in it.
+    """
+
+    def __init__(self, tree: Tree, answers: Answers, *, macs: bool = True) -> None:
+        self.macs = macs
         self.writes = 0
         self.tree = tree
         self.answers = answers
@@ -327,10 +334,11 @@ def cannot_be_written() -> SnapshotError:
 def _given(answers: Mapping[int, T | Failure], ifindex: int, what: str) -> T:
     if ifindex not in answers:
         raise KernelError("get", f"{what} of ifindex {ifindex} in the snapshot", NOT_HELD)
-    return _or_raise(answers[ifindex])
+    return or_raise(answers[ifindex])
 
 
-def _or_raise(answer: T | Failure) -> T:
+def or_raise(answer: T | Failure) -> T:
+    """The answer. Raises: KernelError, UnsupportedError, if that was it."""
     if isinstance(answer, KernelError | UnsupportedError):
         raise replace(answer)
     return answer
