@@ -1,0 +1,172 @@
+"""Cards over cards in a real kernel: what it says of them, and when the daemon looks again."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from netuned import nic as facts
+from netuned.host import read_nics
+from netuned.kernel import Kernel
+from netuned.nic import PHYSICAL, Nic
+from netuned.reconcile import Options, Reconciler
+from netuned.status import NicStatus, Status
+from netuned.watch import Watches
+from tests.netns.conftest import Namespace
+
+pytestmark = pytest.mark.netns
+
+UPPER_KINDS = {
+    "bridge": "type bridge",
+    "bond": "type bond",
+    "team": "type team",
+    "macvlan": "link v0 type macvlan",
+    "vlan": "link v0 type vlan id 5",
+    "vxlan": "type vxlan id 5 dstport 4789 dev v0",
+}
+ENSLAVING = ("bridge", "bond", "team")
+
+
+@pytest.mark.parametrize("kind", UPPER_KINDS)
+def test_the_kernel_tells_what_lies_below(
+    netns: Namespace, skip: Callable[[str], NoReturn], kind: str
+) -> None:
+    v0, v1 = netns.veth("v0", up=False), netns.veth("v1", up=False)
+    made = subprocess.run(
+        f"ip link add top {UPPER_KINDS[kind]}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        skip(f"this kernel makes no {kind}: {made.stderr.strip()}")
+    expected = (v0,)
+    if kind in ENSLAVING:
+        netns.sh("ip link set v1 master top && ip link set v0 master top")
+        expected = (v0, v1)
+    nics = {nic.name: nic for nic in read_nics(Kernel(), {}).values()}
+    top = nics["top"]
+    assert (top.kind, top.lowers, top.interrupts) == (kind, expected, ())
+    assert nics["v0"].master == (top.ifindex if kind in ENSLAVING else 0)
+    assert nics["v0"].lowers == nics["v1"].lowers == ()
+    if kind in ENSLAVING:
+        netns.sh("ip link set v1 nomaster")
+        known = {nic.ifindex: nic for nic in nics.values()}
+        again = read_nics(Kernel(), known)
+        assert again[top.ifindex].lowers == (v0,)
+
+
+class Daemon:
+    """The loop and its watches, in this process; veth cards v0 and v1 pass for physical ones."""
+
+    def __init__(self, directory: Path) -> None:
+        profiles = directory / "profiles.d"
+        profiles.mkdir()
+        self.profiles = profiles
+        self._latest: dict[str, NicStatus] = {}
+        options = Options((str(profiles),), directory / "state", directory / "run")
+        self.reconciler = Reconciler(Kernel(), options, self)
+        self._watches = Watches(self.reconciler, (str(profiles),))
+
+    async def run(self, scenario: Callable[[Daemon], Awaitable[None]]) -> None:
+        self._watches.start()
+        try:
+            await self.reconciler.start()
+            await scenario(self)
+        finally:
+            self._watches.close()
+            await self.reconciler.close()
+
+    def card(self, name: str) -> NicStatus:
+        return self._latest[name]
+
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    def publish(self, status: Status) -> None:
+        self._latest = {nic.name: nic for nic in status.nics}
+
+    def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str) -> None:
+        pass
+
+    def repaired(self, ifindex: int, tunable: str, key: str, value: str, latency_us: int) -> None:
+        pass
+
+    def arm(self, nic: Nic, tunables: frozenset[str]) -> None:
+        self._watches.arm(nic, tunables)
+
+
+@pytest.fixture
+def physical(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = facts._kind
+
+    def kind(kernel: Kernel, base: str, ifindex: int) -> str:
+        return PHYSICAL if base.endswith(("/v0", "/v1")) else real(kernel, base, ifindex)
+
+    monkeypatch.setattr(facts, "_kind", kind)
+
+
+def rps(card: str) -> int:
+    return int(Path(f"/sys/class/net/{card}/queues/rx-0/rps_cpus").read_text(), 16)
+
+
+@pytest.mark.usefixtures("physical")
+def test_ports_are_tuned_as_they_come_and_left_as_they_go(netns: Namespace, tmp_path: Path) -> None:
+    netns.veth("v0")
+    netns.veth("v1")
+    netns.sh("ip link add br0 type bridge && ip link set br0 up && ip link set v0 master br0")
+    daemon = Daemon(tmp_path)
+    (daemon.profiles / "lan.yaml").write_text("match: [{kind: bridge}]\nrps: {cpus: 0}\n")
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.wait(lambda: rps("v0") == 1)
+        assert (rps("v1"), rps("br0")) == (0, 0)
+        await daemon.wait(lambda: daemon.card("br0").state == "in-sync")
+        bridge = daemon.card("br0")
+        assert (bridge.profile, bridge.through, bridge.settings) == ("lan", ("v0",), ())
+        # no event of br0's is needed: its ports are in v1's
+        netns.sh("ip link set v1 master br0")
+        await daemon.wait(lambda: rps("v1") == 1)
+        await daemon.wait(lambda: daemon.card("br0").through == ("v0", "v1"))
+        netns.sh("ip link set v0 nomaster")
+        await daemon.wait(lambda: rps("v0") == 0)
+        await daemon.wait(lambda: daemon.card("br0").through == ("v1",))
+        assert daemon.card("v0").profile == ""
+        # with no physical card left the bridge is tuned itself
+        netns.sh("ip link set v1 nomaster")
+        await daemon.wait(lambda: (rps("v1"), rps("br0")) == (0, 1))
+        await daemon.wait(lambda: daemon.card("br0").through == ())
+
+    asyncio.run(daemon.run(scenario))
+
+
+@pytest.mark.usefixtures("physical")
+def test_a_bridge_stands_for_its_ports(netns: Namespace, tmp_path: Path) -> None:
+    netns.veth("v0")
+    netns.sh("ip link add br0 type bridge && ip link set v0 master br0")
+    netns.sh("ip link add link br0 name mv0 type macvlan")
+    daemon = Daemon(tmp_path)
+    (daemon.profiles / "lan.yaml").write_text(
+        "match: [{kind: [bridge, macvlan, physical]}]\nrps: {cpus: 0}\n"
+    )
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.wait(lambda: daemon.card("br0").state == "in-sync")
+        assert daemon.card("br0").through == daemon.card("mv0").through == ("v0",)
+        await daemon.reconciler.pause("br0")
+        netns.sh("echo 2 > /sys/class/net/v0/queues/rx-0/rps_cpus")
+        await asyncio.sleep(0.05)
+        assert rps("v0") == 2
+        assert daemon.card("v0").state == daemon.card("br0").state == "paused"
+        await daemon.reconciler.resume("br0")
+        await daemon.wait(lambda: rps("v0") == 1)
+
+    asyncio.run(daemon.run(scenario))
