@@ -9,13 +9,14 @@ import pytest
 from netuned.baseline import Baseline
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
-from netuned.values import ChannelCounts, Qdisc, RssTable, State
+from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State
 from tests.unit.machines import nic
 
 FOUND: dict[str, State] = {
     "channels": {"": ChannelCounts(0, 0, 4)},
     "rss": {"": RssTable((0, 0, 3, 3))},
     "irq": {"rxtx-0": CpuSet.parse_list("0-3,40")},
+    "rfs": {"rx-0": FlowTable(0), "rx-1": FlowTable(4096)},
     "qdisc": {"root": Qdisc("mq", default=True), "tx-0": Qdisc.of("fq", {"limit": 5})},
 }
 
@@ -58,6 +59,23 @@ def test_a_table_over_some_queues_only_is_recorded_as_it_is(tmp_path: Path) -> N
     assert baseline.of(nic())["rss"] == {"": RssTable((0, 1, 0, 1))}
 
 
+def test_a_setting_of_the_host_is_recorded_once_until_it_is_put_back(tmp_path: Path) -> None:
+    make(tmp_path / "b.json").record_host("rfs", FlowTable(256))
+    baseline = make(tmp_path / "b.json")
+    baseline.record_host("rfs", FlowTable(32768))
+    assert make(tmp_path / "b.json").host() == {"rfs": FlowTable(256)}
+    baseline.forget_host("rfs")
+    assert make(tmp_path / "b.json").host() == {}
+
+
+def test_a_file_from_before_there_were_settings_of_the_host(tmp_path: Path) -> None:
+    text = '{"version": 1, "boot_id": "boot-1", "cards": {"2": {"irq": {"rxtx-0": {"cpus": "3"}}}}}'
+    (tmp_path / "b.json").write_text(text)
+    baseline = make(tmp_path / "b.json")
+    assert baseline.host() == {}
+    assert baseline.of(nic()) == {"irq": {"rxtx-0": CpuSet.parse_list("3")}}
+
+
 def test_another_boot_starts_afresh(tmp_path: Path) -> None:
     make(tmp_path / "b.json").record(nic(), FOUND)
     assert make(tmp_path / "b.json", "boot-2").of(nic()) == {}
@@ -67,7 +85,7 @@ def test_forgetting_one_tunable_and_a_card(tmp_path: Path) -> None:
     baseline = make(tmp_path / "b.json")
     baseline.record(nic(), FOUND)
     baseline.forget(nic().ifindex, ["irq"])
-    assert set(make(tmp_path / "b.json").of(nic())) == {"channels", "rss", "qdisc"}
+    assert set(make(tmp_path / "b.json").of(nic())) == {"channels", "rss", "rfs", "qdisc"}
     baseline.forget_cards([nic().ifindex])
     assert make(tmp_path / "b.json").of(nic()) == {}
 
@@ -80,6 +98,8 @@ def test_forgetting_one_tunable_and_a_card(tmp_path: Path) -> None:
         "[]",
         '{"version": 9}',
         '{"version": 1, "boot_id": "boot-1", "cards": {"2": {"irq": {"": 5}}}}',
+        '{"version": 1, "boot_id": "boot-1", "cards": {}, "host": {"rfs": {"absent": true}}}',
+        '{"version": 1, "boot_id": "boot-1", "cards": {}, "host": []}',
     ],
 )
 def test_a_damaged_file_is_refused_and_named(tmp_path: Path, text: str) -> None:
