@@ -1,114 +1,251 @@
 """Pure: which CPU serves which queue, decided once for all cards together.
 
-In this order: no queue outside the card's pool; none on a remote node while the pool has local
-CPUs; fewest queues on the busiest core, then thread; evenly over L3 domains; the lowest CPU. All
-cards share one count of what each CPU already serves, so several on a node share it evenly. The
-same input gives the same layout in whatever order cards are enumerated.
+docs/placement.md has the objective and its reasons, :mod:`netuned.objective` measures it. Cards are
+laid out one after the other, each at its optimum (:mod:`netuned.filling`); then cards exchange CPUs
+where together they gain (:mod:`netuned.exchange`); then queues take the CPUs of their card by
+number. The same input gives the same layout in whatever order cards are enumerated.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from netuned.bonds import agree
 from netuned.cpuset import CpuSet
+from netuned.exchange import Party, exchange
+from netuned.filling import Loads, fill, pack
+from netuned.objective import Card, Layout, Places
+from netuned.seats import NOBODY, Place, Seats
 from netuned.topology import Topology
 
 ONE_PER_QUEUE = "one-per-queue"
 PACK = "pack"
+DEDICATED = "dedicated"
 ALL = "all"
-
-Layout = tuple[CpuSet, ...]
-"""``layout[n]``: the CPUs that serve queue *n*."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One card that wants CPUs: ``place`` orders it among the others (device path, then name).
+    """One card that wants CPUs; ``place`` names and orders it.
 
-    ``fixed`` is where its interrupts are and stay, empty if they are to be placed. A card without
-    interrupts (``counts`` false) gets CPUs as any other but takes none from the others.
+    ``pool`` are the CPUs that may serve it; of them those nearest to its NUMA ``node`` (-1: none)
+    do. ``fixed`` is where interrupts are that stay (queue -> CPUs), ``kept`` the queues that the
+    RSS table leaves out. Cards of one ``group`` are of one bond. A card without interrupts
+    (``counts`` false) gets CPUs as any other but takes none from the others.
     """
 
-    place: tuple[str, str]
+    place: Place
     ifindex: int
     queues: int
     pool: CpuSet
-    local: CpuSet
+    node: int = -1
     spread: str = ONE_PER_QUEUE
-    fixed: Layout = ()
+    fixed: Mapping[int, CpuSet] = field(default_factory=dict)
+    kept: frozenset[int] = frozenset()
+    group: str = ""
     counts: bool = True
 
 
-def place(topology: Topology, requests: Iterable[Request]) -> Mapping[int, Layout]:
-    """Lay out every card's queues. Shapes: one Layout per ifindex, ``queues`` long."""
-    load = _Load(topology)
-    ordered = sorted(requests, key=lambda request: (request.place, request.ifindex))
-    layouts = {request.ifindex: request.fixed for request in ordered if request.fixed}
-    for layout in layouts.values():
-        load.add(layout)
+class Placement(NamedTuple):
+    """A Layout for each card by ifindex, ``queues`` long, and where that seats the queues."""
+
+    layouts: dict[int, Layout]
+    seats: Seats
+    places: Places
+
+
+def place(topology: Topology, requests: Iterable[Request], seats: Seats = NOBODY) -> Placement:
+    """Lay out every card's queues.
+
+    ``seats`` is where queues sat before: of equally good CPUs they keep those.
+    """
+    cards = [_Card(request, topology, seats) for request in requests]
+    loads = Loads(Places(topology))
     for counts in (True, False):
-        for request in ordered:
-            if not request.fixed and request.counts is counts:
-                layouts[request.ifindex] = _lay(load, near(request.pool, request.local), request)
-    return layouts
+        bonds = _in_turn(card for card in cards if card.request.counts is counts)
+        everyone = [card for bond in bonds for card in bond]
+        for card in everyone:
+            loads.add(cpus.first for cpus in card.done.values() if len(cpus) == 1)
+        _seat_kept(everyone, topology, loads)
+        _seat(bonds, loads)
+        _exchange(bonds, loads)
+        _number_all(bonds, loads.places)
+    return Placement(
+        {card.request.ifindex: card.layout() for card in cards},
+        seats.settle(
+            topology.online, {card.request.place: (card.near, card.layout()) for card in cards}
+        ),
+        loads.places,
+    )
 
 
-def near(pool: CpuSet, local: CpuSet) -> CpuSet:
-    """Of a pool, the CPUs that serve: the card's local ones while there are any."""
-    return pool & local or pool
+class _Card:
+    """A card while it is laid out."""
+
+    def __init__(self, request: Request, topology: Topology, seats: Seats) -> None:
+        self.request = request
+        self.near = topology.nearest(request.pool, request.node)
+        self.pool = self.near
+        """What is left of them once queues that want a core of their own have it."""
+        self.wishes = seats.wishes(request.place, self.near)
+        self.done = {queue: cpus for queue, cpus in request.fixed.items() if queue < request.queues}
+        """Queues that have got their CPUs."""
+        if request.spread == ALL:
+            self.done |= dict.fromkeys(self.open(), self.pool)
+        self.slots: list[int] = []
+        """CPUs, one for each queue that is open."""
+
+    def open(self) -> list[int]:
+        """The queues without CPUs yet."""
+        return [queue for queue in range(self.request.queues) if queue not in self.done]
+
+    def layout(self) -> Layout:
+        return tuple(self.done[queue] for queue in range(self.request.queues))
+
+    def own(self) -> list[int]:
+        """The CPUs it has for good."""
+        return [cpus.first for cpus in self.done.values() if len(cpus) == 1]
+
+    def judged(self) -> Card:
+        """The card as the objective sees it."""
+        request = self.request
+        homes = tuple(self.wishes.get(queue, -1) for queue in range(request.queues))
+        return Card(request.pool, self.near, request.group, homes, request.kept)
+
+    def party(self, partners: Mapping[int, int] | None = None) -> Party:
+        """Its part in the exchange."""
+        return Party(self.pool, self.slots, self.own(), self.wished(), partners)
+
+    def wished(self) -> Counter[int]:
+        """The CPUs that its open queues want to keep."""
+        return Counter(self.wishes[queue] for queue in self.open() if queue in self.wishes)
 
 
-def _lay(load: _Load, cpus: CpuSet, request: Request) -> Layout:
-    if request.spread == ALL:
-        return (cpus,) * request.queues
-    if request.spread == PACK:
-        order = load.packed(cpus)
-        layout = tuple(CpuSet(1 << order[n % len(order)]) for n in range(request.queues))
-        load.add(layout)
-        return layout
-    return tuple(CpuSet(1 << load.take(cpus)) for _ in range(request.queues))
+def _in_turn(cards: Iterable[_Card]) -> list[list[_Card]]:
+    """Bonds (a card alone is one) in turn: who has the least choice, who sits already, by place.
+
+    Within a bond the card with the most queues is the first.
+    """
+
+    def rank(card: _Card) -> tuple[object, ...]:
+        return (len(card.pool), not card.wishes, card.request.place, card.request.ifindex)
+
+    bonds: dict[object, list[_Card]] = {}
+    for card in sorted(cards, key=rank):
+        bonds.setdefault(card.request.group or card.request.ifindex, []).append(card)
+    return [sorted(bond, key=lambda card: -card.request.queues) for bond in bonds.values()]
 
 
-class _Load:
-    """How many queues each core, thread and L3 domain serves so far."""
+def _seat_kept(cards: Sequence[_Card], topology: Topology, loads: Loads) -> None:
+    """Give each queue that the RSS table leaves out a core of its own, while there are others."""
+    closed = CpuSet()
+    for card in cards:
+        for queue in sorted(card.request.kept & set(card.open()), reverse=True):
+            wish = [card.wishes[queue]] if queue in card.wishes else []
+            free = card.pool - closed or card.pool
+            (cpu,) = fill(loads, free, 1, own=card.own(), wishes=wish, from_top=True)
+            card.done[queue] = CpuSet(1 << cpu)
+            closed |= topology.core_of(cpu)
+    for card in cards:
+        card.pool = card.pool - closed or card.pool
 
-    def __init__(self, topology: Topology) -> None:
-        self._topology = topology
-        self._cores: Counter[CpuSet] = Counter()
-        self._threads: Counter[int] = Counter()
-        self._domains: Counter[CpuSet] = Counter()
 
-    def take(self, cpus: CpuSet) -> int:
-        """The CPU that the objective prefers now, counted as serving one queue more."""
-        topology = self._topology
-        best = min(
-            cpus,
-            key=lambda cpu: (
-                self._cores[topology.core_of(cpu)],
-                self._threads[cpu],
-                self._domains[topology.l3_of(cpu)],
-                cpu,
-            ),
-        )
-        self._count(best)
-        return best
+def _seat(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
+    """Choose every card's CPUs, given those of the cards before it."""
+    claims: Counter[int] = Counter()
+    for bond in bonds:
+        for card in bond:
+            claims += card.wished()
+    for bond in bonds:
+        partners: dict[int, int] = {}
+        for card in bond:
+            wished = card.wished()
+            claims -= wished
+            units = len(card.open())
+            if card.request.spread == PACK:
+                card.slots = pack(loads, card.pool, units)
+            else:
+                near = Counter(cpu for queue, cpu in partners.items() if queue in card.open())
+                card.slots = fill(
+                    loads,
+                    card.pool,
+                    units,
+                    own=card.own(),
+                    wishes=wished.elements(),
+                    claims=claims,
+                    partners=near if card is not bond[0] else None,
+                )
+            if card is bond[0]:
+                partners = _number(card, {})
 
-    def add(self, layout: Layout) -> None:
-        """Count queues that are placed already; one that may run anywhere burdens no CPU."""
-        for cpus in layout:
-            if len(cpus) == 1:
-                self._count(cpus.first)
 
-    def _count(self, cpu: int) -> None:
-        self._cores[self._topology.core_of(cpu)] += 1
-        self._threads[cpu] += 1
-        self._domains[self._topology.l3_of(cpu)] += 1
+def _exchange(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
+    """Let cards give each other CPUs; packed queues stay together.
 
-    def packed(self, cpus: CpuSet) -> tuple[int, ...]:
-        """CPUs so that a prefix covers the fewest L3 domains and cores: siblings side by side."""
-        topology = self._topology
-        return tuple(
-            sorted(cpus, key=lambda c: (topology.l3_of(c).first, topology.core_of(c).first, c))
-        )
+    Those of bonds once as if they were alone, for the loads matter more; then the others of a bond
+    once more to be where its first card is, which stands still.
+    """
+    moving = [
+        [card for card in bond if card.slots and card.request.spread != PACK] for bond in bonds
+    ]
+    exchange(loads, [card.party() for bond in moving for card in bond])
+    parties = []
+    for bond, movers in zip(bonds, moving, strict=True):
+        first = bond[0]
+        for card in movers if len(bond) > 1 else ():
+            if card is not first:
+                queues = set(card.open())
+                at = (cpu for queue, cpu in _number(first, {}).items() if queue in queues)
+                parties.append(card.party(Counter(at)))
+    exchange(loads, parties)
+
+
+def _number_all(bonds: Sequence[Sequence[_Card]], places: Places) -> None:
+    open_queues = {id(card): set(card.open()) for bond in bonds for card in bond}
+    for bond in bonds:
+        partners: dict[int, int] = {}
+        for card in bond:
+            numbered = _number(card, partners)
+            partners = partners or numbered
+            card.done |= {queue: CpuSet(1 << cpu) for queue, cpu in numbered.items()}
+    if any(len(bond) > 1 for bond in bonds):
+        cards = [card for bond in bonds for card in bond]
+        judged = [card.judged() for card in cards]
+        layouts = [card.layout() for card in cards]
+        movable = [
+            set() if card.request.spread == PACK else open_queues[id(card)] for card in cards
+        ]
+        for card, layout in zip(cards, agree(places, judged, layouts, movable), strict=True):
+            card.done = dict(enumerate(layout))
+
+
+def _number(card: _Card, partners: Mapping[int, int]) -> dict[int, int]:
+    """Say which open queue gets which of the card's CPUs: queue -> CPU.
+
+    First those that can be where the bond's first card has the same queue (``partners``), then
+    those that can stay, then the rest in turn.
+    """
+    left = Counter(card.slots)
+    numbered: dict[int, int] = {}
+
+    def take(queue: int, cpu: int) -> None:
+        if queue not in numbered and left[cpu] > 0:
+            left[cpu] -= 1
+            numbered[queue] = cpu
+
+    queues = card.open()
+    for stays in (True, False):
+        for queue in queues:
+            if queue in partners and (card.wishes.get(queue) == partners[queue]) is stays:
+                take(queue, partners[queue])
+    for queue in queues:
+        if queue in card.wishes:
+            take(queue, card.wishes[queue])
+    turns = iter(card.slots)
+    for queue in queues:
+        while queue not in numbered:
+            take(queue, next(turns))
+    return numbered

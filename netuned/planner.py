@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from netuned import expression
 from netuned.cpuset import CpuSet
-from netuned.errors import ExpressionError, NetunedError, ProfileError, UnsupportedError
+from netuned.errors import NetunedError, UnsupportedError
 from netuned.host import Host
 from netuned.loader import LoadedProfile
 from netuned.matching import Through, match_cards
 from netuned.nic import Nic
-from netuned.placement import ALL, ONE_PER_QUEUE, Request, near, place
+from netuned.objective import Layout
+from netuned.placement import ALL, DEDICATED, ONE_PER_QUEUE, Request, place
 from netuned.plan import Problem
+from netuned.pools import Sets, dedicated, local_cpus
 from netuned.profile import ChannelsSpec, Profile
+from netuned.seats import NOBODY, Seats
+from netuned.stacking import groups
 from netuned.topology import Topology
-from netuned.tunables.base import Target
+from netuned.tunables.base import Steering, Target
 from netuned.values import ChannelCounts
 
 
@@ -36,38 +39,59 @@ class Desired:
     irqbalance: str | None
     through: Mapping[int, Through] = field(default_factory=dict)
     """Cards that are tuned through the physical ones below them, by ifindex."""
+    requests: Mapping[int, Request] = field(default_factory=dict)
+    """What each card with a target asked of the placement."""
+    seats: Seats = NOBODY
+    """Where queues sit now, for the next plan."""
 
 
-def plan_host(profiles: Sequence[LoadedProfile], host: Host) -> Desired:
-    """Match profiles to cards, count channels, and lay out all queues together."""
+def plan_host(profiles: Sequence[LoadedProfile], host: Host, seats: Seats = NOBODY) -> Desired:
+    """Match profiles to cards, count channels, and lay out all queues together.
+
+    ``seats`` is where queues sat before, so that no more of them move than must.
+    """
+    topology = host.topology
     matched = match_cards(profiles, host.nics)
     chosen = matched.profiles
+    bonds = groups(host.nics)
     drafts: dict[int, _Draft] = {}
     problems: list[Problem] = []
     for ifindex, loaded in chosen.items():
         nic = host.nics[ifindex]
         try:
-            drafts[ifindex] = _draft(loaded, nic, host.topology)
+            drafts[ifindex] = _draft(loaded, nic, topology, bonds.get(ifindex, ""))
         except NetunedError as error:
             problems.append(Problem(nic.name, str(error)))
-    layouts = place(host.topology, (draft.request for draft in drafts.values()))
+    placed = place(topology, [draft.request for draft in drafts.values()], seats)
+    steering = _steering(topology, drafts, placed.layouts)
+    default = host.default_affinity & topology.online or topology.online
     targets = {
         ifindex: Target(
             profile=chosen[ifindex].profile,
-            topology=host.topology,
+            topology=topology,
+            places=placed.places,
             channels=draft.channels,
-            pool=near(draft.request.pool, draft.request.local),
-            queue_cpus=layouts[ifindex],
+            pool=topology.nearest(draft.request.pool, draft.request.node),
+            queue_cpus=placed.layouts[ifindex],
+            steering=steering,
             rps_cpus=draft.rps_cpus,
             xps_cpus=draft.xps_cpus,
-            default_affinity=host.default_affinity & host.topology.online or host.topology.online,
+            default_affinity=default,
             no_channels=draft.no_channels,
             withheld=draft.withheld,
         )
         for ifindex, draft in drafts.items()
     }
-    irqbalance = _irqbalance(chosen)
-    return Desired(chosen, targets, tuple(problems), matched.conflicts, irqbalance, matched.through)
+    return Desired(
+        profiles=chosen,
+        targets=targets,
+        problems=tuple(problems),
+        conflicts=matched.conflicts,
+        irqbalance=_irqbalance(chosen),
+        through=matched.through,
+        requests={ifindex: draft.request for ifindex, draft in drafts.items()},
+        seats=placed.seats,
+    )
 
 
 def _priority(loaded: LoadedProfile) -> int:
@@ -84,19 +108,21 @@ class _Draft:
     xps_cpus: CpuSet | None
 
 
-def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology) -> _Draft:
+def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _Draft:
     """What one card needs of the common placement. Raises: ProfileError."""
     profile = loaded.profile
-    local = local_cpus(nic, topology)
-    sets = _Sets(loaded, topology, local)
+    sets = Sets(loaded, topology, local_cpus(nic, topology))
     irq = profile.irq if profile.irq is not None and profile.irq != "default" else None
     # by default the local housekeeping CPUs, others only where all of the card's node is isolated
-    pool = sets.irq_pool(irq.cpus) if irq and irq.cpus else near(topology.housekeeping, local)
+    pool = sets.irq_pool(irq.cpus) if irq and irq.cpus else topology.housekeeping
+    if irq and irq.spread == DEDICATED:
+        pool = dedicated(topology, pool, irq.share)
     channels = withheld = None
     no_channels = ""
     if nic.channels is not None and profile.channels is not None:
         try:
-            channels = wanted_channels(profile.channels, nic, near(pool, local))
+            near = topology.nearest(pool, nic.numa_node)
+            channels = wanted_channels(profile.channels, nic, near)
         except UnsupportedError as error:
             channels, no_channels = nic.counts, str(error)
         if profile.policy.disruptive == "deny" and channels != nic.counts:
@@ -108,9 +134,11 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology) -> _Draft:
         ifindex=nic.ifindex,
         queues=max(rx, tx, 1),
         pool=pool,
-        local=local,
+        node=nic.numa_node,
         spread=irq.spread if irq else ALL if profile.irq == "default" else ONE_PER_QUEUE,
-        fixed=_kept_affinity(nic, profile),
+        fixed=_fixed_affinity(nic, profile),
+        kept=_kept_queues(profile, rx),
+        group=bond,
         counts=bool(nic.device),
     )
     rps = profile.rps.cpus if profile.rps and profile.rps != "default" else "auto"
@@ -125,52 +153,58 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology) -> _Draft:
     )
 
 
-def local_cpus(nic: Nic, topology: Topology) -> CpuSet:
-    """The online CPUs of the card's NUMA node; all where it has none or the node has no CPU."""
-    return topology.nodes.get(nic.numa_node, CpuSet()) & topology.online or topology.online
+def _kept_queues(profile: Profile, rx_queues: int) -> frozenset[int]:
+    """The receive queues that the profile leaves out of the RSS table, for AF_XDP and the like."""
+    rss = profile.rss
+    if rss is None or rss == "default" or rss.queues == "all":
+        return frozenset()
+    return frozenset(range(rx_queues)) - frozenset(rss.queues)
 
 
-class _Sets:
-    """Evaluates one profile's CPU sets for one card; errors carry the profile's line."""
+def _fixed_affinity(nic: Nic, profile: Profile) -> dict[int, CpuSet]:
+    """Queue -> where its interrupts stay: all of them if the profile keeps them, else the managed.
 
-    def __init__(self, loaded: LoadedProfile, topology: Topology, local: CpuSet) -> None:
-        self._loaded = loaded
-        self._topology = topology
-        self._local = local
-        self._named = {name: expression.parse(text) for name, text in loaded.profile.cpus.items()}
+    Empty where a profile keeps interrupts and where they are is not known of every queue.
+    """
+    fixed: dict[int, CpuSet] = {}
+    for vector, cpus in zip(nic.vectors, nic.affinity, strict=True):
+        if profile.irq is None or vector.irq in nic.managed:
+            fixed[vector.queue] = fixed.get(vector.queue, CpuSet()) | cpus
+    if profile.irq is None and not all(
+        fixed.get(queue) for queue in range(max(fixed, default=-1) + 1)
+    ):
+        return {}
+    return {queue: cpus for queue, cpus in fixed.items() if cpus}
 
-    def irq_pool(self, text: str) -> CpuSet:
-        """CPUs for interrupts: online, and isolated ones only where the profile names them."""
-        cpus = self._evaluate(text, "irq.cpus")
-        if expression.names_isolated(expression.parse(text), self._named):
-            return cpus
-        if not cpus & self._topology.housekeeping:
-            raise self._error(
-                "irq.cpus",
-                f"all CPUs of {text!r} ({cpus}) are isolated; to have interrupts there, name them "
-                "(`isolated`, or a CPU list), else use `housekeeping`",
-            )
-        return cpus & self._topology.housekeeping
 
-    def steering(self, text: str, key: str) -> CpuSet | None:
-        """The set of an rps or xps key; None for auto, empty for none."""
-        if text == "auto":
-            return None
-        return CpuSet() if text == "none" else self._evaluate(text, key)
+def _steering(
+    topology: Topology, drafts: Mapping[int, _Draft], layouts: Mapping[int, Layout]
+) -> Steering:
+    """The cores that are worth steering received packets to, and those of them without a queue.
 
-    def _evaluate(self, text: str, key: str) -> CpuSet:
-        try:
-            return expression.evaluate(
-                expression.parse(text), self._topology, self._local, self._named
-            )
-        except ExpressionError as error:
-            raise self._error(key, str(error)) from None
-
-    def _error(self, key: str, problem: str) -> ProfileError:
-        origin = self._loaded.origins.get(key)
-        if origin is None:
-            return ProfileError(self._loaded.path, 0, 0, key, problem)
-        return ProfileError(origin.path, origin.line, origin.column, key, problem)
+    A CPU is worth using when it is the first of a core that is not isolated: its sibling adds no
+    memory bandwidth and little throughput for protocol work. Cores kept for interrupts, and those
+    of queues that an application serves, are not for others' packets.
+    """
+    busy = kept = CpuSet()
+    for ifindex, draft in drafts.items():
+        request = draft.request
+        if request.spread == DEDICATED:
+            kept |= request.pool
+        for queue, cpus in enumerate(layouts[ifindex] if request.counts else ()):
+            if queue in request.kept:
+                kept |= cpus
+            elif len(cpus) == 1:  # what may run anywhere keeps no CPU busy
+                busy |= cpus
+    useful = idle = CpuSet()
+    for core in topology.cores:
+        usable = core & topology.housekeeping
+        if usable and not core & kept:
+            first = CpuSet(1 << usable.first)
+            useful |= first
+            if not core & busy:
+                idle |= first
+    return Steering(useful, idle)
 
 
 def wanted_channels(spec: ChannelsSpec, nic: Nic, cpus: CpuSet) -> ChannelCounts:
@@ -210,17 +244,6 @@ def _count(wanted: int | str, limit: int, cpus: int, key: str) -> int:
     if wanted > limit:
         raise UnsupportedError(key, f"{wanted} is more than the card's maximum of {limit}")
     return wanted
-
-
-def _kept_affinity(nic: Nic, profile: Profile) -> tuple[CpuSet, ...]:
-    """Where interrupts already are, when the profile keeps them; empty where that is unknown."""
-    if profile.irq is not None or not nic.vectors:
-        return ()
-    queues = max(vector.queue for vector in nic.vectors) + 1
-    by_queue = [CpuSet()] * queues
-    for vector, cpus in zip(nic.vectors, nic.affinity, strict=True):
-        by_queue[vector.queue] |= cpus
-    return tuple(by_queue) if all(by_queue) else ()
 
 
 def _irqbalance(chosen: Mapping[int, LoadedProfile]) -> str | None:

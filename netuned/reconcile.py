@@ -33,6 +33,8 @@ from netuned.nic import CLASS_NET
 from netuned.plan import Change, Plan, Problem
 from netuned.planner import Desired, plan_host
 from netuned.report import manager_status, with_uppers
+from netuned.seatfile import NAME as SEATS
+from netuned.seatfile import read_seats, write_seats
 from netuned.slot import Listener, Slot
 from netuned.status import (
     APPLYING,
@@ -78,6 +80,7 @@ class Reconciler:
         self._topology_events = 0
         self._look_again = False
         self._desired = Desired({}, {}, (), (), None)
+        self._seats = read_seats(options.runtime_directory / SEATS)
         self._slots: dict[int, Slot] = {}
         self._loading = asyncio.Lock()
         self._planning = asyncio.Lock()
@@ -261,7 +264,10 @@ class Reconciler:
             def work() -> tuple[list[str], Host, Desired]:
                 names = self._kernel.files.listdir(CLASS_NET)
                 host = read_host(self._kernel, topology, known)
-                return names, host, plan_host(profiles, host)
+                desired = plan_host(profiles, host, self._seats)
+                if desired.seats != self._seats:
+                    write_seats(self._options.runtime_directory / SEATS, desired.seats)
+                return names, host, desired
 
             try:
                 self._names, host, desired = await self._in_worker(work)
@@ -270,7 +276,7 @@ class Reconciler:
                 return
             if events == self._topology_events:
                 self._topology = host.topology
-            self._desired = desired
+            self._desired, self._seats = desired, desired.seats
             self._adopt(host, desired)
         await self._reconcile_host()
         self._spawn(self._reconcile_irqbalance())

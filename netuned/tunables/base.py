@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from netuned.cpuset import CpuSet
@@ -11,6 +11,7 @@ from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.rtnl import QdiscEntry
 from netuned.nic import Nic
+from netuned.objective import Places
 from netuned.profile import Profile
 from netuned.topology import Topology
 from netuned.values import ChannelCounts, State, Value
@@ -29,6 +30,17 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Steering:
+    """For packets steered in software: a CPU of each core worth ``useful`` for it, on the host.
+
+    ``idle`` are those of them whose core serves no card's receive queue.
+    """
+
+    useful: CpuSet
+    idle: CpuSet
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What one card should be, decided for all cards together.
 
@@ -41,9 +53,12 @@ class Target:
     channels: ChannelCounts | None
     pool: CpuSet
     queue_cpus: tuple[CpuSet, ...]
+    steering: Steering
     rps_cpus: CpuSet | None
     xps_cpus: CpuSet | None
     default_affinity: CpuSet
+    places: Places = field(compare=False, repr=False)
+    """The topology's, made once for all cards."""
     no_channels: str = ""
     """Why the channels the profile wants cannot be had; the card keeps those it has."""
     withheld: ChannelCounts | None = None

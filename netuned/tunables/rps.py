@@ -6,14 +6,15 @@ with fewer queues, CPUs of the interrupt's own memory domain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
 from netuned.nic import Nic
-from netuned.topology import Topology
+from netuned.placement import PACK
 from netuned.tunables import masks
 from netuned.tunables.base import Target, View, always_replaceable, equal, never
+from netuned.tunables.rfs import receiving as receiving_queues
 from netuned.values import State, Value
 
 NAME = "rps"
@@ -38,41 +39,35 @@ def desired(target: Target, nic: Nic) -> State | None:
         return dict.fromkeys(keys, CpuSet())
     if target.rps_cpus is not None:
         # The kernel takes isolated CPUs out of every mask (rps_cpumask_housekeeping(), 5.9).
-        cpus = target.rps_cpus & target.topology.housekeeping
+        cpus = target.rps_cpus - target.topology.isolated - target.topology.nohz_full
         if not cpus:
             raise UnsupportedError("rps", f"all CPUs of {spec.cpus!r} are isolated")
         return dict.fromkeys(keys, cpus)
-    serving = [target.queue_cpus[queue % len(target.queue_cpus)] for queue in range(count)]
-    rss = target.profile.rss
-    named = rss.queues if rss and rss != "default" and rss.queues != "all" else range(count)
-    receiving = [queue for queue in named if queue < count]
-    return dict(zip(keys, _auto(target.topology, nic, serving, receiving), strict=True))
+    return dict(zip(keys, _auto(target, nic, count), strict=True))
 
 
-def _auto(
-    topology: Topology, nic: Nic, serving: Sequence[CpuSet], receiving: Sequence[int]
-) -> Iterator[CpuSet]:
-    """Per receive queue, the cores of its interrupt's memory domain that have no queue.
+def _auto(target: Target, nic: Nic, count: int) -> Iterator[CpuSet]:
+    """Per receive queue, the cores of its interrupt's memory domain that serve no queue.
 
-    A CPU is worth using when it is the first of a core that is not isolated: its sibling adds no
-    memory bandwidth and little throughput for protocol work. RPS takes all of it away from the
-    interrupt's CPU, so where fewer cores are idle than queues receive, all of them share it; and
-    where as many queues receive as there are cores, RPS is off.
+    RPS takes all of it away from the interrupt's CPU, so where fewer cores are idle than queues
+    receive, all of them share it; where none is idle, RPS is off. Where interrupts are packed, the
+    rest of the machine is the application's.
     """
-    usable = (core & topology.housekeeping for core in topology.cores)
-    worthwhile = CpuSet.of(core.first for core in usable if core)
-    # what may run anywhere keeps no CPU busy, nor does a card without interrupts
-    tight = (serving[queue] for queue in receiving if nic.device)
-    busy = CpuSet.of(cpus.first for cpus in tight if len(cpus) == 1)
-    busy_cores = CpuSet.of(cpu for cpu in worthwhile if topology.core_of(cpu) & busy)
-    for cpus in serving:
-        node = topology.node_of(cpus.first) if nic.device else None
-        domain = worthwhile if node is None else worthwhile & topology.nodes[node]
-        if len(receiving) >= len(domain):
-            yield CpuSet()
-        else:
-            idle = domain - busy_cores
-            yield idle if len(idle) >= len(receiving) else domain
+    irq = target.profile.irq
+    receiving = len(receiving_queues(target, nic))
+    packed = irq is not None and irq != "default" and irq.spread == PACK
+    masks_of: dict[int | None, CpuSet] = {}
+    for queue in range(count):
+        cpus = target.queue_cpus[queue % len(target.queue_cpus)]
+        node = target.topology.node_of(cpus.first) if nic.device else None
+        if node not in masks_of:
+            domain = CpuSet(-1) if node is None else target.topology.nodes[node]
+            useful, idle = target.steering.useful & domain, target.steering.idle & domain
+            if packed or not idle or receiving >= len(useful):
+                masks_of[node] = CpuSet()
+            else:
+                masks_of[node] = idle if len(idle) >= receiving else useful
+        yield masks_of[node]
 
 
 def write(view: View, found: State, key: str, value: Value) -> None:

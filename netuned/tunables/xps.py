@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
 from netuned.nic import Nic
-from netuned.topology import Topology
+from netuned.objective import Places
 from netuned.tunables import masks
 from netuned.tunables.base import Target, View, always_replaceable, equal, never
 from netuned.values import State, Value
@@ -44,64 +44,67 @@ def desired(target: Target, nic: Nic) -> State | None:
         return dict.fromkeys(keys, CpuSet())
     senders = target.topology.online if target.xps_cpus is None else target.xps_cpus
     served = [target.queue_cpus[queue % len(target.queue_cpus)] for queue in range(count)]
-    return dict(zip(keys, nearest_queues(target.topology, senders, served), strict=True))
+    return dict(zip(keys, nearest_queues(target.places, senders, served), strict=True))
 
 
-def nearest_queues(
-    topology: Topology, senders: CpuSet, served: Sequence[CpuSet]
-) -> tuple[CpuSet, ...]:
+def nearest_queues(places: Places, senders: CpuSet, served: Sequence[CpuSet]) -> tuple[CpuSet, ...]:
     """Give every CPU of ``senders`` exactly one queue, the one served nearest to it.
 
-    Nearest: the same CPU, its core, its L3, its node, then anywhere. Queues that are equally near
-    get equally many CPUs, those of one queue next to each other in the machine, so that they
+    Nearest: the same CPU, its core, its L3 domain, its node, then anywhere. Queues that are equally
+    near get equally many CPUs, those of one queue next to each other in the machine, so that they
     share a cache. ``served[n]`` are the CPUs of queue *n*'s interrupt.
     """
     masks_of = [0] * len(served)
-    waiting = sorted(senders, key=lambda cpu: _place(topology, cpu))
-    for ring in (
-        lambda cpu: CpuSet(1 << cpu),
-        topology.core_of,
-        topology.l3_of,
-        lambda cpu: topology.nodes.get(_node(topology, cpu), CpuSet()),
-        lambda cpu: topology.possible,
-    ):
-        near: dict[CpuSet, list[int]] = {}
+    waiting = [cpu for cpu in places.order if cpu in senders]
+    everywhere = [0] * len(places.core)
+    for level in (*places.levels, everywhere):
+        queues_at = _queues_at(level, served)
+        near: dict[int, list[int]] = {}
+        far = []
         for cpu in waiting:
-            near.setdefault(ring(cpu), []).append(cpu)
-        waiting = []
-        for cpus, equals in near.items():
-            queues = [queue for queue, mask in enumerate(served) if mask & cpus]
-            if queues:
-                _deal(masks_of, queues, equals)
+            at = level[cpu]
+            if at in queues_at:
+                near.setdefault(at, []).append(cpu)
             else:
-                waiting += equals
+                far.append(cpu)
+        for at, cpus in near.items():
+            _deal(masks_of, queues_at[at], cpus)
+        waiting = far
+        if not waiting:
+            break
     return tuple(CpuSet(bits) for bits in masks_of)
+
+
+def _queues_at(level: Sequence[int], served: Sequence[CpuSet]) -> dict[int, list[int]]:
+    """Part of the machine -> the queues served in it, ascending."""
+    queues_at: dict[int, list[int]] = {}
+    parts: dict[CpuSet, set[int]] = {}
+    for queue, cpus in enumerate(served):
+        if cpus not in parts:
+            parts[cpus] = {level[cpu] for cpu in cpus}
+        for part in parts[cpus]:
+            queues_at.setdefault(part, []).append(queue)
+    return queues_at
 
 
 def _deal(masks_of: list[int], queues: Sequence[int], cpus: Sequence[int]) -> None:
     """Level the queues' numbers of CPUs, each taking neighbours of the order given."""
-    heap = [(masks_of[queue].bit_count(), queue) for queue in queues]
-    heapq.heapify(heap)
     takes = dict.fromkeys(queues, 0)
-    for _ in cpus:
-        count, queue = heap[0]
-        heapq.heapreplace(heap, (count + 1, queue))
-        takes[queue] += 1
+    heap = [(masks_of[queue].bit_count(), queue) for queue in queues]
+    if len(queues) > 1:
+        heapq.heapify(heap)
+        for _ in cpus:
+            count, queue = heap[0]
+            heapq.heapreplace(heap, (count + 1, queue))
+            takes[queue] += 1
+    else:
+        takes[queues[0]] = len(cpus)
     left = iter(cpus)
     for queue, count in takes.items():
+        bits = 0
         for cpu in itertools.islice(left, count):
-            masks_of[queue] |= 1 << cpu
-
-
-def _place(topology: Topology, cpu: int) -> tuple[int, int, int, int]:
-    """Where a CPU is: sorts neighbours next to each other."""
-    domain, core = topology.l3_of(cpu), topology.core_of(cpu)
-    return _node(topology, cpu), domain.first if domain else -1, core.first if core else -1, cpu
-
-
-def _node(topology: Topology, cpu: int) -> int:
-    node = topology.node_of(cpu)
-    return -1 if node is None else node
+            bits |= 1 << cpu
+        masks_of[queue] |= bits
 
 
 def write(view: View, found: State, key: str, value: Value) -> None:

@@ -1,15 +1,19 @@
-"""Placement: one queue per core before siblings, local first, evenly shared, order-independent."""
+"""Placement: the modes, the cards' order, who moves; the optimum is in test_placement_optimum."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
-from netuned.placement import ALL, PACK, Layout, Request, place
+from netuned.objective import Layout, Places
+from netuned.placement import ALL, ONE_PER_QUEUE, PACK, Request, place
+from netuned.pools import dedicated
+from netuned.seats import NOBODY, Seats
 from netuned.topology import Topology
 from netuned.tunables.xps import nearest_queues
 from tests.unit.machines import topology
@@ -17,10 +21,14 @@ from tests.unit.machines import topology
 
 def request(
     machine: Topology, ifindex: int, queues: int, node: int = 0, pool: CpuSet | None = None,
-    spread: str = "one-per-queue",
+    spread: str = ONE_PER_QUEUE,
 ) -> Request:  # fmt: skip
-    local = machine.nodes[node]
-    return Request(("", f"en{ifindex}"), ifindex, queues, pool or local, local, spread)
+    place_of = (f"/sys/devices/{ifindex}", f"en{ifindex}")
+    return Request(place_of, ifindex, queues, pool or machine.online, node, spread)
+
+
+def lay(machine: Topology, *requests: Request, seats: Seats = NOBODY) -> dict[int, Layout]:
+    return place(machine, requests, seats).layouts
 
 
 def cpus(layout: Layout) -> list[str]:
@@ -29,34 +37,159 @@ def cpus(layout: Layout) -> list[str]:
 
 def test_one_queue_per_core_before_siblings() -> None:
     machine = topology(nodes=2, cores=4, threads=2)
-    layout = place(machine, [request(machine, 2, 6, node=1)])[2]
+    layout = lay(machine, request(machine, 2, 6, node=1))[2]
     assert cpus(layout) == ["4", "5", "6", "7", "12", "13"]
 
 
 def test_local_before_remote_where_the_pool_has_both() -> None:
     machine = topology(nodes=2, cores=2, threads=1)
-    layout = place(machine, [request(machine, 2, 4, node=1, pool=machine.online)])[2]
+    layout = lay(machine, request(machine, 2, 4, node=1))[2]
     assert set(cpus(layout)) == {"2", "3"}
+
+
+def test_the_nearest_node_where_the_own_one_has_no_cpu_for_it() -> None:
+    near = topology(nodes=3, cores=2, threads=1)
+    distances = {(1, 0): 31, (1, 2): 16, (1, 1): 10}
+    machine = replace(near, distances=distances)
+    layout = lay(machine, request(machine, 2, 2, node=1, pool=CpuSet.parse_list("0-1,4-5")))[2]
+    assert cpus(layout) == ["4", "5"]
 
 
 def test_two_cards_on_one_node_share_its_cores() -> None:
     machine = topology(cores=8, threads=2)
-    layouts = place(machine, [request(machine, 2, 4), request(machine, 3, 4)])
+    layouts = lay(machine, request(machine, 2, 4), request(machine, 3, 4))
     assert cpus(layouts[2]) + cpus(layouts[3]) == [str(cpu) for cpu in range(8)]
 
 
 def test_l3_domains_are_filled_evenly() -> None:
     machine = topology(l3_per_node=2, cores=4, threads=1)
-    layout = place(machine, [request(machine, 2, 4)])[2]
+    layout = lay(machine, request(machine, 2, 4))[2]
     per_domain = Counter(machine.l3_of(mask.first) for mask in layout)
     assert sorted(per_domain.values()) == [2, 2]
 
 
-def test_pack_uses_the_fewest_cores_and_all_leaves_the_choice() -> None:
+def test_a_card_with_less_choice_goes_first() -> None:
+    machine = topology(cores=2, threads=1)
+    anywhere = request(machine, 2, 1)
+    only_here = request(machine, 3, 1, pool=CpuSet.parse_list("0"))
+    layouts = lay(machine, anywhere, only_here)
+    assert (cpus(layouts[2]), cpus(layouts[3])) == (["1"], ["0"])
+
+
+def test_a_bond_has_each_queue_number_on_one_cpu_where_that_costs_nothing() -> None:
+    machine = topology(cores=4, threads=1)
+    first, second = (replace(request(machine, n, 4), group="bond0") for n in (2, 3))
+    layouts = lay(machine, first, second)
+    assert layouts[2] == layouts[3]
+    assert set(cpus(layouts[2])) == {"0", "1", "2", "3"}
+
+
+def test_a_bond_uses_idle_cores_first() -> None:
+    machine = topology(cores=8, threads=1)
+    first, second = (replace(request(machine, n, 4), group="bond0") for n in (2, 3))
+    layouts = lay(machine, first, second)
+    assert len({*cpus(layouts[2]), *cpus(layouts[3])}) == 8
+
+
+def test_pack_uses_the_fewest_cores_siblings_together() -> None:
     machine = topology(cores=4, threads=2)
-    packed = place(machine, [request(machine, 2, 4, spread=PACK)])[2]
+    packed = lay(machine, request(machine, 2, 4, spread=PACK))[2]
     assert cpus(packed) == ["0", "4", "1", "5"]
-    assert set(cpus(place(machine, [request(machine, 2, 2, spread=ALL)])[2])) == {"0-7"}
+
+
+def test_packed_cards_share_cores_only_when_there_is_no_other_thread() -> None:
+    machine = topology(cores=4, threads=2)
+    two = [request(machine, 2, 3, spread=PACK), request(machine, 3, 3, spread=PACK)]
+    layouts = lay(machine, *two)
+    assert cpus(layouts[2]) == ["0", "4", "1"]
+    assert cpus(layouts[3]) == ["5", "2", "6"]
+
+
+def test_pack_begins_with_cores_that_have_most_threads_to_give() -> None:
+    machine = topology(cores=3, threads=2)
+    packed = lay(machine, request(machine, 2, 2, pool=CpuSet.parse_list("0-2,4"), spread=PACK))[2]
+    assert cpus(packed) == ["1", "4"]
+
+
+def test_all_leaves_the_choice() -> None:
+    machine = topology(cores=4, threads=2)
+    assert set(cpus(lay(machine, request(machine, 2, 2, spread=ALL))[2])) == {"0-7"}
+
+
+def test_dedicated_takes_a_share_of_every_node_from_its_l3_domains_in_turn() -> None:
+    machine = topology(nodes=2, l3_per_node=2, cores=8, threads=2)  # 32 cores
+    assert str(dedicated(machine, machine.online, (1, 16))) == "0,16,32,48"
+    assert str(dedicated(machine, machine.online, (2, 16))) == "0,8,16,24,32,40,48,56"
+    assert str(dedicated(machine, machine.first_threads, (1, 1024))) == "0,16"
+    assert dedicated(machine, machine.online, (1, 1)) == machine.online
+
+
+def test_dedicated_loses_only_the_core_that_goes_offline() -> None:
+    whole = topology(nodes=1, l3_per_node=2, cores=8, threads=1)
+    less = topology(nodes=1, l3_per_node=2, cores=8, threads=1, offline="8")
+    assert str(dedicated(whole, whole.online, (1, 4))) == "0-1,8-9"
+    assert str(dedicated(less, less.online, (1, 4))) == "0-1,9-10"
+
+
+def test_a_queue_kept_out_of_the_table_has_a_core_of_its_own() -> None:
+    machine = topology(cores=4, threads=2)
+    layout = lay(machine, replace(request(machine, 2, 8), kept=frozenset([7])))[2]
+    own = machine.core_of(layout[7].first)
+    assert not any(mask & own for mask in layout[:7])
+    spread = Counter(machine.core_of(mask.first) for mask in layout[:7])
+    assert sorted(spread.values()) == [2, 2, 3]
+
+
+def test_a_kept_queue_shares_where_there_is_one_core() -> None:
+    machine = topology(cores=1, threads=1)
+    layout = lay(machine, replace(request(machine, 2, 2), kept=frozenset([1])))[2]
+    assert cpus(layout) == ["0", "0"]
+
+
+def test_queues_that_stay_are_counted() -> None:
+    machine = topology(cores=2, threads=1)
+    stays = replace(request(machine, 2, 2), fixed={0: CpuSet.parse_list("0")})
+    assert cpus(lay(machine, stays)[2]) == ["0", "1"]
+
+
+def test_a_cpu_that_goes_offline_moves_its_queue_and_gets_it_back() -> None:
+    whole, less = (topology(l3_per_node=2, cores=4, threads=2, offline=off) for off in ("", "2,10"))
+    wanted = [request(whole, 2, 6), request(whole, 3, 6)]
+    first = place(whole, wanted)
+    second = place(less, [replace(one, pool=less.online) for one in wanted], first.seats)
+    for ifindex, layout in first.layouts.items():
+        for before, after in zip(layout, second.layouts[ifindex], strict=True):
+            assert before == after or before.first in (2, 10)
+    assert place(whole, wanted, second.seats).layouts == first.layouts
+
+
+def test_a_card_that_appears_moves_nobody_and_none_that_it_leaves() -> None:
+    machine = topology(l3_per_node=2, cores=8, threads=2)
+    settled = place(machine, [request(machine, 3, 8), request(machine, 4, 4)])
+    more = [request(machine, n, q) for n, q in ((2, 6), (3, 8), (4, 4))]
+    joined = place(machine, more, settled.seats)
+    assert {n: joined.layouts[n] for n in (3, 4)} == settled.layouts
+    left = place(machine, more[1:], joined.seats)
+    assert left.layouts == settled.layouts
+    assert place(machine, more, left.seats).layouts == joined.layouts
+
+
+def test_a_pool_that_grows_moves_only_what_makes_it_even() -> None:
+    machine = topology(cores=8, threads=1)
+    narrow = place(machine, [request(machine, 2, 8, pool=CpuSet.parse_list("0-3"))])
+    wide = place(machine, [request(machine, 2, 8)], narrow.seats)
+    pairs = zip(narrow.layouts[2], wide.layouts[2], strict=True)
+    assert sum(before != after for before, after in pairs) == 4
+    assert sorted(cpus(wide.layouts[2])) == [str(cpu) for cpu in range(8)]
+
+
+def test_virtual_cards_that_are_gone_are_forgotten() -> None:
+    machine = topology(cores=2, threads=1)
+    veth = replace(request(machine, 2, 2), place=("", "veth7"), counts=False)
+    seats = place(machine, [veth, request(machine, 3, 2)]).seats
+    assert ("", "veth7") in seats.cards
+    after = place(machine, [], seats).seats
+    assert list(after.cards) == [("/sys/devices/3", "en3")]
 
 
 @given(
@@ -68,10 +201,11 @@ def test_balanced_inside_the_pool_and_independent_of_order(
 ) -> None:
     machine = topology(nodes, l3, cores, threads)
     wanted = [request(machine, 2 + i, n, i % nodes) for i, n in enumerate(counts)]
-    layouts = place(machine, wanted)
+    layouts = lay(machine, *wanted)
     for asked in wanted:
         assert len(layouts[asked.ifindex]) == asked.queues
-        assert all(len(mask) == 1 and not mask - asked.pool for mask in layouts[asked.ifindex])
+        local = machine.nodes[asked.node]
+        assert all(len(mask) == 1 and not mask - local for mask in layouts[asked.ifindex])
     for node in machine.nodes.values():
         load = Counter(
             machine.core_of(mask.first)
@@ -83,20 +217,20 @@ def test_balanced_inside_the_pool_and_independent_of_order(
         assert max(loads) - min(loads) <= 1
     shuffled = list(wanted)
     order.shuffle(shuffled)
-    assert place(machine, shuffled) == layouts
+    assert lay(machine, *shuffled) == layouts
 
 
 def test_xps_gives_every_cpu_the_nearest_queue() -> None:
     machine = topology(nodes=2, cores=2, threads=2)  # node 0: 0,1,4,5; node 1: 2,3,6,7
     served = [CpuSet.parse_list(text) for text in ("0", "1", "2")]
-    masks = nearest_queues(machine, machine.online, served)
+    masks = nearest_queues(Places(machine), machine.online, served)
     assert [str(mask) for mask in masks] == ["0,4", "1,5", "2-3,6-7"]
 
 
 @given(st.integers(1, 2), st.integers(1, 6), st.integers(1, 2), st.integers(1, 9))
 def test_xps_is_a_partition(nodes: int, cores: int, threads: int, queues: int) -> None:
     machine = topology(nodes, 1, cores, threads)
-    served = place(machine, [request(machine, 2, queues)])[2]
-    masks = nearest_queues(machine, machine.online, served)
+    served = lay(machine, request(machine, 2, queues))[2]
+    masks = nearest_queues(Places(machine), machine.online, served)
     assert sum(len(mask) for mask in masks) == len(machine.online)
     assert CpuSet.of(cpu for mask in masks for cpu in mask) == machine.online
