@@ -345,6 +345,34 @@ def test_the_same_profile_on_virtual_cards(igb: Guest, ifname: str) -> None:
         igb.sh(f"rm {PROFILES}/guest.yaml")
 
 
+def test_rfs_and_the_hosts_table(igb: Guest, wanted: dict[str, object]) -> None:
+    table = "/proc/sys/net/core/rps_sock_flow_entries"
+    cards = " ".join(f"/sys/class/net/{name}/queues/rx-*/rps_flow_cnt" for name in hardware.IGB)
+    before = igb.sh(f"cat {table}")
+    assert before != "32768"
+    igb.drop("igb", IGB + "rfs: {entries: 20000}\n")
+    try:
+        igb.wait("the host's table", f"[ $(cat {table}) = 32768 ]")
+        for ifname in hardware.IGB:
+            igb.wait_state(ifname, "in-sync")
+        assert igb.sh(f"cat {cards}").split() == ["4096"] * 16
+        assert "Host: rfs in-sync: 32768 flows" in igb.sh("netunedctl status")
+        cursor = igb.cursor()
+        igb.sh(f"echo 64 > {table}; echo 64 > /sys/class/net/{FIRST}/queues/rx-5/rps_flow_cnt")
+        igb.wait("both repaired", f"[ $(cat {table}) = 32768 ] && ! grep -qx 64 {cards}", 15)
+        logged = igb.logged_since(cursor)
+        assert "Repaired host rfs: found 64 flows, put back 32768 flows" in logged
+        assert f"Repaired {FIRST} rfs rx-5" in logged
+        igb.sh(f"systemctl kill -s KILL netuned; echo 64 > {table}")
+        igb.wait("the restart", "systemctl is-active netuned && netunedctl status", 60)
+        igb.wait("the host's table", f"[ $(cat {table}) = 32768 ]")
+    finally:
+        igb.drop("igb", IGB)
+    igb.wait("the host's table as before", f"[ $(cat {table}) = {before} ]")
+    igb.machine.wait_until(lambda: set(igb.sh(f"cat {cards}").split()) == {"0"}, 30, "no tables")
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 30, "the state before")
+
+
 def test_a_card_with_one_queue_and_no_rss(igb: Guest) -> None:
     igb.drop("one", IGB.replace("driver: igb", "driver: e1000e"))
     try:
@@ -355,6 +383,44 @@ def test_a_card_with_one_queue_and_no_rss(igb: Guest) -> None:
         assert igb.qdiscs(hardware.E1000E) == ["fq"]
     finally:
         igb.sh(f"rm {PROFILES}/one.yaml")
+
+
+def test_a_vlan_on_a_bond_tunes_both_cards_below(igb: Guest, wanted: dict[str, object]) -> None:
+    igb.remove_profiles()
+    igb.drop("vlan", IGB.replace("driver: igb", "kind: vlan"))
+    try:
+        igb.wait_state(FIRST, "unmanaged")
+        igb.sh(
+            f"ip link add bond9 type bond mode active-backup && ip link set {FIRST} down && "
+            f"ip link set {SECOND} down && ip link set {FIRST} master bond9 && "
+            f"ip link set {SECOND} master bond9 && ip link set bond9 up && "
+            "ip link add link bond9 name bond9.5 type vlan id 5 && ip link set bond9.5 up"
+        )
+        for ifname in hardware.IGB:
+            igb.wait_state(ifname, "in-sync")
+            state = igb.state(ifname)
+            assert state["channels"] == 8
+            assert set(state["irq"]) == NODE1
+            assert state["qdisc"] == ["mq"] + ["fq"] * 8
+        vlan = igb.card("bond9.5")
+        assert (vlan["profile"], vlan["state"]) == ("vlan", "in-sync")
+        assert vlan["through"] == [FIRST, SECOND]
+        assert vlan["settings"] == []
+        assert igb.card("bond9")["profile"] == ""
+        shown = " ".join(igb.sh("netunedctl status bond9.5").split())
+        assert f"It works through {FIRST}, {SECOND}; nothing is set on bond9.5 itself." in shown
+        igb.sh(f"ip link set {SECOND} nomaster")
+        igb.wait_state(SECOND, "unmanaged")
+        assert igb.card(FIRST)["profile"] == "vlan"
+        assert igb.card("bond9.5")["through"] == [FIRST]
+    finally:
+        igb.sh("ip link del bond9; true")
+        for ifname in hardware.IGB:
+            igb.sh(f"ip link set {ifname} up")
+        igb.sh(f"rm -f {PROFILES}/vlan.yaml")
+        igb.drop("igb", IGB)
+    igb.wait_state(SECOND, "in-sync")
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 60, "the state before")
 
 
 def test_the_bus_shows_itself(igb: Guest) -> None:
