@@ -402,6 +402,7 @@ def test_a_vlan_on_a_bond_tunes_both_cards_below(igb: Guest, wanted: dict[str, o
             assert state["channels"] == 8
             assert set(state["irq"]) == NODE1
             assert state["qdisc"] == ["mq"] + ["fq"] * 8
+        assert igb.queue_cpus(FIRST) == igb.queue_cpus(SECOND)
         vlan = igb.card("bond9.5")
         assert (vlan["profile"], vlan["state"]) == ("vlan", "in-sync")
         assert vlan["through"] == [FIRST, SECOND]
