@@ -282,6 +282,7 @@ def _add_settings(tree: Tree, machine: MachineSpec, width: int) -> None:
     tree.add("/proc/cmdline", _text(" ".join(words)))
     tree.add("/proc/sys/kernel/random/boot_id", _text(BOOT_ID))
     tree.add("/proc/sys/net/core/default_qdisc", _text("pfifo_fast"))
+    tree.add("/proc/sys/net/core/rps_sock_flow_entries", _text("0"))
     tree.add("/proc/irq/default_smp_affinity", _mask(machine.cpus, width))
 
 

@@ -37,11 +37,10 @@ OFF = FlowTable(0)
 
 def read(view: View) -> State:
     if not view.kernel.files.exists(HOST_FILE):
-        # Linux has the host's table in the first network namespace only
         raise UnsupportedError(
             "rfs",
-            "the host's table of flows (net.core.rps_sock_flow_entries) is not in this network "
-            "namespace, and tables of queues are useless without it",
+            "the host's table of flows (net.core.rps_sock_flow_entries) is not here: Linux has it "
+            "in the first network namespace only, and the queues' do nothing without it",
         )
     keys, paths = masks.queue_files(view.nic.name, "rx", view.nic.rx_queues, FILE)
 

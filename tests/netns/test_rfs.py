@@ -89,7 +89,7 @@ def test_tables_of_queues_read_back_as_powers_of_two(
     kernel = Kernel()
     nic = read_nic(kernel, netns.veth(queues=2), "v0")
     view = View(kernel, nic, KeptFiles(kernel.files), dict)
-    with pytest.raises(UnsupportedError, match="not in this network namespace"):
+    with pytest.raises(UnsupportedError, match="first network namespace only"):
         rfs.read(view)
     monkeypatch.setattr(rfs, "HOST_FILE", "/proc/sys/net/core/somaxconn")
     found = rfs.read(view)

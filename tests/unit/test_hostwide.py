@@ -13,6 +13,7 @@ import pytest
 
 from netuned.baseline import Baseline
 from netuned.cpuset import CpuSet
+from netuned.described import machine
 from netuned.errors import KernelError
 from netuned.hostwide import HostKeeper, Wanted, plan_of_host, reconcile_host, wanted_of_host
 from netuned.kernel import Kernel
@@ -164,6 +165,11 @@ def test_a_namespace_without_the_table_is_none_of_the_hosts_business(host: Host)
     host.file.unlink()
     assert host.look(SMALL) == ([], [])
     assert plan_of_host(host.kernel, host.baseline, SMALL).changes == ()
+
+
+def test_a_described_machine_has_the_table(tmp_path: Path) -> None:
+    (change,) = plan_of_host(machine("cores: 4"), Baseline(tmp_path / "b", "boot"), SMALL).changes
+    assert (change.before, change.after) == (FlowTable(0), FlowTable(4096))
 
 
 def refuse(path: str, data: bytes) -> None:
