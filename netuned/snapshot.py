@@ -93,9 +93,13 @@ class Taken:
 
     @property
     def unreadable(self) -> dict[str, int]:
-        """What was there and could not be read: path -> errno."""
+        """What was there and could not be read: path -> errno.
+
+        EINVAL is how sysfs says that a card has no such thing, or is down.
+        """
         refused = ((p, n) for p, n in self.kernel.tree.walk() if isinstance(n, Refused))
-        return {path: node.errno for path, node in refused if node.errno != NOT_HELD}
+        said = (NOT_HELD, errno.EINVAL, errno.EOPNOTSUPP)
+        return {path: node.errno for path, node in refused if node.errno not in said}
 
 
 def take(

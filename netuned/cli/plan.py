@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
+from netuned.bus import wire
 from netuned.bus.client import Client
 from netuned.cli.text import Screen, print_json
 from netuned.cpuset import CpuSet
 from netuned.plan import Change, Plan, Problem
+from netuned.text import escape
+from netuned.values import describe
 
 PENDING = 3
 """The exit status for pending changes."""
@@ -20,18 +25,49 @@ NOTHING = "Nothing to do: every card with a profile is as the profile says.\n"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--exit-code", action="store_true", help="exit with 3 if changes pend")
+    parser.add_argument(
+        "--snapshot",
+        metavar="FILE",
+        help="plan without the daemon, for the host of a snapshot or a described machine",
+    )
+    parser.add_argument(
+        "--profiles",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="plan without the daemon, with the profiles in here (may be given several times)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with Client() as client:
-        plan = client.plan()
+    if arguments.snapshot is not None or arguments.profiles:
+        plan, complete = plan_offline(arguments.snapshot, arguments.profiles)
+    else:
+        with Client() as client:
+            plan, complete = client.plan(), True
     if arguments.json:
         print_json(as_json(plan))
     else:
         print(show(plan, Screen.of_stdout()), end="")
     if not arguments.exit_code:
         return 0
-    return 1 if plan.problems else PENDING if plan.changes else 0
+    return 1 if plan.problems or not complete else PENDING if plan.changes else 0
+
+
+def plan_offline(path: str | None, directories: Sequence[str]) -> tuple[Plan, bool]:
+    """The plan for a snapshot, a described machine or (None) this host, names as over D-Bus.
+
+    Mistakes in profiles go to standard error. Also says whether there were none.
+    """
+    from netuned import offline
+
+    kernel, profiles = offline.load(path, directories)
+    for error in profiles.errors:
+        print(escape(str(error)), file=sys.stderr)
+    plan = offline.plan(kernel, profiles)
+    changes = (replace(change, ifname=wire.text(change.ifname)) for change in plan.changes)
+    problems = (Problem(wire.text(p.ifname), wire.text(p.message)) for p in plan.problems)
+    return Plan(tuple(changes), tuple(problems)), not profiles.errors
 
 
 def show(plan: Plan, screen: Screen) -> str:
@@ -58,8 +94,8 @@ def show_changes(changes: Iterable[Change], screen: Screen) -> str:
             (
                 change.ifname or "host",
                 setting,
-                _value(change.before),
-                _value(change.after),
+                describe(change.before),
+                describe(change.after),
                 "yes" if change.disruptive else "no",
             ),
             change.why,
@@ -114,12 +150,8 @@ def change_as_json(change: Change) -> dict[str, object]:
         "ifname": change.ifname,
         "tunable": change.tunable,
         "key": change.key,
-        "before": None if change.before is None else str(change.before),
-        "after": str(change.after),
+        "before": describe(change.before) or None,
+        "after": describe(change.after),
         "why": change.why,
         "disruptive": change.disruptive,
     }
-
-
-def _value(value: object) -> str:
-    return "" if value is None else str(value) or "none"

@@ -1,0 +1,49 @@
+"""``netunedctl snapshot``: writes what netuned reads of this host into one file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from netuned.cli.text import Screen, print_json
+
+DEFAULT = "netuned-snapshot.tar.xz"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default=DEFAULT,
+        help=f"where to; compressed if its name ends in .xz (default: {DEFAULT})",
+    )
+    parser.add_argument("--macs", action="store_true", help="include MAC addresses")
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from netuned import snapshot
+    from netuned.kernel import Kernel
+
+    taken = snapshot.take(Kernel(), macs=arguments.macs)
+    snapshot.write(taken, arguments.file, force=arguments.force)
+    unreadable = {path: os.strerror(number) for path, number in taken.unreadable.items()}
+    if arguments.json:
+        print_json(
+            {
+                "path": arguments.file,
+                "bytes": os.stat(arguments.file).st_size,
+                "left_out": [{"what": w, "why": why} for w, why in taken.left_out.items()],
+                "unreadable": [{"path": p, "why": why} for p, why in unreadable.items()],
+            }
+        )
+        return 0
+    screen = Screen.of_stdout()
+    print(screen.sentence(f"Wrote {arguments.file}."), end="")
+    for what, why in taken.left_out.items():
+        print(screen.sentence(f"Left out: {what} ({why})"), end="")
+    for path, why in unreadable.items():
+        print(screen.sentence(f"Could not be read: {path} ({why})"), end="")
+    return 0
