@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Protocol
 
@@ -204,17 +204,27 @@ class Match(BaseModel):
 
     def matches(self, facts: Facts) -> bool:
         """Whether this entry holds for the card."""
+        return next(self.failing(facts), None) is None
+
+    def failing(self, facts: Facts) -> Iterator[str]:
+        """The keys that do not hold for the card; of a virtual one ``kind``, if the entry names
+        neither that nor a driver."""
         if not self.kind and not self.driver and facts.kind != PHYSICAL:
-            return False
-        return (
-            _any(self.name, facts.name)
-            and _any(self.driver, facts.driver)
-            and _any(self.pci, facts.pci.lower())
-            and _any(self.mac, facts.mac.lower())
-            and _any(self.kind, facts.kind)
-            and (not self.numa_node or facts.numa_node in self.numa_node)
-            and (not self.speed or _fast_enough(self.speed, facts.speed_mbps))
-        )
+            yield "kind"
+        if not _any(self.name, facts.name):
+            yield "name"
+        if not _any(self.driver, facts.driver):
+            yield "driver"
+        if not _any(self.pci, facts.pci.lower()):
+            yield "pci"
+        if not _any(self.mac, facts.mac.lower()):
+            yield "mac"
+        if not _any(self.kind, facts.kind):
+            yield "kind"
+        if self.numa_node and facts.numa_node not in self.numa_node:
+            yield "numa_node"
+        if self.speed and not _fast_enough(self.speed, facts.speed_mbps):
+            yield "speed"
 
 
 def _any(patterns: Patterns, text: str) -> bool:

@@ -52,7 +52,7 @@ def match_cards(profiles: Sequence[LoadedProfile], nics: Mapping[int, Nic]) -> M
         below = physical_below(nics, ifindex)
         if below and ifindex not in below:
             above[ifindex] = below
-        cards = pair_of(nics, ifindex) or below or (ifindex,)
+        cards = tuned_for(nics, ifindex)
         for loaded in profiles:
             if loaded.profile.applies_to(nic):
                 profile = loaded.profile
@@ -73,6 +73,11 @@ def match_cards(profiles: Sequence[LoadedProfile], nics: Mapping[int, Nic]) -> M
         if (name := _first_won(profiles, nics[ifindex], below, chosen))
     }
     return Matched(chosen, through, tuple(conflicts))
+
+
+def tuned_for(nics: Mapping[int, Nic], ifindex: int) -> tuple[int, ...]:
+    """The cards that a profile tunes which matches this one: it, or those below it."""
+    return pair_of(nics, ifindex) or physical_below(nics, ifindex) or (ifindex,)
 
 
 def _tie(claim: _Claim, other: _Claim) -> bool:

@@ -66,7 +66,7 @@ def load(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, Pro
 def host_and_desired(kernel: Kernel, profiles: ProfileSet) -> tuple[Host, Desired]:
     """What is there, and what the profiles make of it. Raises: KernelError."""
     host = read_host(kernel)
-    desired = plan_host(profiles.profiles, host, _read_seats(kernel))
+    desired = plan_host(profiles.profiles, host, read_seats(kernel))
     return host, replace(desired, problems=(*desired.problems, *_without_macs(kernel, profiles)))
 
 
@@ -114,7 +114,7 @@ def read_baseline(kernel: Kernel) -> tuple[Baseline, list[Problem]]:
     return baseline, []
 
 
-def _read_seats(kernel: Kernel) -> Seats:
+def read_seats(kernel: Kernel) -> Seats:
     """Where queues sat before; nowhere if that cannot be read, as for the daemon."""
     try:
         return parse_seats(kernel.files.read_long(snapshot.PLACEMENT, MAX_FILE))
