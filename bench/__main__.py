@@ -1,4 +1,7 @@
-"""Run all benchmarks and print their table; ``--quick`` takes fewer writes, a shorter idle time."""
+"""Run benchmarks, all unless some are named, and print their table.
+
+``--quick`` takes fewer writes and rounds and a shorter idle time.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,29 @@ import argparse
 import platform
 import sys
 
-from bench import daemon, drift, idle_pass, profile_drop
+from bench import daemon, drift, idle_pass, placement, planning, profile_drop
 from bench.table import Row, render
+
+PARTS = {
+    "drift": lambda quick: drift.measure(100 if quick else 500),
+    "idle": lambda quick: idle_pass.measure(),
+    "drop": lambda quick: profile_drop.measure(),
+    "daemon": lambda quick: daemon.measure(5.0 if quick else 60.0),
+    "placement": lambda quick: placement.measure(),
+    "planning": lambda quick: planning.measure(3 if quick else 9),
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
+    options = parser.parse_args()
+    if unknown := set(options.parts) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
     rows: list[Row] = []
-    rows += drift.measure(100 if quick else 500)
-    rows += idle_pass.measure()
-    rows += profile_drop.measure()
-    rows += daemon.measure(5.0 if quick else 60.0)
+    for part in options.parts or PARTS:
+        rows += PARTS[part](options.quick)
     print(f"Linux {platform.release()}, Python {platform.python_version()}\n")
     print(render(rows))
     return 0 if all(row.holds for row in rows) else 1

@@ -1,0 +1,139 @@
+"""How fast: planning a whole host, from its facts in memory to what is wanted of every card."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from bench.machines import large
+from bench.placement import load_profile
+from bench.table import Row
+from netuned.described import machine
+from netuned.errors import UnsupportedError
+from netuned.host import Host, read_host
+from netuned.loader import LoadedProfile
+from netuned.placement import place
+from netuned.planner import Desired, plan_host
+from netuned.seats import Seats
+from netuned.topology import read_topology
+from netuned.tunables import TUNABLES
+
+PROFILE = """\
+match: [{driver: mlx5_core}]
+channels: {combined: max}
+rss: {queues: all}
+irq: {spread: one-per-queue}
+rps: {cpus: auto}
+xps: {cpus: auto}
+"""
+COMMON = """\
+nodes: 2
+cores: 32
+threads: 2
+cards:
+  - {name: eth0, driver: mlx5_core, node: 0, queues: 64, maximum: 64}
+  - {name: eth1, driver: mlx5_core, node: 1, queues: 64, maximum: 64}
+"""
+ONE_NODE = COMMON.replace("node: 1", "node: 0")
+DOUBLED = (16, 32, 64, 128, 256)
+
+
+def measure(rounds: int) -> list[Row]:
+    """Medians of so many rounds, all in this process."""
+    with tempfile.TemporaryDirectory() as directory:
+        profiles = load_profile(Path(directory), PROFILE)
+    kernel = machine(large())
+    shape = "1,024 CPUs × 64 cards × 128 queues"
+    small = "128 CPUs × 2 cards × 64 queues"
+    reads = max(rounds // 3, 1)
+    rows = [
+        Row(
+            "read topology", _median(lambda: read_topology(kernel.files), reads), "ms", None, shape
+        ),
+        Row(
+            "read topology and cards", _median(lambda: read_host(kernel), reads), "ms", None, shape
+        ),
+        *_planning(profiles, read_host(kernel), rounds, 150, shape),
+        *_planning(profiles, _host(large(nodes=2)), rounds, 150, f"{shape}, 2 nodes"),
+        *_planning(profiles, _host(COMMON), 5 * rounds, 5, small),
+        *_planning(profiles, _host(ONE_NODE), 5 * rounds, 5, f"{small}, both on a node"),
+    ]
+    times = []
+    for queues in DOUBLED:
+        host = _host(large(queues))
+        times.append(_median(partial(plan_host, profiles, host), rounds))
+        rows.append(Row(f"plan {queues} queues", times[-1], "ms", None, "1,024 CPUs × 64 cards"))
+    against = "least squares, both axes logarithmic"
+    rows.append(Row("  factor of doubling queues", doubling(DOUBLED, times), "×", 2, against))
+    return rows
+
+
+def doubling(counts: Sequence[int], times: Sequence[float]) -> float:
+    """By how much the time grows when the count doubles."""
+    fit = statistics.linear_regression(
+        [math.log2(n) for n in counts], [math.log2(t) for t in times]
+    )
+    return 2**fit.slope
+
+
+def _planning(
+    profiles: Sequence[LoadedProfile], host: Host, rounds: int, bound_ms: float, shape: str
+) -> list[Row]:
+    desired = plan_host(profiles, host)
+    requests = list(desired.requests.values())
+    seats = desired.seats
+
+    def whole() -> None:
+        wanted(plan_host(profiles, host), host)
+
+    def placing() -> None:
+        place(host.topology, requests)
+
+    again = _median(lambda: plan_host(profiles, host, seats), rounds)
+    planned = _median(lambda: plan_host(profiles, host), rounds)
+    return [
+        Row("plan", planned, "ms", bound_ms, shape),
+        Row("  its placement alone", _median(placing, rounds), "ms"),
+        Row("  and every tunable's values", _median(whole, rounds), "ms"),
+        Row("  plan again, from the seats", again, "ms"),
+        Row("  queues moved by that", _moved(seats, plan_host(profiles, host, seats).seats), "", 0),
+    ]
+
+
+def wanted(desired: Desired, host: Host) -> int:
+    """How many settings all tunables want of all cards."""
+    settings = 0
+    for ifindex, target in desired.targets.items():
+        for tunable in TUNABLES:
+            try:
+                settings += len(tunable.desired(target, host.nics[ifindex]) or ())
+            except UnsupportedError:
+                continue
+    return settings
+
+
+def _moved(before: Seats, after: Seats) -> int:
+    return sum(
+        old != new
+        for card, seats in before.cards.items()
+        for old, new in zip(seats, after.cards[card], strict=True)
+    )
+
+
+def _host(text: str) -> Host:
+    return read_host(machine(text))
+
+
+def _median(run: Callable[[], object], rounds: int) -> float:
+    """Milliseconds."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
