@@ -121,7 +121,7 @@ def read_archive(path: str, documents: Mapping[str, object]) -> tuple[dict[str, 
     tree = Tree()
     found: dict[str, bytes] = {}
     try:
-        with open(path, "rb", opener=_open_regular) as file:
+        with open(path, "rb", opener=open_regular) as file:
             for name, node in _Reader(file, path, documents).members():
                 if name in documents and isinstance(node, File):
                     if name in found:
@@ -139,8 +139,8 @@ def read_archive(path: str, documents: Mapping[str, object]) -> tuple[dict[str, 
     return found, tree
 
 
-def _open_regular(path: str, flags: int) -> int:
-    """Open without waiting for whoever would write to a pipe."""
+def open_regular(path: str, flags: int) -> int:
+    """An opener that does not wait for whoever would write to a pipe. Raises: SnapshotError."""
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -274,7 +274,7 @@ class _Stream:
         self._left = MAX_BYTES
 
     def read(self, size: int) -> bytes:
-        """Exactly ``size`` bytes; nothing at the archive's end. Raises: SnapshotError."""
+        """Exactly ``size`` bytes. Raises: SnapshotError."""
         self._left -= size
         if self._left < 0:
             raise SnapshotError(f"{self._path}: unpacks to more than {MAX_BYTES >> 20} MB")
@@ -283,8 +283,6 @@ class _Stream:
             if not self._buffer:
                 self._buffer = next(self._pieces, b"")
             if not self._buffer:
-                if missing == size == _BLOCK:
-                    return b""
                 raise SnapshotError(f"{self._path}: is cut off")
             parts.append(self._buffer[:missing])
             missing -= len(parts[-1])

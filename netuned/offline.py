@@ -14,7 +14,7 @@ from pathlib import Path
 
 from netuned import described, snapshot
 from netuned.apply import Card, plan_card
-from netuned.archive import is_archive
+from netuned.archive import is_archive, open_regular
 from netuned.baseline import Baseline
 from netuned.errors import KernelError, SnapshotError, StateFileError
 from netuned.host import Host, read_host
@@ -137,7 +137,7 @@ def _without_macs(kernel: Kernel, profiles: ProfileSet) -> tuple[Problem, ...]:
 
 def _read(path: str, size: int) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=open_regular) as file:
             return file.read(size)
     except OSError as error:
         raise SnapshotError(f"{path}: cannot be read: {error.strerror}") from None
