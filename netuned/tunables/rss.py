@@ -6,6 +6,7 @@ Source: Documentation/networking/scaling.rst, "RSS Configuration"; ethtool(8) -X
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from netuned.errors import UnsupportedError
 from netuned.nic import Nic
@@ -47,7 +48,8 @@ def desired(target: Target, nic: Nic) -> State | None:
     return {"": RssTable(spread(queues, weights, nic.rss_entries))}
 
 
-def spread(queues: Sequence[int], weights: Sequence[int], entries: int) -> tuple[int, ...]:
+@lru_cache(maxsize=64)  # a host's cards are mostly alike, and each is asked in every pass
+def spread(queues: tuple[int, ...], weights: tuple[int, ...], entries: int) -> tuple[int, ...]:
     """Deal ``entries`` table slots to ``queues`` in proportion to ``weights``, interleaved.
 
     Each queue's share is exact but for rounding, and at least one slot where there are enough.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
@@ -57,8 +57,10 @@ def nearest_queues(places: Places, senders: CpuSet, served: Sequence[CpuSet]) ->
     masks_of = [0] * len(served)
     waiting = [cpu for cpu in places.order if cpu in senders]
     everywhere = [0] * len(places.core)
+    alike: dict[CpuSet, int] = {}  # many queues have the same CPUs: look those up once
+    numbers = [alike.setdefault(cpus, len(alike)) for cpus in served]
     for level in (*places.levels, everywhere):
-        queues_at = _queues_at(level, served)
+        queues_at = _queues_at(level, alike, numbers)
         near: dict[int, list[int]] = {}
         far = []
         for cpu in waiting:
@@ -75,14 +77,14 @@ def nearest_queues(places: Places, senders: CpuSet, served: Sequence[CpuSet]) ->
     return tuple(CpuSet(bits) for bits in masks_of)
 
 
-def _queues_at(level: Sequence[int], served: Sequence[CpuSet]) -> dict[int, list[int]]:
+def _queues_at(
+    level: Sequence[int], alike: Mapping[CpuSet, int], served: Sequence[int]
+) -> dict[int, list[int]]:
     """Part of the machine -> the queues served in it, ascending."""
+    parts = [{level[cpu] for cpu in cpus} for cpus in alike]
     queues_at: dict[int, list[int]] = {}
-    parts: dict[CpuSet, set[int]] = {}
-    for queue, cpus in enumerate(served):
-        if cpus not in parts:
-            parts[cpus] = {level[cpu] for cpu in cpus}
-        for part in parts[cpus]:
+    for queue, number in enumerate(served):
+        for part in parts[number]:
             queues_at.setdefault(part, []).append(queue)
     return queues_at
 
