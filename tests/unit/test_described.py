@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from netuned.cpuset import CpuSet
-from netuned.described import machine
+from netuned.described import CARD_KEYS, MACHINE_KEYS, UPPER_KEYS, machine
 from netuned.errors import ProfileError, SnapshotError
 from netuned.expand import DRIVERS
 from netuned.host import Host, read_host
@@ -122,6 +124,14 @@ def test_vlans_and_virtual_cards() -> None:
         ("lan0.5", "vlan"),
     ]
     assert nics[4].lowers == (2,)
+
+
+def test_the_documents_machine_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs/snapshots.md").read_text()
+    shown = text.partition("```yaml machine\n")[2].partition("```")[0]
+    assert len(host(shown).nics) == 6
+    assert {*MACHINE_KEYS, *CARD_KEYS, *UPPER_KEYS} - set(re.findall(r"`(\w+)`", text)) == set()
+    assert set(DRIVERS) <= set(re.findall(r"`(\w+)`", text))
 
 
 def test_nothing_can_be_written() -> None:
