@@ -183,8 +183,9 @@ def _steering(
     """The cores that are worth steering received packets to, and those of them without a queue.
 
     A CPU is worth using when it is the first of a core that is not isolated: its sibling adds no
-    memory bandwidth and little throughput for protocol work. Cores kept for interrupts, and those
-    of queues that an application serves, are not for others' packets.
+    memory bandwidth and little throughput for protocol work (scaling.rst: hyperthreading has shown
+    no benefit for interrupts). Cores kept for interrupts, and those of queues that an application
+    serves, are not for others' packets.
     """
     busy = kept = CpuSet()
     for ifindex, draft in drafts.items():
@@ -196,15 +197,16 @@ def _steering(
                 kept |= cpus
             elif len(cpus) == 1:  # what may run anywhere keeps no CPU busy
                 busy |= cpus
-    useful = idle = CpuSet()
+    useful = idle = spare = CpuSet()
     for core in topology.cores:
         usable = core & topology.housekeeping
         if usable and not core & kept:
             first = CpuSet(1 << usable.first)
             useful |= first
+            spare |= usable - busy
             if not core & busy:
                 idle |= first
-    return Steering(useful, idle)
+    return Steering(useful, idle, spare)
 
 
 def wanted_channels(spec: ChannelsSpec, nic: Nic, cpus: CpuSet) -> ChannelCounts:

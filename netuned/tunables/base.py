@@ -31,13 +31,15 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """For packets steered in software: a CPU of each core worth ``useful`` for it, on the host.
+    """For packets steered in software: ``useful`` are a CPU of each core of the host worth it.
 
-    ``idle`` are those of them whose core serves no card's receive queue.
+    ``idle`` are those of them whose core serves no card's receive queue, ``spare`` all CPUs of
+    such and other cores that serve none themselves.
     """
 
     useful: CpuSet
     idle: CpuSet
+    spare: CpuSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ from netuned.values import State, Value
 
 NAME = "rps"
 FILE = "rps_cpus"
+FEW_QUEUES = 16
+"""Cards with more receive queues seldom saturate their cores; a sibling is then not worth it."""
+
 same = equal
 disruptive = never
 restructures = never
@@ -47,15 +50,17 @@ def desired(target: Target, nic: Nic) -> State | None:
 
 
 def _auto(target: Target, nic: Nic, count: int) -> Iterator[CpuSet]:
-    """Per receive queue, the cores of its interrupt's memory domain that serve no queue.
+    """Per receive queue, the CPUs of its interrupt's memory domain that help it.
 
-    RPS takes all of it away from the interrupt's CPU, so where fewer cores are idle than queues
-    receive, all of them share it; where none is idle, RPS is off. Where interrupts are packed, the
-    rest of the machine is the application's.
+    RPS takes all of it away from the interrupt's CPU, so there have to be at least as many of them
+    as queues receive: the cores without a queue; on a card that has few queues to give and gives
+    them all, siblings too; else all cores share the work. Without a core that is idle, or where
+    interrupts are packed to leave the machine to the application, RPS is off.
     """
     irq = target.profile.irq
-    receiving = len(receiving_queues(target, nic))
     packed = irq is not None and irq != "default" and irq.spread == PACK
+    receiving = len(receiving_queues(target, nic))
+    limited = nic.device and _most_queues(nic) <= receiving <= FEW_QUEUES
     masks_of: dict[int | None, CpuSet] = {}
     for queue in range(count):
         cpus = target.queue_cpus[queue % len(target.queue_cpus)]
@@ -63,11 +68,23 @@ def _auto(target: Target, nic: Nic, count: int) -> Iterator[CpuSet]:
         if node not in masks_of:
             domain = CpuSet(-1) if node is None else target.topology.nodes[node]
             useful, idle = target.steering.useful & domain, target.steering.idle & domain
-            if packed or not idle or receiving >= len(useful):
+            spare = target.steering.spare & domain if limited else CpuSet()
+            if packed:
                 masks_of[node] = CpuSet()
+            elif idle and len(idle) >= receiving:
+                masks_of[node] = idle
+            elif spare and len(spare) >= receiving:
+                masks_of[node] = spare
             else:
-                masks_of[node] = idle if len(idle) >= receiving else useful
+                masks_of[node] = useful if idle and len(useful) > receiving else CpuSet()
         yield masks_of[node]
+
+
+def _most_queues(nic: Nic) -> int:
+    """How many receive queues hashing could reach at most."""
+    if nic.channels is None or nic.rss_queues < nic.rx_queues:
+        return nic.rss_queues
+    return nic.channels.rx_max + nic.channels.combined_max
 
 
 def write(view: View, found: State, key: str, value: Value) -> None:
