@@ -112,6 +112,7 @@ class Reconciler:
             await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))
             try:
                 await self.resync()
+                await self._look_at_isolation()
             except NetunedError as error:
                 log.error("%s, trying again at the next resync", error)
 
@@ -449,23 +450,23 @@ class Reconciler:
                 await held.enter_async_context(slot.lock)
             cards = [slot.card for slot in idle]
             files = self._kernel.files
-            names, differing, isolation = await self._in_worker(
-                lambda: (
-                    files.listdir(CLASS_NET),
-                    sweep(self._kernel, cards),
-                    read_isolation(files),
-                )
+            names, differing = await self._in_worker(
+                lambda: (files.listdir(CLASS_NET), sweep(self._kernel, cards))
             )
         for slot in idle:
             if slot.card in differing:
                 self._mark(slot, facts=True)
         if names != self._names:
             self.rescan()
-        if self._topology is not None and self._topology.isolation != isolation:
-            self.touch_topology()
         await self._reconcile_host()
         if self._irqbalance.settings:
             await self._reconcile_irqbalance()
+
+    async def _look_at_isolation(self) -> None:
+        """No event tells that a cgroup took CPUs for itself."""
+        isolation = await self._in_worker(lambda: read_isolation(self._kernel.files))
+        if self._topology is not None and self._topology.isolation != isolation:
+            self.touch_topology()
 
     def _wanted_of_host(self) -> Wanted:
         slots = self._slots.values()

@@ -17,7 +17,8 @@ irreplaceable = always_replaceable
 
 def read(view: View) -> State:
     found = view.kernel.ethtool.channels(view.nic.ifindex)
-    return {"": ChannelCounts(found.rx, found.tx, found.combined)}
+    counts = ChannelCounts(found.rx, found.tx, found.combined)
+    return view.kept.same(NAME, counts, lambda counts: {"": counts})
 
 
 def desired(target: Target, nic: Nic) -> State | None:

@@ -20,7 +20,8 @@ irreplaceable = always_replaceable
 
 
 def read(view: View) -> State:
-    return {"": RssTable(view.kernel.ethtool.rss_table(view.nic.ifindex))}
+    entries = view.kernel.ethtool.rss_table(view.nic.ifindex)
+    return view.kept.same(NAME, entries, lambda entries: {"": RssTable(entries)})
 
 
 def desired(target: Target, nic: Nic) -> State | None:
