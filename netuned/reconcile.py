@@ -112,7 +112,7 @@ class Reconciler:
             await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))
             try:
                 await self.resync()
-                await self._look_at_isolation()
+                await self.look_at_isolation()
             except NetunedError as error:
                 log.error("%s, trying again at the next resync", error)
 
@@ -462,7 +462,7 @@ class Reconciler:
         if self._irqbalance.settings:
             await self._reconcile_irqbalance()
 
-    async def _look_at_isolation(self) -> None:
+    async def look_at_isolation(self) -> None:
         """No event tells that a cgroup took CPUs for itself."""
         isolation = await self._in_worker(lambda: read_isolation(self._kernel.files))
         if self._topology is not None and self._topology.isolation != isolation:

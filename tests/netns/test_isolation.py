@@ -35,10 +35,12 @@ async def main():
         ["mount", "--bind", there / "isolated", "/sys/devices/system/cpu/isolated"], check=True
     )
     await loop.resync()
+    await loop.look_at_isolation()
     await asyncio.sleep(0.3)
     print(mask.read_text().strip())
     writes = kernel.writes
     await loop.resync()
+    await loop.look_at_isolation()
     await asyncio.sleep(0.3)
     print(kernel.writes - writes)
     await loop.close()
