@@ -32,6 +32,7 @@ COMMANDS = {
     "check": "check profiles, without the daemon",
     "profiles": "show the loaded profiles and where they are in force",
     "schema": "print the JSON Schema of profiles",
+    "explain": "tell why a card has its profile, CPUs and queues, without the daemon",
     "snapshot": "write what netuned reads of this host into one file",
 }
 """Each is a module of that name with ``add_arguments(parser)`` and ``run(arguments) -> int``."""

@@ -1,0 +1,364 @@
+"""``netunedctl explain``: how a card comes to its profile, its CPUs and each queue's place."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from netuned.bus import wire
+from netuned.cli.text import Screen, card_name, print_json
+from netuned.cpuset import MAX_CPU, CpuSet
+from netuned.errors import NetunedError
+from netuned.text import escape
+
+if TYPE_CHECKING:
+    from netuned.claims import Claim
+    from netuned.explain import Explanation, QueueReason, Steered
+    from netuned.funnel import Funnel, Stage
+    from netuned.host import Host
+
+MISSES_SHOWN = 5
+STEERING = ("rss", "rps", "rfs", "xps")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("nic", metavar="NIC", type=card_name, help="the card")
+    parser.add_argument(
+        "queue", metavar="QUEUE", nargs="?", type=_number, help="show this queue in full"
+    )
+    parser.add_argument(
+        "--why-not",
+        metavar="CPU",
+        type=_number,
+        help="say why this CPU does not serve the card, or the queue",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--snapshot",
+        metavar="FILE",
+        help="explain for the host of a snapshot or a described machine",
+    )
+    parser.add_argument(
+        "--profiles",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="with the profiles in here (may be given several times)",
+    )
+
+
+def _number(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else MAX_CPU
+    if number >= MAX_CPU:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number like 5")
+    return number
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from netuned import offline
+    from netuned.explain import explain
+
+    kernel, profiles = offline.load(arguments.snapshot, arguments.profiles)
+    for error in profiles.errors:
+        print(escape(str(error)), file=sys.stderr)
+    host, desired = offline.host_and_desired(kernel, profiles)
+    nics = {at: replace(nic, name=wire.text(nic.name)) for at, nic in host.nics.items()}
+    host = replace(host, nics=nics)
+    ifindex = _find(host, arguments.nic)
+    found = explain(profiles.profiles, host, desired, ifindex, offline.read_seats(kernel))
+    if arguments.why_not is not None and arguments.why_not not in host.topology.possible:
+        has = host.topology.possible
+        raise NetunedError(f"this host has no CPU {arguments.why_not}; it has {has}")
+    screen = Screen.of_stdout()
+    if arguments.json:
+        print_json(as_json(found, arguments.queue, arguments.why_not))
+    elif arguments.why_not is not None:
+        print(show_why_not(found, arguments.queue, arguments.why_not, screen), end="")
+    elif arguments.queue is not None:
+        irqs = found.queue(arguments.queue).irqs.values()
+        actions = {n: kernel.files.read_text(f"/sys/kernel/irq/{n}/actions", "") for n in irqs}
+        print(show_queue(found, arguments.queue, actions, screen), end="")
+    else:
+        print(show(found, screen), end="")
+    return 0
+
+
+def _find(host: Host, name: str) -> int:
+    """The ifindex of a card. Raises: NetunedError naming the cards there are."""
+    from netuned.scalars import did_you_mean
+
+    names = {nic.name: nic.ifindex for nic in host.nics.values()}
+    if name not in names:
+        hint = did_you_mean(name, names)
+        there = f"there are: {', '.join(names) or 'none'}"
+        raise NetunedError(f"there is no card named {name}; {f'{hint} ' if hint else ''}{there}")
+    return names[name]
+
+
+def show(found: Explanation, screen: Screen) -> str:
+    """A card as people read it: profile, CPUs, number of queues, and where they are."""
+    parts = ["".join(_head(found, screen))]
+    if found.funnel:
+        parts.append(_set(found.funnel, screen))
+    if found.queues:
+        counts = screen.sentence(f"Queues: {found.channels}.")
+        interrupts = screen.sentence(f"Interrupts: {found.irq}.")
+        parts += [counts + interrupts, _table(found, screen), "".join(_steering(found, screen))]
+    return "\n".join(parts)
+
+
+def _head(found: Explanation, screen: Screen) -> Iterator[str]:
+    nic = found.nic
+    node = f"NUMA node {nic.numa_node}" if nic.numa_node >= 0 else "no NUMA node"
+    yield screen.sentence(f"{nic.name}: {nic.driver or nic.kind}, {node}")
+    if found.through:
+        below = " and ".join(found.through)
+        yield screen.sentence(f"It is tuned through {below}, where the interrupts are.")
+    if not found.profile:
+        yield from _no_profile(found, screen)
+        return
+    won, *others = found.claims
+    keys = f"{{{won.keys}}}" if won.keys else "every physical card"
+    over = f" on {won.via} above it" if won.via != nic.name else ""
+    says = f"matches {keys}{over}, with priority {won.priority}"
+    yield screen.sentence(f"Profile {won.profile}: {won.place} {says}.")
+    for claim in others:
+        yield screen.sentence(
+            f"Not {claim.profile} ({claim.place}): {_lost(claim, won, nic.name)}."
+        )
+    if found.problem:
+        yield screen.sentence(f"It cannot be brought into force: {found.problem}")
+
+
+def _lost(claim: Claim, won: Claim, name: str) -> str:
+    """Why a profile that matches a card is not in force on it."""
+    if claim.priority > won.priority:
+        return "it matches too, but is in force on none of the cards below"
+    if claim.priority < won.priority:
+        return f"it matches too, with priority {claim.priority}"
+    if won.via == name != claim.via:
+        return f"its priority is the same, but it matches {claim.via} and not the card itself"
+    return "its priority is the same; the first by name is used"
+
+
+def _no_profile(found: Explanation, screen: Screen) -> Iterator[str]:
+    for claim in found.claims:
+        why = "matches it, but the cards below have profiles that come first"
+        yield screen.sentence(f"Profile {claim.profile} ({claim.place}) {why}.")
+    if found.claims:
+        return
+    if not found.misses:
+        yield screen.sentence("No profile has a match, so netuned leaves it alone.")
+        return
+    yield screen.sentence("No profile matches it, so netuned leaves it alone. Nearest are:")
+    for miss in found.misses[:MISSES_SHOWN]:
+        yield screen.sentence(f"{miss.profile} ({miss.place}): {'; '.join(miss.failing)}", "  ")
+    more = len(found.misses) - MISSES_SHOWN
+    if more > 0:
+        yield screen.sentence(f"and {more} more (--json shows all)", "  ")
+
+
+def _set(way: Funnel, screen: Screen) -> str:
+    """The CPU set, step by step; a bare reference to a set that is shown is left out."""
+    named = {stage.name for stage in way.stages}
+    rows = [
+        (_step(stage), str(stage.cpus) or "none", str(stage.taken), stage.why)
+        for stage in way.stages
+        if stage.name or stage.text.removeprefix("@") not in named
+    ]
+    said = "the default, as it is not set" if way.default else way.places[""]
+    head = f"CPUs that may serve it: {way.cpus or 'none'}, by irq.cpus: {way.texts['']} ({said})"
+    header = ("STEP", "LEAVES", "TAKES AWAY", "WHY")
+    return screen.sentence(head) + screen.table(header, rows, keep_last=True)
+
+
+def _step(stage: Stage) -> str:
+    if stage.text[:1] in ("&", "|", "-"):
+        return f"  {stage.text}"
+    return f"{stage.name}: {stage.text}" if stage.name else stage.text
+
+
+def _table(found: Explanation, screen: Screen) -> str:
+    """The queues, those with the same reason together."""
+    by_reason: dict[str, list[QueueReason]] = {}
+    for queue in found.queues:
+        by_reason.setdefault(queue.why, []).append(queue)
+    rows = [
+        (
+            (
+                str(queue.queue),
+                ",".join(str(irq) for irq in queue.irqs.values()),
+                str(queue.cpus),
+                str(queue.core),
+                str(queue.l3),
+                str(queue.node) if queue.node >= 0 else "",
+                queue.xps.value or "",
+            ),
+            why,
+        )
+        for why, queues in by_reason.items()
+        for queue in queues
+    ]
+    header = ("QUEUE", "IRQ", "CPU", "CORE", "L3", "NODE", "XPS", "WHY")
+    return screen.table_with_reasons(header, rows)
+
+
+def _steering(found: Explanation, screen: Screen) -> Iterator[str]:
+    """What else is set, queues with the same value together; XPS has a column already."""
+    for name in STEERING:
+        by_value: dict[Steered, list[int]] = {}
+        for queue in found.queues:
+            steered: Steered = getattr(queue, name)
+            value = None if name == "xps" else steered.value
+            by_value.setdefault(replace(steered, value=value), []).append(queue.queue)
+        for steered, queues in by_value.items():
+            if not steered.asked:
+                continue
+            many = f" of queue{'s' if len(queues) > 1 else ''} {CpuSet.of(queues)}"
+            yield screen.sentence(f"{name.upper()}{many * (len(by_value) > 1)}: {_said(steered)}.")
+    yield from _not_set(found.queues[0], screen)
+
+
+def _not_set(queue: QueueReason, screen: Screen) -> Iterator[str]:
+    names = [name for name in STEERING if not getattr(queue, name).asked]
+    if names:
+        yield screen.sentence(f"The profile does not set {', '.join(names)}.")
+
+
+def _said(steered: Steered) -> str:
+    return steered.why if steered.value is None else f"{steered.value} ({steered.why})"
+
+
+def show_queue(found: Explanation, number: int, actions: Mapping[int, str], screen: Screen) -> str:
+    """One queue in full. ``actions`` are the names of interrupts by number."""
+    queue = found.queue(number)
+    irqs = [
+        f"{irq} ({role}, {actions[irq]})" if actions.get(irq) else f"{irq} ({role})"
+        for role, irq in queue.irqs.items()
+    ]
+    where = f"CPU {queue.cpus}" if len(queue.cpus) == 1 else f"CPUs {queue.cpus}"
+    facts = [f"{found.nic.name} queue {number} is on {where}: {queue.why}."]
+    if queue.core:
+        node = f", NUMA node {queue.node}" if queue.node >= 0 else ""
+        facts.append(f"Place: core {queue.core}, L3 domain {queue.l3}{node}.")
+    facts += [
+        f"Interrupt: {', '.join(irqs) or 'none'}.",
+        *(
+            f"{name.upper()}: {_said(steered)}."
+            for name in STEERING
+            for steered in [getattr(queue, name)]
+            if steered.asked
+        ),
+    ]
+    rows = [(cpus, why) for cpus, _, why in _others(found, number)]
+    table = screen.table(("CPU", "WHY NOT"), rows) if rows else ""
+    text = "".join(map(screen.sentence, facts)) + "".join(_not_set(queue, screen))
+    return "\n".join(filter(None, (text, table)))
+
+
+def _others(found: Explanation, number: int) -> list[tuple[str, str, str]]:
+    """All CPUs that do not serve a queue: (CPUs, rule, why), those alike together."""
+    from netuned.whynot import SERVES
+
+    assert found.judge is not None
+    alike: dict[tuple[str, str], list[int]] = {}
+    for cpu in found.judge.topology.possible:
+        verdict = found.verdict(number, cpu)
+        if verdict.rule != SERVES:
+            alike.setdefault((verdict.rule, verdict.kind), []).append(cpu)
+    return [(str(CpuSet.of(cpus)), rule, kind) for (rule, kind), cpus in alike.items()]
+
+
+def show_why_not(found: Explanation, number: int | None, cpu: int, screen: Screen) -> str:
+    """Why a CPU does not serve a queue, or any of a card."""
+    verdicts = _verdicts(found, number, cpu)
+    lines = []
+    for queues, rule, text in verdicts:
+        if rule == "serves":
+            text = f"serves queue{'s' if len(queues) > 1 else ''} {queues}"
+        which = f" (queue{'s' if len(queues) > 1 else ''} {queues})" if len(verdicts) > 1 else ""
+        lines.append(screen.sentence(f"CPU {cpu}{which} {text}."))
+    return "".join(lines)
+
+
+def _verdicts(found: Explanation, number: int | None, cpu: int) -> list[tuple[CpuSet, str, str]]:
+    """(Queues, rule, why), queues that are alike together; of a whole card whom it serves first."""
+    found.check()
+    alike: dict[tuple[str, str], list[int]] = {}
+    for queue in range(len(found.queues)) if number is None else (number,):
+        verdict = found.verdict(queue, cpu)
+        alike.setdefault((verdict.rule, verdict.text), []).append(queue)
+    verdicts = [(CpuSet.of(queues), rule, text) for (rule, text), queues in alike.items()]
+    serving = [verdict for verdict in verdicts if verdict[1] == "serves"]
+    return serving or verdicts
+
+
+def as_json(found: Explanation, number: int | None, cpu: int | None) -> dict[str, object]:
+    """The documented form: of a card, of one queue, or of why not a CPU."""
+    nic = found.nic
+    card: dict[str, object] = {"name": nic.name, "profile": found.profile}
+    if cpu is not None:
+        return card | {
+            "cpu": cpu,
+            "verdicts": [
+                {"queues": str(queues), "rule": rule, "why": why}
+                for queues, rule, why in _verdicts(found, number, cpu)
+            ],
+        }
+    if number is not None:
+        others = _others(found, number)
+        return card | {
+            "queue": _queue_as_json(found.queue(number)),
+            "others": [{"cpus": cpus, "rule": rule, "why": why} for cpus, rule, why in others],
+        }
+    way = found.funnel
+    return card | {
+        "driver": nic.driver,
+        "numa_node": nic.numa_node,
+        "through": list(found.through),
+        "problem": found.problem,
+        "matches": [asdict(claim) for claim in found.claims],
+        "misses": [asdict(miss) for miss in found.misses],
+        "cpus": {
+            "cpus": str(way.cpus),
+            "expression": way.texts[""],
+            "default": way.default,
+            "place": way.places[""],
+            "steps": [
+                {
+                    "text": stage.text,
+                    "set": stage.name,
+                    "rule": stage.rule,
+                    "cpus": str(stage.cpus),
+                    "taken": str(stage.taken),
+                    "why": stage.why,
+                }
+                for stage in way.stages
+            ],
+        }
+        if way
+        else None,
+        "channels": found.channels,
+        "interrupts": found.irq,
+        "queues": [_queue_as_json(queue) for queue in found.queues],
+    }
+
+
+def _queue_as_json(queue: QueueReason) -> dict[str, object]:
+    return {
+        "queue": queue.queue,
+        "irqs": dict(queue.irqs),
+        "cpus": str(queue.cpus),
+        "core": str(queue.core),
+        "l3": str(queue.l3),
+        "node": queue.node,
+        "why": queue.why,
+        **{
+            name: {"value": steered.value, "why": steered.why}
+            for name in STEERING
+            for steered in [getattr(queue, name)]
+        },
+    }
