@@ -192,6 +192,24 @@ def test_virtual_cards_that_are_gone_are_forgotten() -> None:
     assert list(after.cards) == [("/sys/devices/3", "en3")]
 
 
+def test_one_cpu_serves_everything() -> None:
+    machine = topology(cores=1, threads=1)
+    layouts = lay(machine, request(machine, 2, 3), request(machine, 3, 1, spread=PACK))
+    assert {*cpus(layouts[2]), *cpus(layouts[3])} == {"0"}
+
+
+def test_a_thousand_cpus_and_eight_thousand_queues() -> None:
+    """1,024 CPUs, 64 cards of 128 queues: every CPU of every node serves as many."""
+    machine = topology(nodes=8, l3_per_node=8, cores=8, threads=2)
+    wanted = [request(machine, 2 + n, 128, n % 8) for n in range(64)]
+    layouts = lay(machine, *wanted)
+    for one in wanted:
+        assert not any(mask - machine.nodes[one.node] for mask in layouts[one.ifindex])
+    load = Counter(mask.first for layout in layouts.values() for mask in layout)
+    assert len(load) == 1024
+    assert set(load.values()) == {8}
+
+
 @given(
     st.integers(1, 2), st.integers(1, 2), st.integers(1, 4), st.integers(1, 2),
     st.lists(st.integers(1, 12), min_size=1, max_size=4), st.randoms(use_true_random=False),
