@@ -373,6 +373,38 @@ def test_rfs_and_the_hosts_table(igb: Guest, wanted: dict[str, object]) -> None:
     igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 30, "the state before")
 
 
+def test_cpus_that_systemd_keeps_from_it_serve_no_queue(
+    igb: Guest, wanted: dict[str, object]
+) -> None:
+    igb.sh("systemctl set-property --runtime netuned.service AllowedCPUs=0-5")
+    try:
+        igb.machine.wait_until(  # no event tells: at the next resync
+            lambda: set(igb.queue_cpus(FIRST)) == {"4", "5"}, 60, "the queues to leave CPUs 6-7"
+        )
+    finally:
+        igb.sh("systemctl set-property --runtime netuned.service AllowedCPUs=")
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 60, "the state before")
+
+
+def test_a_snapshot_plans_and_explains_as_the_host_does(igb: Guest) -> None:
+    igb.drop("igb", IGB.replace("flow_limit: 1000", "flow_limit: 900") + "policy: {enforce: no}\n")
+    try:
+        igb.wait("something to plan", "netunedctl plan --exit-code >/dev/null; [ $? = 3 ]")
+        igb.sh("netunedctl snapshot --force /root/host.tar", 300)
+        for command in ("plan", "plan --json"):
+            here = igb.sh(f"netunedctl {command}")
+            assert "900" in here
+            assert igb.sh(f"netunedctl {command} --snapshot /root/host.tar", 120) == here
+        here = igb.sh(f"netunedctl explain {FIRST}", 120)
+        assert "igb.yaml" in here
+        assert igb.sh(f"netunedctl explain {FIRST} --snapshot /root/host.tar", 120) == here
+        mac = igb.sh(f"cat /sys/class/net/{FIRST}/address")
+        assert igb.sh(f"grep -ac {mac} /root/host.tar; true") == "0"
+    finally:
+        igb.drop("igb", IGB)
+    igb.wait_state(FIRST, "in-sync")
+
+
 def test_a_card_with_one_queue_and_no_rss(igb: Guest) -> None:
     igb.drop("one", IGB.replace("driver: igb", "driver: e1000e"))
     try:
