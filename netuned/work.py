@@ -1,0 +1,47 @@
+"""What runs beside the loop: worker threads for all that touches the kernel, and tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from netuned.errors import NetunedError
+
+log = logging.getLogger(__name__)
+
+WORKERS = 4
+
+T = TypeVar("T")
+
+
+class Work:
+    """Threads and tasks of one loop, and their end."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="card")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def in_worker(self, work: Callable[[], T]) -> T:
+        """Run in a thread, for a driver may take seconds."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run beside the rest; an error that nobody awaits is logged."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def close(self) -> None:
+        """Cancel tasks; threads end when their present work does."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s", error, exc_info=None if isinstance(error, NetunedError) else error)
