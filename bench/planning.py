@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from bench.machines import large
@@ -70,6 +71,8 @@ def measure(rounds: int) -> list[Row]:
         rows.append(Row(f"plan {queues} queues", times[-1], "ms", None, "1,024 CPUs × 64 cards"))
     against = "least squares, both axes logarithmic"
     rows.append(Row("  factor of doubling queues", doubling(DOUBLED, times), "×", 2, against))
+    steps = [after / before for before, after in pairwise(times)]
+    rows.append(Row("  largest step", max(steps), "×", 2, "from one to the next"))
     return rows
 
 
