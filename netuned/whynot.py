@@ -21,7 +21,6 @@ from netuned.seats import NOBODY, Seats
 from netuned.tunables.base import Target
 
 SERVES = "serves"
-IMPOSSIBLE = "impossible"
 OFFLINE = "offline"
 STAYS = "stays"
 SET = "set"
@@ -41,7 +40,8 @@ TERMS: Mapping[str, str] = {
     "transmit": "sending",
     "moved": "movement",
 }
-LEVEL = Score(*(0 for _ in TERMS))
+NOT_FOUND = "the search for a layout does not go that far"
+"""docs/placement.md says how far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,9 @@ class Judge:
         if queue in self.request.fixed:
             why = "the kernel manages it" if self.profile.irq else "the profile does not set irq"
             return f"its interrupt stays where it is: {why}"
-        return "" if self.profile.irq else "only RPS and XPS: the profile does not set irq"
+        return (
+            "" if self.profile.irq else "counts for RPS and XPS only: the profile does not set irq"
+        )
 
     def serving(self, queue: int) -> CpuSet:
         """The CPUs that serve a queue."""
@@ -104,18 +106,14 @@ class Judge:
         return self.layout[queue]
 
     def verdict(self, queue: int, cpu: int) -> Verdict:
-        """Why the queue is not on this CPU."""
-        topology = self.topology
+        """Why the queue is not on this CPU, one of those that the host can have."""
         cpus = self.serving(queue)
-        if cpu not in topology.possible:
-            text = f"is not on this host, which has {topology.possible}"
-            return Verdict(IMPOSSIBLE, "not on this host", text)
-        if cpu not in topology.online:
+        if cpu not in self.topology.online:
             return Verdict(OFFLINE, "offline", "is offline")
         if cpus == CpuSet(1 << cpu):
             return Verdict(SERVES, "serves it", "serves it")
         if stays := self.stays(queue):
-            may = cpu in self.serving(queue)
+            may = cpu in cpus
             text = f"{'may' if may else 'does not'} serve it: {stays}"
             return Verdict(MAY if may else STAYS, "it may" if may else stays, text)
         if stage := self.funnel.excluding(cpu):
@@ -153,28 +151,29 @@ class Judge:
         node = self.topology.node_of(cpu)
         if node is None or self.nic.numa_node in (-1, node):
             return ""
-        return (
-            f"; it is on node {node} (distance {self.topology.distance(self.nic.numa_node, node)})"
-        )
+        far = self.topology.distance(self.nic.numa_node, node)
+        own = self.topology.distance(self.nic.numa_node, self.nic.numa_node)
+        return f"; it is on node {node}, at distance {far} against {own}"
 
     def _not_packed(self, queue: int, cpu: int) -> Verdict:
         cores = CpuSet()
         for cpus in self.layout:
             cores |= self.topology.core_of(cpus.first)
-        if cpu in cores:
-            kind = "a thread of a packed core that is not needed"
-            if cpu in self.rivals.at:
-                kind = "has a queue already"
-        else:
+        if cpu not in cores:
             kind = "on a further core; spread: pack uses the fewest"
-        return Verdict(PACK, kind, f"is {kind}" if kind[0] in "ao" else kind)
+            return Verdict(PACK, kind, f"is {kind}")
+        if cpu in self.rivals.at:
+            found = self._queues_at(CpuSet(1 << cpu), queue)
+            return Verdict(PACK, "has a queue already", f"has a queue already, {found}")
+        kind = "a thread of a packed core that is not needed"
+        return Verdict(PACK, kind, f"is {kind}")
 
     def _compared(self, queue: int, cpu: int) -> Verdict:
         """Judge by the objective: the first term that gets worse."""
         term, worse = first_of(self.rivals.change(self.nic.ifindex, queue, cpu))
         here = self.layout[queue].first
         if worse < 0:
-            kind = f"better for {TERMS[term]}, but layouts this large are not searched for it"
+            kind = f"better for {TERMS[term]}; {NOT_FOUND}"
             return Verdict(BETTER, kind, f"would be {kind}")
         match term:
             case "disturbed":
@@ -238,12 +237,14 @@ class Judge:
             for name, queue in self.rivals.at.get(cpu, ()):
                 if (name, queue) != (self.nic.name, besides):
                     cards.setdefault(name, []).append(queue)
-        parts = [
-            f"queue{'s' if len(queues) > 1 else ''} {CpuSet.of(queues)}"
-            + (f" of {name}" if name != self.nic.name else "")
-            for name, queues in cards.items()
-        ]
-        return ", ".join(parts[:3]) + (" and others" if len(parts) > 3 else "")
+        own = not cards.keys() - {self.nic.name}
+        parts = []
+        for name, queues in cards.items():
+            which = f"queue{'s' if len(queues) > 1 else ''} {CpuSet.of(queues)}"
+            parts.append(which if own else f"{which} of {name}")
+        if len(parts) > 3:
+            return f"{', '.join(parts[:2])} and those of {len(parts) - 2} other cards"
+        return " and ".join(parts)
 
     def why(self, queue: int) -> str:
         """Why a queue that netuned places is on its CPU: the same words for queues alike."""
@@ -278,7 +279,7 @@ class Judge:
         if together := [name for name, at in partners.items() if at == self.layout[queue]]:
             yield f"on the CPU of the same queue of {' and '.join(together)} ({self.request.group})"
         if worse < 0:
-            yield "though another CPU would be better: layouts this large are not searched for it"
+            yield f"though another CPU would be better for {TERMS[decisive]}; {NOT_FOUND}"
         elif decisive == "transmit":
             yield "nearest to the CPUs that send"
         elif decisive == "moved":

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from netuned.explain import Explanation, QueueReason, Steered
     from netuned.funnel import Funnel, Stage
     from netuned.host import Host
+    from netuned.kernel import Kernel
+    from netuned.loader import ProfileSet
 
 MISSES_SHOWN = 5
 STEERING = ("rss", "rps", "rfs", "xps")
@@ -59,31 +61,29 @@ def _number(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     from netuned import offline
-    from netuned.explain import explain
 
     kernel, profiles = offline.load(arguments.snapshot, arguments.profiles)
     for error in profiles.errors:
         print(escape(str(error)), file=sys.stderr)
+    found = look(kernel, profiles, arguments.nic)
+    if arguments.json:
+        print_json(as_json(found, arguments.queue, arguments.why_not))
+    else:
+        text = show(found, kernel, arguments.queue, arguments.why_not, Screen.of_stdout())
+        print(text, end="")
+    return 0
+
+
+def look(kernel: Kernel, profiles: ProfileSet, name: str) -> Explanation:
+    """The explanation of a card of this name. Raises: NetunedError naming the cards there are."""
+    from netuned import offline
+    from netuned.explain import explain
+
     host, desired = offline.host_and_desired(kernel, profiles)
     nics = {at: replace(nic, name=wire.text(nic.name)) for at, nic in host.nics.items()}
     host = replace(host, nics=nics)
-    ifindex = _find(host, arguments.nic)
-    found = explain(profiles.profiles, host, desired, ifindex, offline.read_seats(kernel))
-    if arguments.why_not is not None and arguments.why_not not in host.topology.possible:
-        has = host.topology.possible
-        raise NetunedError(f"this host has no CPU {arguments.why_not}; it has {has}")
-    screen = Screen.of_stdout()
-    if arguments.json:
-        print_json(as_json(found, arguments.queue, arguments.why_not))
-    elif arguments.why_not is not None:
-        print(show_why_not(found, arguments.queue, arguments.why_not, screen), end="")
-    elif arguments.queue is not None:
-        irqs = found.queue(arguments.queue).irqs.values()
-        actions = {n: kernel.files.read_text(f"/sys/kernel/irq/{n}/actions", "") for n in irqs}
-        print(show_queue(found, arguments.queue, actions, screen), end="")
-    else:
-        print(show(found, screen), end="")
-    return 0
+    before = offline.read_seats(kernel)
+    return explain(profiles.profiles, host, desired, _find(host, name), before)
 
 
 def _find(host: Host, name: str) -> int:
@@ -98,8 +98,21 @@ def _find(host: Host, name: str) -> int:
     return names[name]
 
 
-def show(found: Explanation, screen: Screen) -> str:
-    """A card as people read it: profile, CPUs, number of queues, and where they are."""
+def show(
+    found: Explanation, kernel: Kernel, queue: int | None, cpu: int | None, screen: Screen
+) -> str:
+    """What people read of a card, one of its queues, or a CPU that does not serve it."""
+    if cpu is not None:
+        return show_why_not(found, queue, cpu, screen)
+    if queue is None:
+        return show_card(found, screen)
+    irqs = found.queue(queue).irqs.values()
+    actions = {n: kernel.files.read_text(f"/sys/kernel/irq/{n}/actions", "") for n in irqs}
+    return show_queue(found, queue, actions, screen)
+
+
+def show_card(found: Explanation, screen: Screen) -> str:
+    """A card: profile, CPUs, number of queues, and where they are."""
     parts = ["".join(_head(found, screen))]
     if found.funnel:
         parts.append(_set(found.funnel, screen))
@@ -186,6 +199,7 @@ def _table(found: Explanation, screen: Screen) -> str:
     by_reason: dict[str, list[QueueReason]] = {}
     for queue in found.queues:
         by_reason.setdefault(queue.why, []).append(queue)
+    sends = any(queue.xps.value for queue in found.queues)
     rows = [
         (
             (
@@ -195,14 +209,14 @@ def _table(found: Explanation, screen: Screen) -> str:
                 str(queue.core),
                 str(queue.l3),
                 str(queue.node) if queue.node >= 0 else "",
-                queue.xps.value or "",
+                *([queue.xps.value or ""] if sends else []),
             ),
             why,
         )
         for why, queues in by_reason.items()
         for queue in queues
     ]
-    header = ("QUEUE", "IRQ", "CPU", "CORE", "L3", "NODE", "XPS", "WHY")
+    header = ("QUEUE", "IRQ", "CPU", "CORE", "L3", "NODE", *(["XPS"] if sends else []), "WHY")
     return screen.table_with_reasons(header, rows)
 
 
@@ -287,6 +301,10 @@ def show_why_not(found: Explanation, number: int | None, cpu: int, screen: Scree
 def _verdicts(found: Explanation, number: int | None, cpu: int) -> list[tuple[CpuSet, str, str]]:
     """(Queues, rule, why), queues that are alike together; of a whole card whom it serves first."""
     found.check()
+    assert found.judge is not None
+    possible = found.judge.topology.possible
+    if cpu not in possible:
+        raise NetunedError(f"this host has no CPU {cpu}; it has {possible}")
     alike: dict[tuple[str, str], list[int]] = {}
     for queue in range(len(found.queues)) if number is None else (number,):
         verdict = found.verdict(queue, cpu)
