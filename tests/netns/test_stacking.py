@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
@@ -21,41 +19,28 @@ from tests.netns.conftest import Namespace
 
 pytestmark = pytest.mark.netns
 
+# Kernels of build hosts often make no bond and no VLAN: those are in the VM layer.
 UPPER_KINDS = {
     "bridge": "type bridge",
-    "bond": "type bond",
-    "team": "type team",
     "macvlan": "link v0 type macvlan",
-    "vlan": "link v0 type vlan id 5",
     "vxlan": "type vxlan id 5 dstport 4789 dev v0",
 }
-ENSLAVING = ("bridge", "bond", "team")
 
 
 @pytest.mark.parametrize("kind", UPPER_KINDS)
-def test_the_kernel_tells_what_lies_below(
-    netns: Namespace, skip: Callable[[str], NoReturn], kind: str
-) -> None:
+def test_the_kernel_tells_what_lies_below(netns: Namespace, kind: str) -> None:
     v0, v1 = netns.veth("v0", up=False), netns.veth("v1", up=False)
-    made = subprocess.run(
-        f"ip link add top {UPPER_KINDS[kind]}",
-        shell=True,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        skip(f"this kernel makes no {kind}: {made.stderr.strip()}")
+    netns.sh(f"ip link add top {UPPER_KINDS[kind]}")
     expected = (v0,)
-    if kind in ENSLAVING:
+    if kind == "bridge":
         netns.sh("ip link set v1 master top && ip link set v0 master top")
         expected = (v0, v1)
     nics = {nic.name: nic for nic in read_nics(Kernel(), {}).values()}
     top = nics["top"]
     assert (top.kind, top.lowers, top.interrupts) == (kind, expected, ())
-    assert nics["v0"].master == (top.ifindex if kind in ENSLAVING else 0)
+    assert nics["v0"].master == (top.ifindex if kind == "bridge" else 0)
     assert nics["v0"].lowers == nics["v1"].lowers == ()
-    if kind in ENSLAVING:
+    if kind == "bridge":
         netns.sh("ip link set v1 nomaster")
         known = {nic.ifindex: nic for nic in nics.values()}
         again = read_nics(Kernel(), known)
