@@ -152,8 +152,7 @@ class Judge:
         if node is None or self.nic.numa_node in (-1, node):
             return ""
         far = self.topology.distance(self.nic.numa_node, node)
-        own = self.topology.distance(self.nic.numa_node, self.nic.numa_node)
-        return f"; it is on node {node}, at distance {far} against {own}"
+        return f"; it is on node {node}, at distance {far}"
 
     def _not_packed(self, queue: int, cpu: int) -> Verdict:
         cores = CpuSet()
@@ -222,6 +221,8 @@ class Judge:
         part, found = self._part(level, cpu), self._queues_at(self._part(level, cpu), queue)
         there = f", with {found}" if found else ""
         text = f"would put {then} queues on {what} {part}{there}"
+        if level == 0:
+            text = f"would serve {then} queues{there}"
         return Verdict(term, kind, f"{text}; the {what} it would leave serves {now}")
 
     def _part(self, level: int, cpu: int) -> CpuSet:
@@ -271,8 +272,10 @@ class Judge:
         yield "a core of its own" if core_load == 1 else f"{core_load} queues on its core"
         if decisive == "cores":
             yield "no other core is free" if core_load == 1 else "no core has fewer"
-        if decisive == "threads":
-            yield "on the thread with fewest"
+        if core_load > 1 and self.rivals.loads[0][here] == 1:
+            yield "a thread of its own"
+        elif decisive == "threads":
+            yield "no sibling has fewer"
         if any(first_of(change)[0] == "domains" for change in changes):
             yield "evenly over the L3 domains"
         partners = self.rivals.partners(ifindex, queue)
