@@ -14,9 +14,9 @@ from netuned.nic import Nic
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An entry of a profile's ``match`` that holds for a card, or for one above it (``via``).
+    """An entry of a profile's ``match`` that holds for a card, or for one ``above`` it.
 
-    ``place`` is path:line of the entry, ``keys`` what it says.
+    ``place`` is path:line of the entry, ``keys`` what it says, ``via`` the card it matches.
     """
 
     profile: str
@@ -24,6 +24,7 @@ class Claim:
     place: str
     keys: str
     via: str
+    above: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ def claims(
             if index is None:
                 continue
             place = place_of(loaded, f"match[{index}]", "match")
-            claim = Claim(
-                profile.name, profile.priority, place, _keys(profile.match[index]), nic.name
-            )
-            rank = (-profile.priority, via != ifindex, profile.name, nic.name)
+            keys = _keys(profile.match[index])
+            above = via != ifindex
+            claim = Claim(profile.name, profile.priority, place, keys, nic.name, above)
+            rank = (-profile.priority, above, profile.name, nic.name)
             if profile.name not in found or rank < found[profile.name][0]:
                 found[profile.name] = (rank, claim)
     return tuple(claim for _, claim in sorted(found.values(), key=lambda item: item[0]))

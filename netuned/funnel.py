@@ -123,13 +123,13 @@ def funnel(
 
 
 def apart(topology: Topology, cpus: CpuSet) -> str:
-    """Why CPUs are not housekeeping: ``4-5 isolated, 6 nohz_full``."""
+    """Why CPUs are not housekeeping: ``4-5 isolated, 6 tickless (nohz_full)``."""
     isolated = cpus & topology.isolated
     tickless = cpus & topology.nohz_full - isolated
     rest = cpus - isolated - tickless
     kinds = {
         "isolated": isolated,
-        "nohz_full": tickless,
+        "tickless (nohz_full)": tickless,
         "outside netuned's AllowedCPUs": rest,
     }
     found = {what: some for what, some in kinds.items() if some}

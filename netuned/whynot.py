@@ -40,6 +40,7 @@ TERMS: Mapping[str, str] = {
     "transmit": "sending",
     "moved": "movement",
 }
+ISOLATED_BY = {"isolated": " (isolcpus= or a cpuset partition)"}
 NOT_FOUND = "the search for a layout does not go that far"
 """docs/placement.md says how far."""
 
@@ -128,13 +129,16 @@ class Judge:
     def _excluded(self, cpu: int, stage: Stage) -> Verdict:
         """The CPU set or a rule beside it leaves the CPU out."""
         place = self.funnel.places[stage.name]
+        if self.funnel.default:
+            place = "the default of irq.cpus"
         says = f"`{stage.text}` ({place})"
         why = stage.why
         if stage.text in (NOT_ISOLATED, HOUSEKEEPING, f"& {HOUSEKEEPING}"):
             why = apart(self.topology, CpuSet(1 << cpu))
         if stage.text == NOT_ISOLATED:
             kind = f"{why}; irq.cpus does not name it"
-            text = f"is {why}, and `irq.cpus: {self.funnel.texts['']}` ({place}) does not name it"
+            told = f"{why}{ISOLATED_BY.get(why, '')}"
+            text = f"is {told}, and `irq.cpus: {self.funnel.texts['']}` ({place}) does not name it"
             return Verdict(SET, kind, text)
         where = self._whereabouts(cpu)
         if stage.rule:

@@ -80,17 +80,16 @@ def look(kernel: Kernel, profiles: ProfileSet, name: str) -> Explanation:
     from netuned.explain import explain
 
     host, desired = offline.host_and_desired(kernel, profiles)
-    nics = {at: replace(nic, name=wire.text(nic.name)) for at, nic in host.nics.items()}
-    host = replace(host, nics=nics)
-    before = offline.read_seats(kernel)
-    return explain(profiles.profiles, host, desired, _find(host, name), before)
+    ifindex = _find(host, name)
+    found = explain(profiles.profiles, host, desired, ifindex, offline.read_seats(kernel))
+    return replace(found, nic=replace(found.nic, name=name))
 
 
 def _find(host: Host, name: str) -> int:
     """The ifindex of a card. Raises: NetunedError naming the cards there are."""
     from netuned.scalars import did_you_mean
 
-    names = {nic.name: nic.ifindex for nic in host.nics.values()}
+    names = {wire.text(nic.name): nic.ifindex for nic in host.nics.values()}
     if name not in names:
         hint = did_you_mean(name, names)
         there = f"there are: {', '.join(names) or 'none'}"
@@ -135,24 +134,22 @@ def _head(found: Explanation, screen: Screen) -> Iterator[str]:
         return
     won, *others = found.claims
     keys = f"{{{won.keys}}}" if won.keys else "every physical card"
-    over = f" on {won.via} above it" if won.via != nic.name else ""
+    over = f" on {won.via} above it" if won.above else ""
     says = f"matches {keys}{over}, with priority {won.priority}"
     yield screen.sentence(f"Profile {won.profile}: {won.place} {says}.")
     for claim in others:
-        yield screen.sentence(
-            f"Not {claim.profile} ({claim.place}): {_lost(claim, won, nic.name)}."
-        )
+        yield screen.sentence(f"Not {claim.profile} ({claim.place}): {_lost(claim, won)}.")
     if found.problem:
         yield screen.sentence(f"It cannot be brought into force: {found.problem}")
 
 
-def _lost(claim: Claim, won: Claim, name: str) -> str:
+def _lost(claim: Claim, won: Claim) -> str:
     """Why a profile that matches a card is not in force on it."""
     if claim.priority > won.priority:
         return "it matches too, but is in force on none of the cards below"
     if claim.priority < won.priority:
         return f"it matches too, with priority {claim.priority}"
-    if won.via == name != claim.via:
+    if claim.above and not won.above:
         return f"its priority is the same, but it matches {claim.via} and not the card itself"
     return "its priority is the same; the first by name is used"
 
@@ -164,7 +161,7 @@ def _no_profile(found: Explanation, screen: Screen) -> Iterator[str]:
     if found.claims:
         return
     if not found.misses:
-        yield screen.sentence("No profile has a match, so netuned leaves it alone.")
+        yield screen.sentence("There is no profile with a match, so netuned leaves it alone.")
         return
     yield screen.sentence("No profile matches it, so netuned leaves it alone. Nearest are:")
     for miss in found.misses[:MISSES_SHOWN]:
@@ -182,10 +179,13 @@ def _set(way: Funnel, screen: Screen) -> str:
         for stage in way.stages
         if stage.name or stage.text.removeprefix("@") not in named
     ]
-    said = "the default, as it is not set" if way.default else way.places[""]
-    head = f"CPUs that may serve it: {way.cpus or 'none'}, by irq.cpus: {way.texts['']} ({said})"
     header = ("STEP", "LEAVES", "TAKES AWAY", "WHY")
-    return screen.sentence(head) + screen.table(header, rows, keep_last=True)
+    return screen.sentence(_may_serve(way)) + screen.table(header, rows, keep_last=True)
+
+
+def _may_serve(way: Funnel) -> str:
+    said = "the default, as it is not set" if way.default else way.places[""]
+    return f"CPUs that may serve it: {way.cpus or 'none'}, by irq.cpus: {way.texts['']} ({said})"
 
 
 def _step(stage: Stage) -> str:
@@ -255,6 +255,8 @@ def show_queue(found: Explanation, number: int, actions: Mapping[int, str], scre
     ]
     where = f"CPU {queue.cpus}" if len(queue.cpus) == 1 else f"CPUs {queue.cpus}"
     facts = [f"{found.nic.name} queue {number} is on {where}: {queue.why}."]
+    if found.funnel:
+        facts.append(f"{_may_serve(found.funnel)}.")
     if queue.core:
         node = f", NUMA node {queue.node}" if queue.node >= 0 else ""
         facts.append(f"Place: core {queue.core}, L3 domain {queue.l3}{node}.")
