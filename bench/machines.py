@@ -98,6 +98,18 @@ cards:
   - {name: eth1, driver: ice, node: 0, queues: 6}
   - {name: bond0, kind: bond, over: [eth0, eth1]}
 """,
+    "bond with a card without a node": """\
+nodes: 4
+l3s: 2
+cores: 7
+threads: 2
+cards:
+  - {name: eth0, driver: mlx5_core, node: -1, queues: 47}
+  - {name: eth1, driver: mlx5_core, node: 3, queues: 28}
+  - {name: eth2, driver: mlx5_core, node: -1, queues: 24}
+  - {name: eth3, driver: mlx5_core, node: 2, queues: 5}
+  - {name: bond0, kind: bond, over: [eth0, eth1, eth2]}
+""",
     "isolated CPUs": """\
 nodes: 2
 cores: 8

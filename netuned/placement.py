@@ -127,7 +127,7 @@ class _Card:
 def _in_turn(cards: Iterable[_Card]) -> list[list[_Card]]:
     """Bonds (a card alone is one) in turn: who has the least choice, who sits already, by place.
 
-    Within a bond the card with the most queues is the first.
+    Within a bond who has the least choice is the first, of those who has the most queues.
     """
 
     def rank(card: _Card) -> tuple[object, ...]:
@@ -136,7 +136,10 @@ def _in_turn(cards: Iterable[_Card]) -> list[list[_Card]]:
     bonds: dict[object, list[_Card]] = {}
     for card in sorted(cards, key=rank):
         bonds.setdefault(card.request.group or card.request.ifindex, []).append(card)
-    return [sorted(bond, key=lambda card: -card.request.queues) for bond in bonds.values()]
+    return [
+        sorted(bond, key=lambda card: (len(card.near), -card.request.queues))
+        for bond in bonds.values()
+    ]
 
 
 def _seat_kept(cards: Sequence[_Card], topology: Topology, loads: Loads) -> None:
@@ -154,32 +157,37 @@ def _seat_kept(cards: Sequence[_Card], topology: Topology, loads: Loads) -> None
 
 
 def _seat(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
-    """Choose every card's CPUs, given those of the cards before it."""
+    """Choose every card's CPUs, given those of the cards before it: who has the least choice first.
+
+    A bond does not change that order: the card that could go anywhere would take what others need.
+    """
     claims: Counter[int] = Counter()
     for bond in bonds:
         for card in bond:
             claims += card.wished()
-    for bond in bonds:
-        partners: dict[int, int] = {}
-        for card in bond:
-            wished = card.wished()
-            claims -= wished
-            units = len(card.open())
-            if card.request.spread == PACK:
-                card.slots = pack(loads, card.pool, units)
-            else:
-                near = Counter(cpu for queue, cpu in partners.items() if queue in card.open())
-                card.slots = fill(
-                    loads,
-                    card.pool,
-                    units,
-                    own=card.own(),
-                    wishes=wished.elements(),
-                    claims=claims,
-                    partners=near if card is not bond[0] else None,
-                )
-            if card is bond[0]:
-                partners = _number(card, {})
+    turns = [(card, bond[0]) for bond in bonds for card in bond]
+    turns.sort(key=lambda turn: len(turn[0].near))
+    numbered: dict[int, dict[int, int]] = {}
+    for card, first in turns:
+        wished = card.wished()
+        claims -= wished
+        units = len(card.open())
+        if card.request.spread == PACK:
+            card.slots = pack(loads, card.pool, units)
+        else:
+            at = numbered.get(id(first), {})
+            near = Counter(cpu for queue, cpu in at.items() if queue in card.open())
+            card.slots = fill(
+                loads,
+                card.pool,
+                units,
+                own=card.own(),
+                wishes=wished.elements(),
+                claims=claims,
+                partners=near if card is not first else None,
+            )
+        if card is first:
+            numbered[id(first)] = _number(card, {})
 
 
 def _exchange(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
