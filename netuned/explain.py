@@ -22,7 +22,7 @@ from netuned.seats import NOBODY, Seats
 from netuned.tunables import rfs, rps, rss, xps
 from netuned.tunables.base import Target, Tunable
 from netuned.values import RssTable, State, describe
-from netuned.whynot import Judge, Verdict, rivals_of
+from netuned.whynot import Judge, Verdict, elsewhere_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,8 @@ def explain(
         problems = (found.message for found in desired.problems if found.ifname == nic.name)
         problem = next(problems, "the card cannot be planned")
         return Explanation(*common, problem=problem, funnel=way)
-    rivals = rivals_of(desired, host, ifindex, before)
-    judge = Judge(nic, target, request, way, rivals)
+    elsewhere = elsewhere_of(desired, host, ifindex, before)
+    judge = Judge(nic, target, request, way, elsewhere)
     return Explanation(
         *common,
         funnel=way if placed else None,

@@ -1,7 +1,7 @@
 """Pure: why a queue is on its CPU and not on another, for people.
 
 Said of a layout by comparing it with what it would be with that one queue elsewhere
-(:mod:`netuned.rivals`): whichever term of the objective gets worse first is the reason.
+(:mod:`netuned.elsewhere`): whichever term of the objective gets worse first is the reason.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from netuned.cpuset import CpuSet
+from netuned.elsewhere import Elsewhere, Seated
 from netuned.funnel import HOUSEKEEPING, NOT_ISOLATED, Funnel, Stage, apart
 from netuned.host import Host
 from netuned.nic import Nic
 from netuned.objective import Card, Score
 from netuned.placement import ALL, PACK, Request
 from netuned.planner import Desired
-from netuned.rivals import Rivals, Seated
 from netuned.seats import NOBODY, Seats
 from netuned.tunables.base import Target
 
@@ -57,7 +57,7 @@ class Verdict:
     text: str
 
 
-def rivals_of(desired: Desired, host: Host, ifindex: int, before: Seats = NOBODY) -> Rivals:
+def elsewhere_of(desired: Desired, host: Host, ifindex: int, before: Seats = NOBODY) -> Elsewhere:
     """The placement as one card sees it: a card with interrupts does not see those without.
 
     ``before`` is where queues sat before the plan.
@@ -72,20 +72,22 @@ def rivals_of(desired: Desired, host: Host, ifindex: int, before: Seats = NOBODY
         homes = tuple(wishes.get(queue, -1) for queue in range(request.queues))
         card = Card(request.pool, target.pool, request.group, homes, request.kept)
         seated[other] = Seated(host.nics[other].name, card, target.queue_cpus)
-    return Rivals(desired.targets[ifindex].places, seated)
+    return Elsewhere(desired.targets[ifindex].places, seated)
 
 
 class Judge:
     """Tells of one card with a target."""
 
-    def __init__(self, nic: Nic, target: Target, request: Request, way: Funnel, rivals: Rivals):
+    def __init__(
+        self, nic: Nic, target: Target, request: Request, way: Funnel, elsewhere: Elsewhere
+    ):
         self.nic = nic
         self.topology = target.topology
         self.target = target
         self.profile = target.profile
         self.request = request
         self.funnel = way
-        self.rivals = rivals
+        self.elsewhere = elsewhere
         self.near = target.pool
         self.layout = target.queue_cpus
 
@@ -165,7 +167,7 @@ class Judge:
         if cpu not in cores:
             kind = "on a further core; spread: pack uses the fewest"
             return Verdict(PACK, kind, f"is {kind}")
-        if cpu in self.rivals.at:
+        if cpu in self.elsewhere.at:
             found = self._queues_at(CpuSet(1 << cpu), queue)
             return Verdict(PACK, "has a queue already", f"has a queue already, {found}")
         kind = "a thread of a packed core that is not needed"
@@ -173,7 +175,7 @@ class Judge:
 
     def _compared(self, queue: int, cpu: int) -> Verdict:
         """Judge by the objective: the first term that gets worse."""
-        term, worse = first_of(self.rivals.change(self.nic.ifindex, queue, cpu))
+        term, worse = first_of(self.elsewhere.change(self.nic.ifindex, queue, cpu))
         here = self.layout[queue].first
         if worse < 0:
             kind = f"better for {TERMS[term]}; {NOT_FOUND}"
@@ -188,7 +190,7 @@ class Judge:
             case "domains":
                 return self._fuller(term, 2, "L3 domain", queue, cpu)
             case "unaligned":
-                names = " and ".join(self.rivals.partners(self.nic.ifindex, queue))
+                names = " and ".join(self.elsewhere.partners(self.nic.ifindex, queue))
                 kind = f"apart from the same queue of {names} ({self.request.group})"
                 return Verdict(term, kind, f"is {kind}")
             case "transmit":
@@ -218,7 +220,7 @@ class Judge:
     def _fuller(self, term: str, level: int, what: str, queue: int, cpu: int) -> Verdict:
         """A part of the machine would serve more queues than the one that the queue is in."""
         here = self.layout[queue].first
-        of, load = self.rivals.places.levels[level], self.rivals.loads[level]
+        of, load = self.elsewhere.places.levels[level], self.elsewhere.loads[level]
         now, then = load[of[here]], load[of[cpu]] + 1
         own = "it" if level == 0 else f"its {what}"
         kind = f"{own} would serve {then} queues, this one's serves {now}"
@@ -239,7 +241,7 @@ class Judge:
         """The queues on some CPUs but for one of this card: ``queue 3 and queues 4,7 of eth1``."""
         cards: dict[str, list[int]] = {}
         for cpu in cpus:
-            for name, queue in self.rivals.at.get(cpu, ()):
+            for name, queue in self.elsewhere.at.get(cpu, ()):
                 if (name, queue) != (self.nic.name, besides):
                     cards.setdefault(name, []).append(queue)
         own = not cards.keys() - {self.nic.name}
@@ -257,7 +259,7 @@ class Judge:
             return stays
         if self.request.spread == ALL:
             return "spread: all lets each interrupt run anywhere on these CPUs"
-        core_load = self.rivals.loads[1][self.rivals.places.core[self.layout[queue].first]]
+        core_load = self.elsewhere.loads[1][self.elsewhere.places.core[self.layout[queue].first]]
         if queue in self.request.kept:
             if core_load == 1:
                 return "out of the RSS table, so a core to itself"
@@ -271,18 +273,18 @@ class Judge:
     def _reasons(self, queue: int, core_load: int) -> Iterator[str]:
         """What there is to say for a CPU, by the order of the objective."""
         ifindex, here = self.nic.ifindex, self.layout[queue].first
-        changes = [self.rivals.change(ifindex, queue, cpu) for cpu in self.near if cpu != here]
+        changes = [self.elsewhere.change(ifindex, queue, cpu) for cpu in self.near if cpu != here]
         decisive, worse = first_of(min(changes))
         yield "a core of its own" if core_load == 1 else f"{core_load} queues on its core"
         if decisive == "cores":
             yield "no other core is free" if core_load == 1 else "no core has fewer"
-        if core_load > 1 and self.rivals.loads[0][here] == 1:
+        if core_load > 1 and self.elsewhere.loads[0][here] == 1:
             yield "a thread of its own"
         elif decisive == "threads":
             yield "no sibling has fewer"
         if any(first_of(change)[0] == "domains" for change in changes):
             yield "evenly over the L3 domains"
-        partners = self.rivals.partners(ifindex, queue)
+        partners = self.elsewhere.partners(ifindex, queue)
         if together := [name for name, at in partners.items() if at == self.layout[queue]]:
             yield f"on the CPU of the same queue of {' and '.join(together)} ({self.request.group})"
         if worse < 0:

@@ -253,6 +253,7 @@ def show_queue(found: Explanation, number: int, actions: Mapping[int, str], scre
         f"{irq} ({role}, {actions[irq]})" if actions.get(irq) else f"{irq} ({role})"
         for role, irq in queue.irqs.items()
     ]
+    none = "none yet, it comes with its channel" if found.nic.vectors else "none"
     where = f"CPU {queue.cpus}" if len(queue.cpus) == 1 else f"CPUs {queue.cpus}"
     facts = [f"{found.nic.name} queue {number} is on {where}: {queue.why}."]
     if found.funnel:
@@ -261,7 +262,7 @@ def show_queue(found: Explanation, number: int, actions: Mapping[int, str], scre
         node = f", NUMA node {queue.node}" if queue.node >= 0 else ""
         facts.append(f"Place: core {queue.core}, L3 domain {queue.l3}{node}.")
     facts += [
-        f"Interrupt: {', '.join(irqs) or 'none'}.",
+        f"Interrupt: {', '.join(irqs) or none}.",
         *(
             f"{name.upper()}: {_said(steered)}."
             for name in STEERING

@@ -30,13 +30,13 @@ from netuned.cli import explain as command
 from netuned.cli.text import Screen
 from netuned.cpuset import CpuSet
 from netuned.described import machine
+from netuned.elsewhere import Elsewhere, Seated
 from netuned.errors import NetunedError
 from netuned.explain import explain
 from netuned.kernel.recorded import File, RecordedKernel
 from netuned.loader import DEFAULT_DIRECTORIES, ProfileSet, load
 from netuned.objective import Card, Places, Score, score
 from netuned.planner import plan_host
-from netuned.rivals import Rivals, Seated
 from netuned.topology import read_topology
 from netuned.whynot import SERVES
 
@@ -130,7 +130,7 @@ def test_a_change_is_the_difference_of_two_scores(
         for cards in (seated, moved)
     )
     difference = Score(*(new - old for old, new in zip(before, after, strict=True)))
-    assert Rivals(PLACES, seated).change(ifindex, queue, cpu) == difference
+    assert Elsewhere(PLACES, seated).change(ifindex, queue, cpu) == difference
 
 
 def every_verdict(path: Path) -> Iterator[tuple[CpuSet, int, str]]:

@@ -22,7 +22,7 @@ class Seated(NamedTuple):
     layout: Layout
 
 
-class Rivals:
+class Elsewhere:
     """A placement, by ifindex, of all cards that the objective looks at together."""
 
     def __init__(self, places: Places, seated: Mapping[int, Seated]) -> None:
