@@ -71,7 +71,7 @@ def with_uppers(
                 nic,
                 profile=above.profile,
                 state=_worst({card.state for card in below}),
-                through=tuple(card.name for card in below),
+                through=tuple(sorted(card.name for card in below)),
             )
         shown.append(nic)
     return tuple(shown)
