@@ -31,7 +31,7 @@ UPPER_KINDS = {
 def test_the_kernel_tells_what_lies_below(netns: Namespace, kind: str) -> None:
     v0, v1 = netns.veth("v0", up=False), netns.veth("v1", up=False)
     netns.sh(f"ip link add top {UPPER_KINDS[kind]}")
-    expected = (v0,)
+    expected: tuple[int, ...] = (v0,)
     if kind == "bridge":
         netns.sh("ip link set v1 master top && ip link set v0 master top")
         expected = (v0, v1)

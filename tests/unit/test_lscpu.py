@@ -51,7 +51,7 @@ def parse(text: str) -> Printed:
     return printed
 
 
-@pytest.fixture(scope="module", params=MACHINES or [pytest.param("", id="none")])
+@pytest.fixture(scope="module", params=MACHINES or [""])
 def machine(request: pytest.FixtureRequest) -> tuple[Topology, Printed]:
     name: str = request.param
     if not name:

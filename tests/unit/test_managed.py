@@ -17,7 +17,7 @@ from netuned.kernel import Kernel
 from netuned.kernel.files import Files
 from netuned.nic import _is_managed, with_managed
 from netuned.report import _settings
-from netuned.tunables import irq
+from netuned.tunables import irq, masks
 from netuned.tunables.base import Target, View
 from tests.unit.machines import nic, topology
 
@@ -89,7 +89,7 @@ def test_each_way_to_refuse_means_the_same(
     def refuse(*_: object) -> None:
         raise KernelError("write", "smp_affinity", number)
 
-    monkeypatch.setattr(irq.masks, "write", refuse)
+    monkeypatch.setattr(masks, "write", refuse)
     view = cast("View", SimpleNamespace(nic=CARD, kernel=kernel))
     with pytest.raises(UnsupportedError, match="kernel-managed"):
         irq.write(view, {}, "rxtx-0", CpuSet.parse_list("0"))

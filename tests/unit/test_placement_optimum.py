@@ -60,11 +60,9 @@ def _every_layout(cards: Sequence[Card], queues: Sequence[int]) -> Iterator[tupl
     ]
     for chosen in product(*choices):
         if any(card.group for card in cards):  # which queue is where matters to a bond
-            numbered = product(*(set(permutations(cpus)) for cpus in chosen))
+            numbered = list(product(*(set(permutations(cpus)) for cpus in chosen)))
         else:
-            numbered = iter(
-                [tuple(_at_home(c, cpus) for c, cpus in zip(cards, chosen, strict=True))]
-            )
+            numbered = [tuple(_at_home(c, cpus) for c, cpus in zip(cards, chosen, strict=True))]
         for rows in numbered:
             yield tuple(tuple(CpuSet(1 << cpu) for cpu in row) for row in rows)
 

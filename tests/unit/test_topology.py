@@ -133,8 +133,11 @@ def test_everything_isolated_leaves_all_for_housekeeping(tmp_path: Path) -> None
     ],
 )
 def test_housekeeping(isolated: str, allowed: str, housekeeping: str) -> None:
+    eight = CpuSet.parse_list("0-7")
     machine = Topology(
-        *[CpuSet.parse_list("0-7")] * 3,
+        eight,
+        eight,
+        eight,
         isolated=CpuSet.parse_list(isolated),
         allowed=CpuSet.parse_list(allowed),
     )
@@ -381,7 +384,8 @@ def test_nearest(tmp_path: Path, pool: str, node: int, nearest: str) -> None:
 
 
 def test_nearest_on_a_host_without_nodes_is_the_pool() -> None:
-    machine = Topology(*[CpuSet.parse_list("0-3")] * 3)
+    four = CpuSet.parse_list("0-3")
+    machine = Topology(four, four, four)
     assert str(machine.nearest(CpuSet.parse_list("1-2"), 0)) == "1-2"
 
 
