@@ -1,0 +1,135 @@
+"""The budget of repairs: bounded whatever the writer does, each setting for itself, no memory."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netuned.contention import LIMITS, Budget, Gate, Limits, by_tunable, named
+from netuned.cpuset import CpuSet
+from netuned.plan import Change
+from netuned.values import Qdisc
+
+RPS = ("rps", "rx-0")
+OTHER = ("rps", "rx-1")
+
+
+def look(budget: Budget, now: float, *changed: tuple[str, str]) -> set[tuple[str, str]]:
+    """One look of the daemon at these changed settings: what it repairs."""
+    repaired = set(changed) - budget.held(changed, now)
+    for setting in repaired:
+        budget.repaired(setting, now)
+    budget.forget_quiet(now)
+    return repaired
+
+
+def test_a_writer_that_never_rests_is_repaired_five_times_then_once_a_minute() -> None:
+    budget = Budget()
+    repairs = [now for now in (step / 10 for step in range(6000)) if look(budget, now, RPS)]
+    assert repairs[:5] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert [round(now) for now in repairs[5:]] == [60, 120, 180, 240, 300, 360, 420, 480, 540]
+    assert budget.contended == {RPS}
+
+
+@given(st.lists(st.floats(min_value=0, max_value=30), min_size=1, max_size=200))
+def test_never_more_than_the_budget_in_any_window(waits: list[float]) -> None:
+    budget, now, repairs = Budget(), 0.0, []
+    for wait in waits:
+        now += wait
+        if look(budget, now, RPS):
+            repairs.append(now)
+    for at in repairs:
+        assert sum(at <= other < at + LIMITS.window_s for other in repairs) <= LIMITS.repairs
+
+
+def test_a_slow_writer_is_no_contender() -> None:
+    budget = Budget()
+    assert all(look(budget, 2.5 * step, RPS) for step in range(100))
+    assert not budget.contended
+
+
+def test_other_settings_are_repaired_meanwhile() -> None:
+    budget = Budget()
+    for step in range(20):
+        look(budget, step / 100, RPS)
+    assert look(budget, 1.0, RPS, OTHER) == {OTHER}
+    assert budget.contended == {RPS}
+
+
+def test_two_quiet_minutes_end_it() -> None:
+    budget = Budget()
+    for step in range(6):
+        look(budget, float(step), RPS)
+    assert budget.next_at(5.0) == 64.0
+    assert look(budget, 64.0, RPS) == {RPS}
+    assert budget.next_at(64.0) == 124.0
+    look(budget, 124.0)
+    assert budget.contended == {RPS}
+    assert budget.next_at(124.0) == 184.0
+    look(budget, 184.0)
+    assert not budget.contended
+    assert budget.next_at(184.0) is None
+    assert all(look(budget, 185.0 + step, RPS) for step in range(5))
+
+
+def test_a_change_within_them_does_not() -> None:
+    budget = Budget()
+    for now in (*range(6), 64.0, 180.0, 200.0):
+        look(budget, float(now), RPS)
+    assert budget.contended == {RPS}
+
+
+def test_what_is_quiet_is_forgotten() -> None:
+    budget = Budget()
+    for step in range(10_000):
+        look(budget, step / 10, ("rps", f"rx-{step}"))
+        assert len(budget._past) <= 10 * LIMITS.window_s + 1
+    look(budget, 2000.0)
+    assert not budget._past
+
+
+def test_by_request_it_starts_anew() -> None:
+    budget = Budget()
+    for step in range(6):
+        look(budget, float(step), RPS)
+    budget.forget()
+    assert not budget.contended
+    assert look(budget, 6.0, RPS)
+
+
+def _change(tunable: str, key: str, before: object = CpuSet(1)) -> Change:
+    return Change("eth0", tunable, key, before, CpuSet(2), "")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fought", "waits"),
+    [
+        (("irq", "rxtx-0"), {("irq", "rxtx-0")}),
+        (("channels", ""), {("channels", ""), ("rss", ""), ("rps", "rx-7")}),
+        (("qdisc", "root"), {("qdisc", "root"), ("qdisc", "tx-0")}),
+    ],
+)
+def test_what_cannot_be_made_without_it_waits_too(
+    fought: tuple[str, str], waits: set[tuple[str, str]]
+) -> None:
+    gate = Gate(Budget(Limits(repairs=1)), clock=count().__next__)
+    gate.repaired(_change(*fought))
+    changes = (
+        _change("channels", ""),
+        _change("rss", ""),
+        _change("irq", "rxtx-0"),
+        _change("rps", "rx-0"),
+        _change("rps", "rx-7", None),
+        _change("qdisc", "root", Qdisc("bfifo")),
+        _change("qdisc", "tx-0", Qdisc("bfifo")),
+    )
+    assert {(change.tunable, change.key) for change in gate.held(changes)} == waits
+
+
+def test_many_queues_are_one_short_phrase() -> None:
+    (keys,) = by_tunable(("irq", f"rxtx-{queue}") for queue in range(64)).values()
+    assert named("eth0", "irq", keys) == "eth0 irq rxtx-0, rxtx-1, rxtx-2 and 61 more"
+    assert named("eth0", "channels", ("",)) == "eth0 channels"
