@@ -91,7 +91,11 @@ class _Card:
         self.pool = self.near
         """What is left of them once queues that want a core of their own have it."""
         self.wishes = seats.wishes(request.place, self.near)
-        self.done = {queue: cpus for queue, cpus in request.fixed.items() if queue < request.queues}
+        self.done = {
+            queue: cpus & topology.online
+            for queue, cpus in request.fixed.items()
+            if queue < request.queues and cpus & topology.online
+        }
         """Queues that have got their CPUs."""
         if request.spread == ALL:
             self.done |= dict.fromkeys(self.open(), self.pool)

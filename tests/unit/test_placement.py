@@ -152,6 +152,12 @@ def test_queues_that_stay_are_counted() -> None:
     assert cpus(lay(machine, stays)[2]) == ["0", "1"]
 
 
+def test_a_queue_that_stays_on_an_offline_cpu_is_laid_out() -> None:
+    machine = topology(cores=4, threads=1, offline="2-3")
+    stays = {0: CpuSet.parse_list("3"), 1: CpuSet.parse_list("0,2"), 7: CpuSet.parse_list("0")}
+    assert cpus(lay(machine, replace(request(machine, 2, 2), fixed=stays))[2]) == ["1", "0"]
+
+
 def test_a_cpu_that_goes_offline_moves_its_queue_and_gets_it_back() -> None:
     whole, less = (topology(l3_per_node=2, cores=4, threads=2, offline=off) for off in ("", "2,10"))
     wanted = [request(whole, 2, 6), request(whole, 3, 6)]
