@@ -62,7 +62,7 @@ class Baseline:
             host = {name: _existing(value) for name, value in data.get("host", {}).items()}
             self._cards = {
                 int(ifindex): {
-                    name: {key: _decode(value) for key, value in state.items()}
+                    name: {key: decode_value(value) for key, value in state.items()}
                     for name, state in card.items()
                 }
                 for ifindex, card in data["cards"].items()
@@ -100,7 +100,7 @@ class Baseline:
             for tunable, state in found.items():
                 keys = state.keys() | (wanted or {}).get(tunable, {}).keys()
                 if keys := keys - card.get(tunable, {}).keys():
-                    new[tunable] = {key: _settled(nic, state.get(key)) for key in sorted(keys)}
+                    new[tunable] = {key: settled(nic, state.get(key)) for key in sorted(keys)}
             if not new:
                 return
             card = self._cards.setdefault(nic.ifindex, {})
@@ -148,10 +148,10 @@ class Baseline:
         data = {
             "version": VERSION,
             "boot_id": self._boot_id,
-            "host": {name: _encode(value) for name, value in self._host.items()},
+            "host": {name: encode_value(value) for name, value in self._host.items()},
             "cards": {
                 str(ifindex): {
-                    name: {key: _encode(value) for key, value in state.items()}
+                    name: {key: encode_value(value) for key, value in state.items()}
                     for name, state in card.items()
                 }
                 for ifindex, card in self._cards.items()
@@ -179,7 +179,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(directory)
 
 
-def _settled(nic: Nic, value: Value | None) -> Value | None:
+def settled(nic: Nic, value: Value | None) -> Value | None:
     """The value to restore: an RSS table even over all queues is the kernel's, not a fixed list."""
     if isinstance(value, RssTable) and value.even_over == nic.rss_queues:
         return RssTable((), nic.rss_queues)
@@ -187,13 +187,14 @@ def _settled(nic: Nic, value: Value | None) -> Value | None:
 
 
 def _existing(data: Mapping[str, Any]) -> Value:
-    value = _decode(data)
+    value = decode_value(data)
     if value is None:
         raise ValueError(f"{data!r} is no setting of the host")
     return value
 
 
-def _encode(value: Value | None) -> dict[str, Any]:
+def encode_value(value: Value | None) -> dict[str, Any]:
+    """A value, or that there is none, as JSON."""
     match value:
         case None:
             return {"absent": True}
@@ -213,7 +214,8 @@ def _encode(value: Value | None) -> dict[str, Any]:
             }
 
 
-def _decode(data: Mapping[str, Any]) -> Value | None:
+def decode_value(data: Mapping[str, Any]) -> Value | None:
+    """What :func:`encode_value` made. Raises: ValueError, TypeError."""
     match dict(data):
         case {"absent": True}:
             return None

@@ -33,12 +33,12 @@ def mistakes(tree: Table, possible: CpuSet | None) -> Iterator[ProfileError]:
     names = data["cpus"] if isinstance(data.get("cpus"), dict) else {}
     for loc, value in parsed.items():
         for wrong in expression.undefined(value, names):
-            yield _error_at(tree, loc, wrong.problem, wrong.offset)
+            yield error_at(tree, loc, wrong.problem, wrong.offset)
         if possible is not None:
             for wrong in _impossible(value, possible):
-                yield _error_at(tree, loc, wrong.problem, wrong.offset)
+                yield error_at(tree, loc, wrong.problem, wrong.offset)
     for name, wrong in expression.circles(sets):
-        yield _error_at(tree, ("cpus", name), wrong.problem, wrong.offset)
+        yield error_at(tree, ("cpus", name), wrong.problem, wrong.offset)
 
 
 def _expressions(data: Any) -> Iterator[tuple[tuple[str, str], expression.Expression]]:
@@ -61,16 +61,16 @@ def _validation_error(tree: Table, data: Any, line: Any) -> ProfileError:
     context = line.get("ctx", {})
     if line["type"] == "extra_forbidden":
         about_key = True
-        problem = _unknown_key(str(loc[-1]), known_keys(loc[:-1], data), line["input"])
+        problem = unknown_key(str(loc[-1]), known_keys(loc[:-1], data), line["input"])
     elif line["type"] == MISTAKE:
         problem = context["problem"]
         loc = (*loc, context["key"]) if context["key"] else loc
     else:
         problem = line["msg"]
-    return _error_at(tree, loc, problem, context.get("offset", -1), about_key)
+    return error_at(tree, loc, problem, context.get("offset", -1), about_key)
 
 
-def _unknown_key(key: str, known: Sequence[str], value: object) -> str:
+def unknown_key(key: str, known: Sequence[str], value: object) -> str:
     hint = did_you_mean(key, known)
     if value is None and key.replace("-", "").isdigit():
         return "this is not a key; a CPU list with commas needs quotes inside { }"
@@ -90,7 +90,7 @@ def _impossible(value: expression.Expression, possible: CpuSet) -> Iterator[Expr
                 yield ExpressionError(value.text, node.start, problem)
 
 
-def _error_at(
+def error_at(
     tree: Table, loc: Iterable[str | int], problem: str, offset: int = -1, about_key: bool = False
 ) -> ProfileError:
     """The error at the place that brought the value; the nearest enclosing one if there is none."""
