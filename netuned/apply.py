@@ -99,7 +99,7 @@ class Card:
             self.nic = with_managed(self.kernel, self.nic, before.managed)
         else:
             self.refused = {at: why for at, why in self.refused.items() if at[0] != "irq"}
-        return before != self.nic
+        return before != self.nic or before.instance != self.nic.instance
 
     def observe(self, scope: frozenset[str] | None, qdiscs: Callable[[], Qdiscs]) -> set[str]:
         """Read the wanted tunables (of ``scope``, if given) and say which are not known clean.
@@ -303,7 +303,7 @@ def _irreplaceable(card: Card, baseline: Baseline) -> bool:
 
 def _settle(card: Card, baseline: Baseline) -> None:
     """After a clean look at everything: what was restored needs no record any more."""
-    baseline.forget(card.nic.ifindex, card.restoring)
+    baseline.forget(card.nic, card.restoring)
     for name in card.restoring:
         card.wanted.pop(name, None)
         card.found.pop(name, None)

@@ -1,19 +1,25 @@
 """What was there before netuned's first write in this boot, kept on disk before that write.
 
-One JSON file, written atomically and fsynced. It is bound to the boot and to the card's ifindex
-(never reused within a boot, unlike its name); after a reboot the kernel starts afresh and so
-does the baseline.
+One JSON file, written atomically and fsynced. It is bound to the boot, after which the kernel
+starts afresh, and to each card's network device itself (``Nic.instance``): neither a new name nor
+a way through another network namespace makes it another, both of which leave its settings alone;
+a driver that is loaded again makes a new one, with the driver's own settings.
+
+A checksum tells a file that was damaged or edited; it is no seal, for only root can write here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import operator
 import os
 import threading
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,66 +30,100 @@ from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State, Val
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 
-Record = dict[str, Value | None]
+LIMIT = 1 << 26
+"""Bytes of a file that is read; 200 cards of 64 queues make 10 MB."""
+
+DEPARTED = 64
+"""So many cards that left are remembered, for one may come back from another namespace."""
+
+HOLDS: Mapping[str, type[Value]] = {
+    "channels": ChannelCounts,
+    "rss": RssTable,
+    "irq": CpuSet,
+    "rps": CpuSet,
+    "rfs": FlowTable,
+    "xps": CpuSet,
+    "qdisc": Qdisc,
+}
+"""What each tunable's values are: nothing else is taken from a file."""
+
+Record = Mapping[str, Value | None]
 """One tunable of one card: key -> value, None where there was no such setting."""
 
 
+@dataclass(frozen=True, slots=True)
+class CardRecord:
+    """One card. ``parameters`` are those of its qdiscs that netuned set: key -> tc's names."""
+
+    ifindex: int
+    settings: Mapping[str, Record] = field(default_factory=dict)
+    parameters: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
 class Baseline:
-    """The values to go back to: ifindex -> tunable -> key -> value. Safe to use from workers."""
+    """The values to go back to: card -> tunable -> key -> value. Safe to use from workers.
+
+    What could not be saved is not remembered either, so memory never says more than the disk.
+    """
 
     def __init__(self, path: Path, boot_id: str) -> None:
         self._path = path
         self._boot_id = boot_id
         self._lock = threading.Lock()
-        self._cards: dict[int, dict[str, Record]] = {}
+        self._cards: dict[int, CardRecord] = {}
         self._host: dict[str, Value] = {}
 
     def load(self) -> None:
         """Read the file of this boot; one of an earlier boot, or none, is an empty baseline.
 
-        Raises: StateFileError when the file cannot be trusted; it is then set aside, and the
-            baseline is empty.
+        Raises: StateFileError when the file cannot be read or trusted; it is then set aside, and
+            the baseline is empty.
         """
         try:
-            content = self._path.read_bytes()
+            with open(self._path, "rb") as file:
+                content = file.read(LIMIT + 1)
+            if len(content) > LIMIT:
+                raise ValueError(f"it has more than {LIMIT >> 20} MiB")
+            data = _checked(json.loads(content))
+            if data["boot_id"] != self._boot_id:
+                log.info("%s is of an earlier boot, ignoring", self._path)
+                return
+            host = {name: _setting(name, value) for name, value in data["host"].items()}
+            cards = {int(key): _card(card) for key, card in data["cards"].items()}
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StateFileError(f"{self._path}: {error.strerror}") from error
+            why = error.strerror or str(error)
+        except RecursionError:
+            why = "it is nested too deep"
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            why = f"not a baseline ({error})"
+        else:
+            self._cards, self._host = cards, host
+            return
+        self._cards, self._host = {}, {}
+        aside = self._path.with_name(f"{self._path.name}.bad")
+        kept = f"The file is kept as {aside}"
         try:
-            data = json.loads(content)
-            if data["version"] != VERSION:
-                raise ValueError(f"version {data['version']} is not {VERSION}")
-            if data["boot_id"] != self._boot_id:
-                return
-            # Absent where a version that knew no settings of the host wrote the file.
-            host = {name: _existing(value) for name, value in data.get("host", {}).items()}
-            self._cards = {
-                int(ifindex): {
-                    name: {key: decode_value(value) for key, value in state.items()}
-                    for name, state in card.items()
-                }
-                for ifindex, card in data["cards"].items()
-            }
-            self._host = host
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            self._cards = {}
-            aside = self._path.with_name(f"{self._path.name}.bad")
-            with contextlib.suppress(OSError):
-                os.replace(self._path, aside)
-            raise StateFileError(
-                f"{self._path}: not a baseline ({error}); what netuned changed before now cannot "
-                f"be put back. The file is kept as {aside}"
-            ) from error
+            os.replace(self._path, aside)
+        except OSError as error:
+            kept = f"It cannot be set aside as {aside.name}: {error.strerror}"
+        raise StateFileError(
+            f"{self._path}: {why}; what netuned changed before now cannot be put back. {kept}"
+        )
 
     def of(self, nic: Nic) -> dict[str, State]:
         """What is recorded of a card: tunable -> State, without what did not exist."""
         return {
             tunable: {key: value for key, value in state.items() if value is not None}
-            for tunable, state in self._cards.get(nic.ifindex, {}).items()
+            for tunable, state in self._of(nic).settings.items()
         }
+
+    def parameters(self, nic: Nic) -> Mapping[str, frozenset[str]]:
+        """The parameters of a card's qdiscs that netuned set: key -> tc's names."""
+        return self._of(nic).parameters
 
     def record(
         self, nic: Nic, found: Mapping[str, State], wanted: Mapping[str, State] | None = None
@@ -95,34 +135,65 @@ class Baseline:
         On return the values are on disk. Raises: StateFileError; then nothing may be written.
         """
         with self._lock:
-            card = self._cards.get(nic.ifindex, {})
+            card = self._of(nic)
             new: dict[str, Record] = {}
             for tunable, state in found.items():
                 keys = state.keys() | (wanted or {}).get(tunable, {}).keys()
-                if keys := keys - card.get(tunable, {}).keys():
-                    new[tunable] = {key: settled(nic, state.get(key)) for key in sorted(keys)}
-            if not new:
+                if keys := keys - card.settings.get(tunable, {}).keys():
+                    values = {key: settled(nic, state.get(key)) for key in sorted(keys)}
+                    new[tunable] = {**card.settings.get(tunable, {}), **values}
+            parameters = dict(card.parameters)
+            for key, value in (wanted or {}).get("qdisc", {}).items() if "qdisc" in found else ():
+                if isinstance(value, Qdisc) and (names := {name for name, _ in value.parameters}):
+                    parameters[key] = parameters.get(key, frozenset()) | names
+            if not new and parameters == card.parameters:
                 return
-            card = self._cards.setdefault(nic.ifindex, {})
-            for tunable, record in new.items():
-                card.setdefault(tunable, {}).update(record)
-            self._save()
+            if not nic.instance:
+                raise StateFileError(f"{nic.name}: nothing tells which card this is; not changed")
+            record = CardRecord(nic.ifindex, {**card.settings, **new}, parameters)
+            self._save({**self._cards, nic.instance: record}, self._host, _UNCHANGED)
 
-    def forget(self, ifindex: int, tunables: Iterable[str]) -> None:
+    def keep_parameters(self, nic: Nic, names: Mapping[str, frozenset[str]]) -> None:
+        """Of a card's qdiscs, parameters other than these are as before. Raises: StateFileError."""
+        with self._lock:
+            card = self._of(nic)
+            parameters = {
+                key: names.get(key, frozenset()) & had for key, had in card.parameters.items()
+            }
+            parameters = {key: had for key, had in parameters.items() if had}
+            if parameters != card.parameters:
+                cards = {**self._cards, nic.instance: replace(card, parameters=parameters)}
+                self._save(cards, self._host, _RESTORED)
+
+    def forget(self, nic: Nic, tunables: Iterable[str]) -> None:
         """Drop what was put back. Raises: StateFileError."""
         with self._lock:
-            card = self._cards.get(ifindex, {})
-            gone = [card.pop(tunable) for tunable in tunables if tunable in card]
-            if not card:
-                self._cards.pop(ifindex, None)
-            if gone:
-                self._save()
+            card = self._of(nic)
+            gone = card.settings.keys() & set(tunables)
+            if not gone:
+                return
+            settings = {name: card.settings[name] for name in card.settings if name not in gone}
+            cards = {**self._cards, nic.instance: replace(card, settings=settings)}
+            if "qdisc" in gone:
+                cards[nic.instance] = replace(cards[nic.instance], parameters={})
+            if not settings:
+                del cards[nic.instance]
+            self._save(cards, self._host, _RESTORED)
 
-    def forget_cards(self, ifindexes: Iterable[int]) -> None:
-        """Drop all of cards that left. Raises: StateFileError."""
+    def retire(self, present: Collection[Nic]) -> None:
+        """Of cards that are not ``present``, keep those that left last. Raises: StateFileError.
+
+        A card that left for another namespace comes back as it was; one that ended never does.
+        """
         with self._lock:
-            if [self._cards.pop(ifindex) for ifindex in ifindexes if ifindex in self._cards]:
-                self._save()
+            here = {nic.instance for nic in present}
+            away = [instance for instance in self._cards if instance not in here]
+            dropped = away[:-DEPARTED]
+            cards = {key: card for key, card in self._cards.items() if key in here}
+            cards |= {key: self._cards[key] for key in away[len(dropped) :]}
+            if dropped:
+                self._save(cards, self._host, _RESTORED)
+            self._cards = cards
 
     def host(self) -> Mapping[str, Value]:
         """What is recorded of the host's own settings: tunable -> value."""
@@ -135,43 +206,68 @@ class Baseline:
         """
         with self._lock:
             if tunable not in self._host:
-                self._host[tunable] = found
-                self._save()
+                self._save(self._cards, {**self._host, tunable: found}, _UNCHANGED)
 
     def forget_host(self, tunable: str) -> None:
         """Drop what was put back. Raises: StateFileError."""
         with self._lock:
-            if self._host.pop(tunable, None) is not None:
-                self._save()
+            if tunable in self._host:
+                host = {name: value for name, value in self._host.items() if name != tunable}
+                self._save(self._cards, host, _RESTORED)
 
-    def _save(self) -> None:
-        data = {
-            "version": VERSION,
+    def _of(self, nic: Nic) -> CardRecord:
+        """A card's record; a snapshot has only its ifindex to tell it by."""
+        if nic.instance:
+            return self._cards.get(nic.instance) or CardRecord(nic.ifindex)
+        alike = (card for card in self._cards.values() if card.ifindex == nic.ifindex)
+        return next(alike, CardRecord(nic.ifindex))
+
+    def _save(self, cards: dict[int, CardRecord], host: dict[str, Value], otherwise: str) -> None:
+        content = {
             "boot_id": self._boot_id,
-            "host": {name: encode_value(value) for name, value in self._host.items()},
+            "host": {name: encode_value(value) for name, value in host.items()},
             "cards": {
-                str(ifindex): {
-                    name: {key: encode_value(value) for key, value in state.items()}
-                    for name, state in card.items()
+                str(instance): {
+                    "ifindex": card.ifindex,
+                    "settings": {
+                        name: {key: encode_value(value) for key, value in state.items()}
+                        for name, state in card.settings.items()
+                    },
+                    "parameters": {key: sorted(had) for key, had in card.parameters.items()},
                 }
-                for ifindex, card in self._cards.items()
+                for instance, card in cards.items()
             },
         }
+        data = {"version": VERSION, "checksum": _checksum(content), **content}
         try:
             write_atomically(self._path, json.dumps(data).encode())
         except OSError as error:
-            raise StateFileError(f"{self._path}: {error.strerror}; nothing was changed") from error
+            name = errno.errorcode.get(error.errno or 0, "no number")
+            raise StateFileError(f"{self._path}: {error.strerror} ({name}); {otherwise}") from error
+        self._cards, self._host = cards, host
+
+
+_UNCHANGED = "nothing was changed, because what was there before could not be saved"
+_RESTORED = "settings are as they should be, but are not known as such after a restart"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that after a crash it is whole: the old one or the new one."""
+    """Replace a file so that after a crash it is whole: the old one or the new one.
+
+    Raises: OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
-    with open(draft, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    try:
+        with open(draft, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError:
+        with contextlib.suppress(OSError):  # half of it would fill what is left of a full disk
+            draft.unlink()
+        raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
@@ -186,10 +282,39 @@ def settled(nic: Nic, value: Value | None) -> Value | None:
     return value
 
 
-def _existing(data: Mapping[str, Any]) -> Value:
+def _checksum(content: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
+def _checked(data: dict[str, Any]) -> dict[str, Any]:
+    """A file's content. Raises: ValueError, LookupError, TypeError, AttributeError."""
+    if (version := data.pop("version")) != VERSION:
+        raise ValueError(f"its version is {version!r:.20}, not {VERSION}")
+    if data.pop("checksum") != _checksum(data):
+        raise ValueError("it was damaged or edited: its checksum is another")
+    return data
+
+
+def _card(data: Mapping[str, Any]) -> CardRecord:
+    settings = {
+        name: {key: _value(name, value) for key, value in state.items()}
+        for name, state in data["settings"].items()
+    }
+    parameters = {key: frozenset(map(str, had)) for key, had in data["parameters"].items()}
+    return CardRecord(operator.index(data["ifindex"]), settings, parameters)
+
+
+def _value(tunable: str, data: Mapping[str, Any]) -> Value | None:
     value = decode_value(data)
+    if tunable not in HOLDS or not isinstance(value, HOLDS[tunable] | None):
+        raise ValueError(f"{tunable!r:.40} has no such value as {data!r:.80}")
+    return value
+
+
+def _setting(tunable: str, data: Mapping[str, Any]) -> Value:
+    value = _value(tunable, data)
     if value is None:
-        raise ValueError(f"{data!r} is no setting of the host")
+        raise ValueError(f"{data!r:.80} is no setting of the host")
     return value
 
 
@@ -228,5 +353,6 @@ def decode_value(data: Mapping[str, Any]) -> Value | None:
         case {"flows": int(entries)}:
             return FlowTable(entries)
         case {"qdisc": str(kind), "parameters": dict(parameters), "default": bool(default)}:
-            return Qdisc(kind, tuple(sorted(parameters.items())), default)
+            numbers = {name: operator.index(number) for name, number in parameters.items()}
+            return Qdisc(kind, tuple(sorted(numbers.items())), default)
     raise ValueError(f"{data!r} is not a recorded value")

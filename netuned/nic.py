@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
@@ -53,6 +53,13 @@ class Nic:
     """Ifindex of the bond, team, bridge or accelerated card it is a port of; 0 without."""
     managed: frozenset[int] = frozenset()
     """Numbers of the interrupts whose affinity the kernel keeps to itself."""
+    instance: int = field(default=0, compare=False)
+    """Tells this network device from any other of this boot; 0 where that is not known.
+
+    It is the inode of its directory in sysfs, which stays over a new name and over a way through
+    another network namespace, where ifindexes can change; a driver that is loaded again makes
+    another. It is not used again within a boot (kernfs: use 64bit inos, 40430452fd5d, Linux 5.5).
+    """
 
     @property
     def counts(self) -> ChannelCounts | None:
@@ -114,6 +121,7 @@ def read_nic(kernel: Kernel, ifindex: int, name: str) -> Nic:
         lowers=read_lowers(kernel, name),
         master=files.read_int(f"{base}/master/ifindex", 0),
         managed=managed,
+        instance=files.inode(base),
     )
 
 

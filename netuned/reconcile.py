@@ -269,7 +269,8 @@ class Reconciler:
         if gone := self._slots.keys() - host.nics.keys():
             for ifindex in gone:
                 self._drop(ifindex)
-            self._work.spawn(self._work.in_worker(lambda: self._baseline.forget_cards(gone)))
+            present = list(host.nics.values())
+            self._work.spawn(self._work.in_worker(lambda: self._baseline.retire(present)))
         # A profile that cannot be read may be the one a card without any has: leave it as it is.
         restore = not self._profiles.errors
         problems = {problem.ifname: problem.message for problem in desired.problems}

@@ -64,6 +64,10 @@ class FileTree(ABC):
     def mode(self, path: str) -> int:
         """Type and permission bits, 0 where there is no such file."""
 
+    def inode(self, path: str) -> int:
+        """The number of the file or directory a path leads to; 0 where that is not known."""
+        return 0
+
     @abstractmethod
     def keep(self, paths: tuple[str, ...]) -> Kept:
         """Open these files for reading over and over. Raises: KernelError."""
@@ -142,6 +146,12 @@ class Files(FileTree):
     def mode(self, path: str) -> int:
         try:
             return os.stat(self._root + path).st_mode
+        except OSError:
+            return 0
+
+    def inode(self, path: str) -> int:
+        try:
+            return os.stat(self._root + path).st_ino
         except OSError:
             return 0
 

@@ -63,6 +63,7 @@ def nic(
     return Nic(
         ifindex=ifindex,
         name=name,
+        instance=1000 + ifindex,
         driver="ice",
         kind=PHYSICAL,
         pci="8086:1592",

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from netuned.baseline import Baseline
+from netuned.baseline import DEPARTED, HOLDS, VERSION, Baseline, _checksum
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
+from netuned.tunables import BY_NAME
 from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State
 from tests.unit.machines import nic
 
@@ -68,12 +76,46 @@ def test_a_setting_of_the_host_is_recorded_once_until_it_is_put_back(tmp_path: P
     assert make(tmp_path / "b.json").host() == {}
 
 
-def test_a_file_from_before_there_were_settings_of_the_host(tmp_path: Path) -> None:
-    text = '{"version": 1, "boot_id": "boot-1", "cards": {"2": {"irq": {"rxtx-0": {"cpus": "3"}}}}}'
-    (tmp_path / "b.json").write_text(text)
+def test_a_card_is_known_by_itself_not_by_its_number_or_name(tmp_path: Path) -> None:
+    make(tmp_path / "b.json").record(nic(2), FOUND)
     baseline = make(tmp_path / "b.json")
-    assert baseline.host() == {}
-    assert baseline.of(nic()) == {"irq": {"rxtx-0": CpuSet.parse_list("3")}}
+    assert baseline.of(replace(nic(2), ifindex=7, name="other")) == FOUND
+    assert baseline.of(replace(nic(2), instance=5)) == {}, "a driver loaded again is another card"
+
+
+def test_a_snapshots_card_is_known_by_its_number(tmp_path: Path) -> None:
+    baseline = make(tmp_path / "b.json")
+    baseline.record(nic(2), FOUND)
+    unknown = replace(nic(2), instance=0)
+    assert baseline.of(unknown) == FOUND
+    assert baseline.of(replace(nic(3), instance=0)) == {}
+    with pytest.raises(StateFileError, match="nothing tells which card"):
+        baseline.record(unknown, {"rps": {"rx-0": CpuSet(1)}})
+
+
+def test_cards_that_left_are_remembered_but_not_all_for_ever(tmp_path: Path) -> None:
+    baseline = make(tmp_path / "b.json")
+    irq = {"irq": FOUND["irq"]}
+    cards = [nic(ifindex) for ifindex in range(2, 2 + DEPARTED + 3)]
+    for card in cards:
+        baseline.record(card, irq)
+    baseline.retire(cards[:1] + cards[2:])
+    baseline.retire(cards[:1])
+    assert [card.ifindex for card in cards if not baseline.of(card)] == [4, 5]
+    again = make(tmp_path / "b.json")
+    assert [card.ifindex for card in cards if not again.of(card)] == [4, 5]
+
+
+def test_parameters_that_were_set_are_known_until_put_back(tmp_path: Path) -> None:
+    baseline = make(tmp_path / "b.json")
+    fq: dict[str, State] = {"qdisc": {"root": Qdisc.of("fq", {"limit": 1, "quantum": 2})}}
+    baseline.record(nic(), {"qdisc": FOUND["qdisc"]}, fq)
+    names = frozenset({"limit", "quantum"})
+    assert make(tmp_path / "b.json").parameters(nic()) == {"root": names}
+    baseline.keep_parameters(nic(), {"root": frozenset({"limit", "pacing"})})
+    assert make(tmp_path / "b.json").parameters(nic()) == {"root": {"limit"}}
+    baseline.forget(nic(), ["qdisc"])
+    assert make(tmp_path / "b.json").parameters(nic()) == {}
 
 
 def test_another_boot_starts_afresh(tmp_path: Path) -> None:
@@ -84,10 +126,26 @@ def test_another_boot_starts_afresh(tmp_path: Path) -> None:
 def test_forgetting_one_tunable_and_a_card(tmp_path: Path) -> None:
     baseline = make(tmp_path / "b.json")
     baseline.record(nic(), FOUND)
-    baseline.forget(nic().ifindex, ["irq"])
+    baseline.forget(nic(), ["irq"])
     assert set(make(tmp_path / "b.json").of(nic())) == {"channels", "rss", "rfs", "qdisc"}
-    baseline.forget_cards([nic().ifindex])
+    baseline.forget(nic(), FOUND)
     assert make(tmp_path / "b.json").of(nic()) == {}
+
+
+def recorded(tmp_path: Path) -> bytes:
+    """A file as netuned writes it."""
+    make(tmp_path / "whole.json").record(nic(), FOUND)
+    return (tmp_path / "whole.json").read_bytes()
+
+
+def sealed(**content: Any) -> str:
+    """A file with a right checksum over what netuned does not write."""
+    content = {"boot_id": "boot-1", "host": {}, "cards": {}, **content}
+    return json.dumps({"version": VERSION, "checksum": _checksum(content), **content})
+
+
+def card(settings: Any, **other: Any) -> dict[str, Any]:
+    return {"1002": {"ifindex": 2, "settings": settings, "parameters": {}, **other}}
 
 
 @pytest.mark.parametrize(
@@ -96,27 +154,114 @@ def test_forgetting_one_tunable_and_a_card(tmp_path: Path) -> None:
         "",
         "{",
         "[]",
+        "null",
         '{"version": 9}',
-        '{"version": 1, "boot_id": "boot-1", "cards": {"2": {"irq": {"": 5}}}}',
-        '{"version": 1, "boot_id": "boot-1", "cards": {}, "host": {"rfs": {"absent": true}}}',
-        '{"version": 1, "boot_id": "boot-1", "cards": {}, "host": []}',
+        '{"version": 1, "boot_id": "boot-1", "cards": {}}',
+        '{"version": 2, "boot_id": "boot-1", "cards": {}, "host": {}}',
+        sealed(cards=card({"irq": {"": 5}})),
+        sealed(cards=card({"irq": {"rxtx-0": {"flows": 8}}})),
+        sealed(cards=card({"irq": {"rxtx-0": {"cpus": "0-99999999"}}})),
+        sealed(cards=card({"rings": {"": {"flows": 8}}})),
+        sealed(cards=card({"rss": {"": {"table": ["0"], "queues": 1}}})),
+        sealed(cards=card({"qdisc": {"root": {"qdisc": "fq", "parameters": {"limit": "1"}}}})),
+        sealed(cards=card({}, ifindex="2")),
+        sealed(cards={"en0": {}}),
+        sealed(cards=[]),
+        sealed(host={"rfs": {"absent": True}}),
+        sealed(host={"irq": {"flows": 1}}),
+        sealed(host=[]),
+        "[" * 100_000,
+        '{"version": ' + "9" * 5000 + "}",
     ],
+    ids=lambda text: text[:40],
 )
 def test_a_damaged_file_is_refused_and_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "b.json"
     path.write_text(text)
     baseline = Baseline(path, "boot-1")
-    with pytest.raises(StateFileError, match=r"b\.json"):
+    with pytest.raises(
+        StateFileError, match=r"b\.json.* cannot be put back.* kept as .*b\.json\.bad"
+    ):
         baseline.load()
     assert baseline.of(nic()) == {}
     assert (tmp_path / "b.json.bad").read_text() == text
     baseline.load()
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(StateFileError, match="not a baseline"):
-        Baseline(tmp_path / "b.json", "boot-1").load()
+@given(st.data())
+def test_no_file_cut_short_or_changed_is_trusted(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("baseline")
+    whole = recorded(tmp_path)
+    at = data.draw(st.integers(0, len(whole) - 1))
+    changed = data.draw(st.sampled_from((whole[:at], whole[:at] + b"1" + whole[at + 1 :])))
+    path = tmp_path / "b.json"
+    path.write_bytes(changed)
+    baseline = Baseline(path, "boot-1")
+    try:
+        baseline.load()
+    except StateFileError:
+        assert not path.exists()
+        assert baseline.of(nic()) == {}
+    else:  # the place held a 1 already, or it became another boot's
+        assert baseline.of(nic()) in (FOUND, {})
+        assert json.loads(changed)
+
+
+@given(st.binary(max_size=200))
+def test_no_content_makes_another_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("baseline") / "b.json"
+    path.write_bytes(content)
+    with pytest.raises(StateFileError):
+        Baseline(path, "boot-1").load()
+
+
+def test_a_value_edited_by_hand_is_not_trusted(tmp_path: Path) -> None:
+    text = recorded(tmp_path).decode()
+    assert "0-3,40" in text
+    (tmp_path / "b.json").write_text(text.replace("0-3,40", "0-3,41"))
+    with pytest.raises(StateFileError, match="damaged or edited"):
+        make(tmp_path / "b.json")
+
+
+def test_a_huge_file_is_not_read_whole(tmp_path: Path) -> None:
+    with (tmp_path / "b.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(StateFileError, match="more than 64 MiB"):
+        make(tmp_path / "b.json")
+
+
+def test_what_cannot_be_read_or_set_aside_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "b.json").mkdir()
+    (tmp_path / "b.json.bad").write_text("")
+    with pytest.raises(StateFileError, match=r"Is a directory.*cannot be set aside"):
+        make(tmp_path / "b.json")
+
+
+def test_every_tunable_has_its_kind_of_value() -> None:
+    assert HOLDS.keys() == BY_NAME.keys()
+
+
+class Full:
+    """A disk that takes nothing while ``error`` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error = 0
+        self._fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", self.fsync)
+
+    def fsync(self, descriptor: int) -> None:
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+        self._fsync(descriptor)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Full:
+    return Full(monkeypatch)
 
 
 def test_nothing_may_be_written_when_it_cannot_be_saved(tmp_path: Path) -> None:
@@ -124,3 +269,27 @@ def test_nothing_may_be_written_when_it_cannot_be_saved(tmp_path: Path) -> None:
     baseline = Baseline(tmp_path / "file" / "b.json", "boot-1")
     with pytest.raises(StateFileError, match="nothing was changed"):
         baseline.record(nic(), FOUND)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])
+def test_what_was_not_saved_is_not_remembered(tmp_path: Path, disk: Full, error: int) -> None:
+    baseline = make(tmp_path / "b.json")
+    disk.error = error
+    for _ in range(2):  # the second time, too
+        with pytest.raises(StateFileError, match=errno.errorcode[error]):
+            baseline.record(nic(), FOUND)
+        with pytest.raises(StateFileError, match="nothing was changed"):
+            baseline.record_host("rfs", FlowTable(1))
+    assert (baseline.of(nic()), baseline.host()) == ({}, {})
+    assert list(tmp_path.iterdir()) == [], "half a file would fill the disk"
+    disk.error = 0
+    baseline.record(nic(), FOUND)
+    baseline.record_host("rfs", FlowTable(1))
+    assert make(tmp_path / "b.json").of(nic()) == FOUND
+    disk.error = error
+    for _ in range(2):
+        with pytest.raises(StateFileError, match="settings are as they should be"):
+            baseline.forget(nic(), FOUND)
+        with pytest.raises(StateFileError, match="settings are as they should be"):
+            baseline.forget_host("rfs")
+    assert baseline.of(nic()) == make(tmp_path / "b.json").of(nic()) == FOUND

@@ -12,6 +12,7 @@ import tarfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netuned import archive, offline, snapshot
+from netuned.baseline import Baseline
+from netuned.cpuset import CpuSet
 from netuned.described import machine
 from netuned.errors import KernelError, SnapshotError, UnsupportedError
 from netuned.host import read_host
@@ -36,6 +39,7 @@ from netuned.kernel.recorded import (
 )
 from netuned.kernel.recording import RecordingKernel
 from netuned.loader import ProfileSet
+from netuned.nic import read_nic
 from netuned.topology import read_topology
 
 MACHINE = """\
@@ -417,9 +421,10 @@ def test_a_described_machine_is_planned(tmp_path: Path) -> None:
 def test_what_the_baseline_holds_is_put_back(tmp_path: Path) -> None:
     kernel = machine(MACHINE)
     boot_id = kernel.files.read_text("/proc/sys/kernel/random/boot_id")
-    cards = {"2": {"irq": {"rxtx-0": {"cpus": "5"}}}}
-    baseline = {"version": 1, "boot_id": boot_id, "cards": cards}
-    kernel.tree.add(snapshot.BASELINE, File(json.dumps(baseline).encode()))
+    baseline = Baseline(tmp_path / "b.json", boot_id)
+    there = replace(read_nic(kernel, 2, "eth0"), instance=1)
+    baseline.record(there, {"irq": {"rxtx-0": CpuSet.parse_list("5")}})
+    kernel.tree.add(snapshot.BASELINE, File((tmp_path / "b.json").read_bytes()))
     archive_path = str(tmp_path / "a.tar")
     snapshot.write(snapshot.take(kernel, ()), archive_path)
     plan = offline.plan(*offline.load(archive_path))
