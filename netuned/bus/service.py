@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 
 from dbus_fast import BusType, Message, MessageType, NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
@@ -11,10 +12,10 @@ from dbus_fast.errors import DBusFastError
 
 from netuned.bus import polkit, wire
 from netuned.bus.interfaces import Controller, Manager, Nic, changed_properties
+from netuned.bus.reading import OBJECT_MANAGER, Readers
 from netuned.errors import BusError
 from netuned.status import ManagerStatus, NicStatus, Status
 
-OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 AUTH_TIMEOUT_S = 30.0
 REPLY_TIMEOUT_S = 30.0
 FIRST_RETRY_S = 0.25
@@ -26,6 +27,13 @@ log = logging.getLogger(__name__)
 
 class _Connection(MessageBus):
     """A bus connection that can be lost while methods are being served."""
+
+    async def connect(self) -> MessageBus:
+        bus = await super().connect()
+        assert self._writer is not None
+        assert self._writer.sock is not None
+        self._writer.sock = _PatientSocket(self._writer.sock)  # type: ignore[assignment]
+        return bus
 
     def send(self, msg: Message) -> asyncio.Future[None]:  # type: ignore[override]  # as MessageBus
         if not self.connected:
@@ -39,6 +47,22 @@ class _Connection(MessageBus):
         sent: asyncio.Future[None] = super().send(msg)
         sent.add_done_callback(asyncio.Future.exception)  # that the connection is lost, run() sees
         return sent
+
+
+class _PatientSocket:
+    """What dbus-fast's writer sends on: a full socket takes nothing now, it is not lost.
+
+    dbus-fast 5.2 disconnects on EAGAIN, as its ancestor did (altdesktop/python-dbus-next #153).
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, data: memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
 
 
 class BusService:
@@ -55,6 +79,7 @@ class BusService:
         self._gone: asyncio.Future[None] | None = None
         self._manager: Manager | None = None
         self._nics: dict[int, Nic] = {}
+        self._readers: Readers | None = None
 
     async def run(self) -> None:
         """Connect, serve, connect again, until cancelled; the daemon goes on without a bus."""
@@ -111,7 +136,9 @@ class BusService:
         if self._gone is not None:
             await asyncio.wait({self._gone})
             log.debug("D-Bus connection ended: %s", self._gone.exception())
-        self._bus = self._manager = self._gone = None
+        if self._readers is not None:
+            self._readers.close()
+        self._bus = self._manager = self._gone = self._readers = None
         self._nics = {}
 
     def publish(self, status: Status) -> None:
@@ -151,6 +178,8 @@ class BusService:
         self._nics = {nic.ifindex: Nic(nic) for nic in status.nics}
         for ifindex, interface in self._nics.items():
             bus.export(wire.nic_path(ifindex), interface)
+        self._readers = Readers(bus, self._manager, self._nics)
+        bus.add_message_handler(self._readers.take)
 
 
 async def _take_name(bus: MessageBus) -> None:

@@ -1,0 +1,172 @@
+"""Answers to those who read everything: one after the other, out of pieces that are kept as bytes.
+
+With dbus-fast's own answers, readers that come together hold up the loop for all of them: it
+gathers and encodes everything for each, within one callback. Here a card is encoded once until it
+changes, all cards are their bytes in a row (D-Bus aligns an array's elements to 8 bytes wherever
+they stand), and the next reader waits until the last one's answer is in the socket, so that one
+answer is held and not hundreds.
+
+The one module that knows how dbus-fast lays out a message.
+
+Source: https://dbus.freedesktop.org/doc/dbus-specification.html, Message Protocol
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from dbus_fast import DBusError, Message, MessageFlag, MessageType, Variant
+from dbus_fast._private.marshaller import Marshaller
+from dbus_fast.aio import MessageBus
+
+from netuned.bus import wire
+from netuned.bus.interfaces import Manager, Nic
+from netuned.status import NicStatus
+
+OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+OBJECTS_SIGNATURE = "a{oa{sa{sv}}}"
+PROPERTIES_SIGNATURE = "a{sv}"
+LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
+
+SLICE_S = 0.005
+"""Cards are encoded for this long before the loop gets a turn."""
+WAITING_MOST = 1000
+"""Who comes while so many wait is refused."""
+
+HEADER_SIGNATURE = "yyyyuua(yv)"
+LITTLE_ENDIAN = ord("l")
+PROTOCOL_VERSION = 1
+REPLY_SERIAL, DESTINATION, SIGNATURE = 5, 6, 8
+
+
+class Readers:
+    """Those who called GetManagedObjects, or GetAll of the manager, and wait for the answer."""
+
+    def __init__(self, bus: MessageBus, manager: Manager, nics: Mapping[int, Nic]) -> None:
+        self._bus = bus
+        self._manager = manager
+        self._nics = nics
+        self._waiting: deque[Message] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._pieces: dict[int, tuple[NicStatus, bytes]] = {}
+
+    def take(self, call: Message) -> bool:
+        """A message handler: whether this call will be answered here. Raises: DBusError."""
+        if not _reads_everything(call):
+            return False
+        if call.flags.value & MessageFlag.NO_REPLY_EXPECTED.value:
+            return True
+        if len(self._waiting) >= WAITING_MOST:
+            raise DBusError(LIMITS_EXCEEDED, f"{WAITING_MOST} others wait for the same answer")
+        self._waiting.append(call)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._answer())
+        return True
+
+    def close(self) -> None:
+        """The connection is gone, and who waits with it."""
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _answer(self) -> None:
+        try:
+            while self._waiting:
+                await self._encode_cards()
+                call = self._waiting.popleft()
+                # From here to the sending nothing may change: signals of it would be sent before.
+                sent = self._bus.send(self._reply(call))
+                await asyncio.wait({sent})
+                await asyncio.sleep(0)
+        finally:
+            self._task = None
+
+    def _reply(self, call: Message) -> Message:
+        if call.member == "GetAll":
+            body = _encode(PROPERTIES_SIGNATURE, _properties(self._manager))
+            return _Encoded(call, PROPERTIES_SIGNATURE, body)
+        return _Encoded(call, OBJECTS_SIGNATURE, _array(self._pieces[i][1] for i in self._nics))
+
+    async def _encode_cards(self) -> None:
+        """Bring the pieces of all cards up to date; on return all of them are."""
+        for ifindex in self._pieces.keys() - self._nics.keys():
+            del self._pieces[ifindex]
+        while stale := [i for i, nic in self._nics.items() if not self._is_fresh(i, nic)]:
+            until = time.monotonic() + SLICE_S
+            for ifindex in stale:
+                if time.monotonic() > until:
+                    await asyncio.sleep(0)
+                    break
+                self._encode_card(ifindex, self._nics[ifindex])
+
+    def _is_fresh(self, ifindex: int, nic: Nic) -> bool:
+        return ifindex in self._pieces and self._pieces[ifindex][0] is nic.status
+
+    def _encode_card(self, ifindex: int, nic: Nic) -> None:
+        shown = {wire.nic_path(ifindex): {wire.NIC: _properties(nic)}}
+        piece = _encode(OBJECTS_SIGNATURE, shown)[8:]  # after the array's length
+        self._pieces[ifindex] = nic.status, piece
+
+
+class _Encoded(Message):
+    """A reply whose body is bytes already."""
+
+    def __init__(self, call: Message, signature: str, encoded: bytes) -> None:
+        super().__init__(
+            message_type=MessageType.METHOD_RETURN,
+            flags=MessageFlag.NO_REPLY_EXPECTED,
+            destination=call.sender,
+            reply_serial=call.serial,
+            signature=signature,
+        )
+        self._encoded = encoded
+
+    def _marshall(self, negotiate_unix_fd: bool) -> bytearray:
+        fields = [
+            [REPLY_SERIAL, Variant("u", self.reply_serial)],
+            [DESTINATION, Variant("s", self.destination)],
+            [SIGNATURE, Variant("g", self.signature)],
+        ]
+        kind, flags = self.message_type.value, self.flags.value
+        head = [LITTLE_ENDIAN, kind, flags, PROTOCOL_VERSION, len(self._encoded), self.serial]
+        header = Marshaller(HEADER_SIGNATURE, [*head, fields]).marshall()
+        return bytearray().join((header, bytes(-len(header) % 8), self._encoded))
+
+
+def _reads_everything(call: Message) -> bool:
+    if call.message_type is not MessageType.METHOD_CALL or call.path != wire.ROOT:
+        return False
+    if call.member == "GetManagedObjects":
+        return call.interface == OBJECT_MANAGER and not call.signature
+    wanted = call.member == "GetAll" and call.interface == PROPERTIES and call.signature == "s"
+    return wanted and call.body[0] == wire.MANAGER
+
+
+def _properties(interface: Manager | Nic) -> dict[str, Variant]:
+    """The value of every property, with its signature."""
+    signatures = _SIGNATURES.get(type(interface))
+    if signatures is None:
+        described = interface.introspect().properties
+        signatures = _SIGNATURES[type(interface)] = {p.name: p.signature for p in described}
+    return {name: Variant(kind, getattr(interface, name)) for name, kind in signatures.items()}
+
+
+_SIGNATURES: dict[type, dict[str, str]] = {}
+
+
+def _encode(signature: str, value: object) -> bytes:
+    return bytes(Marshaller(signature, [value]).marshall())
+
+
+def _array(pieces: Iterable[bytes]) -> bytes:
+    """An array of elements that are aligned to 8 bytes: its length, then each at its place."""
+    array = bytearray(8)
+    for piece in pieces:
+        array += bytes(-len(array) % 8) + piece
+    struct.pack_into("<I", array, 0, len(array) - 8)
+    return bytes(array)
