@@ -41,6 +41,8 @@ _serial = itertools.count()
 class Lab:
     """Use as a context manager; everything it made is gone afterwards, also after Ctrl-C."""
 
+    module = "netuned"
+
     def __init__(self) -> None:
         self.namespace = f"netuned-{os.getpid()}-{next(_serial)}"
         self.directory = Path(tempfile.mkdtemp(prefix="netuned-lab-"))
@@ -118,7 +120,7 @@ class Lab:
             self.start_bus()
         words = self.command(
             sys.executable,
-            *("-m", "netuned", "--profiles", str(self.profiles)),
+            *("-m", self.module, "--profiles", str(self.profiles)),
             *("--state-directory", str(self.directory / "state")),
             *("--runtime-directory", str(self.directory / "run"), *arguments),
         )

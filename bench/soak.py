@@ -1,0 +1,326 @@
+"""Many cards for long: memory, descriptors, the longest block of the loop, who is in sync.
+
+``--short`` is the same with fewer of everything. A simulated day is its 2,880 resyncs, each as the
+timer makes it every 30 s, one after the other without the waits between; no clock is changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from jeepney import DBusAddress, MessageType, new_method_call
+from jeepney.io.blocking import open_dbus_connection
+from jeepney.low_level import calc_msg_size
+
+from bench.table import Row, render
+from netuned.bus import wire
+from netuned.bus.client import Client
+from tests.netns.lab import Lab
+
+BLOCK_MS = 50.0
+PROFILE = """\
+match:
+  - {{kind: veth}}
+channels: {{combined: max}}
+rps: {{cpus: {cpus}}}
+xps: {{cpus: auto}}
+qdisc: {{kind: pfifo, limit: 500}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything; ``slices`` is how many times memory is read in the simulated day."""
+
+    cards: int = 200
+    queues: int = 8
+    drifts: int = 2000
+    drift_s: float = 10.0
+    reloads: int = 1000
+    clients: int = 200
+    rounds: int = 5
+    resyncs: int = 2880
+    slices: int = 24
+
+
+SHORT = Size(
+    cards=20, drifts=100, drift_s=0.5, reloads=50, clients=20, rounds=2, resyncs=100, slices=10
+)
+
+
+class SoakLab(Lab):
+    """The daemon with a heartbeat in its loop."""
+
+    module = "bench.soaked"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "NETUNED_SOAK_SOCKET": str(self.directory / "soak")}
+
+
+class Soak:
+    """One daemon over many cards; each part of the soak leaves rows of the table."""
+
+    def __init__(self, lab: SoakLab, size: Size) -> None:
+        self.lab = lab
+        self.size = size
+        self.rows: list[Row] = []
+        pairs = range(size.cards // 2)
+        self.names = [name for n in pairs for name in (f"lan{n}", f"plan{n}")]
+        self.random = random.Random(0)
+
+    def run(self) -> list[Row]:
+        """All parts, in an order that leaves the day to the end, when all caches are filled."""
+        size = self.size
+        self._make_cards()
+        self.lab.profile("edge", PROFILE.format(cpus="0-1"))
+        start = time.monotonic()
+        self.lab.start()
+        assert self.lab.daemon is not None
+        self.process = psutil.Process(self.lab.daemon.pid)
+        self.class_net = Path(f"/proc/{self.lab.daemon.pid}/root/sys/class/net")
+        self._wait_in_sync()
+        took = time.monotonic() - start
+        what = f"{size.cards} cards × {size.queues} queues"
+        self.rows.append(Row("start to all in sync", took, "s", None, what))
+        self.masks = self._read_masks()
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(str(self.lab.directory / "soak"))
+            self.control = control.makefile("rw")
+            self._block("start")
+            for part in (self._drift, self._reload, self._read, self._day):
+                part()
+        self._wait_in_sync()
+        off = sum(1 for path, mask in self._read_masks().items() if self.masks[path] != mask)
+        self.rows.append(Row("masks other than wanted at the end", off, "", 0, "read in sysfs"))
+        return self.rows
+
+    # The parts
+
+    def _drift(self) -> None:
+        """Foreign writes at an even pace: masks by files, qdiscs by tc."""
+        size = self.size
+        tc = subprocess.Popen(
+            self.lab.command("tc", "-force", "-batch", "-"),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert tc.stdin is not None
+        with self._part("drift"):
+            start = time.monotonic()
+            for number in range(size.drifts):
+                time.sleep(max(0.0, start + number * size.drift_s / size.drifts - time.monotonic()))
+                name, queue = self.random.choice(self.names), self.random.randrange(size.queues)
+                if number % 10:
+                    what = f"rx-{queue}/rps_cpus" if number % 2 else f"tx-{queue}/xps_cpus"
+                    (self.class_net / name / "queues" / what).write_text("0")
+                else:
+                    tc.stdin.write(f"qdisc replace dev {name} parent 4e54:{queue + 1:x} bfifo\n")
+                    tc.stdin.flush()
+            made_s = time.monotonic() - start
+            tc.stdin.close()
+            tc.wait()
+            self._wait_in_sync()
+            settled_s = time.monotonic() - start - made_s
+        self.rows.append(
+            Row("drift: in sync after the last", settled_s, "s", None, f"{size.drifts} events")
+        )
+
+    def _reload(self) -> None:
+        """By D-Bus; every twentieth with another mask for every queue of every card."""
+        spent = []
+        with self._part("reload"), Client() as client:
+            for number in range(self.size.reloads):
+                if number % 20 == 10:
+                    cpus = "0" if number % 40 == 10 else "0-1"
+                    self.lab.profile("edge", PROFILE.format(cpus=cpus))
+                start = time.monotonic()
+                client.reload()
+                spent.append(1000 * (time.monotonic() - start))
+            self.lab.profile("edge", PROFILE.format(cpus="0-1"))
+            client.reload()
+            self._wait_in_sync()
+        took = statistics.median(spent)
+        self.rows.append(Row("reload: each", took, "ms", None, f"{len(spent)}, median"))
+
+    def _read(self) -> None:
+        """All clients ask for everything at the same moment, several times."""
+        spent, sizes = [], []
+        with self._part("read"), ExitStack() as connections:
+            address = f"unix:path={self.lab.directory}/bus"
+            clients = [
+                connections.enter_context(open_dbus_connection(address))
+                for _ in range(self.size.clients)
+            ]
+            for _ in range(self.size.rounds):
+                start = time.monotonic()
+                sizes.append(_ask_all([client.sock for client in clients]))
+                spent.append(time.monotonic() - start)
+        what = f"{self.size.clients} clients, {sizes[0] / 1e6:.2f} MB each"
+        self.rows.append(Row("read: all answered", statistics.median(spent), "s", None, what))
+
+    def _day(self) -> None:
+        """The resyncs of a day; memory at the end of each slice, the first of which warms up."""
+        size = self.size
+        start = time.monotonic()
+        with self._part("day"):
+            memory = []
+            for _ in range(size.slices):
+                self._command(size.resyncs // size.slices)
+                memory.append(self.process.memory_info().rss / 1e6)
+        took = 1000 * (time.monotonic() - start) / size.resyncs
+        self.rows.append(Row("day: each resync", took, "ms", None, f"{size.resyncs}, mean"))
+        later = memory[len(memory) // 4 :]
+        slope = statistics.linear_regression(range(len(later)), later).slope * size.slices
+        self.rows.append(Row("day: memory's slope", slope, "MB", 0.5, "per day, after its quarter"))
+
+    # Measuring
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        """Note what a part did to the loop, the memory and the descriptors."""
+        self._command(0)
+        memory, descriptors = self.process.memory_info().rss, self.process.num_fds()
+        with subprocess.Popen(
+            [sys.executable, "-m", "bench.soaked", "--bare"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as bare:
+            yield
+            bare_ms = float(bare.communicate("\n")[0])
+        self._block(name, f"a bare loop beside it: {bare_ms:.0f} ms")
+        grown = (self.process.memory_info().rss - memory) / 1e6
+        gained = self.process.num_fds() - descriptors
+        self.rows += [
+            Row(f"{name}: memory gained", grown, "MB", 8, f"from {memory / 1e6:.0f} MB"),
+            Row(f"{name}: descriptors gained", gained, "", 0, f"from {descriptors}"),
+        ]
+
+    def _block(self, name: str, against: str = "") -> None:
+        figures = self._command(0)
+        callback, where = figures["callback_ms"], figures["callback"]
+        self.rows += [
+            Row(f"{name}: longest block of the loop", figures["late_ms"], "ms", BLOCK_MS, against),
+            Row(f"{name}: longest callback", callback, "ms", BLOCK_MS, f"processor time, {where}"),
+        ]
+
+    def _command(self, resyncs: int) -> dict[str, Any]:
+        """Have the daemon look at all cards so often; the figures since the last command."""
+        self.control.write(f"{resyncs}\n")
+        self.control.flush()
+        answer: dict[str, Any] = json.loads(self.control.readline())
+        return answer
+
+    # Cards
+
+    def _make_cards(self) -> None:
+        many = f"numrxqueues {self.size.queues} numtxqueues {self.size.queues}"
+        lines = []
+        for first, second in zip(self.names[::2], self.names[1::2], strict=True):
+            lines.append(f"link add {first} {many} type veth peer name {second} {many}")
+            lines += [f"link set {first} up", f"link set {second} up"]
+        batch = self.lab.directory / "batch"
+        batch.write_text("\n".join(lines))
+        self.lab.run("ip", "-batch", str(batch))
+
+    def _read_masks(self) -> dict[Path, str]:
+        """What the kernel has, of every queue."""
+        paths = [
+            self.class_net / name / "queues" / file
+            for name in self.names
+            for queue in range(self.size.queues)
+            for file in (f"rx-{queue}/rps_cpus", f"tx-{queue}/xps_cpus")
+        ]
+        return {path: path.read_text() for path in paths}
+
+    def _wait_in_sync(self) -> None:
+        def in_sync() -> bool:
+            time.sleep(0.1)  # who asks is not to be what is measured
+            with Client() as client:
+                states = {nic.state for nic in client.status().nics if nic.name in names}
+            return states == {"in-sync"}
+
+        names = set(self.names)
+        self.lab.wait(in_sync, "all cards in sync", timeout_s=120)
+
+
+def _ask_all(sockets: list[socket.socket]) -> int:
+    """Send GetManagedObjects on every connection, then read until all have the answer.
+
+    Returns the bytes of one answer. Only their heads are looked at: to decode them would take this
+    process far longer than it takes netuned to give them.
+    """
+    address = DBusAddress(wire.ROOT, wire.SERVICE, "org.freedesktop.DBus.ObjectManager")
+    call = new_method_call(address, "GetManagedObjects").serialise(serial=1000)
+    answer = 0
+    with selectors.DefaultSelector() as selector:
+        for connection in sockets:
+            selector.register(connection, selectors.EVENT_READ, bytearray())
+        for connection in sockets:
+            connection.sendall(call)
+        while selector.get_map():
+            for key, _ in selector.select(timeout=60):
+                received: bytearray = key.data
+                received += os.read(key.fd, 1 << 20)
+                while len(received) >= 16 and len(received) >= (size := calc_msg_size(received)):
+                    if received[1] == MessageType.method_return.value:
+                        answer = size
+                        selector.unregister(key.fileobj)
+                    del received[:size]
+    return answer
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("--short", action="store_true")
+    size = SHORT if parser.parse_args().short else Size()
+    rows = measure(size)
+    print(f"Linux {platform.release()}, Python {platform.python_version()}; {size}\n")
+    print(render(rows))
+    return 0 if all(row.holds for row in rows) else 1
+
+
+def measure(size: Size) -> list[Row]:
+    """A soak of this size in a namespace of its own."""
+    lab = SoakLab()
+    with lab, bus_of(lab):
+        try:
+            return Soak(lab, size).run()
+        except Exception as error:
+            error.add_note(f"daemon: {lab.daemon and lab.daemon.poll()}; {lab.logged()[-4000:]}")
+            raise
+
+
+@contextmanager
+def bus_of(lab: Lab) -> Iterator[None]:
+    """Have this process's clients use the lab's bus."""
+    before = os.environ.get("DBUS_SYSTEM_BUS_ADDRESS")
+    os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = lab.environment["DBUS_SYSTEM_BUS_ADDRESS"]
+    try:
+        yield
+    finally:
+        del os.environ["DBUS_SYSTEM_BUS_ADDRESS"]
+        if before is not None:
+            os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = before
+
+
+if __name__ == "__main__":
+    sys.exit(main())
