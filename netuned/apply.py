@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from netuned.baseline import Baseline
+from netuned.contention import Gate
 from netuned.diff import diff
 from netuned.errors import KernelError, NetunedError, UnsupportedError, VerifyError
 from netuned.kernel import Kernel
@@ -175,8 +176,12 @@ class Card:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a pass did: changes made, those left (``enforce: no``), and the error that ended it."""
+    """What a pass did: changes made, those left (``enforce: no``, contended), and the error.
 
+    ``scope`` is what it looked at in the end; None: everything.
+    """
+
+    scope: frozenset[str] | None = None
     made: list[Change] = field(default_factory=list)
     pending: tuple[Change, ...] = ()
     failed: Change | None = None
@@ -210,14 +215,17 @@ def reconcile_card(
     card: Card,
     baseline: Baseline,
     scope: frozenset[str] | None = None,
+    repairs: Gate | None = None,
 ) -> Outcome:
     """Bring one card to what is wanted of it, as one transaction.
 
-    ``scope`` limits the look to these tunables, as long as none restructures the card.
+    ``scope`` limits the look to these tunables, as long as none restructures the card. With
+    ``repairs`` all was in force before: what differs was changed by somebody, and what is
+    changed too often is left for later.
     """
-    outcome = Outcome()
+    outcome = Outcome(scope)
     try:
-        _reconcile(card, baseline, scope, outcome)
+        _reconcile(card, baseline, repairs, outcome)
     except NetunedError as error:
         outcome.error = error
         if not (isinstance(error, KernelError) and error.gone):
@@ -228,14 +236,14 @@ def reconcile_card(
 def _reconcile(
     card: Card,
     baseline: Baseline,
-    scope: frozenset[str] | None,
+    repairs: Gate | None,
     outcome: Outcome,
 ) -> None:
     enforce = card.target is None or card.target.profile.policy.enforce == "yes"
     attempts: Counter[tuple[str, str]] = Counter()
     for _ in range(ROUNDS):
         look = _once(card.kernel.rtnl.qdiscs)
-        changes = card.differences(card.observe(scope, look))
+        changes = card.differences(card.observe(outcome.scope, look))
         if not enforce:
             outcome.pending = changes
             return
@@ -244,20 +252,25 @@ def _reconcile(
         # All that a profile names, not only what is about to be written: what somebody else
         # changes later, and netuned then repairs, was never the state before netuned.
         baseline.record(card.nic, card.managed_states(), card.wanted)
+        outcome.pending = repairs.held(changes) if repairs else ()
+        changes = tuple(change for change in changes if change not in outcome.pending)
         if not changes:
-            if scope is None:
+            if outcome.scope is None and not outcome.pending:
                 _settle(card, baseline)
             return
-        for change in changes:
+        for change in changes if repairs is None else ():
             attempts[change.tunable, change.key] += 1
             if attempts[change.tunable, change.key] > ATTEMPTS:
                 outcome.failed = change
                 setting = f"{change.tunable} {change.key}".rstrip()
                 raise VerifyError(setting, str(change.after), str(change.before))
-        if _write(card, changes, look, outcome):
-            scope = None
+        if _write(card, changes, look, repairs, outcome):
+            outcome.scope = None
             card.refresh()
             card.aim(card.target, baseline)
+    if repairs:  # somebody is as quick: what is left differs again, and the next look sees it
+        outcome.pending += changes
+        return
     raise VerifyError("the card", "a settled state", "new differences in every round")
 
 
@@ -265,12 +278,15 @@ def _write(
     card: Card,
     changes: tuple[Change, ...],
     qdiscs: Callable[[], Qdiscs],
+    repairs: Gate | None,
     outcome: Outcome,
 ) -> bool:
     """Write changes in order; says whether one restructured the card and ended the round."""
     view = card.view(qdiscs)
     for change in changes:
         tunable = BY_NAME[change.tunable]
+        if repairs:  # one that fails, because somebody else was quicker, counts too
+            repairs.repaired(change)
         try:
             tunable.write(view, card.found[change.tunable], change.key, change.after)
         except (UnsupportedError, KernelError) as error:

@@ -22,10 +22,13 @@ SHOWN = 3
 class Limits:
     """At most ``repairs`` in any ``window_s``, then one every ``backoff_s``.
 
+    From ``suspect`` repairs in a window on it is worth knowing who makes them necessary: one who
+    only answers netuned's writes is silent once it backs off.
     After ``quiet_s`` in which it was never found changed a setting is as any other.
     """
 
     repairs: int = 5
+    suspect: int = 3
     window_s: float = 10.0
     backoff_s: float = 60.0
     quiet_s: float = 120.0
@@ -58,6 +61,16 @@ class Budget:
     @property
     def contended(self) -> frozenset[Setting]:
         return frozenset(setting for setting, past in self._past.items() if past.contended)
+
+    def suspected(self, now: float) -> frozenset[Setting]:
+        """Contended settings, and those that are about to be."""
+        limits = self._limits
+        return frozenset(
+            setting
+            for setting, past in self._past.items()
+            if past.contended
+            or sum(now - at < limits.window_s for at in past.repaired) >= limits.suspect
+        )
 
     def held(self, changed: Iterable[Setting], now: float) -> frozenset[Setting]:
         """Of settings just found changed, those that must not be repaired now."""

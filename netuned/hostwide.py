@@ -12,19 +12,23 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from netuned.baseline import Baseline
+from netuned.contention import Gate
+from netuned.dispute import Dispute, Place
 from netuned.errors import KernelError, NetunedError, VerifyError
 from netuned.kernel import Kernel
 from netuned.plan import Change, Plan, Problem
-from netuned.status import DEGRADED, DRIFTED, IN_SYNC, SettingStatus
+from netuned.status import CONTENDED, DEGRADED, DRIFTED, IN_SYNC, SettingStatus
 from netuned.tunables.base import Target
 from netuned.tunables.rfs import HOST_FILE, NAME, OFF, host_table, parse
 from netuned.values import FlowTable
 
 log = logging.getLogger(__name__)
+
+HOST = Place()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +74,11 @@ def plan_of_host(kernel: Kernel, baseline: Baseline, wanted: Wanted) -> Plan:
 
 
 def reconcile_host(
-    kernel: Kernel, baseline: Baseline, wanted: Wanted
+    kernel: Kernel, baseline: Baseline, wanted: Wanted, repairs: Gate | None = None
 ) -> tuple[tuple[SettingStatus, ...], tuple[Change, ...]]:
     """Bring the table to what is wanted. Returns its status, if it has one, and what was written.
 
+    With ``repairs`` it was so before, and is left for later if somebody changes it too often.
     Raises nothing: a failure is a status, and the next look tries again.
     """
     size = _size(kernel, baseline, wanted)
@@ -84,10 +89,14 @@ def reconcile_host(
         changes = _changes(wanted, found, size) if wanted.enforce else ()
         if wanted.enforce and wanted.size is not None:
             baseline.record_host(NAME, found)
+        if repairs and repairs.held(changes):
+            changes = ()
         if changes:
             kernel.files.write(HOST_FILE, str(size.entries).encode())
             found = _read(kernel)
-            if found != size:
+            if repairs:
+                repairs.repaired(changes[0])
+            elif found != size:
                 raise VerifyError("the host's table of flows", str(size), str(found))
         if wanted.enforce and wanted.size is None:
             baseline.forget_host(NAME)
@@ -120,11 +129,14 @@ def _read(kernel: Kernel) -> FlowTable:
 class HostKeeper:
     """Keeps the host's table as the cards in force ask for, one look at a time."""
 
-    def __init__(self, kernel: Kernel, baseline: Baseline, workers: Executor) -> None:
+    def __init__(
+        self, kernel: Kernel, baseline: Baseline, workers: Executor, dispute: Dispute
+    ) -> None:
         self.settings: tuple[SettingStatus, ...] = ()
         self._kernel = kernel
         self._baseline = baseline
         self._workers = workers
+        self._dispute = dispute
         self._lock = asyncio.Lock()
         self._in_force: FlowTable | None = None
 
@@ -135,8 +147,9 @@ class HostKeeper:
 
     async def look(self, wanted: Wanted) -> None:
         """Bring the table to what is wanted, and say so."""
-        work = partial(reconcile_host, self._kernel, self._baseline, wanted)
         async with self._lock:
+            repairs = self._dispute.gate if self._was_in_force(wanted) else None
+            work = partial(reconcile_host, self._kernel, self._baseline, wanted, repairs)
             settings, changes = await asyncio.get_running_loop().run_in_executor(
                 self._workers, work
             )
@@ -145,18 +158,42 @@ class HostKeeper:
             for setting in settings:
                 if setting.state == DEGRADED and setting not in self.settings:
                     log.error("Host %s: %s, trying again", NAME, setting.reason)
-            self.settings = settings
-            in_force = any(setting.state == IN_SYNC for setting in settings)
-            self._in_force = wanted.size if in_force else None
+            in_force = (IN_SYNC,) if repairs is None else (IN_SYNC, DRIFTED)
+            kept = any(setting.state in in_force for setting in settings)
+            self._in_force = wanted.size if kept else None
+            self._dispute.follow(HOST)
+            self.settings = tuple(map(self._shown, settings))
+
+    @property
+    def contended(self) -> tuple[str, ...]:
+        """A sentence if somebody changes the table again and again."""
+        return self._dispute.sentences(HOST)
+
+    def forget_contention(self) -> None:
+        """Somebody asked for it to be set now."""
+        self._dispute.forget()
+
+    def close(self) -> None:
+        """Look no more by itself."""
+        self._dispute.close()
+
+    def _shown(self, setting: SettingStatus) -> SettingStatus:
+        if NAME not in self._dispute.contended or setting.state == DEGRADED:
+            return setting
+        return replace(setting, state=CONTENDED, reason=self._dispute.reason(NAME))
+
+    def _was_in_force(self, wanted: Wanted) -> bool:
+        return wanted.size is not None and wanted.size == self._in_force
 
     def _tell(self, change: Change, wanted: Wanted) -> None:
         before, after = str(change.before), str(change.after)
-        drift = wanted.size is not None and wanted.size == self._in_force
+        drift = self._was_in_force(wanted)
         cause = "drift" if drift else "profile" if wanted.size is not None else "restore"
         fields = {"tunable": NAME, "before": before, "after": after, "cause": cause}
         if drift:
-            log.warning(
-                "Repaired host %s: found %s, put back %s", NAME, before, after, extra=fields
+            level = logging.DEBUG if NAME in self._dispute.contended else logging.WARNING
+            log.log(
+                level, "Repaired host %s: found %s, put back %s", NAME, before, after, extra=fields
             )
         else:
             log.info("Set host %s: %s -> %s", NAME, before, after, extra=fields)

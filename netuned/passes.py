@@ -119,7 +119,10 @@ class Passes:
             slot.pending, slot.last_error, slot.state = (), "", UNMANAGED
             card.close()
             return
-        outcome = await self._work.in_worker(lambda: reconcile_card(card, self._baseline, scope))
+        repairs = slot.dispute.gate if slot.settled else None
+        outcome = await self._work.in_worker(
+            lambda: reconcile_card(card, self._baseline, scope, repairs)
+        )
         self._note(slot, outcome, event_at)
         if card.nic is not nic:  # restructured by our own writes: what is there now is new
             slot.aimed = False

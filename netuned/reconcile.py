@@ -18,6 +18,8 @@ from pathlib import Path
 from netuned import __version__
 from netuned.apply import Card, plan_card, sweep
 from netuned.baseline import Baseline
+from netuned.contention import LIMITS, Limits
+from netuned.dispute import Dispute, Search
 from netuned.errors import KernelError, NetunedError
 from netuned.host import Host, read_host
 from netuned.hostwide import HostKeeper, Wanted, wanted_of_host
@@ -26,7 +28,7 @@ from netuned.isolation import read_isolation
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Exclusion
 from netuned.loader import ProfileSet, load
-from netuned.nic import CLASS_NET
+from netuned.nic import CLASS_NET, Nic
 from netuned.passes import Passes
 from netuned.plan import Change, Plan, Problem
 from netuned.planner import Desired, plan_host
@@ -53,6 +55,7 @@ class Options:
     state_directory: Path
     runtime_directory: Path
     resync_s: float = 30.0
+    contention: Limits = LIMITS
 
 
 class Reconciler:
@@ -79,7 +82,9 @@ class Reconciler:
         self._passes = Passes(self._work, self._baseline, listener, self)
         exclusion = Exclusion(options.runtime_directory)
         self._irqbalance = IrqbalanceKeeper(exclusion, self._work.threads, self.touch_irqbalance)
-        self._hostwide = HostKeeper(kernel, self._baseline, self._work.threads)
+        self._search = Search(self._work)
+        dispute = Dispute(options.contention, self._search, self.touch_host, self.publish)
+        self._hostwide = HostKeeper(kernel, self._baseline, self._work.threads, dispute)
         self._paused: set[str] = set()
         self._notes: tuple[str, ...] = ()
         self._status = Status(ManagerStatus(__version__, APPLYING))
@@ -108,6 +113,9 @@ class Reconciler:
     async def close(self) -> None:
         """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""
         self._irqbalance.close()
+        self._hostwide.close()
+        for slot in self._slots.values():
+            slot.dispute.close()
         await self._passes.close(self._slots.values())
         self._work.close()
 
@@ -137,8 +145,11 @@ class Reconciler:
         for slot in self._named(ifname):
             slot.card.refused = {}  # what was refused may be possible now
             slot.aimed = False
+            slot.dispute.forget()
             self._passes.look_now(slot)
         await self._until_quiet()
+        if not ifname:
+            self._hostwide.forget_contention()
         await self._reconcile_host()
 
     async def plan(self) -> Plan:
@@ -193,10 +204,21 @@ class Reconciler:
         if tunable is None:
             self._passes.mark(slot, facts=True)
         elif tunable in slot.card.wanted:
+            if slot.dispute.damp(tunable, partial(self._look_at, slot, tunable)):
+                return
             if not slot.event_at:
                 slot.event_at = time.monotonic()
-            slot.scope.add(tunable)
-            self._passes.start(slot)
+            self._look_at(slot, tunable)
+
+    def _look_at(self, slot: Slot, tunable: str) -> None:
+        slot.scope.add(tunable)
+        self._passes.start(slot)
+
+    def touch_qdisc(self, ifindex: int, sender: int) -> None:
+        """Somebody, most often the process with this pid, changed a qdisc of a card."""
+        if slot := self._slots.get(ifindex):
+            slot.dispute.heard("qdisc", sender)
+        self.touch(ifindex, "qdisc")
 
     def rescan(self) -> None:
         """Cards came or went. Many at once are one look."""
@@ -277,7 +299,7 @@ class Reconciler:
         for ifindex, nic in host.nics.items():
             slot = self._slots.get(ifindex)
             if slot is None:
-                slot = self._slots[ifindex] = Slot(Card(self._kernel, nic))
+                slot = self._slots[ifindex] = self._slot(nic)
             loaded = desired.profiles.get(ifindex)
             target = desired.targets.get(ifindex)
             problem = problems.get(nic.name, "")
@@ -297,10 +319,19 @@ class Reconciler:
             if not slot.aimed:
                 self._passes.mark(slot, everything=True)
 
+    def _slot(self, nic: Nic) -> Slot:
+        def again() -> None:
+            self._passes.mark(slot, everything=True)
+
+        dispute = Dispute(self._options.contention, self._search, again, self.publish)
+        slot = Slot(Card(self._kernel, nic), dispute)
+        return slot
+
     def _drop(self, ifindex: int) -> None:
         slot = self._slots.pop(ifindex)
         slot.gone = True
         self._passes.end_wait(slot)
+        slot.dispute.close()
         self._listener.arm(slot.card.nic, frozenset())
         if slot.task is None:  # else its worker still reads through these descriptors
             slot.card.close()
@@ -393,9 +424,14 @@ class Reconciler:
             nics,
             self._irqbalance.settings + self._hostwide.settings,
             self._notes,
+            self._contended(),
             self._kernel.writes,
         )
         status = Status(manager, nics)
         if status != self._status:
             self._status = status
             self._listener.publish(status)
+
+    def _contended(self) -> tuple[str, ...]:
+        cards = (text for slot in self._slots.values() for text in slot.contended)
+        return (*self._hostwide.contended, *cards)

@@ -15,6 +15,7 @@ from netuned.plan import Change
 from netuned.planner import Desired
 from netuned.status import (
     APPLYING,
+    CONTENDED,
     DEGRADED,
     DRIFTED,
     IN_SYNC,
@@ -39,11 +40,15 @@ def nic_status(
     profile: str,
     state: str,
     pending: tuple[Change, ...],
+    contended: Mapping[str, str],
     last_change: Applied | None,
     last_error: str,
     failed: str,
 ) -> NicStatus:
-    """One card as D-Bus and the CLI show it; ``failed`` is the tunable that ended the last pass."""
+    """One card as D-Bus and the CLI show it; ``failed`` is the tunable that ended the last pass.
+
+    ``contended`` are the tunables that somebody changes again and again, and what to say of it.
+    """
     return NicStatus(
         ifindex=card.nic.ifindex,
         name=card.nic.name,
@@ -51,7 +56,7 @@ def nic_status(
         profile=profile,
         state=state,
         queues=_queues(card.nic, card.found) if profile else (),
-        settings=_settings(card, pending, failed) if profile else (),
+        settings=_settings(card, pending, contended, failed) if profile else (),
         last_change=last_change,
         last_error=last_error,
     )
@@ -78,7 +83,7 @@ def with_uppers(
 
 
 def _worst(states: set[str]) -> str:
-    order = (DEGRADED, DRIFTED, APPLYING, PAUSED, OBSERVED)
+    order = (DEGRADED, CONTENDED, DRIFTED, APPLYING, PAUSED, OBSERVED)
     return next((state for state in order if state in states), IN_SYNC)
 
 
@@ -88,6 +93,7 @@ def manager_status(
     nics: tuple[NicStatus, ...],
     settings: tuple[SettingStatus, ...],
     notes: tuple[str, ...],
+    conflicts: tuple[str, ...],
     writes: int,
 ) -> ManagerStatus:
     """The host as a whole: its state is the worst of its managed cards'."""
@@ -112,7 +118,7 @@ def manager_status(
             for loaded in profiles.profiles
         ),
         profile_errors=(*notes, *(str(error) for error in profiles.errors)),
-        conflicts=desired.conflicts,
+        conflicts=(*desired.conflicts, *conflicts),
         settings=settings,
         writes=writes,
     )
@@ -130,7 +136,9 @@ def summary(state: State) -> str:
     return " ".join(words[:8]) + (f" … ({len(words)})" if len(words) > 8 else "")
 
 
-def _settings(card: Card, pending: tuple[Change, ...], failed: str) -> tuple[SettingStatus, ...]:
+def _settings(
+    card: Card, pending: tuple[Change, ...], contended: Mapping[str, str], failed: str
+) -> tuple[SettingStatus, ...]:
     differing = {change.tunable for change in pending}
     settings = []
     for tunable in TUNABLES:
@@ -154,6 +162,8 @@ def _settings(card: Card, pending: tuple[Change, ...], failed: str) -> tuple[Set
         if name == "channels" and card.target and card.target.withheld:
             reason = f"policy.disruptive is deny: {card.target.withheld} is not set"
         state = DEGRADED if name == failed else DRIFTED if name in differing else IN_SYNC
+        if name in contended:
+            state, reason = CONTENDED, contended[name]
         settings.append(SettingStatus(name, state, summary(wanted), summary(found), reason))
     return tuple(settings)
 

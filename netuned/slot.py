@@ -8,11 +8,21 @@ import time
 from typing import Protocol
 
 from netuned.apply import Card, Outcome
+from netuned.dispute import Dispute, Place
 from netuned.errors import NetunedError
 from netuned.nic import Nic
 from netuned.plan import Change
 from netuned.report import card_state, nic_status
-from netuned.status import APPLYING, DEGRADED, PAUSED, UNMANAGED, Applied, NicStatus, Status
+from netuned.status import (
+    APPLYING,
+    CONTENDED,
+    DEGRADED,
+    PAUSED,
+    UNMANAGED,
+    Applied,
+    NicStatus,
+    Status,
+)
 from netuned.tunables.base import Target
 from netuned.values import describe
 
@@ -37,8 +47,9 @@ class Listener(Protocol):
 class Slot:
     """One card in the loop: what is to be looked at, and what the last look gave."""
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: Card, dispute: Dispute) -> None:
         self.card = card
+        self.dispute = dispute
         self.lock = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None
         self.target: Target | None = None
@@ -63,6 +74,11 @@ class Slot:
         self._shown: tuple[tuple[object, ...], NicStatus] | None = None
 
     @property
+    def contended(self) -> tuple[str, ...]:
+        """A sentence for each tunable that somebody changes again and again."""
+        return self.dispute.sentences(Place(self.card.nic))
+
+    @property
     def dirty(self) -> bool:
         return self.everything or self.facts or bool(self.scope)
 
@@ -70,7 +86,7 @@ class Slot:
         """How the card looks to people now; the same object until something changes."""
         key = (
             *(paused, self.task is None, self.state, self.last_error, self.problem, self.profile),
-            *(self.settled, self.pending, self.last_change, self.card.version),
+            *(self.settled, self.pending, self.last_change, self.card.version, self.contended),
         )
         if self._shown is None or self._shown[0] != key:
             self._shown = key, self._status(paused)
@@ -84,8 +100,10 @@ class Slot:
             state = PAUSED
         elif self.task is not None and self.profile and not self.settled:
             state = APPLYING
+        contended = {name: self.dispute.reason(name) for name in self.dispute.contended}
         return nic_status(
-            self.card, self.profile, state, self.pending, self.last_change, error, self.failed
+            *(self.card, self.profile, state, self.pending, contended),
+            *(self.last_change, error, self.failed),
         )
 
     # What a look gave
@@ -97,27 +115,38 @@ class Slot:
         if outcome.error is not None:
             self._fail(outcome.error, outcome.failed)
             return
-        if self.failures:
+        if self.last_error:
             log.info("%s: in force again after %d failures", nic.name, self.failures)
         if outcome.made and cause == "profile":
             log.info("In force: %s has profile %s", nic.name, self.profile)
-        if outcome.pending != self.pending:
+        enforce = self.target is None or self.target.profile.policy.enforce == "yes"
+        if outcome.pending != self.pending and not enforce:
             for change in outcome.pending:
                 log.warning("Drift, not repaired (policy.enforce is no): %s", change)
         self.failures, self.last_error, self.failed = 0, "", ""
-        self.pending, self.settled = outcome.pending, True
+        scope = outcome.scope
+        unseen = [c for c in self.pending if scope is not None and c.tunable not in scope]
+        self.pending, self.settled = (*unseen, *outcome.pending), True
+        self.dispute.follow(Place(nic))
         managed = self.target is not None or self.card.wanted
-        self.state = card_state(self.card, outcome.pending) if managed else UNMANAGED
+        self.state = card_state(self.card, self.pending) if managed else UNMANAGED
+        if self.dispute.contended:
+            self.state = CONTENDED
 
     def tell(self, outcome: Outcome, event_at: float, listener: Listener) -> str:
         """Log and tell the changes made. Returns their cause."""
         cause = "drift" if self.settled else "profile" if self.target else "restore"
         latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
+        # once a minute, and it has been said that it will be
+        fought = any(change.tunable in self.dispute.contended for change in outcome.made)
+        level = logging.DEBUG if fought else logging.WARNING
         for change in outcome.made:
-            self._tell(change, cause, latency_us, listener)
+            self._tell(change, cause, latency_us, listener, level)
         return cause
 
-    def _tell(self, change: Change, cause: str, latency_us: int, listener: Listener) -> None:
+    def _tell(
+        self, change: Change, cause: str, latency_us: int, listener: Listener, level: int
+    ) -> None:
         nic = self.card.nic
         before, after = describe(change.before) or "none", describe(change.after)
         fields = {
@@ -130,7 +159,7 @@ class Slot:
         }
         where = f"{nic.name} {change.tunable} {change.key}".rstrip()
         if cause == "drift":
-            log.warning("Repaired %s: found %s, put back %s", where, before, after, extra=fields)
+            log.log(level, "Repaired %s: found %s, put back %s", where, before, after, extra=fields)
             listener.drift(nic.ifindex, change.tunable, change.key, after, before)
             listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
         else:

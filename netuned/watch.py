@@ -66,7 +66,7 @@ class Watches:
         calls = self._loop_calls
         lost = calls.touch_everything
         monitors: tuple[Callable[[], Monitor], ...] = (
-            lambda: monitor_rtnl(self._on_link, lambda i: calls.touch(i, "qdisc"), lost),
+            lambda: monitor_rtnl(self._on_link, calls.touch_qdisc, lost),
             lambda: monitor_ethtool(self._on_ethtool, lost),
             lambda: monitor_uevents(self._on_uevent, lost),
         )

@@ -96,12 +96,13 @@ class Monitor:
 
 
 def monitor_rtnl(
-    on_link: Callable[[int, str], None], on_qdisc: Callable[[int], None], overrun: Overrun
+    on_link: Callable[[int, str], None], on_qdisc: Callable[[int, int], None], overrun: Overrun
 ) -> Monitor:
     """Watch links and qdiscs of this network namespace.
 
     ``on_link(ifindex, "new" | "del")``: a link came, changed (up, down, renamed, features, master,
-    …) or left. ``on_qdisc(ifindex)``: a qdisc was attached, changed or detached.
+    …) or left. ``on_qdisc(ifindex, sender)``: a qdisc was attached, changed or detached;
+    ``sender`` is the netlink port that asked for it, most often its process's pid, 0 the kernel.
 
     Raises: OSError.
     """
@@ -109,11 +110,11 @@ def monitor_rtnl(
     def take(data: memoryview) -> None:
         offset = 0
         while offset + 24 <= len(data):
-            length, kind, _, _, _ = HEADER.unpack_from(data, offset)
+            length, kind, _, _, sender = HEADER.unpack_from(data, offset)
             # struct ifinfomsg and tcmsg: the family first, the ifindex at 4
             ifindex = int.from_bytes(data[offset + 20 : offset + 24], sys.byteorder)
             if kind in _RTM_QDISCS:
-                on_qdisc(ifindex)
+                on_qdisc(ifindex, sender)
             elif kind == _RTM_NEWLINK:
                 on_link(ifindex, "new")
             elif kind == _RTM_DELLINK:

@@ -65,7 +65,7 @@ async def sh(command: str) -> None:
 def test_links_come_change_and_go(netns: Namespace) -> None:
     async def test() -> None:
         heard, lost = Heard(), Heard()
-        monitor = monitor_rtnl(heard, lambda ifindex: None, lost)
+        monitor = monitor_rtnl(heard, lambda *qdisc: None, lost)
         index = netns.veth()
         await heard.until(index, "new")
         for change in ("mtu 1400", "down", "name w0", "txqueuelen 77"):
@@ -89,7 +89,7 @@ def test_qdiscs_attached_changed_and_detached(netns: Namespace) -> None:
     async def test() -> None:
         heard = Heard()
         index = netns.veth()
-        monitor = monitor_rtnl(lambda *link: None, heard, lambda: None)
+        monitor = monitor_rtnl(lambda *link: None, lambda index, _: heard(index), lambda: None)
         for command in (
             "replace dev v0 root handle 1: mq",
             "replace dev v0 parent 1:1 pfifo",
@@ -170,7 +170,7 @@ def test_lost_events_are_told_and_reading_goes_on(netns: Namespace) -> None:
     async def test() -> None:
         heard, lost = Heard(), Heard()
         index = netns.veth()
-        monitor = monitor_rtnl(heard, lambda ifindex: None, lost)
+        monitor = monitor_rtnl(heard, lambda *qdisc: None, lost)
         monitor._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         netns.sh("for i in $(seq 50); do ip link set v0 mtu $((1400 + i)); done")
         await lost.until()

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from netuned.baseline import Baseline
+from netuned.contention import LIMITS
 from netuned.cpuset import CpuSet
 from netuned.described import machine
+from netuned.dispute import Dispute, Search
 from netuned.errors import KernelError
 from netuned.hostwide import HostKeeper, Wanted, plan_of_host, reconcile_host, wanted_of_host
 from netuned.kernel import Kernel
@@ -23,6 +25,7 @@ from netuned.status import DEGRADED, DRIFTED, IN_SYNC
 from netuned.tunables.base import Steering, Target
 from netuned.tunables.rfs import HOST_FILE
 from netuned.values import FlowTable
+from netuned.work import Work
 from tests.unit.machines import topology
 
 SMALL, LARGE = Wanted(FlowTable(4096), "small"), Wanted(FlowTable(65536), "large")
@@ -207,7 +210,9 @@ def test_what_is_no_number_is_a_status_and_a_problem(host: Host) -> None:
 def test_the_log_tells_a_new_profile_from_drift(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def work(keeper: HostKeeper) -> None:
+    async def work(workers: ThreadPoolExecutor) -> None:
+        nobody = Dispute(LIMITS, Search(Work()), lambda: None, lambda: None)
+        keeper = HostKeeper(host.kernel, host.baseline, workers, nobody)
         await keeper.look(SMALL)
         host.entries = 8
         await keeper.look(SMALL)
@@ -217,7 +222,7 @@ def test_the_log_tells_a_new_profile_from_drift(
 
     caplog.set_level(logging.INFO)
     with ThreadPoolExecutor(1) as workers:
-        asyncio.run(work(HostKeeper(host.kernel, host.baseline, workers)))
+        asyncio.run(work(workers))
     assert [record.getMessage() for record in caplog.records] == [
         "Set host rfs: 256 flows -> 4096 flows",
         "Repaired host rfs: found 8 flows, put back 4096 flows",

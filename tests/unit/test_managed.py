@@ -69,7 +69,7 @@ def test_a_refused_write_is_learnt_once(kernel: Kernel) -> None:
     assert card.nic.managed == {SECOND}
     assert not card.refused
     assert (irq.desired(target(), card.nic) or {}).keys() == {"rxtx-0"}
-    (setting,) = _settings(card, (), "")
+    (setting,) = _settings(card, (), {}, "")
     assert (setting.state, setting.reason) == (
         "unsupported",
         "1 of 2 cannot be set: kernel-managed",
