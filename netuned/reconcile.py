@@ -28,6 +28,7 @@ from netuned.isolation import read_isolation
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Exclusion
 from netuned.loader import ProfileSet, load
+from netuned.neighbours import Neighbours, kept_by
 from netuned.nic import CLASS_NET, Nic
 from netuned.passes import Passes
 from netuned.plan import Change, Plan, Problem
@@ -85,6 +86,7 @@ class Reconciler:
         self._search = Search(self._work)
         dispute = Dispute(options.contention, self._search, self.touch_host, self.publish)
         self._hostwide = HostKeeper(kernel, self._baseline, self._work.threads, dispute)
+        self._neighbours = Neighbours(kernel.files)
         self._paused: set[str] = set()
         self._notes: tuple[str, ...] = ()
         self._status = Status(ManagerStatus(__version__, APPLYING))
@@ -134,6 +136,7 @@ class Reconciler:
             self._profiles = await self._work.in_worker(
                 lambda: load(directories, possible=possible, previous=before)
             )
+        self._neighbours.forget()
         for error in self._profiles.errors:
             if error not in before.errors:
                 log.error("%s", error)
@@ -286,6 +289,7 @@ class Reconciler:
             self._adopt(host, desired)
         await self._reconcile_host()
         self._work.spawn(self._reconcile_irqbalance())
+        self._work.spawn(self._look_at_neighbours())
 
     def _adopt(self, host: Host, desired: Desired) -> None:
         if gone := self._slots.keys() - host.nics.keys():
@@ -370,12 +374,21 @@ class Reconciler:
         await self._reconcile_host()
         if self._irqbalance.settings:
             await self._reconcile_irqbalance()
+        await self._look_at_neighbours()
 
     async def look_at_isolation(self) -> None:
         """No event tells that a cgroup took CPUs for itself."""
         isolation = await self._work.in_worker(lambda: read_isolation(self._kernel.files))
         if self._topology is not None and self._topology.isolation != isolation:
             self.touch_topology()
+
+    async def _look_at_neighbours(self) -> None:
+        kept = kept_by((slot.card.nic for slot in self._slots.values()), self._desired)
+        mode = self._desired.irqbalance
+        new = await self._work.in_worker(lambda: self._neighbours.look(kept, mode))
+        for conflict in new:
+            log.warning("In the way: %s", conflict)
+        self.publish()
 
     def _wanted_of_host(self) -> Wanted:
         slots = self._slots.values()
@@ -434,4 +447,4 @@ class Reconciler:
 
     def _contended(self) -> tuple[str, ...]:
         cards = (text for slot in self._slots.values() for text in slot.contended)
-        return (*self._hostwide.contended, *cards)
+        return (*self._hostwide.contended, *cards, *self._neighbours.conflicts)

@@ -72,6 +72,10 @@ class FileTree(ABC):
     def keep(self, paths: tuple[str, ...]) -> Kept:
         """Open these files for reading over and over. Raises: KernelError."""
 
+    def changed_ns(self, path: str) -> int:
+        """When a file or directory was last changed; 0 where it does not exist or never is."""
+        return 0
+
     def read_text(self, path: str, default: str | None = None) -> str:
         """The content without surrounding white space; ``default`` where the file cannot be read.
 
@@ -152,6 +156,12 @@ class Files(FileTree):
     def inode(self, path: str) -> int:
         try:
             return os.stat(self._root + path).st_ino
+        except OSError:
+            return 0
+
+    def changed_ns(self, path: str) -> int:
+        try:
+            return os.stat(self._root + path).st_mtime_ns
         except OSError:
             return 0
 

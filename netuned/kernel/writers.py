@@ -71,9 +71,13 @@ class Writer:
     ended: bool = False
     parent: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def pid_and_unit(self) -> str:
         facts = [f"pid {self.pid}", self.unit, "ended since" if self.ended else ""]
-        text = f"{self.command} ({', '.join(filter(None, facts))})"
+        return ", ".join(filter(None, facts))
+
+    def __str__(self) -> str:
+        text = f"{self.command} ({self.pid_and_unit})"
         return f"{text}, started by {self.parent}" if self.parent else text
 
 
@@ -122,9 +126,13 @@ def _without_unit(writer: Writer) -> str:
 
 def _unit(pid: int) -> str:
     try:
-        groups = Path(f"/proc/{pid}/cgroup").read_text("utf-8", "replace")
+        return unit_of(Path(f"/proc/{pid}/cgroup").read_text("utf-8", "replace"))
     except OSError:
         return ""
+
+
+def unit_of(groups: str) -> str:
+    """The systemd unit in what /proc/PID/cgroup says, or none."""
     found = _UNIT.findall(groups)
     return found[-1] if found else ""
 
