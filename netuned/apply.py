@@ -19,9 +19,9 @@ from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.nic import Nic, read_nic, with_managed
 from netuned.plan import Change
-from netuned.tunables import BY_NAME, TUNABLES, irq
-from netuned.tunables.base import Qdiscs, Target, View
-from netuned.values import State, Value
+from netuned.tunables import BY_NAME, TUNABLES, channels, irq, qdisc
+from netuned.tunables.base import Qdiscs, Target, Tunable, View
+from netuned.values import ChannelCounts, Qdisc, State, Value
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,10 @@ class Card:
 
         Replaced, never changed: the loop's thread reads it while a worker gives a setting up.
         """
+        self.accepted: dict[tuple[str, str], tuple[Value, Value]] = {}
+        """(tunable, key) -> a value that was written, and what the kernel makes of it."""
+        self.remade: set[str] = set()
+        """Qdiscs that were put up anew in this pass, without parameters nobody names any more."""
         self.version = 0
         """Changes whenever anything above does, so that status is made anew only then."""
         self._kept = KeptFiles(kernel.files)
@@ -58,10 +62,7 @@ class Card:
 
         Without ``restore`` a card without a target is left as it is.
         """
-        channels = self.refused.get(("channels", ""))
-        if target is not None and channels is not None and target.channels == channels[0]:
-            target = replace(target, channels=self.nic.counts)
-        self.target = target
+        self.target = target = target and self._attainable(target)
         self.version += 1
         self.wanted, self.unsupported, self.restoring = {}, {}, set()
         recorded = baseline.of(self.nic) if target is not None or restore else {}
@@ -73,14 +74,38 @@ class Card:
                 self.unsupported[name] = error.why
                 continue
             if state is None and name in recorded:
+                if self._may_not(tunable):
+                    self.unsupported[name] = "policy.disruptive is deny: not put back"
+                    continue
                 state = recorded[name]
                 self.restoring.add(name)
+            elif state is not None and name == qdisc.NAME:
+                set_before = baseline.parameters(self.nic)
+                left = {key: names for key, names in set_before.items() if key not in self.remade}
+                state = qdisc.without(state, left, recorded.get(name, {}))
             if state is not None:
                 self.wanted[name] = {
                     key: value
                     for key, value in state.items()
                     if self.refused.get((name, key), (None,))[0] != value
                 }
+
+    def _attainable(self, target: Target) -> Target:
+        """With channels as the card makes them of those wanted, or has if no others can be set."""
+        refused = self.refused.get((channels.NAME, ""))
+        accepted = self.accepted.get((channels.NAME, ""))
+        if accepted is not None and target.channels == accepted[0]:
+            assert isinstance(accepted[1], ChannelCounts)
+            return replace(target, channels=accepted[1])
+        deny = target.profile.policy.disruptive == "deny"
+        if target.channels and (deny or (refused is not None and target.channels == refused[0])):
+            return replace(target, channels=self.nic.counts)
+        return target
+
+    def _may_not(self, tunable: Tunable) -> bool:
+        """Whether the profile's policy forbids to write it."""
+        deny = self.target is not None and self.target.profile.policy.disruptive == "deny"
+        return deny and tunable.disruptive("")
 
     def refresh(self) -> bool:
         """Read the facts anew after a structural change. Says whether they differ.
@@ -133,7 +158,11 @@ class Card:
         wanted = {name: self.wanted[name] for name in names if name in self.found}
         if self.restoring:
             wanted = {name: self._restorable(name, state) for name, state in wanted.items()}
-        changes = diff(self.nic.name, wanted, self.found, self.why)
+        changes = tuple(
+            change
+            for change in diff(self.nic.name, wanted, self.found, self.why)
+            if self.accepted.get((change.tunable, change.key)) != (change.after, change.before)
+        )
         differing = {change.tunable for change in changes}
         for name in wanted.keys() - differing - self.restoring:
             self._clean[name] = (self.wanted[name], self.found[name])
@@ -158,9 +187,27 @@ class Card:
         if not left:
             self.unsupported[name] = why
 
+    def accept(self, change: Change) -> bool:
+        """Take what was read back for what the kernel makes of the value, if it can be that."""
+        if change.before is None or not BY_NAME[change.tunable].within(change.after, change.before):
+            return False
+        self.accepted[change.tunable, change.key] = (change.after, change.before)
+        return True
+
+    def note_written(self, change: Change) -> None:
+        """A qdisc that was put up anew need not be again."""
+        if isinstance(change.after, Qdisc) and change.after.anew:
+            self.remade.add(change.key)
+            now = replace(change.after, anew=False)
+            self.wanted[qdisc.NAME] = {**self.wanted[qdisc.NAME], change.key: now}
+
     def managed_states(self) -> Mapping[str, State]:
-        """What was found of the tunables that a profile names."""
-        return {name: state for name, state in self.found.items() if name not in self.restoring}
+        """What was found of the tunables that a profile names and netuned may write."""
+        return {
+            name: state
+            for name, state in self.found.items()
+            if name not in self.restoring and not self._may_not(BY_NAME[name])
+        }
 
     def why(self, name: str, key: str) -> str:
         if self.target is None or name in self.restoring:
@@ -186,6 +233,8 @@ class Outcome:
     pending: tuple[Change, ...] = ()
     failed: Change | None = None
     error: NetunedError | None = None
+    settled: bool = False
+    """Whether the card is as wanted, and an error came only after that."""
 
 
 def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
@@ -228,7 +277,8 @@ def reconcile_card(
         _reconcile(card, baseline, repairs, outcome)
     except NetunedError as error:
         outcome.error = error
-        if not (isinstance(error, KernelError) and error.gone):
+        gone = isinstance(error, KernelError) and error.gone
+        if not (gone or outcome.settled):
             _undo(card, outcome)
     return outcome
 
@@ -256,14 +306,12 @@ def _reconcile(
         changes = tuple(change for change in changes if change not in outcome.pending)
         if not changes:
             if outcome.scope is None and not outcome.pending:
+                outcome.settled = True
                 _settle(card, baseline)
             return
-        for change in changes if repairs is None else ():
-            attempts[change.tunable, change.key] += 1
-            if attempts[change.tunable, change.key] > ATTEMPTS:
-                outcome.failed = change
-                setting = f"{change.tunable} {change.key}".rstrip()
-                raise VerifyError(setting, str(change.after), str(change.before))
+        if repairs is None and _accept(card, changes, attempts, outcome):
+            card.aim(card.target, baseline)  # fewer channels than wanted have fewer queues
+            continue
         if _write(card, changes, look, repairs, outcome):
             outcome.scope = None
             card.refresh()
@@ -272,6 +320,26 @@ def _reconcile(
         outcome.pending += changes
         return
     raise VerifyError("the card", "a settled state", "new differences in every round")
+
+
+def _accept(
+    card: Card, changes: tuple[Change, ...], attempts: Counter[tuple[str, str]], outcome: Outcome
+) -> bool:
+    """Before settings are written again: say whether some are taken as they were read back.
+
+    The second try tells what the kernel makes of a value from what somebody wrote meanwhile; one
+    that drops the link is not made twice for that. Raises: VerifyError.
+    """
+    written = [c for c in changes if attempts[c.tunable, c.key] >= (1 if c.disruptive else 2)]
+    if [change for change in written if card.accept(change)]:
+        return True
+    attempts.update((change.tunable, change.key) for change in changes)
+    for change in changes:
+        if attempts[change.tunable, change.key] > ATTEMPTS:
+            outcome.failed = change
+            setting = f"{change.tunable} {change.key}".rstrip()
+            raise VerifyError(setting, str(change.after), str(change.before))
+    return False
 
 
 def _write(
@@ -299,6 +367,7 @@ def _write(
                 return True
             continue
         outcome.made.append(change)
+        card.note_written(change)
         if tunable.restructures(change.key):
             return True
     return False
@@ -318,7 +387,15 @@ def _irreplaceable(card: Card, baseline: Baseline) -> bool:
 
 
 def _settle(card: Card, baseline: Baseline) -> None:
-    """After a clean look at everything: what was restored needs no record any more."""
+    """After a clean look at everything: what was restored needs no record any more.
+
+    Raises: StateFileError.
+    """
+    card.remade.clear()
+    if card.target and qdisc.NAME in card.managed_states():
+        named = qdisc.desired(card.target, card.nic) or {}
+        names = {key: qdisc.parameter_names(value) for key, value in named.items()}
+        baseline.keep_parameters(card.nic, names)
     baseline.forget(card.nic, card.restoring)
     for name in card.restoring:
         card.wanted.pop(name, None)
@@ -328,6 +405,7 @@ def _settle(card: Card, baseline: Baseline) -> None:
 
 def _undo(card: Card, outcome: Outcome) -> None:
     """Put back what this pass wrote, the last first. A failure here is logged; the rest goes on."""
+    card.remade.clear()
     for change in reversed(outcome.made):
         if change.before is None:
             continue

@@ -72,13 +72,15 @@ class Qdisc:
 
     ``parameters`` is sorted by name; times are microseconds, rates bytes per second, flags 0 or 1.
     ``default`` marks the one the kernel attached by itself (handle 0), whatever its kind.
-    ``handle`` is where the kernel put it; two qdiscs that differ only there are equal.
+    ``handle`` is where the kernel put it; two qdiscs that differ only there are equal. ``anew``
+    asks for a new one in place of one of the same kind, so that what is not named is the kernel's.
     """
 
     kind: str
     parameters: tuple[tuple[str, int], ...] = ()
     default: bool = False
     handle: int = field(default=0, compare=False)
+    anew: bool = field(default=False, compare=False)
 
     @classmethod
     def of(cls, kind: str, parameters: Mapping[str, int]) -> Qdisc:

@@ -105,6 +105,12 @@ class Tunable(Protocol):
     def same(self, key: str, wanted: State, found: State, /) -> bool:
         """Whether what is found under ``key`` is what the wanted value becomes in this kernel."""
 
+    def within(self, wanted: Value, found: Value, /) -> bool:
+        """Whether ``found``, read after ``wanted`` was written, can be what became of it.
+
+        ``same`` says what is known beforehand; this, what a driver or the kernel may do besides.
+        """
+
     def why(self, target: Target, nic: Nic, key: str, /) -> str:
         """The reason for the wanted value, a clause for plans."""
 

@@ -44,6 +44,14 @@ def write(view: View, found: State, key: str, value: Value) -> None:
     )
 
 
+def within(wanted: Value, found: Value) -> bool:
+    """Drivers that open a power of two, or as many as they get interrupts for, round down."""
+    assert isinstance(wanted, ChannelCounts)
+    assert isinstance(found, ChannelCounts)
+    pairs = ((found.rx, wanted.rx), (found.tx, wanted.tx), (found.combined, wanted.combined))
+    return all(has <= asked < 2 * has or has == asked == 0 for has, asked in pairs)
+
+
 def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.channels
     if spec is None:

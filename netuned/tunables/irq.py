@@ -17,6 +17,7 @@ from netuned.vectors import RX, TX
 
 NAME = "irq"
 same = equal
+within = masks.within
 disruptive = never
 restructures = never
 irreplaceable = always_replaceable

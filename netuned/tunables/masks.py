@@ -41,6 +41,16 @@ def write_queue(view: View, queue: str, file: str, value: Value) -> None:
     write(view, f"/sys/class/net/{view.nic.name}/queues/{queue}/{file}", value)
 
 
+def within(wanted: Value, found: Value) -> bool:
+    """CPUs that are offline or isolated are left out, and some interrupts show the one they use.
+
+    All may be left out. Source: rps_cpumask_housekeeping(); irq-affinity.rst, effective_affinity.
+    """
+    assert isinstance(wanted, CpuSet)
+    assert isinstance(found, CpuSet)
+    return not found - wanted
+
+
 @lru_cache(maxsize=4096)
 def queue_files(
     ifname: str, kind: str, count: int, file: str

@@ -6,7 +6,8 @@ so an explicit one replaces it before leaves are set.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from netuned.kernel.qdisc_options import PARAMETERS, same_parameter
 from netuned.kernel.rtnl import QdiscEntry
@@ -24,7 +25,11 @@ ROOT_HANDLE = 0x4E54 << 16
 ROOT_ONLY = ("noqueue",)
 """Kinds the kernel accepts at the root only."""
 
+KERNELS_HANDLES = 0x8000 << 16
+"""From here on the kernel numbers by itself."""
+
 DEFAULT = Qdisc("", default=True)
+NAMELESS: frozenset[str] = frozenset()
 
 
 def read(view: View) -> State:
@@ -76,10 +81,23 @@ def write(view: View, found: State, key: str, value: Value) -> None:
         root = found[ROOT]
         assert isinstance(root, Qdisc)
         parent, handle = root.handle | int(key.removeprefix("tx-")) + 1, 0
+    if value.anew:
+        handle = _free_handle(view, key)
     if value.default:
         rtnl.delete_qdisc(view.nic.ifindex)
     else:
         rtnl.replace_qdisc(view.nic.ifindex, parent, handle, value.kind, dict(value.parameters))
+
+
+def _free_handle(view: View, key: str) -> int:
+    """One that no qdisc of the card has, nor another queue takes in the same round.
+
+    A qdisc of the same kind is changed where it is, unless the handle is another.
+    """
+    taken = {entry.handle for entry in view.qdiscs().get(view.nic.ifindex, ())}
+    queue = 0 if key == ROOT else int(key.removeprefix("tx-"))
+    free = range(ROOT_HANDLE + (queue + 1 << 16), KERNELS_HANDLES, max(view.nic.tx_queues, 1) << 16)
+    return next(handle for handle in free if handle not in taken)
 
 
 def same(key: str, wanted: State, found: State) -> bool:
@@ -93,6 +111,8 @@ def same(key: str, wanted: State, found: State) -> bool:
     assert isinstance(has, Qdisc)
     if key != ROOT and isinstance(root, Qdisc) and root.default:
         return True
+    if asked.anew:
+        return False
     if asked.default:
         return has.default
     if asked.kind == has.kind == "mq" and has.default:
@@ -108,6 +128,43 @@ def _same_parameters(wanted: Qdisc, found: Qdisc) -> bool:
         name in has and same_parameter(wanted.kind, name, value, has[name])
         for name, value in named.items()
     )
+
+
+def within(wanted: Value, found: Value) -> bool:
+    """Times and sizes are rounded, by less than a hundredth; how, differs between kernels."""
+    assert isinstance(wanted, Qdisc)
+    assert isinstance(found, Qdisc)
+    has = dict(found.parameters)
+    return wanted.kind == found.kind and all(
+        name in has and abs(has[name] - value) * 100 <= abs(value)
+        for name, value in wanted.parameters
+    )
+
+
+def parameter_names(value: Value) -> frozenset[str]:
+    """What a qdisc names of its parameters."""
+    return frozenset(name for name, _ in value.parameters) if isinstance(value, Qdisc) else NAMELESS
+
+
+def without(wanted: State, set_before: Mapping[str, frozenset[str]], recorded: State) -> State:
+    """The wanted state, and in it the way back for parameters that were set and are not named now.
+
+    The kernel keeps what is not named of a qdisc of the same kind. So they get the value they had
+    before netuned, if it was of this kind then; else a new one takes its place.
+    """
+    state = dict(wanted)
+    for key, value in wanted.items():
+        assert isinstance(value, Qdisc)
+        left = set_before.get(key, NAMELESS) - parameter_names(value)
+        if not left or not PARAMETERS.get(value.kind):
+            continue
+        before = recorded.get(key)
+        if isinstance(before, Qdisc) and before.kind == value.kind:
+            old = {name: number for name, number in before.parameters if name in left}
+            state[key] = Qdisc.of(value.kind, {**dict(value.parameters), **old})
+        else:
+            state[key] = replace(value, anew=True)
+    return state
 
 
 def irreplaceable(found: State) -> str:

@@ -66,6 +66,13 @@ def host_table(profile: Profile) -> FlowTable:
     return FlowTable.holding(AUTO_FLOWS if spec.entries == "auto" else spec.entries)
 
 
+def within(wanted: Value, found: Value) -> bool:
+    """Tables are rounded up to a power of two."""
+    assert isinstance(wanted, FlowTable)
+    assert isinstance(found, FlowTable)
+    return found == FlowTable.holding(wanted.entries)
+
+
 def receiving(target: Target, nic: Nic) -> frozenset[int]:
     """The receive queues that hashing spreads packets over."""
     count = target.queues(nic).rx_queues

@@ -23,6 +23,7 @@ FEW_QUEUES = 16
 """Cards with more receive queues seldom saturate their cores; a sibling is then not worth it."""
 
 same = equal
+within = masks.within
 disruptive = never
 restructures = never
 irreplaceable = always_replaceable

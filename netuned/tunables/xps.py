@@ -21,6 +21,7 @@ from netuned.values import State, Value
 NAME = "xps"
 FILE = "xps_cpus"
 same = equal
+within = masks.within
 disruptive = never
 restructures = never
 irreplaceable = always_replaceable
