@@ -60,4 +60,6 @@ uninstall:
 	-@[ ! -d $(RUNTIME)/systemd/system ] || $(SUDO) systemctl daemon-reload
 	-@[ ! -e $(RUNTIME)/netuned/irqbalance.env ] || { \
 	    $(SUDO) rm -f $(RUNTIME)/netuned/irqbalance.env && $(SUDO) systemctl try-restart irqbalance.service; }
+	-@[ ! -e $(RUNTIME)/netuned/irqbalance.stopped ] || { \
+	    $(SUDO) rm -f $(RUNTIME)/netuned/irqbalance.stopped && $(SUDO) systemctl start irqbalance.service; }
 	@echo "Profiles in /etc/netuned and the state in /var/lib/netuned are kept."

@@ -89,6 +89,14 @@ def test_uninstall_leaves_a_host_alone_that_it_does_not_take_anything_from(tree:
     assert not tree.venv.exists()
 
 
+def test_uninstall_starts_an_irqbalance_that_a_profile_had_stopped(tree: Tree) -> None:
+    stopped = tree.stage / "run/netuned/irqbalance.stopped"
+    stopped.parent.mkdir(parents=True)
+    stopped.touch()
+    assert tree.make("uninstall") == ["systemctl start irqbalance.service"]
+    assert not stopped.exists()
+
+
 @pytest.mark.parametrize("excluded", [True, False])
 def test_uninstall_tells_systemd_and_gives_irqbalance_back(tree: Tree, excluded: bool) -> None:
     environment = tree.stage / "run/netuned/irqbalance.env"
