@@ -11,10 +11,13 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from netuned.cpuset import CpuSet
-from netuned.objective import Card, Layout, Places, score
+from netuned.objective import Card, Layout, Places, Score, score
 
-LIMIT = 128
-"""Queues times CPUs beyond which trying would be felt."""
+LIMIT = 1024
+"""Pairs of queues times CPUs beyond which trying would be felt."""
+
+LOADS = Score._fields.index("unaligned")
+"""How many terms come before the bond's: those are as they should be."""
 
 
 def agree(
@@ -28,7 +31,7 @@ def agree(
     reached = score(places, list(zip(cards, best, strict=True)))
     queues = sum(len(queues) for queues in open_queues)
     cpus = CpuSet.of(cpu for card in cards for cpu in card.near)
-    if queues * len(cpus) > LIMIT or not (reached.unaligned or reached.moved):
+    if queues * queues * len(cpus) > LIMIT or not (reached.unaligned or reached.moved):
         return best
     improved = True
     while improved:
@@ -38,7 +41,7 @@ def agree(
                 continue
             trial = _moved(best, moves)
             now = score(places, list(zip(cards, trial, strict=True)))
-            if now < reached:
+            if now < reached and now[:LOADS] == reached[:LOADS]:
                 best, reached, improved = trial, now, True
                 break
     return best

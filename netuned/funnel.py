@@ -107,7 +107,7 @@ def funnel(
             why = f"{apart(topology, before - kept)}; irq.cpus does not name them"
             stages.append(Stage(NOT_ISOLATED, "", kept, before - kept, why, True))
     if request is None:
-        return Funnel(tuple(stages), texts, places, default)
+        return Funnel(_shown(stages), texts, places, default)
     before = stages[-1].cpus
     if request.spread == DEDICATED and spec is not None:
         share = "{}/{}".format(*spec.share)
@@ -118,8 +118,12 @@ def funnel(
     near = topology.nearest(request.pool, request.node)
     why = _farther(topology, nic, near)
     stages.append(Stage("nearest node", "", near, before - near, why, True))
-    shown = tuple(stage for stage in stages if stage.taken or not stage.rule)
-    return Funnel(shown, texts, places, default)
+    return Funnel(_shown(stages), texts, places, default)
+
+
+def _shown(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """Every step of the set, and of the rules those that take something away."""
+    return tuple(stage for stage in stages if stage.taken or not stage.rule)
 
 
 def apart(topology: Topology, cpus: CpuSet) -> str:

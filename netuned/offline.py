@@ -7,6 +7,7 @@ loop (paused cards, settings that a card refused) is not known here.
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,6 +42,9 @@ def load(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, Pro
 
     Raises: SnapshotError; ProfileError for a mistake in a description; KernelError.
     """
+    for directory in directories:
+        if not os.path.isdir(directory):
+            raise SnapshotError(f"{directory}: is no directory of profiles")
     kernel: Kernel
     recorded = None
     if path is None:

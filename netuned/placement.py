@@ -147,13 +147,25 @@ def _in_turn(cards: Iterable[_Card]) -> list[list[_Card]]:
 
 
 def _seat_kept(cards: Sequence[_Card], topology: Topology, loads: Loads) -> None:
-    """Give each queue that the RSS table leaves out a core of its own, while there are others."""
+    """Give each queue that the RSS table leaves out a core of its own.
+
+    A core remains for the card's other queues if it has two, and CPUs that cards with less choice
+    need are taken last; what then is too many shares the cores of its like.
+    """
     closed = CpuSet()
-    for card in cards:
-        for queue in sorted(card.request.kept & set(card.open()), reverse=True):
+    for card in sorted(cards, key=lambda card: len(card.near)):
+        scarce = Counter(
+            cpu for other in cards if len(other.near) < len(card.near) for cpu in other.near
+        )
+        kept = card.request.kept & set(card.open())
+        others = len(card.open()) > len(kept)
+        for queue in sorted(kept, reverse=True):
             wish = [card.wishes[queue]] if queue in card.wishes else []
-            free = card.pool - closed or card.pool
-            (cpu,) = fill(loads, free, 1, own=card.own(), wishes=wish, from_top=True)
+            free = card.near - closed
+            if others and free and not free - topology.core_of(free.first):
+                free = card.near & closed or free
+            free = free or card.near
+            (cpu,) = fill(loads, free, 1, own=card.own(), wishes=wish, claims=scarce, from_top=True)
             card.done[queue] = CpuSet(1 << cpu)
             closed |= topology.core_of(cpu)
     for card in cards:
@@ -164,13 +176,14 @@ def _seat(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
     """Choose every card's CPUs, given those of the cards before it: who has the least choice first.
 
     A bond does not change that order: the card that could go anywhere would take what others need.
+    Packed cards come before all others, which can go round them.
     """
     claims: Counter[int] = Counter()
     for bond in bonds:
         for card in bond:
             claims += card.wished()
     turns = [(card, bond[0]) for bond in bonds for card in bond]
-    turns.sort(key=lambda turn: len(turn[0].near))
+    turns.sort(key=lambda turn: (turn[0].request.spread != PACK, len(turn[0].near)))
     numbered: dict[int, dict[int, int]] = {}
     for card, first in turns:
         wished = card.wished()

@@ -57,14 +57,17 @@ _LESS_CLEAR: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 _CONTROL = re.compile(
     r"[-:_@](?:fdir|async|mgmnt|mgmt|hwc|config|event|mailbox|mbx|lsc|sp|exc|link|admin|misc"
-    r"|aux|cmd|ctrl|ceq|aeq|other|err|notify|pages|ptp|mac|rbdr)(?=$|[-_:@.\d])",
+    r"|aux|cmd|ctrl|ceq|aeq|aeqceq|other|err|notify|pages|ptp|mac|rbdr)(?=$|[-_:@.\d])",
     re.IGNORECASE,
 )
+_RDMA = ("bnxt_qplib", "bnxt_re", "irdma", "i40iw")
+"""Drivers for RDMA that have their interrupts from the card's device."""
 _GVE_BLOCK = re.compile(r".*-ntfy-block\.(\d+)|gve-ntfy-blk(\d+)(?:@.*)?")
 _FROM_ONE = frozenset(("mlx4", "mana_msi"))
 """Vector 0 of these is the device's own."""
-_FROM_LOWEST = frozenset(("bnxt_en", "tg3", "vmxnet3"))
-"""These drivers number interrupts, not queues: rx-0, rx-1, then tx-2, tx-3; tg3 rx-1 first."""
+_FROM_LOWEST = frozenset(("bnxt_en", "idpf", "tg3", "vmxnet3"))
+"""These drivers number interrupts, not queues: rx-0, rx-1, then tx-2, tx-3; tg3 rx-1 first; idpf
+after its mailbox's, each virtual port from where the last ended."""
 
 
 def parse_vectors(
@@ -87,7 +90,9 @@ def parse_vectors(
 
     Source: the drivers' request_irq calls; tests/unit/test_vectors.py names the files.
     """
-    alone = {irq: name for irq, name in names.items() if "," not in name}
+    alone = {
+        irq: name for irq, name in names.items() if "," not in name and not name.startswith(_RDMA)
+    }
     if blocks := _gve_blocks(alone):
         return _gve_vectors(blocks)
     found = _of_card(_parse(alone, _NAMES), ifname, ports)

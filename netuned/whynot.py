@@ -263,7 +263,7 @@ class Judge:
         if queue in self.request.kept:
             if core_load == 1:
                 return "out of the RSS table, so a core to itself"
-            return "out of the RSS table, but there is no core to spare for it"
+            return "out of the RSS table; its core is also that of others"
         if self.request.spread == PACK:
             return "packed on the fewest cores, siblings together"
         if len(self.near) == 1:

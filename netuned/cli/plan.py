@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             plan, complete = client.plan(), True
     if arguments.json:
         print_json(as_json(plan))
-    else:
+    elif complete or plan.changes or plan.problems:
         print(show(plan, Screen.of_stdout()), end="")
     if not arguments.exit_code:
         return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netuned.cli.main import run
 from netuned.cli.plan import as_json, grouped, show_changes
 from netuned.cli.text import Screen
 from netuned.cpuset import CpuSet
@@ -96,3 +98,10 @@ def test_json_has_every_change() -> None:
     changes = as_json(Plan(tuple(change(f"en0 rps rx-{n}") for n in range(64))))["changes"]
     assert isinstance(changes, list)
     assert [entry["key"] for entry in changes] == [f"rx-{n}" for n in range(64)]
+
+
+def test_a_directory_of_profiles_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", "--profiles", "/nonexistent"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err == "netunedctl: /nonexistent: is no directory of profiles\n"
+    assert not shown.out

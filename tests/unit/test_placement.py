@@ -140,6 +140,20 @@ def test_a_queue_kept_out_of_the_table_has_a_core_of_its_own() -> None:
     assert sorted(spread.values()) == [2, 2, 3]
 
 
+def test_kept_queues_leave_a_core_to_the_others() -> None:
+    machine = topology(cores=4, threads=1)
+    layout = lay(machine, replace(request(machine, 2, 8), kept=frozenset(range(4, 8))))[2]
+    assert not {*cpus(layout[:4])} & {*cpus(layout[4:])}
+
+
+def test_a_kept_queue_keeps_off_cpus_that_others_cannot_do_without() -> None:
+    machine = topology(cores=8, threads=1)
+    kept = replace(request(machine, 2, 4), kept=frozenset([3]))
+    layouts = lay(machine, kept, request(machine, 3, 1, pool=CpuSet.parse_list("7")))
+    assert cpus(layouts[3]) == ["7"]
+    assert cpus(layouts[2])[3] == "6"
+
+
 def test_a_kept_queue_shares_where_there_is_one_core() -> None:
     machine = topology(cores=1, threads=1)
     layout = lay(machine, replace(request(machine, 2, 2), kept=frozenset([1])))[2]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
 from netuned.objective import Card, Layout, Places, Score, score
-from netuned.placement import Request, place
+from netuned.placement import ONE_PER_QUEUE, PACK, Request, place
 from netuned.seats import Seat, Seats
 from netuned.topology import Topology
 
@@ -178,10 +178,20 @@ def _without(groups: Iterable[CpuSet], lost: CpuSet) -> tuple[CpuSet, ...]:
     return tuple(group - lost for group in groups if group - lost)
 
 
-@given(problems())
-@settings(max_examples=100, deadline=None)
-def test_a_second_pass_moves_nothing(problem: Problem) -> None:
-    first = place(problem.machine, problem.requests, problem.seats)
-    again = place(problem.machine, reversed(problem.requests), first.seats)
+@given(problems(), st.booleans(), st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_second_pass_moves_nothing(problem: Problem, bond: bool, data: st.DataObject) -> None:
+    """Whatever the modes: a layout that moved for ever would be written for ever."""
+    requests = [
+        replace(
+            request,
+            spread=data.draw(st.sampled_from([ONE_PER_QUEUE, ONE_PER_QUEUE, PACK])),
+            kept=data.draw(st.sets(st.integers(0, request.queues - 1)).map(frozenset)),
+            group="bond0" if bond and request.ifindex < 2 else "",
+        )
+        for request in problem.requests
+    ]
+    first = place(problem.machine, requests)
+    again = place(problem.machine, reversed(requests), first.seats)
     assert again.layouts == first.layouts
     assert again.seats == first.seats

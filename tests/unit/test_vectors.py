@@ -47,6 +47,13 @@ def shown(vectors: tuple[Vector, ...]) -> list[str]:
         ("iavf", ["iavf-0000:18:02.0:mbx", "iavf-eth0-TxRx-0"], ["rxtx-0=31"]),
         # intel/idpf/idpf_txrx.c, idpf_vport_intr_req_irq
         ("idpf", ["idpf-0000:01:00.0-Mailbox-0", "idpf-eth0-TxRx-0"], ["rxtx-0=31"]),
+        (  # numbered by the device's vector: its mailbox has 0, another virtual port 1 and 2
+            "idpf",
+            ["idpf-0000:01:00.0-Mailbox-0", "idpf-eth0-TxRx-3", "idpf-eth0-TxRx-4"],
+            ["rxtx-0=31", "rxtx-1=32"],
+        ),
+        # infiniband/hw/bnxt_re/qplib_fp.c: RDMA's, while the card itself is down
+        ("bnxt_en", ["bnxt_qplib_creq", "bnxt_qplib_nq-0", "bnxt_qplib_nq-1"], []),
         # intel/ixgbevf/ixgbevf_main.c, intel/fm10k/fm10k_pci.c
         ("ixgbevf", ["eth0-TxRx-0", "eth0"], ["rxtx-0=30"]),
         # intel/e1000e/netdev.c, e1000_request_msix
