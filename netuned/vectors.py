@@ -125,14 +125,20 @@ def merge_vectors(
 ) -> tuple[Vector, ...]:
     """What the kernel tells, (rx or tx, queue) -> interrupt, and of other queues what names say.
 
-    An interrupt that the kernel tells of serves just those queues, whatever its name.
+    An interrupt that the kernel tells of serves just those queues, whatever its name. Of a queue's
+    two it may tell one: e1000e's NAPI serves both ways by the receive interrupt, while the other
+    (e1000_intr_msix_tx) takes back what was sent, and needs a place as well.
     """
     known = set(told.values())
     queues = dict(told)
     for vector in by_name:
-        for role in (RX, TX) if vector.role == COMBINED else (vector.role,):
-            if vector.irq not in known:
-                queues.setdefault((role, vector.queue), vector.irq)
+        if vector.irq in known:
+            continue
+        rx, tx = (RX, vector.queue), (TX, vector.queue)
+        for queue in (rx, tx) if vector.role == COMBINED else ((vector.role, vector.queue),):
+            queues.setdefault(queue, vector.irq)
+        if vector.role != COMBINED and queues.get(rx) == queues.get(tx):
+            queues[vector.role, vector.queue] = vector.irq
     return once(
         Vector(COMBINED if queues.get((TX, queue)) == queues.get((RX, queue)) else role, queue, irq)
         for (role, queue), irq in queues.items()

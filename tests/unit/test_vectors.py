@@ -233,6 +233,14 @@ def test_what_the_kernel_tells_goes_before_names() -> None:
     assert shown(merge_vectors({(RX, 0): 32, (TX, 0): 32}, by_name)) == ["rxtx-0=32", "rxtx-2=33"]
 
 
+def test_of_a_queues_two_interrupts_the_kernel_may_tell_one() -> None:
+    # e1000e, since it links its NAPI: one for both ways, by the receive interrupt
+    by_name = (Vector(RX, 0, 31), Vector(TX, 0, 32))
+    assert merge_vectors({(RX, 0): 31, (TX, 0): 31}, by_name) == by_name
+    by_name = (Vector(RX, 0, 32), Vector(TX, 0, 33))
+    assert shown(merge_vectors({(RX, 0): 31, (TX, 0): 31}, by_name)) == ["rx-0=32", "tx-0=31"]
+
+
 def test_an_interrupt_of_several_queues_is_placed_once() -> None:
     told = {(RX, 0): 31, (RX, 1): 32, (TX, 0): 31, (TX, 1): 32, (TX, 2): 31, (TX, 3): 32}
     assert shown(merge_vectors(told, ())) == ["rxtx-0=31", "rxtx-1=32"]
