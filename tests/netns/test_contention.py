@@ -15,9 +15,12 @@ import pytest
 from netuned.contention import LIMITS
 from netuned.errors import UnsupportedError
 from netuned.kernel import writers
+from netuned.tunables.rfs import HOST_FILE
 from tests.netns.lab import Lab
 from tests.netns.scaled import BACKOFF_S
 from tests.netns.test_daemon import EDGE, QUEUES, writes
+from tests.netns.test_rfs import EDGE as RFS
+from tests.netns.test_rfs import HostLab
 
 pytestmark = pytest.mark.netns
 
@@ -39,10 +42,18 @@ class TracedLab(Lab):
     def environment(self) -> dict[str, str]:
         return {**super().environment, BACKOFF_S: str(self.backoff_s)}
 
+    @property
+    def links(self) -> Path:
+        """What the daemon sees as /run/systemd/network, if it is there."""
+        return self.directory / "network"
+
     def command(self, *words: str) -> list[str]:
         if self.module not in words:
             return super().command(*words)
         mount = "mount -t tracefs tracefs /sys/kernel/tracing; " if self.tracing else ""
+        if self.links.is_dir():
+            mount += "mount -t tmpfs tmpfs /run/systemd && mkdir /run/systemd/network && "
+            mount += f"mount --bind {self.links} /run/systemd/network; "
         restricted = ("setpriv", "--bounding-set=-all,+net_admin", "--no-new-privs", *words)
         return super().command("sh", "-c", f'{mount}exec "$@"', "sh", *restricted)
 
@@ -152,6 +163,54 @@ def test_by_request_it_is_put_back_at_once(lab: TracedLab) -> None:
     lab.ctl("apply")
     assert lab.attribute("lan0", "rx-0", "rps_cpus") == "3"
     assert lab.card("lan0")["state"] == "in-sync"
+
+
+class HostTableLab(HostLab):
+    module = "tests.netns.scaled"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, BACKOFF_S: "2"}
+
+
+def test_the_hosts_table() -> None:
+    with HostTableLab() as lab:
+        lab.add_pair("lan0", "peer0", queues=4)
+        lab.profile("edge", RFS)
+        lab.start("--debug")
+        lab.wait_state("lan0", "in-sync")
+        lab.wait_table(32768)
+        path = lab.directory / "meddler.sh"
+        path.write_text(f"while :; do echo '8       ' 1<> {HOST_FILE}; done\n")
+        meddler = subprocess.Popen(lab.command("sh", str(path)), start_new_session=True)
+        try:
+            lab.wait(lambda: lab.host()["state"] == "contended", "contention")
+            (conflict,) = lab.status()["manager"]["conflicts"]
+            assert conflict.startswith("host rfs: changed again and again by")
+            assert lab.card("lan0")["state"] == "in-sync"
+            assert lab.ctl("status", "--exit-code", check=False).returncode == 3
+        finally:
+            os.killpg(meddler.pid, signal.SIGKILL)
+            meddler.wait()
+        lab.wait_table(32768)
+        lab.wait(lambda: lab.host()["state"] == "in-sync", "quiet")
+        assert lab.logged().count("WARNING Repaired host rfs") == LIMITS.repairs
+        assert lab.logged().count("Contended: host rfs") == 1
+        assert lab.logged().count("No longer contended: host rfs") == 1
+
+
+def test_known_neighbours_are_named_from_the_start(lab: TracedLab) -> None:
+    lab.links.mkdir()
+    link = lab.links / "10-lan.link"
+    link.write_text("[Match]\nOriginalName=lan*\n[Link]\nCombinedChannels=2\n")
+    lab.start()
+    (conflict,) = lab.conflicts()
+    assert conflict.startswith("udev sets CombinedChannels of lan0 by /run/systemd/network/10-lan")
+    assert "Conflict: udev sets CombinedChannels of lan0" in lab.ctl("status").stdout
+    assert f"In the way: {conflict}" in lab.logged()
+    link.unlink()
+    lab.ctl("reload")
+    lab.wait(lambda: not lab.conflicts(), "its end")
 
 
 def test_without_tracing_it_says_how_to_find_out(lab: TracedLab) -> None:
