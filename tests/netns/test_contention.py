@@ -25,13 +25,19 @@ from tests.netns.test_rfs import HostLab
 pytestmark = pytest.mark.netns
 
 RX_0 = f"{QUEUES}/rx-0/rps_cpus"
+TRACEFS = """\
+mount -t tracefs tracefs /sys/kernel/tracing && cd /sys/kernel/tracing
+mount --bind instances instances && mount -o remount,bind,ro /sys/kernel/tracing && cd -
+"""
+"""As the unit has it: read-only but for the instances."""
+
 WRITE = f"echo 1 > {RX_0}"
 
 
 class TracedLab(Lab):
     """The daemon with a short minute, and with the kernel's tracing where it is in a booted host.
 
-    It has the rights of its unit: CAP_NET_ADMIN and uid 0.
+    It has the rights of its unit: CAP_NET_ADMIN and uid 0, and of tracing the instances alone.
     """
 
     module = "tests.netns.scaled"
@@ -50,7 +56,7 @@ class TracedLab(Lab):
     def command(self, *words: str) -> list[str]:
         if self.module not in words:
             return super().command(*words)
-        mount = "mount -t tracefs tracefs /sys/kernel/tracing; " if self.tracing else ""
+        mount = TRACEFS if self.tracing else ""
         if self.links.is_dir():
             mount += "mount -t tmpfs tmpfs /run/systemd && mkdir /run/systemd/network && "
             mount += f"mount --bind {self.links} /run/systemd/network; "
