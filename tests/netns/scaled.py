@@ -1,7 +1,11 @@
-"""The daemon with a minute of backoff as long as a test has: ``python -m tests.netns.scaled``."""
+"""The daemon with other limits to repairs: ``python -m tests.netns.scaled``.
+
+A test's minute is shorter, and a benchmark that breaks a setting over and over is not a quarrel.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 
@@ -9,10 +13,10 @@ from netuned import __main__ as netuned_main
 from netuned import daemon
 from netuned.contention import Limits
 
-BACKOFF_S = "NETUNED_TEST_BACKOFF_S"
+LIMITS = "NETUNED_TEST_LIMITS"
+"""The environment's variable: ``Limits`` as JSON."""
 
 if __name__ == "__main__":
-    backoff_s = float(os.environ[BACKOFF_S])
-    limits = Limits(backoff_s=backoff_s, quiet_s=2 * backoff_s)
+    limits = Limits(**json.loads(os.environ[LIMITS]))
     daemon.Options = partial(daemon.Options, contention=limits)  # type: ignore[assignment,misc]
     netuned_main.main()

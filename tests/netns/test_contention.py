@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,8 +17,8 @@ from netuned.contention import LIMITS
 from netuned.errors import UnsupportedError
 from netuned.kernel import writers
 from netuned.tunables.rfs import HOST_FILE
+from tests.netns import scaled
 from tests.netns.lab import Lab
-from tests.netns.scaled import BACKOFF_S
 from tests.netns.test_daemon import EDGE, QUEUES, writes
 from tests.netns.test_rfs import EDGE as RFS
 from tests.netns.test_rfs import HostLab
@@ -46,7 +47,8 @@ class TracedLab(Lab):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**super().environment, BACKOFF_S: str(self.backoff_s)}
+        limits = {"backoff_s": self.backoff_s, "quiet_s": 2 * self.backoff_s}
+        return {**super().environment, scaled.LIMITS: json.dumps(limits)}
 
     @property
     def links(self) -> Path:
@@ -176,7 +178,7 @@ class HostTableLab(HostLab):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**super().environment, BACKOFF_S: "2"}
+        return {**super().environment, scaled.LIMITS: '{"backoff_s": 2, "quiet_s": 4}'}
 
 
 def test_the_hosts_table() -> None:
