@@ -47,6 +47,9 @@ from netuned.work import Work
 
 log = logging.getLogger(__name__)
 
+SLICE_S = 0.005
+"""The status of many cards is made for this long before the loop gets a turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -90,6 +93,8 @@ class Reconciler:
         self._paused: set[str] = set()
         self._notes: tuple[str, ...] = ()
         self._status = Status(ManagerStatus(__version__, APPLYING))
+        self._untold = False
+        self._telling: asyncio.Task[None] | None = None
 
     # What the daemon calls
 
@@ -424,11 +429,32 @@ class Reconciler:
     async def _until_quiet(self) -> None:
         while tasks := [slot.task for slot in self._slots.values() if slot.task is not None]:
             await asyncio.gather(*tasks, return_exceptions=True)
+        if self._telling is not None:
+            await asyncio.wait({self._telling})
 
     # Status
 
     def publish(self) -> None:
-        """Tell how everything is, if that has changed."""
+        """Tell how everything is, if that has changed; what comes together is told together."""
+        self._untold = True
+        if self._telling is None:
+            self._telling = self._work.spawn(self._tell())
+
+    async def _tell(self) -> None:
+        try:
+            while self._untold:
+                self._untold = False
+                until = time.monotonic() + SLICE_S
+                for slot in tuple(self._slots.values()):
+                    slot.status(paused=self.is_paused(slot))  # kept until the card changes
+                    if time.monotonic() > until:
+                        await asyncio.sleep(0)
+                        until = time.monotonic() + SLICE_S
+                self._tell_now()
+        finally:
+            self._telling = None
+
+    def _tell_now(self) -> None:
         cards = tuple(slot.status(paused=self.is_paused(slot)) for slot in self._slots.values())
         nics = with_uppers(cards, self._desired.through)
         manager = manager_status(

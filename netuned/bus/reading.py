@@ -34,7 +34,7 @@ PROPERTIES_SIGNATURE = "a{sv}"
 LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
 
 SLICE_S = 0.005
-"""Cards are encoded for this long before the loop gets a turn."""
+"""Many cards are encoded, or told of, for this long before the loop gets a turn."""
 WAITING_MOST = 1000
 """Who comes while so many wait is refused."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 
 from dbus_fast import BusType, Message, MessageType, NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
@@ -12,7 +13,7 @@ from dbus_fast.errors import DBusFastError
 
 from netuned.bus import polkit, wire
 from netuned.bus.interfaces import Controller, Manager, Nic, changed_properties
-from netuned.bus.reading import OBJECT_MANAGER, Readers
+from netuned.bus.reading import OBJECT_MANAGER, SLICE_S, Readers
 from netuned.errors import BusError
 from netuned.status import ManagerStatus, NicStatus, Status
 
@@ -80,6 +81,8 @@ class BusService:
         self._manager: Manager | None = None
         self._nics: dict[int, Nic] = {}
         self._readers: Readers | None = None
+        self._unsignalled: dict[int, NicStatus | None] = {}
+        self._signalling = False
 
     async def run(self) -> None:
         """Connect, serve, connect again, until cancelled; the daemon goes on without a bus."""
@@ -113,7 +116,7 @@ class BusService:
         except (OSError, EOFError, DBusFastError) as error:
             raise BusError(f"cannot connect to the system bus: {_sentence(error)}") from error
         try:
-            self._export(bus)
+            await self._export(bus)
             await _take_name(bus)
         except (OSError, EOFError, TimeoutError, DBusFastError) as error:
             raise BusError(f"cannot take the name {wire.SERVICE}: {_sentence(error)}") from error
@@ -140,6 +143,7 @@ class BusService:
             self._readers.close()
         self._bus = self._manager = self._gone = self._readers = None
         self._nics = {}
+        self._unsignalled = {}
 
     def publish(self, status: Status) -> None:
         """Show ``status``: objects for new cards, none for gone ones, signals for what differs."""
@@ -148,17 +152,37 @@ class BusService:
             return
         nics = {nic.ifindex: nic for nic in status.nics}
         for ifindex in self._nics.keys() - nics.keys():
-            bus.unexport(wire.nic_path(ifindex), self._nics.pop(ifindex))
+            shown = self._nics.pop(ifindex)
+            if self._unsignalled.pop(ifindex, shown.status) is not None:
+                bus.unexport(wire.nic_path(ifindex), shown)
         for ifindex, nic in nics.items():
-            shown = self._nics.get(ifindex)
-            if shown is None:
+            known = self._nics.get(ifindex)
+            if known is None:
                 self._nics[ifindex] = Nic(nic)
-                bus.export(wire.nic_path(ifindex), self._nics[ifindex])
+                self._unsignalled[ifindex] = None
+            elif known.status is not nic:
+                self._unsignalled.setdefault(ifindex, known.status)
+                known.status = nic
+        before, manager.status = manager.status, status.manager
+        if not self._signalling:
+            self._signal(bus)
+        _emit_changes(manager, before)
+
+    def _signal(self, bus: MessageBus) -> None:
+        """Tell of cards that came or changed, for ``SLICE_S`` at a time."""
+        self._signalling = False
+        until = time.monotonic() + SLICE_S
+        while self._unsignalled and bus is self._bus and bus.connected:
+            ifindex = next(iter(self._unsignalled))
+            before, nic = self._unsignalled.pop(ifindex), self._nics[ifindex]
+            if before is None:
+                bus.export(wire.nic_path(ifindex), nic)
             else:
-                before, shown.status = shown.status, nic
-                _emit_changes(shown, before)
-        before_manager, manager.status = manager.status, status.manager
-        _emit_changes(manager, before_manager)
+                _emit_changes(nic, before)
+            if time.monotonic() > until:
+                self._signalling = True
+                asyncio.get_running_loop().call_soon(self._signal, bus)
+                return
 
     def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str) -> None:
         """Signal ``Drift``: somebody else changed a setting of a card."""
@@ -170,7 +194,7 @@ class BusService:
         if (nic := self._nics.get(ifindex)) is not None:
             nic.Repaired(tunable, key, value, latency_us)
 
-    def _export(self, bus: MessageBus) -> None:
+    async def _export(self, bus: MessageBus) -> None:
         status = self._controller.status()
         bus.add_message_handler(polkit.remember_call)
         self._manager = Manager(bus, self._controller, status.manager)
@@ -178,6 +202,7 @@ class BusService:
         self._nics = {nic.ifindex: Nic(nic) for nic in status.nics}
         for ifindex, interface in self._nics.items():
             bus.export(wire.nic_path(ifindex), interface)
+            await asyncio.sleep(0)
         self._readers = Readers(bus, self._manager, self._nics)
         bus.add_message_handler(self._readers.take)
 
