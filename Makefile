@@ -4,6 +4,8 @@
 #   make install  programs, units and profiles into place (root; DESTDIR= for packaging)
 #   make lab      the VM with a shell
 #   make bench    a table of ratios
+#   make soak     200 cards for a simulated day: a table of memory, descriptors, blocks of the loop
+#   make fuzz     odd input for SECONDS=60 each: a table of inputs tried and tracebacks
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -14,7 +16,7 @@ RUN := $(SUDO) $(VENV)/bin/python -B
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
             libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace
 
-.PHONY: setup demo test lint unit netns vm bench lab install uninstall clean
+.PHONY: setup demo test lint unit netns vm fuzz bench soak lab install uninstall clean
 
 setup: $(VENV)/.ready
 
@@ -36,6 +38,12 @@ lint unit netns vm: setup
 
 bench: setup
 	@$(RUN) -m bench
+
+soak: setup
+	@$(RUN) -m bench.soak
+
+fuzz: setup
+	@$(RUN) -m tests.fuzz $(or $(SECONDS),60)
 
 lab: setup
 	@$(RUN) -m tests.vm.lab shell

@@ -206,7 +206,7 @@ class Soak:
         ) as bare:
             yield
             bare_ms = float(bare.communicate("\n")[0])
-        self._block(name, f"a bare loop beside it: {bare_ms:.0f} ms")
+        self._block(name, f"of a bare loop beside it: {bare_ms:.0f} ms")
         grown = (self.process.memory_info().rss - memory) / 1e6
         gained = self.process.num_fds() - descriptors
         self.rows += [
@@ -216,10 +216,13 @@ class Soak:
 
     def _block(self, name: str, against: str = "") -> None:
         figures = self._command(0)
-        callback, where = figures["callback_ms"], figures["callback"]
+        blocked, callback = figures["blocked_ms"], figures["callback_ms"]
+        what = "lateness of a heartbeat, less its waiting for a processor"
+        where = f"processor time, {figures['callback']}"
         self.rows += [
-            Row(f"{name}: longest block of the loop", figures["late_ms"], "ms", BLOCK_MS, against),
-            Row(f"{name}: longest callback", callback, "ms", BLOCK_MS, f"processor time, {where}"),
+            Row(f"{name}: longest block of the loop", blocked, "ms", BLOCK_MS, what),
+            Row(f"{name}: longest callback", callback, "ms", BLOCK_MS, where),
+            Row(f"{name}: longest lateness", figures["late_ms"], "ms", None, against),
         ]
 
     def _command(self, resyncs: int) -> dict[str, Any]:

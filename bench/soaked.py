@@ -25,15 +25,21 @@ class Meter:
 
     def __init__(self) -> None:
         self.late_ms = 0.0
+        self.blocked_ms = 0.0
         self.callback_ms = 0.0
         self.callback = ""
 
     async def beat(self) -> None:
-        """Be woken every few milliseconds and note by how much it was later than that."""
+        """Be woken every few milliseconds and note by how much it was later than that.
+
+        ``blocked_ms`` leaves out how long the thread was ready and others had the processors.
+        """
         while True:
-            due = time.monotonic() + PERIOD_S
+            due, waited_ms = time.monotonic() + PERIOD_S, _waited_ms()
             await asyncio.sleep(PERIOD_S)
-            self.late_ms = max(self.late_ms, 1000 * (time.monotonic() - due))
+            late_ms = 1000 * (time.monotonic() - due)
+            self.late_ms = max(self.late_ms, late_ms)
+            self.blocked_ms = max(self.blocked_ms, late_ms - _waited_ms() + waited_ms)
 
     def watch_callbacks(self) -> None:
         """Time each callback of the loop, by the processor time of the loop's thread."""
@@ -44,16 +50,34 @@ class Meter:
             run(handle)
             used_ms = 1000 * (time.thread_time() - start)
             if used_ms > self.callback_ms:
-                self.callback_ms, self.callback = used_ms, repr(handle)[:150]
+                self.callback_ms, self.callback = used_ms, _name(handle)
 
         Handle._run = timed  # type: ignore[method-assign,assignment]  # there is no public hook
 
     def take(self) -> dict[str, Any]:
         """The figures; from now on they are counted anew."""
         taken = dict(vars(self))
-        self.late_ms = self.callback_ms = 0.0
+        self.late_ms = self.blocked_ms = self.callback_ms = 0.0
         self.callback = ""
         return taken
+
+
+def _waited_ms() -> float:
+    """How long this thread has waited for a processor.
+
+    Source: Documentation/scheduler/sched-stats.rst.
+    """
+    with open("/proc/thread-self/schedstat", "rb") as file:
+        return int(file.read().split()[1]) / 1e6
+
+
+def _name(handle: Handle) -> str:
+    """Whose callback it is; its whole representation would hold all that a future brings."""
+    callback: Any = handle._callback  # type: ignore[attr-defined]
+    task = getattr(callback, "__self__", None)
+    if isinstance(task, asyncio.Task):
+        callback = task.get_coro()
+    return str(getattr(callback, "__qualname__", type(callback).__name__))
 
 
 class SoakedDaemon(daemon.Daemon):
