@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from netuned.baseline import Baseline
 from netuned.contention import Gate
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 """Writes of one setting in one pass before its read-back is called wrong."""
 
+NOTHING_HELD: Mapping[str, str] = {}
+
 ROUNDS = 12
 """Observations in one pass; channels, root qdisc and their read-backs take five."""
 
@@ -41,6 +44,8 @@ class Card:
         self.target: Target | None = None
         self.wanted: dict[str, State] = {}
         self.restoring: set[str] = set()
+        self.held: Mapping[str, str] = {}
+        """Tunables that are looked at and left alone, and the sentence that says why."""
         self.found: dict[str, State] = {}
         self.unsupported: dict[str, str] = {}
         self.refused: dict[tuple[str, str], tuple[Value, str]] = {}
@@ -56,20 +61,33 @@ class Card:
         """Changes whenever anything above does, so that status is made anew only then."""
         self._kept = KeptFiles(kernel.files)
         self._clean: dict[str, tuple[State, State]] = {}
+        self._again: Callable[[], None] = self.close
 
-    def aim(self, target: Target | None, baseline: Baseline, *, restore: bool = True) -> None:
+    def aim(
+        self,
+        target: Target | None,
+        baseline: Baseline,
+        *,
+        restore: bool = True,
+        held: Mapping[str, str] = NOTHING_HELD,
+    ) -> None:
         """Set what is wanted: the profile's states, else what was there before netuned.
 
         Without ``restore`` a card without a target is left as it is.
         """
-        self.target = target = target and self._attainable(target)
+        self._again = partial(self.aim, target, baseline, restore=restore, held=held)
+        whole = target = target and self._attainable(target)
+        if target is not None and "channels" in held:  # the rest is for those that are there
+            target = replace(target, channels=self.nic.counts)
+        self.target, self.held = target, held
         self.version += 1
         self.wanted, self.unsupported, self.restoring = {}, {}, set()
         recorded = baseline.of(self.nic) if target is not None or restore else {}
         for tunable in TUNABLES:
             name = tunable.NAME
             try:
-                state = tunable.desired(target, self.nic) if target else None
+                aim = whole if name == "channels" else target
+                state = tunable.desired(aim, self.nic) if aim else None
             except UnsupportedError as error:
                 self.unsupported[name] = error.why
                 continue
@@ -89,6 +107,18 @@ class Card:
                     for key, value in state.items()
                     if self.refused.get((name, key), (None,))[0] != value
                 }
+
+    def aim_back(self, states: Mapping[str, State]) -> None:
+        """Want these states of these tunables and nothing else, whatever the profile says."""
+        self._again = partial(self.aim_back, states)
+        self.target, self.held = None, NOTHING_HELD
+        self.version += 1
+        self.wanted = {name: dict(state) for name, state in states.items()}
+        self.unsupported, self.restoring = {}, set(states)
+
+    def aim_again(self) -> None:
+        """Want the same of the card as it is now, after a structural change."""
+        self._again()
 
     def _attainable(self, target: Target) -> Target:
         """With channels as the card makes them of those wanted, or has if no others can be set."""
@@ -202,11 +232,12 @@ class Card:
             self.wanted[qdisc.NAME] = {**self.wanted[qdisc.NAME], change.key: now}
 
     def managed_states(self) -> Mapping[str, State]:
-        """What was found of the tunables that a profile names and netuned may write."""
+        """What was found of the tunables that a profile names and netuned may write now."""
+        without = self.restoring | self.held.keys()
         return {
             name: state
             for name, state in self.found.items()
-            if name not in self.restoring and not self._may_not(BY_NAME[name])
+            if name not in without and not self._may_not(BY_NAME[name])
         }
 
     def why(self, name: str, key: str) -> str:
@@ -237,6 +268,10 @@ class Outcome:
     """Whether the card is as wanted, and an error came only after that."""
 
 
+Tries = Callable[[Card, tuple[Change, ...]], None]
+"""Told of changes before they are written; runs in the worker."""
+
+
 def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
     """Look at all cards with one dump of qdiscs; those that differ, or cannot be read.
 
@@ -265,20 +300,24 @@ def reconcile_card(
     baseline: Baseline,
     scope: frozenset[str] | None = None,
     repairs: Gate | None = None,
+    tries: Tries | None = None,
+    *,
+    keep: bool = False,
 ) -> Outcome:
     """Bring one card to what is wanted of it, as one transaction.
 
     ``scope`` limits the look to these tunables, as long as none restructures the card. With
     ``repairs`` all was in force before: what differs was changed by somebody, and what is
-    changed too often is left for later.
+    changed too often is left for later. ``tries`` is told each round's changes before they are
+    written, and refuses them by raising. With ``keep`` what was written stays if a write fails.
     """
     outcome = Outcome(scope)
     try:
-        _reconcile(card, baseline, repairs, outcome)
+        _reconcile(card, baseline, repairs, tries, outcome)
     except NetunedError as error:
         outcome.error = error
         gone = isinstance(error, KernelError) and error.gone
-        if not (gone or outcome.settled):
+        if not (keep or gone or outcome.settled):
             _undo(card, outcome)
     return outcome
 
@@ -287,6 +326,7 @@ def _reconcile(
     card: Card,
     baseline: Baseline,
     repairs: Gate | None,
+    tries: Tries | None,
     outcome: Outcome,
 ) -> None:
     enforce = card.target is None or card.target.profile.policy.enforce == "yes"
@@ -302,20 +342,25 @@ def _reconcile(
         # All that a profile names, not only what is about to be written: what somebody else
         # changes later, and netuned then repairs, was never the state before netuned.
         baseline.record(card.nic, card.managed_states(), card.wanted)
-        outcome.pending = repairs.held(changes) if repairs else ()
+        alone = tuple(change for change in changes if change.tunable in card.held)
+        changes = tuple(change for change in changes if change.tunable not in card.held)
+        outcome.pending = (*alone, *(repairs.held(changes) if repairs else ()))
         changes = tuple(change for change in changes if change not in outcome.pending)
         if not changes:
-            if outcome.scope is None and not outcome.pending:
+            # While it may be rolled back, what was there before netuned is still needed.
+            if outcome.scope is None and not outcome.pending and tries is None:
                 outcome.settled = True
                 _settle(card, baseline)
             return
         if repairs is None and _accept(card, changes, attempts, outcome):
-            card.aim(card.target, baseline)  # fewer channels than wanted have fewer queues
+            card.aim_again()  # fewer channels than wanted have fewer queues
             continue
+        if tries:
+            tries(card, changes)
         if _write(card, changes, look, repairs, outcome):
             outcome.scope = None
             card.refresh()
-            card.aim(card.target, baseline)
+            card.aim_again()
     if repairs:  # somebody is as quick: what is left differs again, and the next look sees it
         outcome.pending += changes
         return
@@ -396,11 +441,12 @@ def _settle(card: Card, baseline: Baseline) -> None:
         named = qdisc.desired(card.target, card.nic) or {}
         names = {key: qdisc.parameter_names(value) for key, value in named.items()}
         baseline.keep_parameters(card.nic, names)
-    baseline.forget(card.nic, card.restoring)
-    for name in card.restoring:
+    done = card.restoring - card.held.keys()
+    baseline.forget(card.nic, done)
+    for name in done:
         card.wanted.pop(name, None)
         card.found.pop(name, None)
-    card.restoring.clear()
+    card.restoring -= done
 
 
 def _undo(card: Card, outcome: Outcome) -> None:

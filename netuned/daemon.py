@@ -22,6 +22,7 @@ from netuned.kernel.systemd import notify, watchdog_interval_s
 from netuned.loader import DEFAULT_DIRECTORIES
 from netuned.nic import Nic
 from netuned.reconcile import Options, Reconciler
+from netuned.settings import DEFAULT_PATH
 from netuned.status import Status
 from netuned.watch import Watches
 
@@ -59,6 +60,7 @@ def _arguments() -> argparse.Namespace:
         action="append",
         help="where profiles are, the most important first (may be given several times)",
     )
+    parser.add_argument("--settings", metavar="FILE", default=DEFAULT_PATH)
     parser.add_argument("--state-directory", metavar="DIR", type=Path)
     parser.add_argument("--runtime-directory", metavar="DIR", type=Path)
     parser.add_argument("--resync", metavar="SECONDS", type=float, default=30.0)
@@ -74,6 +76,7 @@ async def serve(arguments: argparse.Namespace) -> int:
         or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/netuned")),
         runtime_directory=arguments.runtime_directory
         or Path(os.environ.get("RUNTIME_DIRECTORY", "/run/netuned")),
+        settings_path=arguments.settings,
         resync_s=arguments.resync,
     )
     daemon = Daemon(options)

@@ -121,7 +121,7 @@ class Passes:
             return
         repairs = slot.dispute.gate if slot.settled else None
         outcome = await self._work.in_worker(
-            lambda: reconcile_card(card, self._baseline, scope, repairs)
+            lambda: reconcile_card(card, self._baseline, scope, repairs, slot.tries)
         )
         self._note(slot, outcome, event_at)
         if card.nic is not nic:  # restructured by our own writes: what is there now is new
@@ -130,10 +130,10 @@ class Passes:
 
     async def aim(self, slot: Slot) -> None:
         """Tell the card what is wanted of it."""
-        target, restore = slot.target, slot.restore
-        aim = partial(slot.card.aim, target, self._baseline, restore=restore)
+        target, restore, held = slot.target, slot.restore, slot.held
+        aim = partial(slot.card.aim, target, self._baseline, restore=restore, held=held)
         await self._work.in_worker(aim)
-        slot.aimed = target is slot.target and restore is slot.restore
+        slot.aimed = target is slot.target and restore is slot.restore and held is slot.held
 
     def _note(self, slot: Slot, outcome: Outcome, event_at: float) -> None:
         """Tell what a look gave, and look again later if it failed."""

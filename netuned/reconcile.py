@@ -18,6 +18,7 @@ from pathlib import Path
 from netuned import __version__
 from netuned.apply import Card, plan_card, sweep
 from netuned.baseline import Baseline
+from netuned.confirm import digest
 from netuned.contention import LIMITS, Limits
 from netuned.dispute import Dispute, Search
 from netuned.errors import KernelError, NetunedError
@@ -36,6 +37,7 @@ from netuned.planner import Desired, plan_host
 from netuned.report import manager_status, with_uppers
 from netuned.seatfile import NAME as SEATS
 from netuned.seatfile import read_seats, write_seats
+from netuned.settings import DEFAULT_PATH, Settings, load_settings
 from netuned.slot import Listener, Slot
 from netuned.status import (
     APPLYING,
@@ -43,6 +45,9 @@ from netuned.status import (
     Status,
 )
 from netuned.topology import Topology, read_topology
+from netuned.trialfile import NAME as TRIALS
+from netuned.trialfile import TrialFile
+from netuned.trials import Trials
 from netuned.work import Work
 
 log = logging.getLogger(__name__)
@@ -58,6 +63,7 @@ class Options:
     profile_directories: tuple[str, ...]
     state_directory: Path
     runtime_directory: Path
+    settings_path: str = DEFAULT_PATH
     resync_s: float = 30.0
     contention: Limits = LIMITS
 
@@ -81,9 +87,15 @@ class Reconciler:
         self._slots: dict[int, Slot] = {}
         self._loading = asyncio.Lock()
         self._planning = asyncio.Lock()
+        self._loaded = False
         self._names: list[str] = []
         self._rescanning = False
+        self._settings = Settings()
         self._passes = Passes(self._work, self._baseline, listener, self)
+        trials = TrialFile(options.state_directory / TRIALS, boot_id)
+        self._trials = Trials(
+            *(kernel, self._work, trials, self._baseline, self._passes, listener, self)
+        )
         exclusion = Exclusion(options.runtime_directory)
         self._irqbalance = IrqbalanceKeeper(exclusion, self._work.threads, self.touch_irqbalance)
         self._search = Search(self._work)
@@ -104,6 +116,11 @@ class Reconciler:
             self._baseline.load()
         except NetunedError as error:
             self._notes = (str(error),)
+            log.error("%s", error)
+        try:
+            await self._trials.start()
+        except NetunedError as error:
+            self._notes = (*self._notes, str(error))
             log.error("%s", error)
         await self.reload()
 
@@ -132,7 +149,10 @@ class Reconciler:
     async def reload(self) -> None:
         """Read all profiles again and bring what changed into force."""
         async with self._loading:
-            before = self._profiles
+            before, settings = self._profiles, self._settings
+            self._settings = await self._work.in_worker(
+                lambda: load_settings(self._options.settings_path, settings)
+            )
             topology = self._topology
             if topology is None:
                 topology = await self._work.in_worker(lambda: read_topology(self._kernel.files))
@@ -141,16 +161,23 @@ class Reconciler:
             self._profiles = await self._work.in_worker(
                 lambda: load(directories, possible=possible, previous=before)
             )
+            self._loaded = True
         self._neighbours.forget()
-        for error in self._profiles.errors:
-            if error not in before.errors:
+        for error in (*self._settings.errors, *self._profiles.errors):
+            if error not in (*settings.errors, *before.errors):
                 log.error("%s", error)
         await self.replan()
         await self._until_quiet()
+        await self._trials.concluded()
 
     async def reconcile(self, ifname: str = "") -> None:
-        """Look at one card (or all) whole, now, and wait until that pass is done."""
-        for slot in self._named(ifname):
+        """Look at one card (or all) whole, now, and wait until that pass is done.
+
+        What was rolled back or restored is no longer left alone.
+        """
+        slots = self._named(ifname)
+        await self._trials.release(slots)
+        for slot in slots:
             slot.card.refused = {}  # what was refused may be possible now
             slot.aimed = False
             slot.dispute.forget()
@@ -196,9 +223,47 @@ class Reconciler:
             self._paused.discard(ifname)
         else:
             self._paused.clear()
+        timeout_s = self._settings.confirm_timeout_s
+        if timeout_s and (untried := [slot for slot in slots if slot.untried]):
+            self._trials.conclude_later(self._trials.begin(untried, timeout_s), untried)
         for slot in slots:
             self._passes.look_now(slot)
         await self._reconcile_host()
+
+    async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
+        """As ``reconcile``, undone after ``timeout_s`` unless confirmed; a pause of these ends.
+
+        Returns the id and until when; both are empty if nothing was to be changed.
+        """
+        slots = self._named(ifname)
+        if ifname and "" in self._paused:
+            raise NetunedError("all cards are paused; `netunedctl resume` without a name ends that")
+        self._trials.refuse_second(slots)
+        self._paused = self._paused - {ifname} if ifname else set()
+        trial = self._trials.begin(slots, timeout_s)
+        for slot in slots:
+            slot.card.refused = {}
+            slot.dispute.forget()
+            self._passes.look_now(slot)
+        concluded = await self._trials.conclude(trial, slots)
+        await self._reconcile_host()
+        return (concluded.id, concluded.until) if concluded else ("", "")
+
+    async def confirm(self, id: str) -> None:
+        """Keep what a trial did."""
+        await self._trials.confirm(id)
+
+    async def roll_back(self, id: str) -> None:
+        """Undo a trial at once; all that wait if none is named."""
+        await self._trials.roll_back(id)
+        await self._until_quiet()
+
+    async def restore(self, ifname: str, tunable: str) -> None:
+        """Put back what was there before netuned, and leave it alone from then on."""
+        await self._trials.restore(self._named(ifname), tunable)
+        await self._until_quiet()
+        await self._reconcile_host()
+        await self._reconcile_irqbalance()
 
     # What events call: all of them only say "look again"
 
@@ -270,6 +335,8 @@ class Reconciler:
 
     async def replan(self) -> None:
         """Find cards, match profiles, place queues, and start a pass where something changed."""
+        if not self._loaded:  # without profiles every card would be put back
+            return
         async with self._planning:
             known = {ifindex: slot.card.nic for ifindex, slot in self._slots.items()}
             profiles, topology = self._profiles.profiles, self._topology
@@ -305,6 +372,8 @@ class Reconciler:
         # A profile that cannot be read may be the one a card without any has: leave it as it is.
         restore = not self._profiles.errors
         problems = {problem.ifname: problem.message for problem in desired.problems}
+        tried: list[Slot] = []
+        certain: dict[int, str] = {}
         for ifindex, nic in host.nics.items():
             slot = self._slots.get(ifindex)
             if slot is None:
@@ -312,6 +381,10 @@ class Reconciler:
             loaded = desired.profiles.get(ifindex)
             target = desired.targets.get(ifindex)
             problem = problems.get(nic.name, "")
+            profile = digest(target.profile if target else None)
+            if self._trials.waits_with_other(ifindex, profile):
+                slot.restore &= slot.digest is not None
+                continue  # until that is confirmed or rolled back
             slot.profile = loaded.profile.name if loaded else ""
             if problem:
                 if problem != slot.problem:
@@ -319,6 +392,13 @@ class Reconciler:
                 slot.problem = problem  # what was in force stays in force
                 continue
             slot.problem = ""
+            if self._must_be_tried(slot, profile):
+                tried.append(slot)
+            slot.digest, slot.profiles = profile, self._profiles
+            if target is not None or restore:
+                certain[ifindex] = profile
+            if slot.tries is None and (held := self._trials.held(nic, profile)) != slot.held:
+                slot.held, slot.aimed = held, False
             if target != slot.target:
                 slot.target, slot.aimed, slot.settled = target, False, False
                 self._passes.end_wait(slot)
@@ -327,6 +407,23 @@ class Reconciler:
             slot.restore = restore
             if not slot.aimed:
                 self._passes.mark(slot, everything=True)
+        self._trials.follow(host.nics, certain)
+        if tried:
+            trial = self._trials.begin(tried, self._settings.confirm_timeout_s)
+            self._trials.conclude_later(trial, tried)
+
+    def _must_be_tried(self, slot: Slot, profile: str) -> bool:
+        """Whether a card gets another profile because profiles were read anew, not at the start."""
+        if slot.digest in (None, profile) or slot.profiles is self._profiles:
+            return False
+        if not self._settings.confirm_timeout_s:
+            return False
+        slot.untried = self.is_paused(slot)
+        return not slot.untried
+
+    def slot(self, ifindex: int) -> Slot | None:
+        """A card's place, if it is here."""
+        return self._slots.get(ifindex)
 
     def _slot(self, nic: Nic) -> Slot:
         def again() -> None:
@@ -397,7 +494,11 @@ class Reconciler:
 
     def _wanted_of_host(self) -> Wanted:
         slots = self._slots.values()
-        targets = {s.card.nic.name: s.target for s in slots if s.target is not None}
+        targets = {
+            s.card.nic.name: s.target
+            for s in slots
+            if s.target is not None and not self._is_restored(s, "rfs")
+        }
         restore = not self._profiles.errors
         return wanted_of_host(targets, restore=restore, paused="" in self._paused)
 
@@ -409,12 +510,17 @@ class Reconciler:
         nics = [
             slot.card.nic
             for slot in self._slots.values()
-            if slot.target is not None and slot.target.profile.irq is not None
+            if slot.target is not None
+            and slot.target.profile.irq is not None
+            and not self._is_restored(slot, "irq")
         ]
         if await self._irqbalance.look(self._desired.irqbalance, nics):
             for slot in self._slots.values():
                 self.touch(slot.card.nic.ifindex, "irq")
         self.publish()
+
+    def _is_restored(self, slot: Slot, tunable: str) -> bool:
+        return self._trials.restored(slot.card.nic, slot.digest or "", tunable)
 
     def _named(self, ifname: str) -> list[Slot]:
         """A card and those it is tuned through; all for an empty name. Raises: NetunedError."""
@@ -462,9 +568,10 @@ class Reconciler:
             self._desired,
             nics,
             self._irqbalance.settings + self._hostwide.settings,
-            self._notes,
+            (*self._notes, *map(str, self._settings.errors)),
             self._contended(),
             self._kernel.writes,
+            self._trials.pending(),
         )
         status = Status(manager, nics)
         if status != self._status:

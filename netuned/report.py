@@ -95,6 +95,7 @@ def manager_status(
     notes: tuple[str, ...],
     conflicts: tuple[str, ...],
     writes: int,
+    pending_confirm: str = "",
 ) -> ManagerStatus:
     """The host as a whole: its state is the worst of its managed cards'."""
     states = {nic.state for nic in nics if nic.profile}
@@ -119,6 +120,7 @@ def manager_status(
         ),
         profile_errors=(*notes, *(str(error) for error in profiles.errors)),
         conflicts=(*desired.conflicts, *conflicts),
+        pending_confirm=pending_confirm,
         settings=settings,
         writes=writes,
     )
@@ -161,6 +163,7 @@ def _settings(
         reason = ""
         if name == "channels" and card.target and card.target.withheld:
             reason = f"policy.disruptive is deny: {card.target.withheld} is not set"
+        reason = card.held.get(name, reason)
         state = DEGRADED if name == failed else DRIFTED if name in differing else IN_SYNC
         if name in contended:
             state, reason = CONTENDED, contended[name]

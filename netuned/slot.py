@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
-from netuned.apply import Card, Outcome
+from netuned.apply import NOTHING_HELD, Card, Outcome, Tries
 from netuned.dispute import Dispute, Place
 from netuned.errors import NetunedError
+from netuned.loader import ProfileSet
 from netuned.nic import Nic
 from netuned.plan import Change
 from netuned.report import card_state, nic_status
@@ -57,6 +59,16 @@ class Slot:
         self.problem = ""
         self.aimed = False
         self.restore = True
+        self.held: Mapping[str, str] = NOTHING_HELD
+        """Tunables that are left alone, and why."""
+        self.digest: str | None = None
+        """Of the profile that was adopted last; None before the first."""
+        self.tries: Tries | None = None
+        """Told of changes that may have to be rolled back."""
+        self.profiles: ProfileSet | None = None
+        """Those that were loaded then."""
+        self.untried = False
+        """Another profile was adopted during a pause, without a trial."""
         self.gone = False
         self.armed: tuple[Nic, frozenset[str]] | None = None
         self.everything = True
@@ -86,6 +98,7 @@ class Slot:
         """How the card looks to people now; the same object until something changes."""
         key = (
             *(paused, self.task is None, self.state, self.last_error, self.problem, self.profile),
+            self.held,
             *(self.settled, self.pending, self.last_change, self.card.version, self.contended),
         )
         if self._shown is None or self._shown[0] != key:
@@ -96,6 +109,8 @@ class Slot:
         state, error = self.state, self.last_error
         if self.problem:
             state, error = DEGRADED, self.problem
+        elif self.held and not self.profile:
+            error = error or "; ".join(sorted(set(self.held.values())))
         elif paused and self.profile:
             state = PAUSED
         elif self.task is not None and self.profile and not self.settled:
@@ -123,6 +138,9 @@ class Slot:
         if outcome.pending != self.pending and not enforce:
             for change in outcome.pending:
                 log.warning("Drift, not repaired (policy.enforce is no): %s", change)
+        for change in outcome.pending:
+            if change.tunable in self.held and change not in self.pending:
+                log.warning("Left alone: %s (it %s)", change, self.held[change.tunable])
         self.failures, self.last_error, self.failed = 0, "", ""
         scope = outcome.scope
         unseen = [c for c in self.pending if scope is not None and c.tunable not in scope]
@@ -141,11 +159,16 @@ class Slot:
         fought = any(change.tunable in self.dispute.contended for change in outcome.made)
         level = logging.DEBUG if fought else logging.WARNING
         for change in outcome.made:
-            self._tell(change, cause, latency_us, listener, level)
+            self.tell_change(change, cause, latency_us, listener, level)
         return cause
 
-    def _tell(
-        self, change: Change, cause: str, latency_us: int, listener: Listener, level: int
+    def tell_change(
+        self,
+        change: Change,
+        cause: str,
+        latency_us: int,
+        listener: Listener,
+        level: int = logging.WARNING,
     ) -> None:
         nic = self.card.nic
         before, after = describe(change.before) or "none", describe(change.after)

@@ -122,7 +122,8 @@ class Lab:
             sys.executable,
             *("-m", self.module, "--profiles", str(self.profiles)),
             *("--state-directory", str(self.directory / "state")),
-            *("--runtime-directory", str(self.directory / "run"), *arguments),
+            *("--runtime-directory", str(self.directory / "run")),
+            *("--settings", str(self.directory / "netuned.yaml"), *arguments),
         )
         with _notify_socket(self.directory / "notify") as heard, self.log.open("ab") as log:
             environment = {**self.environment, "NOTIFY_SOCKET": str(self.directory / "notify")}
