@@ -113,6 +113,28 @@ class Client:
         """End a pause."""
         self._change("Resume", ifname)
 
+    def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
+        """As ``reconcile``, undone after a while unless confirmed.
+
+        Returns the id and until when, in the daemon's local time; empty if nothing was changed.
+        """
+        call = new_method_call(_MANAGER, "Try", "su", (wire.text(ifname), timeout_s))
+        flags = MessageFlag.allow_interactive_authorization
+        id, until = self._ask(call, flags, CHANGE_TIMEOUT_S)
+        return id, until
+
+    def confirm(self, id: str) -> None:
+        """Keep what was tried."""
+        self._change("Confirm", id)
+
+    def roll_back(self, id: str = "") -> None:
+        """Undo what was tried, or all that waits to be confirmed."""
+        self._change("Rollback", id)
+
+    def restore(self, ifname: str = "", tunable: str = "") -> None:
+        """Put back what was there before netuned, and have it left alone."""
+        self._change("Restore", ifname, tunable)
+
     def _change(self, method: str, *arguments: str) -> None:
         shown = tuple(map(wire.text, arguments))
         call = new_method_call(_MANAGER, method, "s" * len(arguments), shown)

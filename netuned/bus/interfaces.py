@@ -6,6 +6,7 @@ To add a method: a line in ``wire.ACTIONS``, a ``@_method`` here, an action in t
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Concatenate, ParamSpec, Protocol
@@ -13,18 +14,21 @@ from typing import Annotated, Any, Concatenate, ParamSpec, Protocol
 from dbus_fast import DBusError, PropertyAccess, Variant
 from dbus_fast import introspection as intr
 from dbus_fast.aio import MessageBus
-from dbus_fast.annotations import DBusSignature, DBusStr, DBusUInt64
+from dbus_fast.annotations import DBusSignature, DBusStr, DBusUInt32, DBusUInt64
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
 from netuned.bus import polkit, wire
 from netuned.errors import NetunedError
 from netuned.plan import Plan
 from netuned.status import ManagerStatus, NicStatus, SettingStatus, Status
+from netuned.timeout import MOST_S
 from netuned.values import describe
 
 READ = PropertyAccess.READ
 NAME_LIMIT = 60
 """15 bytes (IFNAMSIZ) if none of them is UTF-8: each is then four characters, ``\\xff``."""
+
+_WORD = re.compile("[a-z0-9]{1,16}")
 
 Nothing = Annotated[None, DBusSignature("")]
 Strings = Annotated[list[str], DBusSignature("as")]
@@ -32,6 +36,7 @@ Record = Annotated[dict[str, Variant], DBusSignature("a{sv}")]
 Records = Annotated[list[dict[str, Variant]], DBusSignature("aa{sv}")]
 Settings = Annotated[dict[str, dict[str, Variant]], DBusSignature("a{sa{sv}}")]
 PlanBody = Annotated[tuple[list[list[Any]], list[list[str]]], DBusSignature("a(ssssssb)a(ss)")]
+TwoTexts = Annotated[tuple[str, str], DBusSignature("ss")]
 Names4 = Annotated[tuple[str, str, str, str], DBusSignature("ssss")]
 Names3Time = Annotated[tuple[str, str, str, int], DBusSignature("ssst")]
 
@@ -58,6 +63,18 @@ class Controller(Protocol):
 
     async def resume(self, ifname: str) -> None:
         """Manage a paused card ("" for all) again."""
+
+    async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
+        """As ``reconcile``, undone after ``timeout_s`` unless confirmed. Its id, and until when."""
+
+    async def confirm(self, id: str) -> None:
+        """Keep what was tried."""
+
+    async def roll_back(self, id: str) -> None:
+        """Undo what was tried ("" for all that waits)."""
+
+    async def restore(self, ifname: str, tunable: str) -> None:
+        """Put back what was before netuned, and leave it alone ("" for all cards, tunables)."""
 
 
 def _method(
@@ -145,6 +162,26 @@ class Manager(_Interface):
     @_method()
     async def Resume(self, ifname: DBusStr) -> Nothing:
         await self.controller.resume(self._known(ifname))
+
+    @_method("id", "until")
+    async def Try(self, ifname: DBusStr, timeout_s: DBusUInt32) -> TwoTexts:
+        if not 1 <= timeout_s <= MOST_S:
+            text = f"a timeout has from 1 to {MOST_S} seconds"
+            raise DBusError("org.freedesktop.DBus.Error.InvalidArgs", text)
+        return await self.controller.try_out(self._known(ifname), timeout_s)
+
+    @_method()
+    async def Confirm(self, id: DBusStr) -> Nothing:
+        await self.controller.confirm(_word(id, "an id"))
+
+    @_method()
+    async def Rollback(self, id: DBusStr) -> Nothing:
+        await self.controller.roll_back(_word(id, "an id") if id else "")
+
+    @_method()
+    async def Restore(self, ifname: DBusStr, tunable: DBusStr) -> Nothing:
+        known = self._known(ifname)
+        await self.controller.restore(known, _word(tunable, "a setting") if tunable else "")
 
     def _known(self, shown: str) -> str:
         """The kernel's name of the card that D-Bus shows by this one; "" is all cards."""
@@ -254,6 +291,13 @@ def changed_properties(
     names = (field.name for field in fields(now) if field.name != "ifindex")
     changed = (wire.key(name) for name in names if getattr(now, name) != getattr(before, name))
     return {name: getattr(interface, name) for name in changed}
+
+
+def _word(text: str, what: str) -> str:
+    """A plain word, to be shown back. Raises: DBusError."""
+    if _WORD.fullmatch(text):
+        return text
+    raise DBusError("org.freedesktop.DBus.Error.InvalidArgs", f"that is not {what}")
 
 
 def _record(data: object, signatures: Mapping[str, str]) -> dict[str, Variant]:

@@ -19,6 +19,10 @@ ACTIONS = {
     "Reconcile": "org.netuned1.reconcile",
     "Pause": "org.netuned1.pause",
     "Resume": "org.netuned1.resume",
+    "Try": "org.netuned1.try",
+    "Confirm": "org.netuned1.confirm",
+    "Rollback": "org.netuned1.rollback",
+    "Restore": "org.netuned1.restore",
 }
 """Every method and the polkit action it needs; empty: it changes nothing, everybody may call it."""
 

@@ -9,11 +9,19 @@ from netuned.cli.plan import NOTHING, change_as_json, show_changes, show_problem
 from netuned.cli.text import Screen, card_name, print_json
 from netuned.plan import Change, Plan
 from netuned.status import Status
+from netuned.timeout import parse_timeout_s
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "nic", metavar="NIC", nargs="?", default="", type=card_name, help="only this card"
+    )
+    parser.add_argument(
+        "--confirm",
+        metavar="TIME",
+        type=_timeout_s,
+        default=0,
+        help="undo it after this time, like 60s, unless `netunedctl confirm` comes",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -22,7 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
     with Client() as client:
         names = _cards(client.status(), arguments.nic) if arguments.nic else ()
         before = _only(client.plan(), names)
-        client.reconcile(arguments.nic)
+        id, until = "", ""
+        if arguments.confirm:
+            id, until = client.try_out(arguments.nic, arguments.confirm)
+        else:
+            client.reconcile(arguments.nic)
         after = _only(client.plan(), names)
     pending = {_setting(change) for change in after.changes}
     applied = tuple(change for change in before.changes if _setting(change) not in pending)
@@ -32,11 +44,22 @@ def run(arguments: argparse.Namespace) -> int:
                 "applied": [change_as_json(change) for change in applied],
                 "pending": [change_as_json(change) for change in after.changes],
                 "problems": [{"ifname": p.ifname, "message": p.message} for p in after.problems],
+                "confirm": {"id": id, "until": until} if id else None,
             }
         )
     else:
-        print(show(applied, after, Screen.of_stdout()), end="")
+        screen = Screen.of_stdout()
+        print(show(applied, after, screen), end="")
+        if id:
+            keep = f"Undone at {until}, unless confirmed: netunedctl confirm {id}"
+            print("\n" + screen.sentence(keep), end="")
     return 1 if after.changes or after.problems else 0
+
+
+def _timeout_s(text: str) -> int:
+    if seconds := parse_timeout_s(text):
+        return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is no time from 1s to 1h, like 60s")
 
 
 def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:

@@ -198,6 +198,19 @@ class FakeController:
     async def resume(self, ifname: str) -> None:
         self.asked.append(("resume", ifname))
 
+    async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
+        self.asked.append(("try_out", ifname, str(timeout_s)))
+        return "a1b2c3", "2026-11-21 12:00:00"
+
+    async def confirm(self, id: str) -> None:
+        self.asked.append(("confirm", id))
+
+    async def roll_back(self, id: str) -> None:
+        self.asked.append(("roll_back", id))
+
+    async def restore(self, ifname: str, tunable: str) -> None:
+        self.asked.append(("restore", ifname, tunable))
+
 
 class Served:
     """The real service in a thread of its own."""

@@ -226,6 +226,10 @@ def test_methods_reach_the_controller(bus: PrivateBus, daemon: Served) -> None:
         client.reconcile()
         client.reconcile("enp0s3")
         client.resume("e\x1b[31m\\xff")
+        assert client.try_out("enp0s3", 60) == ("a1b2c3", "2026-11-21 12:00:00")
+        client.confirm("a1b2c3")
+        client.roll_back()
+        client.restore("enp0s3", "rps")
     assert [str(change) for change in plan.changes] == [str(change) for change in PLAN.changes]
     assert [change.disruptive for change in plan.changes] == [c.disruptive for c in PLAN.changes]
     assert plan.problems == PLAN.problems
@@ -234,6 +238,10 @@ def test_methods_reach_the_controller(bus: PrivateBus, daemon: Served) -> None:
         ("reconcile", ""),
         ("reconcile", "enp0s3"),
         ("resume", "e\x1b[31m\udcff"),
+        ("try_out", "enp0s3", "60"),
+        ("confirm", "a1b2c3"),
+        ("roll_back", ""),
+        ("restore", "enp0s3", "rps"),
     ]
 
 
@@ -302,9 +310,35 @@ def test_netunedctl_shows_why_the_daemon_refuses(
 # Rights
 
 
+ARGUMENTS = {
+    **dict.fromkeys(("Reconcile", "Pause", "Resume"), ("enp0s3",)),
+    **dict.fromkeys(("Confirm", "Rollback"), ("a1b2c3",)),
+    "Try": ("enp0s3", "60"),
+    "Restore": ("enp0s3", "rps"),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("Try", ("enp0s3", "0")),
+        ("Try", ("enp0s3", "3601")),
+        ("Confirm", ("",)),
+        ("Confirm", ("../x",)),
+        ("Rollback", ("a" * 17,)),
+        ("Restore", ("enp0s3", "\x1b[31m")),
+    ],
+)
+def test_arguments_are_checked(
+    bus: PrivateBus, daemon: Served, method: str, arguments: tuple[str, ...]
+) -> None:
+    assert "org.freedesktop.DBus.Error.InvalidArgs" in call(bus, method, *arguments)[1]
+    assert daemon.controller.asked == []
+
+
 def test_without_polkit_only_root_may_change_anything(bus: PrivateBus, daemon: Served) -> None:
     for method, action in wire.ACTIONS.items():
-        arguments = ("enp0s3",) if method in ("Reconcile", "Pause", "Resume") else ()
+        arguments = ARGUMENTS.get(method, ())
         answer, error = call(bus, method, *arguments, uid=NOBODY)
         if action:
             assert f"AccessDenied: {method} needs root or the polkit action {action}" in error
@@ -490,7 +524,8 @@ def test_json_is_the_documented_form(bus: PrivateBus, daemon: Served) -> None:
     assert plan["problems"][0]["ifname"] == "ens4"
     assert set(printed("profiles")) == {"profiles", "errors", "conflicts"}
     reloaded = printed("reload")
-    assert reloaded == {key: status["manager"][key] for key in ("profiles", "profile_errors")}
+    keys = ("profiles", "profile_errors", "pending_confirm")
+    assert reloaded == {key: status["manager"][key] for key in keys}
     assert reloaded["profiles"] == printed("profiles")["profiles"]
     assert daemon.controller.asked == [("reload",)]
     applied = printed("apply")

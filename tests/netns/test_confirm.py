@@ -1,0 +1,296 @@
+"""Trials on real veth cards: confirmed, rolled back, cut short; and what is restored stays so."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.netns.lab import Lab
+
+pytestmark = pytest.mark.netns
+
+QUEUES = "/sys/class/net/lan0/queues"
+OLD = """\
+match:
+  - {kind: veth, name: lan0}
+channels: {combined: 2}
+rps: {cpus: 0}
+"""
+NEW = """\
+match:
+  - {kind: veth, name: lan0}
+channels: {combined: 4}
+rps: {cpus: 0-1}
+xps: {cpus: auto}
+qdisc: {kind: pfifo, limit: 500}
+"""
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
+        made.add_pair("lan0", "peer0", queues=4)
+        yield made
+
+
+def state(lab: Lab) -> str:
+    """All that netuned can set on a veth card, as the kernel shows it (qdisc handles aside)."""
+    found = json.loads(lab.shell("tc -j qdisc show dev lan0"))
+    kinds = sorted((q.get("parent", "root")[-1], q["kind"]) for q in found)
+    return f"{kinds}\n" + lab.shell(
+        f"cd {QUEUES}; grep -H . rx-*/rps_cpus tx-*/xps_cpus; ethtool -l lan0 | tail -5"
+    )
+
+
+def trial(lab: Lab, timeout: str = "60s") -> str:
+    """Pause, drop the new profile, apply it to be confirmed. Returns the id."""
+    lab.ctl("pause")
+    lab.profile("edge", NEW)
+    lab.ctl("reload")
+    answer = json.loads(lab.ctl("apply", "--confirm", timeout, "--json").stdout)
+    assert not answer["problems"]
+    assert answer["confirm"]["until"]
+    confirm: dict[str, str] = answer["confirm"]
+    return confirm["id"]
+
+
+def pending(lab: Lab) -> str:
+    text: str = lab.status()["manager"]["pending_confirm"]
+    return text
+
+
+def settings(lab: Lab) -> dict[str, Any]:
+    return {setting["tunable"]: setting for setting in lab.card("lan0")["settings"]}
+
+
+def refused(lab: Lab, *words: str) -> str:
+    done = lab.ctl(*words, check=False)
+    assert done.returncode == 1, done
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def edge(lab: Lab) -> Lab:
+    """The daemon with the old profile in force."""
+    lab.profile("edge", OLD)
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    return lab
+
+
+def test_a_trial_undoes_itself_and_is_not_applied_again(edge: Lab) -> None:
+    before = state(edge)
+    id = trial(edge, "1s")
+    tried = state(edge)
+    assert tried != before
+    assert id in pending(edge)
+    edge.wait(lambda: not pending(edge), "the rollback", 5)
+    assert state(edge) == before
+    edge.ctl("reload")
+    time.sleep(0.3)
+    assert state(edge) == before
+    assert edge.card("lan0")["state"] == "drifted"
+    reason = settings(edge)["rps"]["reason"]
+    assert id in reason
+    assert "netunedctl apply lan0" in reason
+    assert edge.ctl("plan", "--exit-code", check=False).returncode == 3
+    edge.ctl("apply")
+    assert state(edge) == tried
+    edge.wait_state("lan0", "in-sync")
+
+
+def test_a_confirmed_trial_stays(edge: Lab) -> None:
+    id = trial(edge, "2s")
+    tried = state(edge)
+    for _ in range(3):
+        edge.status()  # looking confirms nothing
+    assert id in pending(edge)
+    assert "other" in refused(edge, "confirm", "other")
+    edge.ctl("confirm", id)
+    assert pending(edge) == ""
+    time.sleep(2.2)
+    assert state(edge) == tried
+    edge.wait_state("lan0", "in-sync")
+    assert id in refused(edge, "confirm", id)
+    edge.shell(f"echo 2 > {QUEUES}/rx-0/rps_cpus")
+    edge.wait(lambda: state(edge) == tried, "the repair")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_rollback_at_once(edge: Lab, named: bool) -> None:
+    before = state(edge)
+    id = trial(edge)
+    edge.ctl("rollback", *([id] if named else []))
+    assert state(edge) == before
+    assert pending(edge) == ""
+    assert "nothing waits" in refused(edge, "rollback")
+    assert id in refused(edge, "confirm", id)
+
+
+def test_a_second_is_refused_naming_the_first(edge: Lab) -> None:
+    id = trial(edge)
+    assert id in refused(edge, "apply", "--confirm", "5s", "lan0")
+    assert id in refused(edge, "apply", "--confirm", "5s")
+    assert id in refused(edge, "restore", "lan0")
+    edge.ctl("apply", "--confirm", "5s", "peer0")  # another card: nothing to do there
+    assert pending(edge).startswith(id)
+
+
+def test_nothing_to_change_is_no_trial(edge: Lab) -> None:
+    answer = json.loads(edge.ctl("apply", "--confirm", "1s", "--json").stdout)
+    assert answer["confirm"] is None
+    assert pending(edge) == ""
+
+
+def test_what_others_change_meanwhile_is_neither_repaired_nor_rolled_back(edge: Lab) -> None:
+    trial(edge)
+    edge.shell(f"echo 2 > {QUEUES}/rx-0/rps_cpus")
+    edge.wait_state("lan0", "drifted")
+    time.sleep(0.2)
+    assert edge.attribute("lan0", "rx-0", "rps_cpus") == "2"
+    edge.ctl("rollback")
+    assert edge.attribute("lan0", "rx-0", "rps_cpus") == "2"
+    assert edge.attribute("lan0", "rx-1", "rps_cpus") == "1"
+    assert "rps rx-0: somebody has changed it since" in edge.logged()
+
+
+def test_a_changed_profile_waits_for_the_end_of_the_trial(edge: Lab) -> None:
+    trial(edge)
+    tried = state(edge)
+    edge.profile("edge", OLD.replace("cpus: 0", "cpus: 1"))
+    edge.ctl("reload")
+    assert state(edge) == tried
+    edge.ctl("rollback")
+    edge.wait(lambda: edge.attribute("lan0", "rx-0", "rps_cpus") == "2", "the profile after it")
+    edge.wait_state("lan0", "in-sync")
+
+
+def test_a_failed_trial_leaves_the_card_alone(edge: Lab) -> None:
+    before = state(edge)
+    edge.ctl("pause")
+    edge.profile("edge", NEW)
+    edge.ctl("reload")
+    # A state directory that takes nothing: what cannot be kept on disk is not written.
+    (edge.directory / "state").rename(edge.directory / "away")
+    (edge.directory / "state").write_text("")
+    assert "lan0" in refused(edge, "apply", "--confirm", "5s")
+    assert state(edge) == before
+    assert pending(edge) == ""
+    (edge.directory / "state").unlink()
+    (edge.directory / "away").rename(edge.directory / "state")
+    edge.ctl("reload")
+    time.sleep(0.3)
+    assert state(edge) == before
+    edge.ctl("apply")
+    assert state(edge) != before
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_the_clock_survives_a_kill(edge: Lab, late: bool) -> None:
+    before = state(edge)
+    id = trial(edge, "3s")
+    tried = state(edge)
+    edge.stop(signal.SIGKILL)
+    if late:
+        time.sleep(3)
+        edge.start(wait=False)
+        edge.wait(lambda: state(edge) == before, "the rollback", 10)
+        log = edge.logged()
+        assert log.index("Rolling back") > 0
+        edge.wait(lambda: edge.ctl("status", check=False).returncode == 0, "D-Bus")
+    else:
+        edge.start()
+        assert id in pending(edge)
+        assert state(edge) == tried
+        edge.wait(lambda: not pending(edge), "the rollback", 5)
+    assert state(edge) == before
+    edge.wait_state("lan0", "drifted")
+    edge.stop(signal.SIGKILL)
+    edge.start()
+    edge.wait_state("lan0", "drifted")
+    assert state(edge) == before
+
+
+def test_confirm_after_a_kill(edge: Lab) -> None:
+    id = trial(edge, "3s")
+    tried = state(edge)
+    edge.stop(signal.SIGKILL)
+    edge.start()
+    edge.ctl("confirm", id)
+    time.sleep(3)
+    assert state(edge) == tried
+    edge.wait_state("lan0", "in-sync")
+
+
+def test_another_boot_confirms_nothing(edge: Lab) -> None:
+    trial(edge)
+    edge.stop(signal.SIGKILL)
+    tried = state(edge)
+    path = edge.directory / "state" / "confirm.json"
+    path.write_text(re.sub('"boot_id": "[^"]*"', '"boot_id": "earlier"', path.read_text()))
+    edge.start()
+    edge.wait_state("lan0", "in-sync")
+    assert pending(edge) == ""
+    assert state(edge) == tried  # this "boot" began with it: nothing is there to be put back
+    edge.shell(f"echo 2 > {QUEUES}/rx-0/rps_cpus")
+    edge.wait_state("lan0", "drifted")
+    assert edge.attribute("lan0", "rx-0", "rps_cpus") == "2"  # nor is it brought into force
+
+
+def test_confirm_timeout_makes_every_drop_a_trial(edge: Lab) -> None:
+    before = state(edge)
+    (edge.directory / "netuned.yaml").write_text("confirm_timeout: 2s\n")
+    (edge.directory / "netuned.yaml").chmod(0o644)
+    edge.ctl("reload")
+    assert pending(edge) == ""
+    edge.profile("edge", NEW)
+    edge.wait(lambda: pending(edge), "a trial")
+    edge.wait(lambda: not pending(edge), "its end", 5)
+    assert state(edge) == before
+    edge.profile("edge", NEW + "priority: 60\n")
+    edge.wait(lambda: pending(edge), "another trial")
+    edge.wait_state("lan0", "in-sync")
+    tried = state(edge)
+    edge.ctl("confirm", pending(edge).partition(":")[0])
+    (edge.profiles / "edge.yaml").unlink()
+    edge.wait(lambda: pending(edge), "a trial of the removal")
+    edge.wait(lambda: not pending(edge), "its end", 5)
+    assert state(edge) == tried
+    (edge.directory / "netuned.yaml").write_text("confirm_timeout: 5\n")
+    done = edge.ctl("reload", check=False)
+    assert "netuned.yaml:1:18: confirm_timeout" in done.stderr
+
+
+def test_restore_puts_back_and_leaves_alone(lab: Lab) -> None:
+    before = state(lab)
+    lab.profile("edge", NEW)
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    tried = state(lab)
+    assert tried != before
+    lab.ctl("restore", "lan0", "rps")
+    assert lab.attribute("lan0", "rx-0", "rps_cpus") == "0"
+    lab.wait_state("lan0", "drifted")
+    assert {name: s["state"] for name, s in settings(lab).items()}["qdisc"] == "in-sync"
+    assert "netunedctl apply lan0" in settings(lab)["rps"]["reason"]
+    lab.ctl("restore")
+    assert state(lab) == before
+    lab.stop(signal.SIGKILL)
+    lab.start()
+    lab.wait_state("lan0", "drifted")
+    lab.ctl("reload")
+    assert state(lab) == before
+    lab.ctl("apply", "lan0")
+    assert state(lab) == tried
+    lab.ctl("restore", "lan0")
+    assert state(lab) == before
+    lab.profile("edge", NEW + "priority: 60\n")
+    lab.wait(lambda: state(lab) == tried, "the changed profile")
+    assert "no setting nonsense" in refused(lab, "restore", "lan0", "nonsense")
