@@ -33,9 +33,9 @@ NAMELESS: frozenset[str] = frozenset()
 
 
 def read(view: View) -> State:
-    entries = view.qdiscs().get(view.nic.ifindex, ())
-    queues = view.nic.tx_queues
-    return view.kept.same(NAME, entries, lambda entries: _state(entries, queues))
+    # The leaf of a queue that ended stays, and is there unchanged when the queue comes back.
+    found = view.qdiscs().get(view.nic.ifindex, ()), view.nic.tx_queues
+    return view.kept.same(NAME, found, lambda found: _state(*found))
 
 
 def _state(entries: Sequence[QdiscEntry], tx_queues: int) -> State:
