@@ -175,6 +175,8 @@ def _is_ours(tried: Tried, name: str, key: str, has: State) -> bool:
 
 
 def _same(name: str, key: str, wanted: State, has: State) -> bool:
+    if name == qdisc.NAME and key != qdisc.ROOT:  # below the kernel's own root every leaf would do
+        wanted = {key: wanted[key]}
     return wanted[key] == has[key] or BY_NAME[name].same(key, wanted, has)
 
 
