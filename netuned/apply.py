@@ -14,6 +14,7 @@ from functools import partial
 
 from netuned.baseline import Baseline
 from netuned.contention import Gate
+from netuned.cpuset import CpuSet
 from netuned.diff import diff
 from netuned.errors import KernelError, NetunedError, UnsupportedError, VerifyError
 from netuned.kernel import Kernel
@@ -221,8 +222,16 @@ class Card:
         """Take what was read back for what the kernel makes of the value, if it can be that."""
         if change.before is None or not BY_NAME[change.tunable].within(change.after, change.before):
             return False
+        if isinstance(change.after, CpuSet) and self._takes(change):
+            return False  # the kernel does not make this of it: somebody else does
         self.accepted[change.tunable, change.key] = (change.after, change.before)
         return True
+
+    def _takes(self, change: Change) -> bool:
+        """Whether a mask is, right after its write, as it was written. Raises: KernelError."""
+        tunable, view = BY_NAME[change.tunable], self.view(self.kernel.rtnl.qdiscs)
+        tunable.write(view, self.found[change.tunable], change.key, change.after)
+        return tunable.read(view)[change.key] == change.after
 
     def note_written(self, change: Change) -> None:
         """A qdisc that was put up anew need not be again."""
