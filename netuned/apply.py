@@ -451,7 +451,11 @@ def _settle(card: Card, baseline: Baseline) -> None:
         names = {key: qdisc.parameter_names(value) for key, value in named.items()}
         baseline.keep_parameters(card.nic, names)
     done = card.restoring - card.held.keys()
-    baseline.forget(card.nic, done)
+    missed = {name: why for (name, _), (_, why) in card.refused.items() if name in done}
+    missed |= {name: card.unsupported.get(name, "") for name in done - card.found.keys()}
+    for name, why in missed.items():
+        log.warning("Cannot put back %s %s: %s, keeping its record", card.nic.name, name, why)
+    baseline.forget(card.nic, done - missed.keys())
     for name in done:
         card.wanted.pop(name, None)
         card.found.pop(name, None)

@@ -49,6 +49,9 @@ HOLDS: Mapping[str, type[Value]] = {
 }
 """What each tunable's values are: nothing else is taken from a file."""
 
+FRESH: Mapping[str, Value] = {"rps": CpuSet(), "xps": CpuSet(), "rfs": FlowTable(0)}
+"""What the settings of a new queue are."""
+
 Record = Mapping[str, Value | None]
 """One tunable of one card: key -> value, None where there was no such setting."""
 
@@ -115,11 +118,16 @@ class Baseline:
         )
 
     def of(self, nic: Nic) -> dict[str, State]:
-        """What is recorded of a card: tunable -> State, without what did not exist."""
-        return {
-            tunable: {key: value for key, value in state.items() if value is not None}
-            for tunable, state in self._of(nic).settings.items()
-        }
+        """What is recorded of a card: tunable -> State.
+
+        What did not exist is left out, or is as the kernel makes it: queues that netuned opened
+        may have to stay.
+        """
+        found: dict[str, State] = {}
+        for tunable, state in self._of(nic).settings.items():
+            values = {key: FRESH.get(tunable) if v is None else v for key, v in state.items()}
+            found[tunable] = {key: value for key, value in values.items() if value is not None}
+        return found
 
     def parameters(self, nic: Nic) -> Mapping[str, frozenset[str]]:
         """The parameters of a card's qdiscs that netuned set: key -> tc's names."""

