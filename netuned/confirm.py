@@ -124,8 +124,8 @@ def with_writes(tried: Tried, writes: Iterable[tuple[str, str, object]]) -> Trie
 
 
 def held_by(tried: Tried) -> frozenset[str]:
-    """The tunables that are left alone after this trial; all where it failed."""
-    return ALL if tried.error else frozenset(tried.written)
+    """The tunables that are left alone after this trial; all where it failed or was cut short."""
+    return ALL if tried.error or tried.left is None else frozenset(tried.written)
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,8 +239,9 @@ class Reconciler:
         if ifname and "" in self._paused:
             raise NetunedError("all cards are paused; `netunedctl resume` without a name ends that")
         self._trials.refuse_second(slots)
-        self._paused = self._paused - {ifname} if ifname else set()
         trial = self._trials.begin(slots, timeout_s)
+        await self._trials.announce(trial, slots)
+        self._paused = self._paused - {ifname} if ifname else set()
         for slot in slots:
             slot.card.refused = {}
             slot.dispute.forget()

@@ -167,9 +167,14 @@ class Trials:
     def begin(self, slots: Sequence[Slot], timeout_s: int) -> Trial:
         """Have the next looks at these cards be a trial; ``conclude`` it when they are done."""
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + timeout_s))
-        trial = Trial(secrets.token_hex(3), now_ns() + timeout_s * 10**9, at)
+        cards = {
+            nic.ifindex: Tried(nic.ifindex, nic.name, nic.device, slot.digest or "", {}, {})
+            for slot in slots
+            for nic in (slot.card.nic,)
+        }
+        trial = Trial(secrets.token_hex(3), now_ns() + timeout_s * 10**9, at, cards)
         for slot in slots:
-            slot.tries = partial(self._record, trial, slot.digest or "")
+            slot.tries = partial(self._record, trial)
             slot.held, slot.untried = NOTHING_HELD, False
             slot.aimed = slot.settled = False
             slot.failures, slot.last_error = 0, ""
@@ -177,22 +182,34 @@ class Trials:
         self._work.spawn(self._expire(trial.id, trial.left_s()))
         return trial
 
-    def _record(self, trial: Trial, profile: str, card: Card, changes: tuple[Change, ...]) -> None:
+    async def announce(self, trial: Trial, slots: Sequence[Slot]) -> None:
+        """Keep that a trial begins, so that one that is killed now is not applied as if confirmed.
+
+        Raises: StateFileError; then it did not begin.
+        """
+        try:
+            await self._work.in_worker(partial(self._file.put, trial))
+        except NetunedError:
+            self._over.add(trial.id)
+            for slot in slots:
+                slot.tries = None
+                self._renew(slot)
+            raise
+
+    def _record(self, trial: Trial, card: Card, changes: tuple[Change, ...]) -> None:
         """Keep what is about to be written. Runs in a worker. Raises: NetunedError."""
         if trial.id in self._over:
             raise NetunedError(f"{trial.id} was rolled back meanwhile")
         nic = card.nic
         writes = [(change.tunable, change.key, change.after) for change in changes]
-        known = self._file.trials.get(trial.id)
-        if known is not None and nic.ifindex in known.cards:
-            self._file.change(trial.id, nic.ifindex, lambda tried: with_writes(tried, writes))
-            return
-        before = {
-            name: {key: settled(nic, value) or value for key, value in state.items()}
-            for name, state in card.found.items()
-            if name in card.wanted
-        }
-        tried = Tried(nic.ifindex, nic.name, nic.device, profile, before, {})
+        tried = self._file.trials.get(trial.id, trial).cards[nic.ifindex]
+        if not tried.written:
+            before = {
+                name: {key: settled(nic, value) or value for key, value in state.items()}
+                for name, state in card.found.items()
+                if name in card.wanted
+            }
+            tried = replace(tried, before=before)
         self._file.add(trial, with_writes(tried, writes))
 
     async def conclude(self, trial: Trial, slots: Sequence[Slot]) -> Trial | None:
@@ -206,6 +223,11 @@ class Trials:
         for slot in slots:
             async with slot.lock:
                 errors += await self._conclude_card(trial, slot)
+        known = self._file.trials.get(trial.id)
+        if known is not None and trial.id not in self._over:
+            idle = [i for i, tried in known.cards.items() if not tried.written]
+            await self._work.in_worker(partial(self._file.end, trial.id, idle, confirmed=True))
+        for slot in slots:
             self._renew(slot)
         if errors:
             raise NetunedError("; ".join(errors))
