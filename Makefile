@@ -42,7 +42,9 @@ bench: setup
 soak: setup
 	@$(RUN) -m bench.soak
 
+# atheris is 35 MB, has wheels for x86_64 only, and serves nothing else
 fuzz: setup
+	@$(VENV)/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r tests/fuzz/requirements.lock
 	@$(RUN) -m tests.fuzz $(or $(SECONDS),60)
 
 lab: setup

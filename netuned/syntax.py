@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
+from netuned.text import escape
 
 MAX_LENGTH = 4096
 MAX_DEPTH = 32
@@ -349,7 +350,7 @@ class _Parser:
         )
 
     def _error(self, problem: str, offset: int | None = None) -> ExpressionError:
-        return ExpressionError(self.text, self.at if offset is None else offset, problem)
+        return ExpressionError(self.text, self.at if offset is None else offset, escape(problem))
 
 
 def _wrong_part(cpulist: str) -> int:

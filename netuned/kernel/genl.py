@@ -19,6 +19,8 @@ from netuned.kernel.netlink import (
     NLM_F_DUMP,
     NetlinkSocket,
     attribute_class,
+    attributes,
+    decoding,
     encode,
     generic_class,
 )
@@ -34,13 +36,9 @@ _NETDEV_QUEUE_GET = 10
 _NETDEV_NAPI_GET = 11
 _QUEUE_TYPES = {0: "rx", 1: "tx"}
 
-_Group = attribute_class("Group", (1, "name", "asciiz"), (2, "id", "uint32"))
+_GROUP_NAME, _GROUP_ID = 1, 2
 _Family = generic_class(
-    "Family",
-    (1, "id", "uint16"),
-    (2, "name", "asciiz"),
-    (7, "groups", "*group"),
-    group=_Group,
+    "Family", (1, "id", "uint16"), (2, "name", "asciiz"), (7, "groups", "cdata")
 )
 _Header = attribute_class("Header", (1, "ifindex", "uint32"), nla_flags=NLA_F_NESTED)
 _Channels = generic_class(
@@ -77,18 +75,18 @@ def resolve_family(opened: NetlinkSocket, name: str) -> Family:
     """
     message = _new(_Family, _CTRL_CMD_GETFAMILY, name=name)
     try:
-        (payload,) = opened.request(
-            encode(message, _GENL_ID_CTRL), "find", f"netlink family {name}"
-        )
+        replies = opened.request(encode(message, _GENL_ID_CTRL), "find", f"netlink family {name}")
     except KernelError as error:
         if error.errno == errno.ENOENT:
             raise UnsupportedError(
                 f"netlink family {name}", "this kernel does not have it"
             ) from None
         raise
-    found = _decode(_Family, payload)
-    groups = {group["name"]: group["id"] for group in map(_attributes, found.get("groups", ()))}
-    return Family(found["id"], groups)
+    with decoding(f"netlink family {name}"):
+        (payload,) = replies
+        found = _decode(_Family, payload)
+        groups = map(_decode_group, _nested(found.get("groups", b"")))
+        return Family(_uint(found["id"]), dict(groups))
 
 
 class _Client:
@@ -161,6 +159,10 @@ class NetdevNetlink(_Client):
 
         Raises: UnsupportedError where this kernel lacks the family or the commands; KernelError.
         """
+        with decoding(f"queues of ifindex {ifindex}"):
+            return self._napi_interrupts(ifindex)
+
+    def _napi_interrupts(self, ifindex: int) -> dict[tuple[str, int], int]:
         napis = self._dump(_Napi, _NETDEV_NAPI_GET, "NAPI instances", ifindex)
         irqs = {_uint(napi["id"]): _uint(napi["irq"]) for napi in napis if "irq" in napi}
         if not irqs:
@@ -174,7 +176,7 @@ class NetdevNetlink(_Client):
 
     def _dump(
         self, message_class: Any, command: int, what: str, ifindex: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[dict[str, bytes]]:
         message = _new(message_class, command, ifindex=ifindex)
         payloads = self._request(message, NLM_F_DUMP, "list", what, ifindex)
         return [_decode(message_class, payload) for payload in payloads]
@@ -187,17 +189,25 @@ def _new(message_class: Any, command: int, **attributes: Any) -> Any:
     return message
 
 
-def _decode(message_class: Any, payload: bytes) -> dict[str, Any]:
-    """The attributes of a reply by name."""
-    # pyroute2 decodes whole messages: give it the header that was taken off
-    length = len(payload) + 16
-    message = message_class(length.to_bytes(4, sys.byteorder) + bytes(12) + payload)
-    message.decode()
-    return _attributes(message)
+def _decode(message_class: Any, payload: bytes) -> dict[str, bytes]:
+    """The attributes of a reply by name, raw.
+
+    pyroute2 would not end on some answers that are cut off.
+    """
+    found = attributes(payload, _GENL_HEADER)
+    names = {number: name for number, name, _ in message_class.nla_map}
+    return {names[n]: payload[start:end] for n, (start, end) in found.items() if n in names}
 
 
-def _attributes(decoded: Any) -> dict[str, Any]:
-    return {name: value for name, value in decoded["attrs"] if name != "UNKNOWN"}
+def _nested(raw: bytes) -> list[bytes]:
+    """The elements of an array of attributes."""
+    return [raw[start:end] for start, end in attributes(raw, 0).values()]
+
+
+def _decode_group(raw: bytes) -> tuple[str, int]:
+    found = attributes(raw, 0)
+    name, number = (raw[slice(*found[key])] for key in (_GROUP_NAME, _GROUP_ID))
+    return name.rstrip(b"\0").decode("ascii"), _uint(number)
 
 
 def _uint(raw: bytes) -> int:

@@ -37,6 +37,9 @@ ARGUMENT_VARIABLES = ("IRQBALANCE_ARGS", "OPTIONS")
 TIMEOUT_S = 5.0
 """It answers between its rounds; asking the policy script takes milliseconds per interrupt."""
 
+ANSWER_MOST = 1 << 22
+"""Bytes of an answer that are read; 10,000 interrupts take 300 KB."""
+
 SIGNAL_EVERY_S = 15.0
 """A SIGHUP is heeded in its next round, every 10 s."""
 
@@ -79,11 +82,16 @@ def _read_balanced(path: str) -> frozenset[int]:
             connection.settimeout(TIMEOUT_S)
             connection.connect(path)
             connection.sendall(b"stats")
-            while chunk := connection.recv(1 << 16):
+            while len(answer) < ANSWER_MOST and (chunk := connection.recv(1 << 16)):
                 answer += chunk
     except (OSError, TimeoutError) as error:
         raise KernelError("ask", "irqbalance's socket", error.errno or errno.ETIMEDOUT) from error
-    return frozenset(int(number) for number in re.findall(rb"IRQ (\d+) LOAD", answer))
+    return parse_balanced(answer)
+
+
+def parse_balanced(answer: bytes) -> frozenset[int]:
+    """The interrupts that an answer to ``stats`` lists."""
+    return frozenset(int(number) for number in re.findall(rb"IRQ ([0-9]{1,9}) LOAD", answer))
 
 
 class Exclusion:

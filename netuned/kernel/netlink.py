@@ -29,6 +29,7 @@ from operator import is_not, itemgetter
 from typing import Any, TypeVar
 
 from netuned.errors import KernelError
+from netuned.text import escape
 
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
@@ -63,6 +64,7 @@ _DATAGRAM = 1 << 16
 """Twice what the kernel puts in one datagram of a dump (net/netlink/af_netlink.c, 32 KiB)."""
 _RECEIVE_BUFFER = 1 << 22
 _DUMP_ATTEMPTS = 4
+_MAX_ERRNO = 4095
 
 
 def _import_pyroute2() -> Any:
@@ -202,6 +204,18 @@ class NetlinkSocket:
         return opened.recv, sequence
 
 
+@contextlib.contextmanager
+def decoding(what: str) -> Iterator[None]:
+    """Around what takes an answer apart, with pyroute2 or by attributes that should be there.
+
+    Raises: KernelError (EBADMSG) for an answer that cannot be taken apart.
+    """
+    try:
+        yield
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise KernelError("decode", what, errno.EBADMSG, str(error)) from error
+
+
 class KeptDump:
     """A dump that is made over and over: what is as it was last time is not even walked.
 
@@ -310,6 +324,8 @@ def _messages(data: bytes, sequence: int) -> Iterator[tuple[int, int, int, int]]
     """The answers to this request in a datagram: (type, flags, start and end of the payload)."""
     offset = 0
     while offset < len(data):
+        if offset + HEADER.size > len(data):
+            raise OSError(errno.EMSGSIZE, "a netlink header is cut off")
         length, kind, flags, answers, _ = HEADER.unpack_from(data, offset)
         end = offset + length
         if length < HEADER.size or end > len(data):
@@ -327,7 +343,8 @@ def _ends(data: bytes, kind: int, flags: int, start: int, end: int) -> bool:
         raise OSError(errno.ENOBUFS, "the kernel lost netlink messages")
     code = _CODE.unpack_from(data, start)[0] if end - start >= 4 else 0
     if code < 0:
-        raise _Refused(-code, _extack(data[start:end], kind, flags))
+        number = -code if -code <= _MAX_ERRNO else errno.EBADMSG
+        raise _Refused(number, _extack(data[start:end], kind, flags))
     return kind in (_NLMSG_ERROR, _NLMSG_DONE)
 
 
@@ -352,4 +369,4 @@ def _extack(payload: bytes, kind: int, flags: int) -> str:
     if kind == _NLMSG_ERROR:  # the request's header comes first, and all of it if not capped
         start += 16 if flags & _NLM_F_CAPPED else HEADER.unpack_from(payload, 4)[0] + 3 & ~3
     begin, end = attributes(payload, start).get(_NLMSGERR_ATTR_MSG, (0, 0))
-    return payload[begin:end].rstrip(b"\0").decode("utf-8", "replace")
+    return escape(payload[begin:end].rstrip(b"\0").decode("utf-8", "replace"))

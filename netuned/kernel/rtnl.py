@@ -26,6 +26,7 @@ from netuned.kernel.netlink import (
     KeptDump,
     NetlinkSocket,
     attributes,
+    decoding,
     encode,
     message_class,
 )
@@ -36,6 +37,7 @@ from netuned.kernel.qdisc_options import (
     encode_options,
     same_parameter,
 )
+from netuned.text import escape
 
 __all__ = ["ROOT", "LinkInfo", "QdiscEntry", "Rtnl", "same_parameter"]
 
@@ -147,7 +149,8 @@ class Rtnl:
         self._qdisc_dump = KeptDump(self._socket, get_qdiscs, _measure_qdisc)
         link = _LINK_MESSAGE()
         link["attrs"] = [("ext_mask", _RTEXT_FILTER_SKIP_STATS)]
-        self._link_dump = KeptDump(self._socket, encode(link, _RTM_GETLINK, NLM_F_DUMP))
+        get_links = encode(link, _RTM_GETLINK, NLM_F_DUMP)
+        self._link_dump = KeptDump(self._socket, get_links, _measure_link)
 
     def qdiscs(self, ifindexes: Collection[int] = ()) -> Mapping[int, tuple[QdiscEntry, ...]]:
         """The qdiscs by ifindex in the kernel's order, of all cards or of those in ``ifindexes``.
@@ -288,10 +291,26 @@ def _after_kind(payload: bytes) -> int:
 
 
 def _measure_qdisc(payload: bytes) -> int:
-    """An entry's length up to its TCA_OPTIONS; statistics follow (sch_api.c, tc_fill_qdisc())."""
-    options = _after_kind(payload)
-    length, kind = ATTRIBUTE.unpack_from(payload, options)
-    return options + length if kind & NLA_TYPE_MASK == _TCA_OPTIONS else options
+    """An entry's length up to its TCA_OPTIONS; statistics follow (sch_api.c, tc_fill_qdisc()).
+
+    Raises: OSError for a message that is cut off.
+    """
+    try:
+        options = _after_kind(payload)
+        length, kind = ATTRIBUTE.unpack_from(payload, options)
+    except struct.error:
+        raise OSError(errno.EMSGSIZE, "a netlink message is cut off") from None
+    size: int = options + length if kind & NLA_TYPE_MASK == _TCA_OPTIONS else options
+    if not _TCMSG_SIZE + ATTRIBUTE.size <= size <= len(payload):
+        raise OSError(errno.EMSGSIZE, "a netlink attribute is cut off")
+    return size
+
+
+def _measure_link(payload: bytes) -> int:
+    """All of it. Raises: OSError for a message that is cut off."""
+    if len(payload) < _IFINFOMSG_SIZE:
+        raise OSError(errno.EMSGSIZE, "a netlink message is cut off")
+    return len(payload)
 
 
 def _parse_qdisc(head: bytes) -> QdiscEntry:
@@ -299,7 +318,9 @@ def _parse_qdisc(head: bytes) -> QdiscEntry:
     options = _after_kind(head)
     handle, parent = _HANDLE_PARENT.unpack_from(head, 8)
     kind = head[_TCMSG_SIZE + 4 : options].partition(b"\0")[0].decode("ascii", "replace")
-    return QdiscEntry(kind, handle, parent, decode_options(kind, head[options:]))
+    with decoding(f"qdisc {escape(kind)}"):
+        parameters = decode_options(kind, head[options:])
+    return QdiscEntry(kind, handle, parent, parameters)
 
 
 def _parse_link(payload: bytes) -> LinkInfo:
