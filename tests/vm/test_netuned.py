@@ -264,6 +264,35 @@ def test_a_killed_daemon_starts_again_and_repairs(igb: Guest, wanted: dict[str, 
     igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 40, "the state before")
 
 
+def test_a_trial_of_fewer_channels_is_rolled_back_after_a_kill(
+    igb: Guest, wanted: dict[str, object]
+) -> None:
+    """igb rewrites its RSS table and its interrupts with the channels: that comes back, too."""
+    igb.sh(f"netunedctl pause {FIRST}")
+    igb.drop("igb", IGB.replace("combined: max", "combined: 3"))
+    igb.sh(f"netunedctl apply --confirm 120s {FIRST}", 90)
+    assert igb.combined(FIRST) == 3
+    waiting = str(igb.status()["manager"]["pending_confirm"])
+    igb.sh("systemctl kill -s KILL netuned")
+    igb.wait("the restart", "systemctl is-active netuned && netunedctl status", 60)
+    assert igb.status()["manager"]["pending_confirm"] == waiting
+    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 180, "the state before")
+    igb.wait_state(FIRST, "drifted")
+    igb.drop("igb", IGB)
+    igb.wait_state(FIRST, "in-sync")
+    assert igb.state(FIRST) == wanted
+
+
+def test_restoring_a_card_leaves_it_alone(igb: Guest, wanted: dict[str, object]) -> None:
+    igb.sh(f"netunedctl restore {FIRST}", 90)
+    assert igb.qdiscs(FIRST)[0] == "mq"
+    assert igb.masks(FIRST, "tx") == [""] * 8
+    igb.wait_state(FIRST, "drifted")
+    igb.sh(f"netunedctl apply {FIRST}", 90)
+    igb.wait_state(FIRST, "in-sync")
+    assert igb.state(FIRST) == wanted
+
+
 def test_sigterm_stops_within_two_seconds_of_the_daemons_time(igb: Guest) -> None:
     taken = igb.machine.run("time systemctl stop netuned", check=True).duration_s
     igb.sh("systemctl start netuned")
@@ -284,7 +313,8 @@ def test_systemd_reloads_it_and_is_told_how_it_is(igb: Guest) -> None:
 def test_an_unprivileged_user_reads_and_may_not_write(igb: Guest) -> None:
     as_nobody = "setpriv --reuid=nobody --regid=nogroup --clear-groups"
     assert FIRST in igb.sh(f"{as_nobody} netunedctl status")
-    for method in ("reload", "apply", f"pause {FIRST}", f"resume {FIRST}"):
+    trial = ("apply --confirm 60s", "confirm a1b2c3", "rollback", "restore")
+    for method in ("reload", "apply", f"pause {FIRST}", f"resume {FIRST}", *trial):
         refused = igb.machine.run(f"{as_nobody} netunedctl {method}", check=False)
         assert refused.rc == 1, method
         assert "org.netuned1" in refused.stderr or "root" in refused.stderr
