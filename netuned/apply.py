@@ -451,7 +451,12 @@ def _settle(card: Card, baseline: Baseline) -> None:
         names = {key: qdisc.parameter_names(value) for key, value in named.items()}
         baseline.keep_parameters(card.nic, names)
     done = card.restoring - card.held.keys()
-    missed = {name: why for (name, _), (_, why) in card.refused.items() if name in done}
+    recorded = baseline.of(card.nic)
+    missed = {
+        name: why
+        for (name, key), (value, why) in card.refused.items()
+        if name in done and recorded.get(name, {}).get(key) == value
+    }
     missed |= {name: card.unsupported.get(name, "") for name in done - card.found.keys()}
     for name, why in missed.items():
         log.warning("Cannot put back %s %s: %s, keeping its record", card.nic.name, name, why)

@@ -37,6 +37,7 @@ Python's 5 ms add up to a quarter of a second when 200 cards come into force at 
 
 FIRST_PASS_S = 10.0
 """READY waits this long for the first pass, so that boot is never held up by a slow driver."""
+START_AGAIN_S = 1.0
 
 
 def main() -> None:
@@ -125,10 +126,16 @@ class Daemon:
         return 0
 
     async def _first_pass(self) -> None:
-        try:
-            await self._reconciler.start()
-        except NetunedError as error:
-            log.error("%s", error)
+        """Start, and where the host cannot be read, until it can: no event would tell."""
+        work = self._reconciler.start
+        while True:
+            try:
+                await work()
+                return
+            except NetunedError as error:
+                log.error("%s, trying again", error)
+            await asyncio.sleep(START_AGAIN_S)
+            work = self._reconciler.reload
 
     async def _resync_after(self, first: asyncio.Task[None]) -> None:
         await first

@@ -147,6 +147,22 @@ def test_a_managed_interrupt_is_a_state_and_the_rest_in_force(
     assert card.nic.managed == {CARD.interrupts[0]}
 
 
+def test_the_record_of_what_cannot_be_put_back_is_kept(
+    files: MaskFiles, baseline: Baseline, caplog: pytest.LogCaptureFixture
+) -> None:
+    card, _ = tune(files, baseline, "2", "1")
+    card.aim(None, baseline)
+    files.fails = {files.writes + 1: errno.EOPNOTSUPP}
+    assert reconcile_card(card, baseline).error is None
+    assert files.masks() == ["2", "0-7"]
+    assert "Cannot put back en0 irq: refused, keeping its record" in caplog.text
+    card.refused = {}  # as `netunedctl apply` has it
+    card.aim(None, baseline)
+    assert reconcile_card(card, baseline).error is None
+    assert files.masks() == ["0-7", "0-7"]
+    assert baseline.of(CARD) == {}
+
+
 def test_what_was_put_back_stays_so_when_its_record_cannot_be_dropped(
     files: MaskFiles, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

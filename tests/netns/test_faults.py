@@ -1,0 +1,50 @@
+"""Every call of the kernel and the disk fails once, as a profile comes and as it goes.
+
+``python -m tests.netns.faults`` makes all of them fail with every error; here some do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from netuned import daemon
+from netuned.errors import KernelError
+from tests.netns import faults
+from tests.netns.conftest import Namespace
+
+pytestmark = pytest.mark.netns
+
+STRIDE = 7
+"""Prime to the number of errors of a call, so that each of them has its turn."""
+
+
+@pytest.mark.parametrize("own_qdiscs", [False, True], ids=["default qdiscs", "own qdiscs"])
+def test_one_failing_call_neither_confuses_nor_leaves_anything_behind(
+    netns: Namespace, tmp_path: Path, own_qdiscs: bool
+) -> None:
+    netns.veth(faults.CARD, faults.QUEUES)
+    figures = faults.inject(tmp_path, own_qdiscs=own_qdiscs, stride=STRIDE, offset=own_qdiscs)
+    print(figures)
+    assert not figures.failed
+    assert figures.faults > 100
+
+
+def test_a_start_that_cannot_read_the_host_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    async def work(name: str) -> None:
+        tried.append(name)
+        if len(tried) < 3:
+            raise KernelError("read", "/sys/devices/system/cpu/online", errno.EIO)
+
+    started = object.__new__(daemon.Daemon)
+    loop = SimpleNamespace(start=lambda: work("start"), reload=lambda: work("reload"))
+    monkeypatch.setattr(daemon, "START_AGAIN_S", 0.0)
+    monkeypatch.setattr(started, "_reconciler", loop, raising=False)
+    asyncio.run(started._first_pass())
+    assert tried == ["start", "reload", "reload"]

@@ -1,0 +1,26 @@
+"""SIGKILL before or after any write, of the kernel or the disk: the next start puts it right.
+
+``python -m tests.netns.faults`` kills at all of them; here at every third.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.netns import faults
+from tests.netns.conftest import Namespace
+
+pytestmark = pytest.mark.netns
+
+
+@pytest.mark.parametrize("own_qdiscs", [False, True], ids=["default qdiscs", "own qdiscs"])
+def test_a_start_after_a_kill_converges_or_restores(
+    netns: Namespace, tmp_path: Path, own_qdiscs: bool
+) -> None:
+    netns.veth(faults.CARD, faults.QUEUES)
+    figures = faults.kill(tmp_path, own_qdiscs=own_qdiscs, stride=3)
+    print(figures)
+    assert not figures.failed
+    assert figures.kills > 40
