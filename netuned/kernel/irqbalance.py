@@ -58,7 +58,16 @@ class Running:
 
 
 def read_running() -> Running | None:
-    """The running irqbalance, or None. Raises: KernelError when it does not answer."""
+    """The running irqbalance, or None. Raises: KernelError, ETIMEDOUT when it does not answer."""
+    found = _find_running()
+    if found is None:
+        return None
+    pid, arguments, path = found
+    return Running(pid, arguments, _read_balanced(path))
+
+
+def _find_running() -> tuple[int, tuple[str, ...], str] | None:
+    """The pid, arguments and socket of the running irqbalance, without asking it anything."""
     import psutil  # 4 MB that a host without irqbalance need not have
 
     for path in glob.glob(SOCKETS):
@@ -70,7 +79,7 @@ def read_running() -> Running | None:
         except (psutil.Error, ValueError):
             continue  # a socket left behind by a killed process
         if "irqbalance" in program:
-            return Running(int(match[1]), tuple(arguments), _read_balanced(path))
+            return int(match[1]), tuple(arguments), path
     return None
 
 
@@ -84,6 +93,8 @@ def _read_balanced(path: str) -> frozenset[int]:
             connection.sendall(b"stats")
             while len(answer) < ANSWER_MOST and (chunk := connection.recv(1 << 16)):
                 answer += chunk
+    except BlockingIOError as error:  # it lets one client wait, and that one was here before
+        raise KernelError("ask", "irqbalance's socket", errno.ETIMEDOUT) from error
     except (OSError, TimeoutError) as error:
         raise KernelError("ask", "irqbalance's socket", error.errno or errno.ETIMEDOUT) from error
     return parse_balanced(answer)
@@ -151,19 +162,25 @@ class Exclusion:
         return "stopped it"
 
     def leave(self) -> str:
-        """Undo whatever was done before. Returns what was done. Raises: UnsupportedError."""
+        """Undo whatever was done before. Returns what was done. Raises: UnsupportedError.
+
+        Nothing is asked of irqbalance, which may be slow to answer.
+        """
         if self._stopped.exists():
             control_unit("StartUnit", UNIT)
             self._stopped.unlink()
             return "started it again"
-        if not self._environment.exists():
+        if not self._cards.exists():
             return ""
-        self._environment.unlink()
-        self._cards.unlink(missing_ok=True)
-        if read_running() is None:
-            return ""
-        control_unit("RestartUnit", UNIT)
-        return "restarted it without netuned's policy script"
+        told = self._environment.exists()  # a restart may be under way that has read it
+        self._environment.unlink(missing_ok=True)
+        found = _find_running()
+        done = ""
+        if found is not None and (told or POLICY_ARGUMENT in found[1]):
+            control_unit("RestartUnit", UNIT)
+            done = "restarted it without netuned's policy script"
+        self._cards.unlink()  # last: while it is there, all this is tried again
+        return done
 
     def _write_environment(self, running: Running) -> None:
         """Its present arguments and ours, in every variable a unit may expand."""
