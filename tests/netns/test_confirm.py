@@ -78,6 +78,13 @@ def refused(lab: Lab, *words: str) -> str:
     return done.stderr
 
 
+def begun(lab: Lab, *words: str) -> subprocess.Popen[bytes]:
+    """netunedctl, whose daemon will be killed."""
+    command = [sys.executable, "-m", "netuned.cli", *words]
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, env=lab.environment, stdout=null, stderr=null)
+
+
 @pytest.fixture
 def edge(lab: Lab) -> Lab:
     """The daemon with the old profile in force."""
@@ -251,17 +258,14 @@ def test_a_kill_while_it_is_applied_or_rolled_back_leaves_nothing(edge: Lab, ms:
     edge.ctl("pause")
     edge.profile("edge", NEW)
     edge.ctl("reload")
-    words = [sys.executable, "-m", "netuned.cli", "apply", "--confirm", "60s"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(words, env=edge.environment, **quiet) as client:
+    with begun(edge, "apply", "--confirm", "60s") as client:
         edge.wait((edge.directory / "state" / "confirm.json").exists, "the trial")
         time.sleep(ms / 1000)
         edge.stop(signal.SIGKILL)
         client.wait(10)
     edge.start()
     if pending(edge):  # it was done: nobody says so, but it may be confirmed
-        words[3:] = ["rollback"]
-        with subprocess.Popen(words, env=edge.environment, **quiet) as client:
+        with begun(edge, "rollback") as client:
             edge.wait(lambda: "Rolling back" in edge.logged(), "the rollback")
             time.sleep(ms / 4000)
             edge.stop(signal.SIGKILL)

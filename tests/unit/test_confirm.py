@@ -73,9 +73,13 @@ def test_a_root_somebody_set_keeps_its_leaves() -> None:
 
 
 def test_a_leaf_somebody_set_keeps_the_root_above_it() -> None:
-    before = {"qdisc": {"root": Qdisc("mq", default=True), "tx-0": Qdisc("a"), "tx-1": Qdisc("a")}}
-    after = {"qdisc": {"root": Qdisc("mq", handle=5), "tx-0": Qdisc("b"), "tx-1": Qdisc("b")}}
-    found = {"qdisc": {**after["qdisc"], "tx-1": Qdisc("c")}}
+    before: States = {
+        "qdisc": {"root": Qdisc("mq", default=True), "tx-0": Qdisc("a"), "tx-1": Qdisc("a")}
+    }
+    after: States = {
+        "qdisc": {"root": Qdisc("mq", handle=5), "tx-0": Qdisc("b"), "tx-1": Qdisc("b")}
+    }
+    found: States = {"qdisc": {**after["qdisc"], "tx-1": Qdisc("c")}}
     undo = undo_of(tried(before, after), found)
     assert undo.foreign == ("qdisc tx-1",)
     assert undo.back["qdisc"]["root"] is found["qdisc"]["root"]
