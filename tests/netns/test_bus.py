@@ -20,8 +20,10 @@ import pytest
 from netuned.bus import wire
 from netuned.bus.client import Client
 from netuned.bus.service import BusService
+from netuned.cpuset import CpuSet
 from netuned.errors import BusError, NetunedError
-from netuned.status import DRIFTED, IN_SYNC, Status
+from netuned.plan import Change, Plan, Problem
+from netuned.status import DRIFTED, IN_SYNC, ProfileStatus, SettingStatus, Status
 from tests.netns.bus_fixtures import (
     CALM,
     EMPTY,
@@ -620,3 +622,24 @@ def test_a_card_in_sync_is_in_sync_whatever_it_cannot_do() -> None:
 
     assert card_in_sync(replace(IGB, state=IN_SYNC))
     assert card_in_sync(UNMANAGED_NIC)
+
+
+@pytest.mark.parametrize("words", ["status", "status eth0", "profiles", "plan"])
+def test_no_text_from_outside_steers_the_terminal(
+    bus: PrivateBus, daemon: Served, words: str
+) -> None:
+    nasty = "x\x1b]0;owned\x07\r\n\x9b31m\u202e\udcff"
+    settings = (SettingStatus("rps", DRIFTED, nasty, nasty, nasty),)
+    nic = replace(
+        IGB, name="eth0", driver=nasty, profile=nasty, settings=settings, last_error=nasty
+    )
+    profile = ProfileStatus(nasty, nasty, nasty, 1, False, (nasty,))
+    manager = replace(MANAGER, profiles=(profile,), profile_errors=(nasty,), conflicts=(nasty,))
+    daemon.publish(Status(manager, (nic, replace(nic, ifindex=9, name=nasty))))
+    daemon.controller.planned = Plan(
+        (Change(nasty, nasty, nasty, None, CpuSet(1), nasty),), (Problem(nasty, nasty),)
+    )
+    done = bus.ctl(*words.split())
+    for line in (done.stdout + done.stderr).split("\n"):
+        assert line.isprintable(), ascii(line)
+        assert "\u202e" not in line

@@ -1,0 +1,66 @@
+"""What SECURITY.md promises of the source: no shell, no code from outside, locked packages."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from netuned.logs import _Plain
+from netuned.text import escape
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "netuned").rglob("*.py"))
+
+FORBIDDEN_MODULES = {"subprocess", "pty", "popen2", "commands", "pickle", "marshal", "shelve"}
+FORBIDDEN_CALLS = {
+    *("eval", "exec", "compile", "os.system", "os.popen", "os.fork", "os.forkpty"),
+    *(f"os.{kind}{how}" for kind in ("exec", "spawn") for how in ("l", "le", "lp", "lpe")),
+    *(f"os.{kind}{how}" for kind in ("exec", "spawn") for how in ("v", "ve", "vp", "vpe")),
+    *("os.posix_spawn", "os.posix_spawnp", "yaml.load", "yaml.unsafe_load", "yaml.full_load"),
+}
+
+
+def called(tree: ast.AST) -> set[str]:
+    return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_runs_a_program_or_code_from_outside(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert not FORBIDDEN_MODULES & {name.partition(".")[0] for name in imported(tree)}
+    assert not FORBIDDEN_CALLS & called(tree)
+
+
+def test_every_locked_package_has_hashes() -> None:
+    for lock in (ROOT / "requirements.lock", ROOT / "tests/fuzz/requirements.lock"):
+        text = re.sub(r"\\\n", " ", re.sub(r"^ *#.*\n", "", lock.read_text(), flags=re.MULTILINE))
+        lines = [line for line in text.splitlines() if line.strip()]
+        assert lines
+        for line in lines:
+            assert re.match(r"[a-z0-9._-]+==\S+", line), line
+            assert re.search(r"--hash=sha256:[0-9a-f]{64}", line), line
+    assert "--require-hashes" in (ROOT / "Makefile").read_text()
+
+
+NASTY = "e\x1b]0;owned\x07\r\n\x9b31m\u202e\udcff"
+
+
+def test_a_log_line_is_one_line_whatever_is_in_a_name() -> None:
+    record = logging.LogRecord("netuned", logging.INFO, "", 0, "Set %s: %s", (NASTY, NASTY), None)
+    assert _Plain("%(message)s").format(record) == f"Set {escape(NASTY)}: {escape(NASTY)}"
+    assert escape(NASTY).isprintable()
+    assert escape(NASTY).isascii()
