@@ -43,7 +43,7 @@ def building(final: Path) -> Iterator[Path]:
     work.rename(final)
 
 
-def use(path: Path, keep: int = 3) -> Path:
+def use(path: Path, keep: int = 6) -> Path:
     """Mark an entry as used and drop the longest unused ones of its kind (`kind-hash`)."""
     os.utime(path)
     kind = path.name.partition("-")[0]

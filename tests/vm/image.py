@@ -5,7 +5,7 @@ import shlex
 import shutil
 import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from . import cache, host
@@ -14,10 +14,30 @@ from .timing import timed
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 
-SUITE = "trixie"
 KERNEL = "linux-image-amd64"
-PYTHON = "3.13"
-"""The suite's Python: what the wheels are for."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A Debian to boot: the suite of its userland with its Python, and the suite of its kernel.
+
+    Of the latter comes the kernel alone, with what it needs besides.
+    """
+
+    name: str
+    suite: str
+    python: str
+    kernel_suite: str
+
+
+OLDEST = System("debian-12", "bookworm", "3.11", "bookworm")
+"""Linux 6.1: no netdev-genl, RSS by the ioctl alone."""
+CURRENT = System("debian-13", "trixie", "3.13", "trixie")
+"""Linux 6.12."""
+NEWEST = System("debian-13-backports", "trixie", "3.13", "trixie-backports")
+"""The newest kernel that is packaged for a release: RSS set and told by netlink."""
+SYSTEMS = (CURRENT, OLDEST, NEWEST)
+"""In the order in which they are booted."""
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "polkitd", "udev", "irqbalance", "login", "passwd"),
@@ -43,7 +63,7 @@ FROM_DISTRIBUTION = "systemd-python"
 VENV = "/usr/lib/netuned/venv"
 WHEELS = "/var/cache/netuned-lab/wheels"
 DISK_SIZE = "4G"
-RECIPE = 1
+RECIPE = 2
 """Part of the base's key: raise it when what `_bootstrap` does changes."""
 
 
@@ -51,24 +71,25 @@ RECIPE = 1
 class Disk:
     """What a machine starts from."""
 
+    system: System
     image: Path
     kernel: Path
     initrd: Path
 
 
-def disk(checkout: Path = CHECKOUT, kernel_package: str = KERNEL) -> Disk:
+def disk(checkout: Path = CHECKOUT, system: System = CURRENT) -> Disk:
     """The disk with this checkout's netuned on it; from the cache if nothing has changed.
 
     Raises:
         LabError: a step of the build failed.
     """
     with cache.locked():
-        with timed("base file system"):
-            base = _base(requirements(checkout), kernel_package)
+        with timed(f"base file system of {system.name}"):
+            base = _base(requirements(checkout), system)
         with timed("disk image"):
             image = _image(base, checkout)
     boot = base / "root/boot"
-    return Disk(image / "disk.img", _only(boot, "vmlinuz-*"), _only(boot, "initrd.img-*"))
+    return Disk(system, image / "disk.img", _only(boot, "vmlinuz-*"), _only(boot, "initrd.img-*"))
 
 
 def requirements(checkout: Path) -> tuple[str, ...]:
@@ -91,25 +112,25 @@ def source_files(checkout: Path) -> list[Path]:
     return [file for file in files if file.parts[0] != "tests" and (checkout / file).is_file()]
 
 
-def _base(wanted: tuple[str, ...], kernel_package: str) -> Path:
-    recipe = [RECIPE, SUITE, PYTHON, kernel_package, *PACKAGES, *WITHOUT, *wanted]
+def _base(wanted: tuple[str, ...], system: System) -> Path:
+    recipe = [RECIPE, *astuple(system), KERNEL, *PACKAGES, *WITHOUT, *wanted]
     overlay = cache.contents(HERE / "base", cache.walk(HERE / "base"))
     final = cache.folder() / f"base-{cache.digest(json.dumps(recipe).encode(), *overlay)}"
     if not final.exists():
         with cache.building(final) as work:
             (work / "wheels").mkdir()
             if wanted:
-                _download_wheels(wanted, work)
-            _bootstrap([kernel_package, *PACKAGES], wanted, work)
+                _download_wheels(wanted, system.python, work)
+            _bootstrap(system, wanted, work)
     return cache.use(final)
 
 
-def _download_wheels(wanted: Iterable[str], work: Path) -> None:
+def _download_wheels(wanted: Iterable[str], python: str, work: Path) -> None:
     platforms = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
     host.run(
         *host.pip(),
         *("download", "--quiet", "--only-binary=:all:"),
-        *("--python-version", PYTHON, "--implementation", "cp"),
+        *("--python-version", python, "--implementation", "cp"),
         *(f"--platform={name}_x86_64" for name in platforms),
         f"--dest={work / 'wheels'}",
         *wanted,
@@ -117,18 +138,29 @@ def _download_wheels(wanted: Iterable[str], work: Path) -> None:
     )
 
 
-def _bootstrap(packages: list[str], wanted: tuple[str, ...], work: Path) -> None:
+def _bootstrap(system: System, wanted: tuple[str, ...], work: Path) -> None:
     """`mmdebstrap`, with the initrd's settings laid down before the kernel's package comes."""
+    mirror = host.debian_mirror()
+    suites = dict.fromkeys((system.suite, system.kernel_suite))
+    pins = work / "pins"
+    pins.write_text(
+        f"Package: *\nPin: release n={system.kernel_suite}\nPin-Priority: 100\n\n"
+        f"Package: linux-*\nPin: release n={system.kernel_suite}\nPin-Priority: 900\n"
+        if system.kernel_suite != system.suite
+        else ""
+    )
     host.run(
         # a mount namespace: what a failed run leaves mounted does not stay
         *("unshare", "--mount", "--propagation", "private", "--"),
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--architectures=amd64"),
-        f"--include={','.join(packages)}",
+        f"--include={','.join((KERNEL, *PACKAGES))}",
         *(f"--aptopt={line}" for line in host.apt_settings()),
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in WITHOUT),
+        f"--setup-hook=upload {pins} /etc/apt/preferences.d/netuned-lab",
         f"--essential-hook=sync-in {HERE / 'base'} /",
         *(f"--customize-hook={hook}" for hook in _customize_hooks(wanted, work / "wheels")),
-        *(SUITE, work / "root", host.debian_mirror()),
+        *(system.suite, work / "root"),
+        *(f"deb {mirror} {suite} main" for suite in suites),
         log=work / "mmdebstrap.log",
     )
 

@@ -23,7 +23,7 @@ def start(
     checkout: Path = image.CHECKOUT,
     *,
     accel: str = ACCEL,
-    kernel_package: str = image.KERNEL,
+    system: image.System = image.CURRENT,
 ) -> Machine:
     """Boot a machine that has the checkout's netuned installed: services started, cards up.
 
@@ -33,7 +33,7 @@ def start(
     """
     with timed("packages"):
         host.ensure_packages()
-    machine = _booted(image.disk(checkout, kernel_package), console, accel, ATTEMPTS)
+    machine = _booted(image.disk(checkout, system), console, accel, ATTEMPTS)
     try:
         with timed("cards up"):
             machine.wait_until(EVERY_CARD_UP, LINKS_S, "every card is up")

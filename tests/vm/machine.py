@@ -55,13 +55,14 @@ class Result:
 class Machine:
     """One QEMU process and the connection to the agent in its guest.
 
-    `console` is the file with everything the guest's serial console says.
+    `console` is the file with everything the guest's serial console says; `system` what was booted.
     """
 
     def __init__(
         self, disk: Disk, console: Path, *, accel: str = ACCEL, append: tuple[str, ...] = ()
     ) -> None:
         self.console = console
+        self.system = disk.system
         self._runtime = tempfile.TemporaryDirectory(prefix="netuned-lab-")
         runtime = Path(self._runtime.name)
         command_line = hardware.kernel_command_line("systemd.getty_auto=no", *append)
