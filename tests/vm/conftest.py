@@ -1,4 +1,4 @@
-"""One machine for all the tests of a session."""
+"""One machine for all the tests of a kernel, and the guest that netuned's own tests share."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from . import lab, timing
+from . import hardware, image, lab, timing
+from .guest_host import FIRST, IGB, Guest
 from .host import LabError, LabUnavailable
 from .machine import Machine
 
@@ -22,15 +23,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("vm")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One machine after the other: pytest sorts tests by what a session's fixture is made of."""
+    if "machine" in metafunc.fixturenames:
+        everywhere = metafunc.definition.get_closest_marker("every_kernel")
+        systems = image.SYSTEMS if everywhere else (image.CURRENT,)
+        metafunc.parametrize(
+            "machine", systems, ids=lambda system: system.name, indirect=True, scope="session"
+        )
+
+
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
     """A booted machine with this checkout's netuned installed.
 
     Tests share it: each puts back what it changes. Where the lab cannot run they are skipped, with
     `NETUNED_NO_SKIP=1` they fail.
     """
     try:
-        started = lab.start(tmp_path_factory.mktemp("vm") / "console.log")
+        started = lab.start(tmp_path_factory.mktemp("vm") / "console.log", system=request.param)
     except LabUnavailable as error:
         reason = str(error)
     else:
@@ -40,6 +53,32 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     if os.environ.get("NETUNED_NO_SKIP") == "1":
         pytest.fail(f"no lab, and NETUNED_NO_SKIP=1 allows no skip: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def guest(machine: Machine) -> Iterator[Guest]:
+    made = Guest(machine)
+    made.remove_profiles()
+    for ifname in hardware.CARDS:
+        made.sh(f"ip link set {ifname} up")
+    yield made
+    made.remove_profiles()
+
+
+@pytest.fixture(scope="module")
+def igb(guest: Guest) -> Guest:
+    """Both igb cards in force."""
+    guest.drop("igb", IGB)
+    for ifname in hardware.IGB:
+        guest.wait_state(ifname, "in-sync")
+    return guest
+
+
+@pytest.fixture
+def wanted(igb: Guest) -> dict[str, object]:
+    """The state to come back to, and the certainty that a test starts in it."""
+    igb.wait_state(FIRST, "in-sync")
+    return igb.state(FIRST)
 
 
 @pytest.hookimpl(wrapper=True)

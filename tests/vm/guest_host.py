@@ -9,9 +9,30 @@ from typing import Any
 
 from netuned.cpuset import CpuSet
 
+from . import hardware
 from .machine import Machine
 
 PROFILES = "/etc/netuned/profiles.d"
+
+FIRST, SECOND = hardware.IGB
+NODE1 = {"4", "5", "6", "7"}
+
+IGB = """\
+description: Eight queues on the cards' own node
+match: [{driver: igb}]
+channels: {combined: max}
+rss: {queues: all}
+irq: {cpus: local & housekeeping, spread: one-per-queue}
+rps: {cpus: none}
+xps: {cpus: auto}
+qdisc: {kind: fq, flow_limit: 1000}
+host: {irqbalance: exclude}
+"""
+
+
+def cpus_of(cpulist: str) -> set[int]:
+    """The CPUs of a cpulist."""
+    return set(CpuSet.parse_list(cpulist))
 
 
 @dataclass(frozen=True)
@@ -57,7 +78,8 @@ class Guest:
         return self.sh(f"journalctl -u netuned -o cat --after-cursor='{cursor}'")
 
     def cursor(self) -> str:
-        shown = self.sh("journalctl -n 1 --show-cursor -o cat")
+        # of the same unit: after any other entry's cursor, systemd 252 leaves out the unit's next
+        shown = self.sh("journalctl -u netuned -n 1 --show-cursor -o cat")
         return shown.rpartition("-- cursor: ")[2].strip()
 
     # The kernel

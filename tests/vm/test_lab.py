@@ -1,12 +1,12 @@
 """The lab is what the tests take it for: CPUs, cards, services, and the command channel itself."""
 
-import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from .guest_host import Guest
 from .hardware import E1000E, IGB, QUEUES, TAP, VIRTIO, VMXNET3
 from .host import LabError
 from .image import VENV
@@ -15,6 +15,7 @@ from .machine import CommandError, Machine
 MULTI_QUEUE = (*IGB, VIRTIO, VMXNET3)
 
 
+@pytest.mark.every_kernel
 def test_cpus(machine: Machine) -> None:
     cpus = "/sys/devices/system/cpu"
     read = machine.run(
@@ -25,6 +26,7 @@ def test_cpus(machine: Machine) -> None:
     assert read.stdout.split() == ["0-7", "4-5", "4-7", "4-7", "0-3", "4-7"]
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize(
     ("name", "driver", "node"),
     [
@@ -45,6 +47,7 @@ def test_card(machine: Machine, name: str, driver: str, node: str) -> None:
     assert read.stdout.split() == [driver, node, "up"]
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("name", MULTI_QUEUE)
 def test_channels(machine: Machine, name: str) -> None:
     shown = machine.run(f"ethtool --show-channels {name}").stdout
@@ -52,16 +55,18 @@ def test_channels(machine: Machine, name: str) -> None:
     assert (int(maximum), int(current)) == (QUEUES, QUEUES)
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize("name", MULTI_QUEUE)
 def test_rss(machine: Machine, name: str) -> None:
-    table = json.loads(machine.run(f"ethtool --json --show-rxfh {name}").stdout)[0]
-    assert set(table["rss-indirection-table"]) == set(range(QUEUES))
+    assert set(Guest(machine).table(name)) == set(range(QUEUES))
 
 
+@pytest.mark.every_kernel
 def test_e1000e_has_no_rss(machine: Machine) -> None:
     assert machine.run(f"ethtool --show-rxfh-indir {E1000E}", check=False).rc != 0
 
 
+@pytest.mark.every_kernel
 @pytest.mark.parametrize(
     ("pattern", "count"),
     [
@@ -77,6 +82,7 @@ def test_interrupts(machine: Machine, pattern: str, count: int) -> None:
     assert len([name for name in names if re.fullmatch(pattern, name)]) == count
 
 
+@pytest.mark.every_kernel
 def test_services(machine: Machine) -> None:
     assert machine.wait_for_boot() == "running"
     machine.run("systemctl is-active dbus irqbalance systemd-udevd systemd-networkd")
@@ -84,6 +90,7 @@ def test_services(machine: Machine) -> None:
     machine.run(f"busctl call {polkit} org.freedesktop.DBus.Peer Ping")
 
 
+@pytest.mark.every_kernel
 def test_venv(machine: Machine) -> None:
     machine.run(f"{VENV}/bin/python -c 'import dbus_fast, pydantic, pyroute2, systemd.journal'")
 
