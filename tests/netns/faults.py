@@ -720,8 +720,9 @@ def run() -> Figures:
 def main() -> None:
     """Inside a namespace: do one part and print it; else all."""
     if len(sys.argv) < 2:
-        print(run())
-        return
+        figures = run()
+        print(figures, *figures.failed, sep="\n")
+        sys.exit(bool(figures.failed))
     work = {"inject": inject, "kill": kill}[sys.argv[1]]
     with tempfile.TemporaryDirectory(prefix="netuned-faults-") as directory:
         Path(directory).chmod(0o755)
