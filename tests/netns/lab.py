@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -51,7 +51,7 @@ class Lab:
         self._bus: subprocess.Popen[bytes] | None = None
         self.daemon: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         self.directory.chmod(0o755)
         self.profiles.mkdir()
         subprocess.run(["ip", "netns", "add", self.namespace], check=True)

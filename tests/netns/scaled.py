@@ -12,11 +12,12 @@ from functools import partial
 from netuned import __main__ as netuned_main
 from netuned import daemon
 from netuned.contention import Limits
+from netuned.reconcile import Options
 
 LIMITS = "NETUNED_TEST_LIMITS"
 """The environment's variable: ``Limits`` as JSON."""
 
 if __name__ == "__main__":
     limits = Limits(**json.loads(os.environ[LIMITS]))
-    daemon.Options = partial(daemon.Options, contention=limits)  # type: ignore[assignment,misc]
+    setattr(daemon, "Options", partial(Options, contention=limits))  # noqa: B010  # not its own
     netuned_main.main()

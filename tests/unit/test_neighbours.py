@@ -204,12 +204,12 @@ def test_it_is_read_again_when_something_changed(root: Root) -> None:
     assert neighbours.conflicts == (said,)
     assert neighbours.look(kept, None) == ()
     assert neighbours.look(kept, "exclude") == ()
-    assert neighbours.conflicts == ()
+    assert not neighbours.conflicts
     root.run("bpftune", 813)
     neighbours.forget()
     assert len(neighbours.look(kept, "exclude")) == 1
     assert neighbours.look((), None) == ()
-    assert neighbours.conflicts == ()
+    assert not neighbours.conflicts
 
 
 def test_what_is_no_configuration_is_nothing() -> None:
