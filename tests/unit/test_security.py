@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from netuned.logs import _Plain
 from netuned.text import escape
+from netuned.trust import read_trusted
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "netuned").rglob("*.py"))
@@ -64,3 +66,35 @@ def test_a_log_line_is_one_line_whatever_is_in_a_name() -> None:
     assert _Plain("%(message)s").format(record) == f"Set {escape(NASTY)}: {escape(NASTY)}"
     assert escape(NASTY).isprintable()
     assert escape(NASTY).isascii()
+
+
+def test_a_file_that_is_swapped_is_judged_as_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = tmp_path / "edge.yaml", tmp_path / "other"
+    path.write_text("judged")
+    path.chmod(0o644)
+    other.write_text("not judged")
+    fstat = os.fstat
+
+    def swap(descriptor: int) -> os.stat_result:
+        status = fstat(descriptor)
+        if other.exists():
+            other.replace(path)
+        return status
+
+    monkeypatch.setattr(os, "fstat", swap)
+    assert read_trusted(str(path), os.getuid()) == b"judged"
+    assert path.read_text() == "not judged"
+
+
+def test_every_test_that_is_promised_is_there() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    for row in re.findall(r"^\| .* \| (`tests/.*) \|$", text, re.MULTILINE):
+        path = ""
+        for name in re.findall(r"`([^`]+)`", row):
+            if name.endswith(".py"):
+                path = name
+                assert (ROOT / path).is_file(), path
+            elif name.startswith("test_"):
+                assert f"def {name}(" in (ROOT / path).read_text(), name
