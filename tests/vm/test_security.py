@@ -69,7 +69,7 @@ def test_each_method_that_changes_something_is_refused_to_others(guest: Guest) -
         done = guest.machine.run(command, check=False)
         if wire.ACTIONS[method]:
             assert done.rc != 0, method
-            assert f"{method} needs root or the polkit action {wire.ACTIONS[method]}" in done.stderr
+            assert "Access denied" in done.stderr, str(done)  # busctl's words for the error
         else:
             assert done.rc == 0, str(done)
     assert guest.writes() == before
