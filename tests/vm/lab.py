@@ -63,10 +63,10 @@ def _booted(disk: image.Disk, console: Path, accel: str, attempts: int) -> Machi
     return machine
 
 
-def shell(checkout: Path, accel: str) -> int:
+def shell(checkout: Path, accel: str, system: image.System) -> int:
     """Boot with root's shell on this terminal; QEMU's exit status."""
     host.ensure_packages()
-    disk = image.disk(checkout)
+    disk = image.disk(checkout, system)
     print("Ctrl-A X ends the machine, Ctrl-A C talks to QEMU; `poweroff` works, too.", flush=True)
     with tempfile.TemporaryDirectory(prefix="netuned-lab-") as runtime:
         command_line = hardware.kernel_command_line()
@@ -80,12 +80,17 @@ def main() -> int:
     parser.add_argument("command", choices=["shell", "image"], help="a shell, or just its disk")
     parser.add_argument("--checkout", type=Path, default=image.CHECKOUT, help="what to install")
     parser.add_argument("--accel", default=ACCEL, help="QEMU's accelerator (%(default)s)")
+    systems = {system.name: system for system in image.SYSTEMS}
+    parser.add_argument(
+        "--system", choices=systems, default=image.CURRENT.name, help="what to boot (%(default)s)"
+    )
     arguments = parser.parse_args()
+    system = systems[arguments.system]
     try:
         if arguments.command == "shell":
-            return shell(arguments.checkout, arguments.accel)
+            return shell(arguments.checkout, arguments.accel, system)
         host.ensure_packages()
-        print(image.disk(arguments.checkout).image)
+        print(image.disk(arguments.checkout, system).image)
     except (LabError, LabUnavailable) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
