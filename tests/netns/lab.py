@@ -159,7 +159,7 @@ class Lab:
         """One card's status; empty when the daemon does not know it."""
         return next((nic for nic in self.status()["nics"] if nic["name"] == ifname), {})
 
-    def wait_state(self, ifname: str, state: str, timeout_s: float = 10) -> None:
+    def wait_state(self, ifname: str, state: str, timeout_s: float = 30) -> None:
         try:
             self.wait(lambda: self.card(ifname).get("state") == state, state, timeout_s)
         except TimeoutError as error:
@@ -177,7 +177,7 @@ class Lab:
         return self.log.read_text() if self.log.exists() else ""
 
     @staticmethod
-    def wait(condition: Callable[[], object], what: str, timeout_s: float = 10) -> None:
+    def wait(condition: Callable[[], object], what: str, timeout_s: float = 30) -> None:
         """Poll until true. Raises: TimeoutError naming what was waited for."""
         deadline = time.monotonic() + timeout_s
         while not condition():

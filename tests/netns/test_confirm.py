@@ -45,9 +45,9 @@ def state(lab: Lab) -> str:
     """All that netuned can set on a veth card, as the kernel shows it (qdisc handles aside)."""
     found = json.loads(lab.shell("tc -j qdisc show dev lan0"))
     kinds = sorted((q.get("parent", "root")[-1], q["kind"]) for q in found)
-    return f"{kinds}\n" + lab.shell(
-        f"cd {QUEUES}; grep -H . rx-*/rps_cpus tx-*/xps_cpus; ethtool -l lan0 | tail -5"
-    )
+    # queues may go while they are read
+    read = "grep -Hs . rx-*/rps_cpus tx-*/xps_cpus || true; ethtool -l lan0 | tail -5"
+    return f"{kinds}\n" + lab.shell(f"cd {QUEUES}; {read}")
 
 
 def trial(lab: Lab, timeout: str = "60s") -> str:
@@ -100,7 +100,7 @@ def test_a_trial_undoes_itself_and_is_not_applied_again(edge: Lab) -> None:
     tried = state(edge)
     assert tried != before
     assert id in pending(edge)
-    edge.wait(lambda: not pending(edge), "the rollback", 5)
+    edge.wait(lambda: not pending(edge), "the rollback")
     assert state(edge) == before
     edge.ctl("reload")
     time.sleep(0.3)
@@ -235,7 +235,7 @@ def test_the_clock_survives_a_kill(edge: Lab, late: bool) -> None:
     if late:
         time.sleep(3)
         edge.start(wait=False)
-        edge.wait(lambda: state(edge) == before, "the rollback", 10)
+        edge.wait(lambda: state(edge) == before, "the rollback")
         log = edge.logged()
         assert log.index("Rolling back") > 0
         edge.wait(lambda: edge.ctl("status", check=False).returncode == 0, "D-Bus")
@@ -243,7 +243,7 @@ def test_the_clock_survives_a_kill(edge: Lab, late: bool) -> None:
         edge.start()
         assert id in pending(edge)
         assert state(edge) == tried
-        edge.wait(lambda: not pending(edge), "the rollback", 5)
+        edge.wait(lambda: not pending(edge), "the rollback")
     assert state(edge) == before
     edge.wait_state("lan0", "drifted")
     edge.stop(signal.SIGKILL)
@@ -252,7 +252,7 @@ def test_the_clock_survives_a_kill(edge: Lab, late: bool) -> None:
     assert state(edge) == before
 
 
-@pytest.mark.parametrize("ms", [0, 20, 40, 60, 80, 100, 140, 180])
+@pytest.mark.parametrize("ms", [0, 40, 100])
 def test_a_kill_while_it_is_applied_or_rolled_back_leaves_nothing(edge: Lab, ms: int) -> None:
     before = state(edge)
     edge.ctl("pause")
@@ -314,7 +314,7 @@ def test_confirm_timeout_makes_every_drop_a_trial(edge: Lab) -> None:
     assert pending(edge) == ""
     edge.profile("edge", NEW)
     edge.wait(lambda: pending(edge), "a trial")
-    edge.wait(lambda: not pending(edge), "its end", 5)
+    edge.wait(lambda: not pending(edge), "its end")
     assert state(edge) == before
     edge.profile("edge", NEW + "priority: 60\n")
     edge.wait(lambda: pending(edge), "another trial")
@@ -323,7 +323,7 @@ def test_confirm_timeout_makes_every_drop_a_trial(edge: Lab) -> None:
     edge.ctl("confirm", pending(edge).partition(":")[0])
     (edge.profiles / "edge.yaml").unlink()
     edge.wait(lambda: pending(edge), "a trial of the removal")
-    edge.wait(lambda: not pending(edge), "its end", 5)
+    edge.wait(lambda: not pending(edge), "its end")
     assert state(edge) == tried
     (edge.directory / "netuned.yaml").write_text("confirm_timeout: 5\n")
     done = edge.ctl("reload", check=False)

@@ -19,7 +19,7 @@ from tests.netns.conftest import Namespace
 
 pytestmark = pytest.mark.netns
 
-STRIDE = 7
+STRIDE = 13
 """Prime to the number of errors of a call, so that each of them has its turn."""
 
 
@@ -31,7 +31,7 @@ def test_one_failing_call_neither_confuses_nor_leaves_anything_behind(
     figures = faults.inject(tmp_path, own_qdiscs=own_qdiscs, stride=STRIDE, offset=own_qdiscs)
     print(figures)
     assert not figures.failed
-    assert figures.faults > 100
+    assert figures.faults > 50
 
 
 def test_a_start_that_cannot_read_the_host_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
