@@ -31,6 +31,7 @@ from jeepney.low_level import calc_msg_size
 from bench.table import Row, render
 from netuned.bus import wire
 from netuned.bus.client import Client
+from tests.netns import faults
 from tests.netns.lab import Lab
 
 BLOCK_MS = 50.0
@@ -296,9 +297,20 @@ def main() -> int:
     parser.add_argument("--short", action="store_true")
     size = SHORT if parser.parse_args().short else Size()
     rows = measure(size)
+    if size != SHORT:
+        rows += _faults()
     print(f"Linux {platform.release()}, Python {platform.python_version()}; {size}\n")
     print(render(rows))
     return 0 if all(row.holds for row in rows) else 1
+
+
+def _faults() -> list[Row]:
+    """Every kernel call failing in each way, and a kill at each step of a transaction."""
+    figures = faults.run()
+    what = f"{figures.faults} faults injected, {figures.kills} kills; {figures.seconds:.0f} s"
+    for case in figures.failed:
+        print(f"not survived: {case}")
+    return [Row("faults and kills not survived", len(figures.failed), "", 0, what)]
 
 
 def measure(size: Size) -> list[Row]:
