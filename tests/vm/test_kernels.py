@@ -203,7 +203,7 @@ def test_every_queues_interrupt_is_found(igb: Guest) -> None:
 
 REFUSED = {
     image.OLDEST: ("writable", "EIO"),
-    image.CURRENT: ("writable", "EPERM"),
+    image.CURRENT: ("read-only", "EACCES"),
     image.NEWEST: ("read-only", "EACCES"),
 }
 """A kernel-managed interrupt's file, and what a write to it gives with the daemon's rights."""
