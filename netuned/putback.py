@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from netuned.apply import Card, reconcile_card
+from netuned.apply import Card, Tries, reconcile_card
 from netuned.baseline import Baseline
 from netuned.confirm import Tried, undo_of
 from netuned.errors import KernelError, NetunedError, StateFileError
@@ -29,13 +29,22 @@ class PutBack:
     foreign: tuple[str, ...] = ()
 
 
-def put_back(card: Card, baseline: Baseline, states: Mapping[str, State]) -> PutBack:
-    """Bring these tunables of a card to these states."""
+def _no_note(card: Card, changes: tuple[Change, ...]) -> None:
+    """What a trial changed was on record before it began."""
+
+
+def put_back(
+    card: Card, baseline: Baseline, states: Mapping[str, State], tries: Tries | None = None
+) -> PutBack:
+    """Bring these tunables of a card to these states.
+
+    Without ``tries`` they are those from before netuned, and need no record once they are back.
+    """
     done = PutBack()
     left = {name: dict(state) for name, state in states.items()}
     while left:
         card.aim_back(left)
-        outcome = reconcile_card(card, baseline, keep=True)
+        outcome = reconcile_card(card, baseline, None, None, tries, keep=True)
         done.made += outcome.made
         if outcome.error is None:
             break
@@ -57,8 +66,6 @@ def restore(card: Card, baseline: Baseline, names: frozenset[str]) -> PutBack:
         recorded = baseline.of(card.nic)
         states = {name: state for name, state in recorded.items() if name in names}
         done = put_back(card, baseline, states)
-        if not done.problems:
-            baseline.forget(card.nic, states)
     except NetunedError as error:
         return PutBack([], [str(error)])
     return done
@@ -82,7 +89,7 @@ def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep) -> PutBa
                 keep(tried)
             except StateFileError as error:
                 foreign = (*foreign, f"({error})")
-        done = put_back(card, baseline, tried.back or {})
+        done = put_back(card, baseline, tried.back or {}, _no_note)
     except NetunedError as error:
         return PutBack([], [str(error)], foreign)
     done.foreign = foreign

@@ -78,6 +78,7 @@ class Trials:
         self._deciding = asyncio.Lock()
         self._started = False
         self._over: set[str] = set()
+        self._begun: dict[int, Trial] = {}
         self._concluding: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -111,7 +112,7 @@ class Trials:
 
     def waits_with_other(self, ifindex: int, profile: str) -> bool:
         """Whether a card is in a trial of another profile, and so keeps what it has for now."""
-        trial = self._file.pending(ifindex)
+        trial = self._file.pending(ifindex) or self._begun.get(ifindex)
         return trial is not None and trial.cards[ifindex].profile != profile
 
     def held(self, nic: Nic, profile: str) -> Mapping[str, str]:
@@ -157,7 +158,8 @@ class Trials:
     def refuse_second(self, slots: Collection[Slot]) -> None:
         """Raises: NetunedError if one of these cards is in a trial already."""
         for slot in slots:
-            trial = self._file.pending(slot.card.nic.ifindex)
+            at = slot.card.nic.ifindex
+            trial = self._file.pending(at) or self._begun.get(at)
             if trial is not None:
                 raise NetunedError(
                     f"{slot.card.nic.name} already waits to be confirmed ({trial}); first "
@@ -173,6 +175,7 @@ class Trials:
             for nic in (slot.card.nic,)
         }
         trial = Trial(secrets.token_hex(3), now_ns() + timeout_s * 10**9, at, cards)
+        self._begun |= dict.fromkeys(cards, trial)
         for slot in slots:
             slot.tries = partial(self._record, trial)
             slot.held, slot.untried = NOTHING_HELD, False
@@ -191,6 +194,7 @@ class Trials:
             await self._work.in_worker(partial(self._file.put, trial))
         except NetunedError:
             self._over.add(trial.id)
+            self._ended(trial)
             for slot in slots:
                 slot.tries = None
                 self._renew(slot)
@@ -212,12 +216,25 @@ class Trials:
             tried = replace(tried, before=before)
         self._file.add(trial, with_writes(tried, writes))
 
+    def _ended(self, trial: Trial) -> None:
+        """Its cards may be in another trial now, if they are not on file in this one."""
+        self._begun = {i: t for i, t in self._begun.items() if t is not trial}
+
     async def conclude(self, trial: Trial, slots: Sequence[Slot]) -> Trial | None:
         """Wait until a trial's looks are done; from then on its settings are held.
 
         None if it changed nothing. Raises: NetunedError for cards that could not be brought into
         force; these are rolled back, the others wait to be confirmed.
         """
+        try:
+            concluded = await self._conclude(trial, slots)
+        finally:
+            self._ended(trial)
+        if concluded is None:
+            await self._around.replan()
+        return concluded
+
+    async def _conclude(self, trial: Trial, slots: Sequence[Slot]) -> Trial | None:
         await _quiet(slots)
         errors = []
         for slot in slots:
