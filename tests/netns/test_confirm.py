@@ -356,3 +356,35 @@ def test_restore_puts_back_and_leaves_alone(lab: Lab) -> None:
     lab.profile("edge", NEW + "priority: 60\n")
     lab.wait(lambda: state(lab) == tried, "the changed profile")
     assert "no setting nonsense" in refused(lab, "restore", "lan0", "nonsense")
+
+
+def test_a_rollback_leaves_on_record_what_was_before_netuned() -> None:
+    with Lab() as lab:
+        lab.add_pair("lan0", "peer0", queues=4)
+        untouched = state(lab)
+        lab.profile("edge", OLD)
+        lab.start()
+        lab.wait_state("lan0", "in-sync")
+        trial(lab)
+        lab.ctl("rollback")
+        lab.wait(lambda: not pending(lab), "the rollback")
+        lab.ctl("restore", "lan0")
+        assert state(lab) == untouched
+
+
+def test_of_three_at_once_one_is_begun(edge: Lab) -> None:
+    before = state(edge)
+    edge.ctl("pause")
+    edge.profile("edge", NEW)
+    edge.ctl("reload")
+    with (
+        begun(edge, "apply", "--confirm", "60s") as first,
+        begun(edge, "apply", "--confirm", "60s") as second,
+        begun(edge, "apply", "--confirm", "60s") as third,
+    ):
+        done = [client.wait(30) for client in (first, second, third)]
+    assert sorted(done) == [0, 1, 1]
+    assert pending(edge).count("until") == 1
+    edge.ctl("rollback")
+    edge.wait(lambda: not pending(edge), "the rollback")
+    assert state(edge) == before
