@@ -154,7 +154,7 @@ def test_channels_hold_back_what_needs_them(lab: TracedLab) -> None:
     lab.start()
     lab.wait_state("lan0", "in-sync")
     with lab.fighting("ethtool -L lan0 rx 2 tx 1"):
-        lab.wait(lambda: lab.setting("channels")["state"] == "contended", "contention")
+        lab.wait(lambda: lab.setting("channels")["state"] == "contended", "contention", 90)
         assert "ethtool" in lab.conflicts()[0]
         assert lab.card("lan0")["last_error"] == ""
     lab.wait_state("lan0", "in-sync", 20)

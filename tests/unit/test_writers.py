@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,9 @@ def test_a_script_goes_by_its_own_name_and_by_who_started_it(tmp_path: Path) -> 
     script.write_text("read line\n")
     child = subprocess.Popen(["sh", str(script)], stdin=subprocess.PIPE)
     try:
+        deadline = time.monotonic() + 10
+        while b"meddle" not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
+            assert time.monotonic() < deadline
         seen = glimpse(child.pid)
         assert seen is not None
         assert (seen.pid, seen.parent) == (child.pid, os.getpid())
