@@ -2,7 +2,8 @@
 
 One JSON file, replaced as a whole and fsynced. Trials are bound to the boot: after a reboot the
 kernel is fresh, there is nothing to put back, and what was not confirmed is left alone as if it
-had been rolled back. That a card was restored ends with the boot.
+had been rolled back. That a card was restored ends with the boot. A checksum tells a file that was
+damaged or edited, as that of the baseline.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import contextlib
 import json
 import os
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from netuned.baseline import decode_value, encode_value, write_atomically
+from netuned.baseline import HOLDS, LIMIT, decode_value, encode_value, write_atomically
 from netuned.confirm import ALL, RESTORED, ROLLED_BACK, Hold, Trial, Tried, held_by
 from netuned.errors import StateFileError
 from netuned.nic import Nic
-from netuned.values import State
+from netuned.values import State, Value
 
 NAME = "confirm.json"
-VERSION = 1
+VERSION = 2
 
 
 class TrialFile:
@@ -39,7 +41,8 @@ class TrialFile:
     def load(self) -> None:
         """Read the file. Raises: StateFileError if it cannot be trusted; it is then set aside."""
         try:
-            content = self._path.read_bytes()
+            with open(self._path, "rb") as file:
+                content = file.read(LIMIT + 1)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -152,12 +155,12 @@ class TrialFile:
         return tuple(kept)
 
     def _save(self, trials: Mapping[str, Trial], holds: tuple[Hold, ...]) -> None:
-        data = {
-            "version": VERSION,
+        content = {
             "boot_id": self._boot_id,
             "trials": [_encode_trial(trial) for trial in trials.values()],
             "holds": [_encode_hold(hold) for hold in holds],
         }
+        data = {"version": VERSION, "checksum": checksum(content), **content}
         try:
             write_atomically(self._path, json.dumps(data).encode())
         except OSError as error:
@@ -185,14 +188,23 @@ def _same_card(one: Hold, other: Hold) -> bool:
     return (one.device, one.name) == (other.device, other.name)
 
 
+def checksum(content: Mapping[str, Any]) -> str:
+    """Of the file's content without its version and checksum."""
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
 def parse(content: bytes) -> tuple[tuple[Trial, ...], tuple[Hold, ...], str]:
     """Trials, holds and the boot they are of.
 
     Raises: ValueError, KeyError, TypeError, AttributeError, RecursionError.
     """
+    if len(content) > LIMIT:
+        raise ValueError(f"it has more than {LIMIT >> 20} MiB")
     data = json.loads(content)
-    if data["version"] != VERSION:
-        raise ValueError(f"version {data['version']!r} is not {VERSION}")
+    if (version := data.pop("version")) != VERSION:
+        raise ValueError(f"version {version!r:.20} is not {VERSION}")
+    if data.pop("checksum") != checksum(data):
+        raise ValueError("it was damaged or edited: its checksum is another")
     trials = tuple(_decode_trial(trial) for trial in data["trials"])
     holds = tuple(_decode_hold(hold) for hold in data["holds"])
     return trials, holds, str(data["boot_id"])
@@ -286,8 +298,13 @@ def _decode_states(data: Mapping[str, Any]) -> dict[str, State]:
         raise ValueError(f"{sorted(data)} are not all tunables")
     states: dict[str, State] = {}
     for name, state in data.items():
-        values = {key: decode_value(value) for key, value in state.items()}
-        states[name] = {key: value for key, value in values.items() if value is not None}
+        values: dict[str, Value] = {}
+        for key, encoded in state.items():
+            value = decode_value(encoded)
+            if not isinstance(value, HOLDS[name]):
+                raise ValueError(f"{name} has no such value as {encoded!r:.80}")
+            values[key] = value
+        states[name] = values
     return states
 
 

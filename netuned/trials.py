@@ -372,6 +372,17 @@ class Trials:
         return [problem for problems in found for problem in problems]
 
     async def _roll_back(self, id: str, tried: Tried) -> list[str]:
+        """Put one card back. Returns what could not be put back; whatever it is, it is retried."""
+        try:
+            return await self._roll_back_one(id, tried)
+        except NetunedError as error:
+            log.error("Cannot roll back %s: %s, trying again", tried.name, error)
+            return [f"{tried.name}: {error}"]
+        except Exception as error:  # the loop's edge: a bug over one card keeps no other from it
+            log.exception("Internal error in the rollback of %s, trying again", tried.name)
+            return [f"{tried.name}: internal error: {error!r}; see the log"]
+
+    async def _roll_back_one(self, id: str, tried: Tried) -> list[str]:
         slot = self._around.slot(tried.ifindex)
         if slot is not None:
             async with slot.lock:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netuned.confirm import ALL, RESTORED, ROLLED_BACK, Hold, Trial, Tried, undo_of, with_writes
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
-from netuned.trialfile import TrialFile
+from netuned.trialfile import TrialFile, checksum
 from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State
 from tests.unit.machines import nic
 
@@ -201,6 +201,8 @@ def test_restoring_one_setting_leaves_other_holds(tmp_path: Path) -> None:
         lambda data: data["trials"][0].update(deadline_ns="soon"),
         lambda data: data["trials"][0]["cards"][0].update(before={"etc": {}}),
         lambda data: data["trials"][0]["cards"][0].update(written={"rps": {"rx-0": 5}}),
+        lambda data: data["trials"][0]["cards"][0].update(before={"channels": {"": {"cpus": "3"}}}),
+        lambda data: data["trials"][0]["cards"][0].update(back={"rps": {"rx-0": {"absent": True}}}),
         lambda data: data["holds"].append({"kind": "other", "tunables": []}),
     ],
 )
@@ -209,11 +211,20 @@ def test_a_damaged_file_is_refused_and_named(tmp_path: Path, change) -> None:  #
     path = tmp_path / "confirm.json"
     data = json.loads(path.read_text())
     change(data)
-    path.write_text(json.dumps(data))
+    content = {key: value for key, value in data.items() if key not in ("version", "checksum")}
+    path.write_text(json.dumps({**data, "checksum": checksum(content)}))
     with pytest.raises(StateFileError, match=r"confirm\.json"):
         file(tmp_path)
     assert (tmp_path / "confirm.json.bad").exists()
     assert file(tmp_path).trials == {}
+
+
+def test_an_edited_file_is_refused(tmp_path: Path) -> None:
+    file(tmp_path).add(TRIAL, tried(BEFORE, AFTER))
+    path = tmp_path / "confirm.json"
+    path.write_text(path.read_text().replace("2026-11-21", "2036-11-21"))
+    with pytest.raises(StateFileError, match="checksum"):
+        file(tmp_path)
 
 
 def test_a_hold_lasts_where_the_disk_takes_nothing(tmp_path: Path) -> None:
