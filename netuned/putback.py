@@ -6,6 +6,7 @@ goes as far as it can: a setting that cannot be put back keeps none of the other
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +16,8 @@ from netuned.confirm import Tried, undo_of
 from netuned.errors import KernelError, NetunedError, StateFileError
 from netuned.plan import Change
 from netuned.values import State
+
+log = logging.getLogger(__name__)
 
 Keep = Callable[[Tried], None]
 """Keeps on disk what is about to be put back; may raise StateFileError."""
@@ -88,7 +91,7 @@ def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep) -> PutBa
             try:
                 keep(tried)
             except StateFileError as error:
-                foreign = (*foreign, f"({error})")
+                log.error("%s, going on", error)
         done = put_back(card, baseline, tried.back or {}, _no_note)
     except NetunedError as error:
         return PutBack([], [str(error)], foreign)

@@ -35,6 +35,8 @@ class TrialFile:
         self._path = path
         self._boot_id = boot_id
         self._lock = threading.Lock()
+        self.stale = False
+        """Whether the disk did not take what memory has; ``save`` tries again."""
         self.trials: Mapping[str, Trial] = {}
         self.holds: tuple[Hold, ...] = ()
 
@@ -76,13 +78,30 @@ class TrialFile:
             self._save({**self.trials, trial.id: trial}, self.holds)
 
     def change(self, id: str, ifindex: int, change: Callable[[Tried], Tried]) -> Tried:
-        """Keep what a trial did to one card. Raises: StateFileError, KeyError."""
+        """Keep what a trial did to one card, also where the disk takes nothing.
+
+        Raises: StateFileError; it then lasts as long as the process. KeyError.
+        """
         with self._lock:
             trial = self.trials[id]
             tried = change(trial.cards[ifindex])
             trial = replace(trial, cards={**trial.cards, ifindex: tried})
-            self._save({**self.trials, id: trial}, self.holds)
+            self._keep({**self.trials, id: trial}, self.holds)
             return tried
+
+    def undo(self, id: str) -> None:
+        """Keep that a trial is being rolled back, also where the disk takes nothing.
+
+        Raises: StateFileError; it then lasts as long as the process. KeyError.
+        """
+        with self._lock:
+            trial = replace(self.trials[id], over=True)
+            self._keep({**self.trials, id: trial}, self.holds)
+
+    def save(self) -> None:
+        """Have the disk take what memory has. Raises: StateFileError."""
+        with self._lock:
+            self._save(self.trials, self.holds)
 
     def add(self, trial: Trial, tried: Tried) -> None:
         """Keep a card that joins a trial, and the trial if it is the first."""
@@ -92,7 +111,10 @@ class TrialFile:
             self._save({**self.trials, trial.id: known}, self.holds)
 
     def end(self, id: str, ifindexes: Iterable[int], *, confirmed: bool) -> None:
-        """Drop cards of a trial; those that are not confirmed are held. Raises: StateFileError."""
+        """Drop cards of a trial; those that are not confirmed are held.
+
+        Raises: StateFileError; what is not confirmed is dropped and held nevertheless.
+        """
         with self._lock:
             trial = self.trials.get(id)
             if trial is None:
@@ -107,7 +129,7 @@ class TrialFile:
                 kept = (h for h in self.holds if not any(_same_card(h, card) for card in new))
                 self._save(trials, tuple(kept))
             else:
-                self._save(trials, (*self._without(new), *new))
+                self._keep(trials, (*self._without(new), *new))
 
     def hold(self, holds: Iterable[Hold]) -> None:
         """Leave these alone from now on, also where the disk takes nothing.
@@ -116,11 +138,7 @@ class TrialFile:
         """
         with self._lock:
             new = tuple(holds)
-            kept = (*self._without(new), *new)
-            try:
-                self._save(self.trials, kept)
-            finally:
-                self.holds = kept
+            self._keep(self.trials, (*self._without(new), *new))
 
     def release(self, cards: Iterable[Nic]) -> None:
         """Leave nothing of these cards alone any more. Raises: StateFileError."""
@@ -154,6 +172,14 @@ class TrialFile:
                 kept.append(replace(hold, tunables=left))
         return tuple(kept)
 
+    def _keep(self, trials: Mapping[str, Trial], holds: tuple[Hold, ...]) -> None:
+        """As ``_save``, in memory also where the disk takes nothing: what was done is done."""
+        try:
+            self._save(trials, holds)
+        except StateFileError:
+            self.trials, self.holds, self.stale = trials, holds, True
+            raise
+
     def _save(self, trials: Mapping[str, Trial], holds: tuple[Hold, ...]) -> None:
         content = {
             "boot_id": self._boot_id,
@@ -165,7 +191,7 @@ class TrialFile:
             write_atomically(self._path, json.dumps(data).encode())
         except OSError as error:
             raise StateFileError(f"{self._path}: {error.strerror}") from error
-        self.trials, self.holds = trials, holds
+        self.trials, self.holds, self.stale = trials, holds, False
 
 
 def hold_after(trial: Trial, tried: Tried) -> Hold:

@@ -77,7 +77,8 @@ class Trials:
         self._around = around
         self._deciding = asyncio.Lock()
         self._started = False
-        self._over: set[str] = set()
+        self._over: dict[str, str] = {}
+        """Trials that are being or were rolled back, and why that is not done yet."""
         self._begun: dict[int, Trial] = {}
         self._concluding: set[asyncio.Task[None]] = set()
 
@@ -102,11 +103,17 @@ class Trials:
                 self._work.spawn(self._expire(trial.id))
         for hold in self._file.holds:
             if hold.kind == RESTORED and hold.ifindex:
-                await self._restore(hold.ifindex, hold.tunables)
+                try:
+                    await self._restore(hold.ifindex, hold.tunables)
+                except NetunedError as error:
+                    log.error("Cannot restore %s: %s", hold.name, error)
 
     def pending(self) -> str:
         """What waits to be confirmed, for people; empty if nothing does."""
-        return "; ".join(str(trial) for trial in self._file.trials.values())
+        return "; ".join(
+            f"{trial}: {problem}" if (problem := self._over.get(id)) else str(trial)
+            for id, trial in self._file.trials.items()
+        )
 
     # What the loop asks for each card
 
@@ -120,8 +127,13 @@ class Trials:
         trial = self._file.pending(nic.ifindex)
         if trial is not None:
             tried = trial.cards[nic.ifindex]
+            problem = self._over.get(trial.id) or tried.error
             word = f"waits to be confirmed: `netunedctl confirm {trial.id}`"
-            return dict.fromkeys(held_by(tried), word) if tried.left is not None else NOTHING_HELD
+            if trial.over or tried.error:
+                word = f"being rolled back: {problem}" if problem else "being rolled back"
+            elif tried.left is None:
+                return NOTHING_HELD
+            return dict.fromkeys(held_by(tried), word)
         found: dict[str, str] = {}
         for hold in self._file.holds:
             if hold.is_of(nic) and hold.profile == profile:
@@ -193,7 +205,7 @@ class Trials:
         try:
             await self._work.in_worker(partial(self._file.put, trial))
         except NetunedError:
-            self._over.add(trial.id)
+            self._over[trial.id] = ""
             self._ended(trial)
             for slot in slots:
                 slot.tries = None
@@ -326,7 +338,13 @@ class Trials:
         if not ids or ids[0] not in self._file.trials:
             what = f"{id} does not wait" if id else "nothing waits"
             raise NetunedError(f"{what} to be confirmed")
-        problems = [problem for each in ids for problem in await self._end(each, "as asked for")]
+        problems = []
+        for each in ids:
+            if each in self._over and each in self._file.trials:
+                why = f": {self._over[each]}" if self._over[each] else ""
+                problems.append(f"{each} is being rolled back, not done yet{why}")
+            else:
+                problems += await self._end(each, "as asked for")
         if problems:
             raise NetunedError(f"{'; '.join(problems)}; trying again")
 
@@ -347,29 +365,34 @@ class Trials:
             trial = self._file.trials.get(id)
             if trial is None or id in self._over:
                 return []
-            self._over.add(id)
+            self._over[id] = ""
             log.warning("Rolling back %s: %s", trial, why)
-            await self._keep(partial(self._file.put, replace(trial, over=True)))
+            await self._keep(partial(self._file.undo, id))
         self._around.publish()
         problems = await self._roll_back_all(id)
-        if problems:
+        if problems or self._file.stale:
             self._work.spawn(self._keep_trying(id))
         await self._after(trial)
         return problems
 
     async def _keep_trying(self, id: str) -> None:
         wait_s = RETRY_FIRST_S
-        while (trial := self._file.trials.get(id)) is not None:
+        while (trial := self._file.trials.get(id)) is not None or self._file.stale:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, RETRY_MOST_S)
-            if not await self._roll_back_all(id):
+            if self._file.stale:
+                await self._keep(self._file.save)
+            problem = self._over[id]
+            if trial and (not await self._roll_back_all(id) or self._over[id] != problem):
                 await self._after(trial)
 
     async def _roll_back_all(self, id: str) -> list[str]:
         trial = self._file.trials.get(id)
         cards = tuple(trial.cards.values()) if trial else ()
         found = await asyncio.gather(*(self._roll_back(id, tried) for tried in cards))
-        return [problem for problems in found for problem in problems]
+        problems = [problem for each in found for problem in each]
+        self._over[id] = "; ".join(problems)
+        return problems
 
     async def _roll_back(self, id: str, tried: Tried) -> list[str]:
         """Put one card back. Returns what could not be put back; whatever it is, it is retried."""
@@ -389,9 +412,7 @@ class Trials:
                 return await self._roll_back_card(id, tried, slot.card, slot)
         card = await self._card(tried.ifindex)
         if card is None:  # it left: nothing is to be put back, nor applied when it comes again
-            await self._work.in_worker(
-                partial(self._file.end, id, [tried.ifindex], confirmed=False)
-            )
+            await self._keep(partial(self._file.end, id, [tried.ifindex], confirmed=False))
             return []
         try:
             return await self._roll_back_card(id, tried, card, None)
@@ -418,11 +439,7 @@ class Trials:
                 "%s %s: somebody has changed it since, not rolled back", card.nic.name, setting
             )
         if not done.problems:
-            end = partial(self._file.end, id, [tried.ifindex], confirmed=False)
-            try:
-                await self._work.in_worker(end)
-            except NetunedError as error:
-                done.problems.append(str(error))
+            await self._keep(partial(self._file.end, id, [tried.ifindex], confirmed=False))
         for problem in done.problems:
             log.error("Cannot roll back %s: %s, trying again", tried.name, problem)
         return done.problems

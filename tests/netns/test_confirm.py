@@ -391,3 +391,51 @@ def test_of_three_at_once_one_is_begun(edge: Lab) -> None:
     edge.ctl("rollback")
     edge.wait(lambda: not pending(edge), "the rollback")
     assert state(edge) == before
+
+
+def test_a_rollback_that_fails_is_said_to_until_it_is_done(edge: Lab) -> None:
+    """A read-only bind mount over one queue's file stands for a driver that refuses it."""
+    before = state(edge)
+    id = trial(edge)
+    assert edge.daemon
+    stand_in = edge.directory / "stand-in"
+    stand_in.write_text("3\n")
+    inside = ("nsenter", "-t", str(edge.daemon.pid), "-m")
+    target = f"{QUEUES}/rx-1/rps_cpus"
+    subprocess.run([*inside, "mount", "--bind", str(stand_in), target], check=True)
+    subprocess.run([*inside, "mount", "-o", "remount,ro,bind", target], check=True)
+    assert "EROFS" in refused(edge, "rollback")
+    for words in (("rollback",), ("rollback", id)):
+        said = refused(edge, *words)
+        assert f"{id} is being rolled back, not done yet" in said
+        assert "EROFS" in said
+    assert "too late" in refused(edge, "confirm", id)
+    reason = settings(edge)["rps"]["reason"]
+    assert "being rolled back" in reason
+    assert "EROFS" in reason
+    assert "EROFS" in pending(edge)
+    subprocess.run([*inside, "umount", "-l", target], check=True)
+    edge.wait(lambda: not pending(edge), "the rollback", timeout_s=20)
+    assert state(edge) == before
+
+
+def test_a_disk_that_takes_nothing_holds_up_no_rollback(edge: Lab) -> None:
+    before = state(edge)
+    id = trial(edge)
+    (edge.directory / "state").rename(edge.directory / "away")
+    (edge.directory / "state").write_text("")
+    edge.ctl("rollback", id)
+    assert state(edge) == before
+    assert pending(edge) == ""
+    assert "somebody has changed it" not in edge.logged()
+    assert "confirm.json" in edge.logged()
+    edge.ctl("reload")
+    assert state(edge) == before
+    (edge.directory / "state").unlink()
+    (edge.directory / "away").rename(edge.directory / "state")
+    kept = edge.directory / "state" / "confirm.json"
+    edge.wait(lambda: not json.loads(kept.read_text())["trials"], "the file", timeout_s=20)
+    edge.stop(signal.SIGKILL)
+    edge.start()
+    assert pending(edge) == ""
+    assert state(edge) == before

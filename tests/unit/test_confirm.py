@@ -236,3 +236,26 @@ def test_a_hold_lasts_where_the_disk_takes_nothing(tmp_path: Path) -> None:
     with pytest.raises(StateFileError):
         made.add(TRIAL, tried({}, {"rfs": {"rx-0": FlowTable(8)}}))
     assert made.trials == {}
+
+
+def test_an_end_lasts_where_the_disk_takes_nothing(tmp_path: Path) -> None:
+    made = file(tmp_path)
+    made.add(TRIAL, tried(BEFORE, AFTER))
+    path = tmp_path / "confirm.json"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StateFileError):
+        made.undo("a1b2c3")
+    assert made.trials["a1b2c3"].over
+    with pytest.raises(StateFileError):
+        made.end("a1b2c3", [2], confirmed=True)
+    assert "a1b2c3" in made.trials
+    with pytest.raises(StateFileError):
+        made.end("a1b2c3", [2], confirmed=False)
+    assert made.trials == {}
+    assert len(made.holds) == 1
+    assert made.stale
+    path.rmdir()
+    made.save()
+    assert not made.stale
+    assert file(tmp_path).holds == made.holds
