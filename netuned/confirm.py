@@ -40,6 +40,17 @@ class Tried:
     left: Mapping[str, State] | None = None
     back: Mapping[str, State] | None = None
     error: str = ""
+    instance: int = 0
+    """``Nic.instance``: a card that comes back is another one."""
+
+    def is_of(self, nic: Nic) -> bool:
+        if self.instance and nic.instance:
+            return self.instance == nic.instance
+        return self.ifindex == nic.ifindex
+
+    def may_be(self, nic: Nic) -> bool:
+        """Whether a card is in the place of this one."""
+        return (self.device, self.name) == (nic.device, nic.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +99,17 @@ class Hold:
     tunables: frozenset[str]
     profile: str
     error: str = ""
+    instance: int = 0
 
     def is_of(self, nic: Nic) -> bool:
-        if self.ifindex:
-            return self.ifindex == nic.ifindex
+        if not self.ifindex:
+            return self.may_be(nic)
+        if self.instance and nic.instance:
+            return self.instance == nic.instance
+        return self.ifindex == nic.ifindex
+
+    def may_be(self, nic: Nic) -> bool:
+        """Whether a card is in the place of this one."""
         return (self.device, self.name) == (nic.device, nic.name)
 
     @property

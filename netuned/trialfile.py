@@ -21,7 +21,6 @@ from typing import Any
 from netuned.baseline import HOLDS, LIMIT, decode_value, encode_value, write_atomically
 from netuned.confirm import ALL, RESTORED, ROLLED_BACK, Hold, Trial, Tried, held_by
 from netuned.errors import StateFileError
-from netuned.nic import Nic
 from netuned.values import State, Value
 
 NAME = "confirm.json"
@@ -66,7 +65,7 @@ class TrialFile:
         unconfirmed = (
             hold_after(trial, tried) for trial in trials for tried in trial.cards.values()
         )
-        self.holds = tuple(replace(hold, ifindex=0) for hold in (*kept, *unconfirmed))
+        self.holds = tuple(replace(hold, ifindex=0, instance=0) for hold in (*kept, *unconfirmed))
 
     def pending(self, ifindex: int) -> Trial | None:
         """The trial that a card is in."""
@@ -140,19 +139,18 @@ class TrialFile:
             new = tuple(holds)
             self._keep(self.trials, (*self._without(new), *new))
 
-    def release(self, cards: Iterable[Nic]) -> None:
-        """Leave nothing of these cards alone any more. Raises: StateFileError."""
+    def release(self, is_of: Callable[[Hold], bool]) -> None:
+        """Leave nothing of some cards alone any more. Raises: StateFileError."""
         with self._lock:
-            nics = tuple(cards)
-            kept = tuple(h for h in self.holds if not any(h.is_of(nic) for nic in nics))
+            kept = tuple(hold for hold in self.holds if not is_of(hold))
             if kept != self.holds:
                 self._save(self.trials, kept)
 
-    def rebind(self, hold: Hold, ifindex: int) -> None:
-        """Follow a card that came (or left: 0). Raises: StateFileError."""
+    def rebind(self, hold: Hold, ifindex: int, instance: int) -> None:
+        """Follow a card that came (or left: both 0). Raises: StateFileError."""
         with self._lock:
             if hold in self.holds:
-                new = replace(hold, ifindex=ifindex)
+                new = replace(hold, ifindex=ifindex, instance=instance)
                 self._save(self.trials, tuple(new if h == hold else h for h in self.holds))
 
     def drop(self, hold: Hold) -> None:
@@ -205,10 +203,13 @@ def hold_after(trial: Trial, tried: Tried) -> Hold:
         held_by(tried),
         tried.profile,
         tried.error,
+        tried.instance,
     )
 
 
 def _same_card(one: Hold, other: Hold) -> bool:
+    if one.instance and other.instance:
+        return one.instance == other.instance
     if one.ifindex and other.ifindex:
         return one.ifindex == other.ifindex
     return (one.device, one.name) == (other.device, other.name)
@@ -245,6 +246,7 @@ def _encode_trial(trial: Trial) -> dict[str, Any]:
         "cards": [
             {
                 "ifindex": tried.ifindex,
+                "instance": tried.instance,
                 "name": tried.name,
                 "device": tried.device,
                 "profile": tried.profile,
@@ -263,6 +265,7 @@ def _decode_trial(data: Mapping[str, Any]) -> Trial:
     cards = [
         Tried(
             ifindex=_number(card["ifindex"]),
+            instance=_number(card["instance"]),
             name=_word(card["name"]),
             device=_word(card["device"]),
             profile=_word(card["profile"]),
@@ -288,6 +291,7 @@ def _encode_hold(hold: Hold) -> dict[str, Any]:
         "kind": hold.kind,
         "id": hold.id,
         "ifindex": hold.ifindex,
+        "instance": hold.instance,
         "name": hold.name,
         "device": hold.device,
         "tunables": sorted(hold.tunables),
@@ -309,6 +313,7 @@ def _decode_hold(data: Mapping[str, Any]) -> Hold:
         tunables,
         _word(data["profile"]),
         _word(data["error"]),
+        _number(data["instance"]),
     )
 
 

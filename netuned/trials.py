@@ -118,15 +118,34 @@ class Trials:
     # What the loop asks for each card
 
     def waits_with_other(self, ifindex: int, profile: str) -> bool:
-        """Whether a card is in a trial of another profile, and so keeps what it has for now."""
-        trial = self._file.pending(ifindex) or self._begun.get(ifindex)
-        return trial is not None and trial.cards[ifindex].profile != profile
+        """Whether a card is in a trial of another profile, and so keeps what it has for now.
+
+        Or in the place of one that left while it was in a trial.
+        """
+        slot = self._around.slot(ifindex)
+        trial = self._trial_of(slot.card.nic) if slot else None
+        if slot is None or trial is None:
+            return False
+        tried = trial.cards.get(ifindex)
+        return tried is None or not tried.is_of(slot.card.nic) or tried.profile != profile
+
+    def _trial_of(self, nic: Nic) -> Trial | None:
+        """The trial that a card, or the one that was in its place, is in."""
+        trials = (*self._file.trials.values(), *self._begun.values())
+        own = (trial for trial in trials for t in trial.cards.values() if t.is_of(nic))
+        place = (trial for trial in trials for t in trial.cards.values() if t.may_be(nic))
+        return next(own, None) or next(place, None)
+
+    def _is_of(self, hold: Hold, nic: Nic) -> bool:
+        """Whether a hold is of a card, or of one that left and whose place it has."""
+        slot = self._around.slot(hold.ifindex)
+        left = slot is None or not hold.is_of(slot.card.nic)
+        return hold.is_of(nic) or (left and hold.may_be(nic))
 
     def held(self, nic: Nic, profile: str) -> Mapping[str, str]:
         """The tunables of a card that are left alone, and why."""
         trial = self._file.pending(nic.ifindex)
-        if trial is not None:
-            tried = trial.cards[nic.ifindex]
+        if trial is not None and (tried := trial.cards[nic.ifindex]).is_of(nic):
             problem = self._over.get(trial.id) or tried.error
             word = f"waits to be confirmed: `netunedctl confirm {trial.id}`"
             if trial.over or tried.error:
@@ -136,7 +155,7 @@ class Trials:
             return dict.fromkeys(held_by(tried), word)
         found: dict[str, str] = {}
         for hold in self._file.holds:
-            if hold.is_of(nic) and hold.profile == profile:
+            if self._is_of(hold, nic) and hold.profile == profile:
                 found |= dict.fromkeys(hold.tunables, hold.why)
         return found
 
@@ -145,7 +164,7 @@ class Trials:
         return any(
             hold.kind == RESTORED and tunable in hold.tunables and hold.profile == profile
             for hold in self._file.holds
-            if hold.is_of(nic)
+            if self._is_of(hold, nic)
         )
 
     def follow(self, nics: Mapping[int, Nic], profiles: Mapping[int, str]) -> None:
@@ -153,11 +172,11 @@ class Trials:
         for hold in self._file.holds:
             nic = next((nic for nic in nics.values() if hold.is_of(nic)), None)
             if nic is None and hold.ifindex:
-                self._spawn(partial(self._file.rebind, hold, 0))
+                self._spawn(partial(self._file.rebind, hold, 0, 0))
             elif nic is not None and profiles.get(nic.ifindex, hold.profile) != hold.profile:
                 self._spawn(partial(self._file.drop, hold))
-            elif nic is not None and not hold.ifindex:
-                self._spawn(partial(self._file.rebind, hold, nic.ifindex))
+            elif nic is not None and hold.ifindex != nic.ifindex:
+                self._spawn(partial(self._file.rebind, hold, nic.ifindex, nic.instance))
 
     def _spawn(self, work: partial[None]) -> None:
         async def run() -> None:
@@ -170,8 +189,7 @@ class Trials:
     def refuse_second(self, slots: Collection[Slot]) -> None:
         """Raises: NetunedError if one of these cards is in a trial already."""
         for slot in slots:
-            at = slot.card.nic.ifindex
-            trial = self._file.pending(at) or self._begun.get(at)
+            trial = self._trial_of(slot.card.nic)
             if trial is not None:
                 raise NetunedError(
                     f"{slot.card.nic.name} already waits to be confirmed ({trial}); first "
@@ -181,11 +199,7 @@ class Trials:
     def begin(self, slots: Sequence[Slot], timeout_s: int) -> Trial:
         """Have the next looks at these cards be a trial; ``conclude`` it when they are done."""
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + timeout_s))
-        cards = {
-            nic.ifindex: Tried(nic.ifindex, nic.name, nic.device, slot.digest or "", {}, {})
-            for slot in slots
-            for nic in (slot.card.nic,)
-        }
+        cards = {slot.card.nic.ifindex: _untouched(slot) for slot in slots}
         trial = Trial(secrets.token_hex(3), now_ns() + timeout_s * 10**9, at, cards)
         self._begun |= dict.fromkeys(cards, trial)
         for slot in slots:
@@ -262,9 +276,7 @@ class Trials:
             raise NetunedError("; ".join(errors))
         concluded = self._file.trials.get(trial.id)
         if concluded is None:
-            await self._work.in_worker(
-                partial(self._file.release, [slot.card.nic for slot in slots])
-            )
+            await self._release(slots)
             for slot in slots:
                 self._renew(slot)
         else:
@@ -283,7 +295,7 @@ class Trials:
             self._passes.end_wait(slot)
             slot.failures = 0
             if tried is None:
-                tried = Tried(nic.ifindex, nic.name, nic.device, slot.digest or "", {}, {})
+                tried = _untouched(slot)
                 hold = hold_after(trial, replace(tried, error=error))
                 await self._keep(partial(self._file.hold, [hold]))
             else:
@@ -407,10 +419,13 @@ class Trials:
 
     async def _roll_back_one(self, id: str, tried: Tried) -> list[str]:
         slot = self._around.slot(tried.ifindex)
-        if slot is not None:
+        if slot is not None and tried.is_of(slot.card.nic):
             async with slot.lock:
                 return await self._roll_back_card(id, tried, slot.card, slot)
         card = await self._card(tried.ifindex)
+        if card is not None and not tried.is_of(card.nic):
+            card.close()
+            card = None
         if card is None:  # it left: nothing is to be put back, nor applied when it comes again
             await self._keep(partial(self._file.end, id, [tried.ifindex], confirmed=False))
             return []
@@ -471,10 +486,17 @@ class Trials:
 
     async def release(self, slots: Collection[Slot]) -> None:
         """Leave nothing of these cards alone any more, but for what waits to be confirmed."""
-        nics = [slot.card.nic for slot in slots]
-        await self._work.in_worker(partial(self._file.release, nics))
+        await self._release(slots)
         for slot in slots:
             slot.held = self.held(slot.card.nic, slot.digest or "")
+
+    async def _release(self, slots: Collection[Slot]) -> None:
+        nics = [slot.card.nic for slot in slots]
+
+        def is_of(hold: Hold) -> bool:
+            return any(self._is_of(hold, nic) for nic in nics)
+
+        await self._work.in_worker(partial(self._file.release, is_of))
 
     async def restore(self, slots: Sequence[Slot], tunable: str) -> None:
         """Put back what was there before netuned, and leave it alone from then on.
@@ -492,7 +514,10 @@ class Trials:
             slot for slot in slots if slot.target is not None or self._baseline.of(slot.card.nic)
         ]
         holds = [
-            Hold(RESTORED, "", nic.ifindex, nic.name, nic.device, names, slot.digest or "")
+            Hold(
+                *(RESTORED, "", nic.ifindex, nic.name, nic.device, names, slot.digest or ""),
+                instance=nic.instance,
+            )
             for slot in cards
             for nic in (slot.card.nic,)
         ]
@@ -543,6 +568,13 @@ class Trials:
                 slot.tell_change(change, cause, 0, self._listener)
             else:
                 log.info("Set %s (%s)", change, cause)
+
+
+def _untouched(slot: Slot) -> Tried:
+    """A card in a trial that has done nothing to it yet."""
+    nic = slot.card.nic
+    profile = slot.digest or ""
+    return Tried(nic.ifindex, nic.name, nic.device, profile, {}, {}, instance=nic.instance)
 
 
 async def _quiet(slots: Sequence[Slot]) -> None:

@@ -439,3 +439,51 @@ def test_a_disk_that_takes_nothing_holds_up_no_rollback(edge: Lab) -> None:
     edge.start()
     assert pending(edge) == ""
     assert state(edge) == before
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_card_that_comes_back_is_not_given_what_was_not_confirmed(
+    edge: Lab, stopped: bool
+) -> None:
+    id = trial(edge)
+    if stopped:
+        edge.stop()
+    edge.run("ip", "link", "del", "lan0")
+    edge.add_pair("lan0", "peer0", queues=4)
+    untouched = state(edge)
+    if stopped:
+        edge.start()
+    time.sleep(0.5)
+    edge.ctl("reload")
+    assert id in pending(edge)
+    assert id in refused(edge, "apply", "--confirm", "60s", "lan0")
+    assert state(edge) == untouched
+    edge.ctl("rollback")
+    assert pending(edge) == ""
+    edge.ctl("reload")
+    time.sleep(0.3)
+    assert state(edge) == untouched
+    assert id in settings(edge)["rps"]["reason"]
+    edge.stop()
+    edge.start()
+    assert state(edge) == untouched
+    edge.ctl("apply", "lan0")
+    edge.wait_state("lan0", "in-sync")
+    assert edge.attribute("lan0", "rx-0", "rps_cpus") == "3"
+
+
+def test_what_was_rolled_back_stays_so_on_a_card_that_comes_back(edge: Lab) -> None:
+    trial(edge)
+    edge.ctl("rollback")
+    edge.stop()
+    edge.run("ip", "link", "del", "lan0")
+    edge.add_pair("lan0", "peer0", queues=4)
+    untouched = state(edge)
+    edge.start()
+    time.sleep(0.3)
+    assert state(edge) == untouched
+    edge.run("ip", "link", "del", "lan0")
+    edge.add_pair("lan0", "peer0", queues=4)
+    time.sleep(0.5)
+    edge.ctl("reload")
+    assert state(edge) == untouched

@@ -172,6 +172,17 @@ def test_another_boot_leaves_alone_what_was_not_confirmed(tmp_path: Path) -> Non
     assert not hold.is_of(replace(card, name="en5"))
 
 
+def test_a_card_that_comes_back_is_another() -> None:
+    card = replace(nic(ifindex=2, name="en0"), instance=7)
+    hold = Hold(ROLLED_BACK, "x", 2, "en0", card.device, ALL, "abc", instance=7)
+    assert hold.is_of(replace(card, ifindex=9, name="en9"))
+    assert not hold.is_of(replace(card, instance=8))
+    assert replace(hold, ifindex=0, instance=0).is_of(replace(card, ifindex=9, instance=8))
+    one = replace(tried(BEFORE, AFTER), instance=7)
+    assert one.is_of(card)
+    assert not one.is_of(replace(card, instance=8))
+
+
 def test_confirming_ends_holds_too(tmp_path: Path) -> None:
     made = file(tmp_path)
     made.hold([Hold(ROLLED_BACK, "x", 2, "en0", "pci", ALL, "abc")])
@@ -188,7 +199,7 @@ def test_restoring_one_setting_leaves_other_holds(tmp_path: Path) -> None:
         (ROLLED_BACK, "xps"),
         (RESTORED, "rps"),
     }
-    made.release([nic(ifindex=2)])
+    made.release(lambda hold: hold.is_of(nic(ifindex=2)))
     assert file(tmp_path).holds == ()
 
 
