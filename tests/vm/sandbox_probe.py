@@ -47,8 +47,14 @@ def opened(family: int) -> None:
     socket.socket(family, socket.SOCK_RAW if family == socket.AF_PACKET else socket.SOCK_DGRAM)
 
 
+def cards() -> list[str]:
+    """Without the loopback, and without the file that the bonding module puts there."""
+    names = sorted(set(os.listdir("/sys/class/net")) - {"lo"})
+    return [name for name in names if os.path.isdir(f"/sys/class/net/{name}")]
+
+
 def ethtool() -> None:
-    name = sorted(set(os.listdir("/sys/class/net")) - {"lo"})[0]
+    name = cards()[0]
     answer = bytearray(struct.pack("I", ETHTOOL_GDRVINFO) + bytes(200))
     buffer = (ctypes.c_char * len(answer)).from_buffer(answer)
     request = struct.pack("16sP", name.encode(), ctypes.addressof(buffer))
@@ -57,7 +63,7 @@ def ethtool() -> None:
 
 
 def mask() -> None:
-    for name in sorted(set(os.listdir("/sys/class/net")) - {"lo"}):
+    for name in cards():
         rewrite(f"/sys/class/net/{name}/queues/rx-0/rps_cpus")
 
 
