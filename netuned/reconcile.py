@@ -131,6 +131,7 @@ class Reconciler:
             try:
                 await self.resync()
                 await self.look_at_isolation()
+                await self._look_at_neighbours()
             except NetunedError as error:
                 log.error("%s, trying again at the next resync", error)
 
@@ -477,7 +478,6 @@ class Reconciler:
         await self._reconcile_host()
         if self._irqbalance.settings:
             await self._reconcile_irqbalance()
-        await self._look_at_neighbours()
 
     async def look_at_isolation(self) -> None:
         """No event tells that a cgroup took CPUs for itself."""
