@@ -475,7 +475,8 @@ class Reconciler:
                 self._passes.mark(slot, facts=True)
         if names != self._names:
             self.rescan()
-        await self._reconcile_host()
+        if self._hostwide.settings:
+            await self._reconcile_host()
         if self._irqbalance.settings:
             await self._reconcile_irqbalance()
 
