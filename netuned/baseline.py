@@ -10,19 +10,17 @@ A checksum tells a file that was damaged or edited; it is no seal, for only root
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
 import logging
 import operator
 import os
 import threading
-import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from netuned import statefile
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
 from netuned.nic import Nic
@@ -31,9 +29,6 @@ from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State, Val
 log = logging.getLogger(__name__)
 
 VERSION = 2
-
-LIMIT = 1 << 26
-"""Bytes of a file that is read; 200 cards of 64 queues make 10 MB."""
 
 DEPARTED = 64
 """So many cards that left are remembered, for one may come back from another namespace."""
@@ -85,11 +80,7 @@ class Baseline:
             the baseline is empty.
         """
         try:
-            with open(self._path, "rb") as file:
-                content = file.read(LIMIT + 1)
-            if len(content) > LIMIT:
-                raise ValueError(f"it has more than {LIMIT >> 20} MiB")
-            data = _checked(json.loads(content))
+            data = statefile.decode(VERSION, statefile.read_limited(self._path))
             if data["boot_id"] != self._boot_id:
                 log.info("%s is of an earlier boot, ignoring", self._path)
                 return
@@ -246,9 +237,8 @@ class Baseline:
                 for instance, card in cards.items()
             },
         }
-        data = {"version": VERSION, "checksum": _checksum(content), **content}
         try:
-            write_atomically(self._path, json.dumps(data).encode())
+            statefile.write_atomically(self._path, statefile.encode(VERSION, content))
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "no number")
             raise StateFileError(f"{self._path}: {error.strerror} ({name}); {otherwise}") from error
@@ -259,48 +249,11 @@ _UNCHANGED = "nothing was changed, because what was there before could not be sa
 _RESTORED = "settings are as they should be, but are not known as such after a restart"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that after a crash it is whole: the old one or the new one.
-
-    Raises: OSError.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    try:
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError:
-        with contextlib.suppress(OSError):  # half of it would fill what is left of a full disk
-            draft.unlink()
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 def settled(nic: Nic, value: Value | None) -> Value | None:
     """The value to restore: an RSS table even over all queues is the kernel's, not a fixed list."""
     if isinstance(value, RssTable) and value.even_over == nic.rss_queues:
         return RssTable((), nic.rss_queues)
     return value
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
-
-
-def _checked(data: dict[str, Any]) -> dict[str, Any]:
-    """A file's content. Raises: ValueError, LookupError, TypeError, AttributeError."""
-    if (version := data.pop("version")) != VERSION:
-        raise ValueError(f"its version is {version!r:.20}, not {VERSION}")
-    if data.pop("checksum") != _checksum(data):
-        raise ValueError("it was damaged or edited: its checksum is another")
-    return data
 
 
 def _card(data: Mapping[str, Any]) -> CardRecord:

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from netuned.baseline import write_atomically
+from netuned import statefile
 from netuned.cpuset import MAX_CPU, CpuSet
 from netuned.seats import NOBODY, Seat, Seats
 
@@ -24,7 +24,7 @@ VERSION = 1
 def read_seats(path: Path) -> Seats:
     """The seats in a file; none where there is no file, or none that can be used."""
     try:
-        return parse_seats(path.read_bytes())
+        return parse_seats(statefile.read_limited(path))
     except FileNotFoundError:
         return NOBODY
     except (OSError, ValueError) as error:
@@ -63,7 +63,7 @@ def write_seats(path: Path, seats: Seats) -> None:
     ]
     data = {"version": VERSION, "online": str(seats.online), "cards": cards}
     try:
-        write_atomically(path, json.dumps(data).encode())
+        statefile.write_atomically(path, json.dumps(data).encode())
     except OSError as error:
         log.warning("Cannot write %s: %s, ignoring", path, error.strerror)
 

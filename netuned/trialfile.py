@@ -9,16 +9,15 @@ damaged or edited, as that of the baseline.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from netuned.baseline import HOLDS, LIMIT, decode_value, encode_value, write_atomically
+from netuned import statefile
+from netuned.baseline import HOLDS, decode_value, encode_value
 from netuned.confirm import ALL, RESTORED, ROLLED_BACK, Hold, Trial, Tried, held_by
 from netuned.errors import StateFileError
 from netuned.values import State, Value
@@ -42,14 +41,11 @@ class TrialFile:
     def load(self) -> None:
         """Read the file. Raises: StateFileError if it cannot be trusted; it is then set aside."""
         try:
-            with open(self._path, "rb") as file:
-                content = file.read(LIMIT + 1)
+            trials, holds, boot_id = parse(statefile.read_limited(self._path))
         except FileNotFoundError:
             return
         except OSError as error:
             raise StateFileError(f"{self._path}: {error.strerror}") from error
-        try:
-            trials, holds, boot_id = parse(content)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             aside = self._path.with_name(f"{self._path.name}.bad")
             with contextlib.suppress(OSError):
@@ -184,9 +180,8 @@ class TrialFile:
             "trials": [_encode_trial(trial) for trial in trials.values()],
             "holds": [_encode_hold(hold) for hold in holds],
         }
-        data = {"version": VERSION, "checksum": checksum(content), **content}
         try:
-            write_atomically(self._path, json.dumps(data).encode())
+            statefile.write_atomically(self._path, statefile.encode(VERSION, content))
         except OSError as error:
             raise StateFileError(f"{self._path}: {error.strerror}") from error
         self.trials, self.holds, self.stale = trials, holds, False
@@ -215,23 +210,12 @@ def _same_card(one: Hold, other: Hold) -> bool:
     return (one.device, one.name) == (other.device, other.name)
 
 
-def checksum(content: Mapping[str, Any]) -> str:
-    """Of the file's content without its version and checksum."""
-    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
-
-
 def parse(content: bytes) -> tuple[tuple[Trial, ...], tuple[Hold, ...], str]:
     """Trials, holds and the boot they are of.
 
     Raises: ValueError, KeyError, TypeError, AttributeError, RecursionError.
     """
-    if len(content) > LIMIT:
-        raise ValueError(f"it has more than {LIMIT >> 20} MiB")
-    data = json.loads(content)
-    if (version := data.pop("version")) != VERSION:
-        raise ValueError(f"version {version!r:.20} is not {VERSION}")
-    if data.pop("checksum") != checksum(data):
-        raise ValueError("it was damaged or edited: its checksum is another")
+    data = statefile.decode(VERSION, content)
     trials = tuple(_decode_trial(trial) for trial in data["trials"])
     holds = tuple(_decode_hold(hold) for hold in data["holds"])
     return trials, holds, str(data["boot_id"])

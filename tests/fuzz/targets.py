@@ -21,7 +21,7 @@ from unittest.mock import MagicMock, patch
 
 from dbus_fast import DBusError
 
-from netuned import baseline, described, loader, seatfile, settings, snapshot, syntax
+from netuned import baseline, described, loader, seatfile, settings, snapshot, statefile, syntax
 from netuned.bus.interfaces import Manager
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
@@ -115,7 +115,7 @@ def _baseline(data: bytes) -> None:
         content = json.loads(data)
         if isinstance(content, dict) and "checksum" in content:
             rest = {k: v for k, v in content.items() if k not in ("version", "checksum")}
-            content["checksum"] = baseline._checksum(rest)
+            content["checksum"] = statefile.checksum(rest)
             data = json.dumps(content).encode()
     path = _directory() / "baseline.json"
     path.write_bytes(data)

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-import netuned.baseline
+import netuned.statefile
 from netuned.baseline import Baseline
 from netuned.errors import KernelError, NetunedError, UnsupportedError
 from netuned.kernel import Kernel
@@ -239,7 +239,7 @@ class FaultyKernel(Kernel):
 
 
 class FaultyDisk:
-    """What the baseline's module calls of ``os``, and ``open``: any of it may fail."""
+    """What the state files' module calls of ``os``, and ``open``: any of it may fail."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -288,8 +288,8 @@ def _raise(operation: str, target: str, extack: str = "") -> Callable[[int], Any
 
 @contextlib.contextmanager
 def faulty_disk(calls: Calls) -> Iterator[None]:
-    """Any write of the baseline may fail."""
-    module: Any = netuned.baseline
+    """Any write of a state file may fail."""
+    module: Any = netuned.statefile
     disk, real = FaultyDisk(calls), module.os
     module.os, module.open = disk, disk.open_file
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from netuned.trialfile import checksum
+from netuned.statefile import checksum
 from tests.netns.lab import Lab
 
 pytestmark = pytest.mark.netns

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netuned.baseline import DEPARTED, HOLDS, VERSION, Baseline, _checksum
+from netuned import statefile
+from netuned.baseline import DEPARTED, HOLDS, VERSION, Baseline
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
 from netuned.tunables import BY_NAME
@@ -142,7 +143,7 @@ def recorded(tmp_path: Path) -> bytes:
 def sealed(**content: Any) -> str:
     """A file with a right checksum over what netuned does not write."""
     content = {"boot_id": "boot-1", "host": {}, "cards": {}, **content}
-    return json.dumps({"version": VERSION, "checksum": _checksum(content), **content})
+    return statefile.encode(VERSION, content).decode()
 
 
 def card(settings: Any, **other: Any) -> dict[str, Any]:
