@@ -73,7 +73,7 @@ def _pass(profiles: str) -> None:
     import asyncio
 
     from netuned.kernel import Kernel
-    from netuned.reconcile import Options, Reconciler
+    from netuned.reconcile.loop import Options, Reconciler
     from tests.netns.listener import Silent
 
     async def passes() -> dict[str, float]:

@@ -11,14 +11,14 @@ from pathlib import Path
 from bench.machines import LARGE, MACHINES, large
 from bench.rivals import RIVALS, Rival
 from bench.table import Row
-from netuned.described import machine
 from netuned.errors import UnsupportedError
-from netuned.host import read_host
-from netuned.loader import LoadedProfile, load
-from netuned.objective import Card, Layout, Places, Score, score
-from netuned.placement import Request, place
-from netuned.planner import plan_host
-from netuned.topology import Topology
+from netuned.hardware.host import read_host
+from netuned.hardware.topology import Topology
+from netuned.placement.objective import Card, Layout, Places, Score, score
+from netuned.placement.place import Request, place
+from netuned.planning.planner import plan_host
+from netuned.profiles.loader import LoadedProfile, load
+from netuned.snapshots.described import machine
 
 PROFILE = """\
 match: [{driver: "*"}]

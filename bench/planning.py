@@ -14,14 +14,14 @@ from pathlib import Path
 from bench.machines import large
 from bench.placement import load_profile
 from bench.table import Row
-from netuned.described import machine
 from netuned.errors import UnsupportedError
-from netuned.host import Host, read_host
-from netuned.loader import LoadedProfile
-from netuned.placement import place
-from netuned.planner import Desired, plan_host
-from netuned.seats import Seats
-from netuned.topology import read_topology
+from netuned.hardware.host import Host, read_host
+from netuned.hardware.topology import read_topology
+from netuned.placement.place import place
+from netuned.placement.seats import Seats
+from netuned.planning.planner import Desired, plan_host
+from netuned.profiles.loader import LoadedProfile
+from netuned.snapshots.described import machine
 from netuned.tunables import TUNABLES
 
 PROFILE = """\

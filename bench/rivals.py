@@ -14,9 +14,9 @@ from typing import NamedTuple, TypeVar
 
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
-from netuned.objective import Layout
-from netuned.placement import Request
-from netuned.topology import Topology
+from netuned.hardware.topology import Topology
+from netuned.placement.objective import Layout
+from netuned.placement.place import Request
 
 Scope = Callable[[Topology, Sequence[Request]], list[Request]]
 Rule = Callable[[Topology, CpuSet, int], Iterable[int]]

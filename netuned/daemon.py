@@ -17,14 +17,14 @@ from pathlib import Path
 from netuned import __version__, logs
 from netuned.bus.service import BusService
 from netuned.errors import NetunedError
+from netuned.hardware.nic import Nic
 from netuned.kernel import Kernel
 from netuned.kernel.systemd import notify, watchdog_interval_s
-from netuned.loader import DEFAULT_DIRECTORIES
-from netuned.nic import Nic
-from netuned.reconcile import Options, Reconciler
-from netuned.settings import DEFAULT_PATH
+from netuned.profiles.loader import DEFAULT_DIRECTORIES
+from netuned.profiles.settings import DEFAULT_PATH
+from netuned.reconcile.loop import Options, Reconciler
+from netuned.reconcile.watch import Watches
 from netuned.status import Status
-from netuned.watch import Watches
 
 log = logging.getLogger(__name__)
 

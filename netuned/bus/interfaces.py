@@ -20,8 +20,8 @@ from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus
 from netuned.bus import polkit, wire
 from netuned.errors import NetunedError
 from netuned.plan import Plan
+from netuned.profiles.timeout import MOST_S
 from netuned.status import ManagerStatus, NicStatus, SettingStatus, Status
-from netuned.timeout import MOST_S
 from netuned.values import describe
 
 READ = PropertyAccess.READ

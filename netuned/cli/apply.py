@@ -8,8 +8,8 @@ from netuned.bus.client import Client
 from netuned.cli.plan import NOTHING, change_as_json, show_changes, show_problems
 from netuned.cli.text import Screen, card_name, print_json
 from netuned.plan import Change, Plan
+from netuned.profiles.timeout import parse_timeout_s
 from netuned.status import Status
-from netuned.timeout import parse_timeout_s
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from netuned.loader import DEFAULT_DIRECTORIES, check
+    from netuned.profiles.loader import DEFAULT_DIRECTORIES, check
 
     possible = possible_cpus(Files())
     errors = {file: check(file, DEFAULT_DIRECTORIES, possible=possible) for file in arguments.files}

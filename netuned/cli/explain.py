@@ -15,12 +15,12 @@ from netuned.errors import NetunedError
 from netuned.text import escape
 
 if TYPE_CHECKING:
-    from netuned.claims import Claim
-    from netuned.explain import Explanation, QueueReason, Steered
-    from netuned.funnel import Funnel, Stage
-    from netuned.host import Host
+    from netuned.hardware.host import Host
     from netuned.kernel import Kernel
-    from netuned.loader import ProfileSet
+    from netuned.planning.claims import Claim
+    from netuned.planning.explain import Explanation, QueueReason, Steered
+    from netuned.planning.funnel import Funnel, Stage
+    from netuned.profiles.loader import ProfileSet
 
 MISSES_SHOWN = 5
 STEERING = ("rss", "rps", "rfs", "xps")
@@ -60,7 +60,7 @@ def _number(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from netuned import offline
+    from netuned.snapshots import offline
 
     kernel, profiles = offline.load(arguments.snapshot, arguments.profiles)
     for error in profiles.errors:
@@ -76,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def look(kernel: Kernel, profiles: ProfileSet, name: str) -> Explanation:
     """The explanation of a card of this name. Raises: NetunedError naming the cards there are."""
-    from netuned import offline
-    from netuned.explain import explain
+    from netuned.planning.explain import explain
+    from netuned.snapshots import offline
 
     host, desired = offline.host_and_desired(kernel, profiles)
     ifindex = _find(host, name)
@@ -87,7 +87,7 @@ def look(kernel: Kernel, profiles: ProfileSet, name: str) -> Explanation:
 
 def _find(host: Host, name: str) -> int:
     """The ifindex of a card. Raises: NetunedError naming the cards there are."""
-    from netuned.scalars import did_you_mean
+    from netuned.profiles.scalars import did_you_mean
 
     names = {wire.text(nic.name): nic.ifindex for nic in host.nics.values()}
     if name not in names:
@@ -278,7 +278,7 @@ def show_queue(found: Explanation, number: int, actions: Mapping[int, str], scre
 
 def _others(found: Explanation, number: int) -> list[tuple[str, str, str]]:
     """All CPUs that do not serve a queue: (CPUs, rule, why), those alike together."""
-    from netuned.whynot import SERVES
+    from netuned.planning.whynot import SERVES
 
     assert found.judge is not None
     alike: dict[tuple[str, str], list[int]] = {}

@@ -59,7 +59,7 @@ def plan_offline(path: str | None, directories: Sequence[str]) -> tuple[Plan, bo
 
     Mistakes in profiles go to standard error. Also says whether there were none.
     """
-    from netuned import offline
+    from netuned.snapshots import offline
 
     kernel, profiles = offline.load(path, directories)
     for error in profiles.errors:

@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from netuned import snapshot
     from netuned.kernel import Kernel
+    from netuned.snapshots import snapshot
 
     taken = snapshot.take(Kernel(), macs=arguments.macs)
     snapshot.write(taken, arguments.file, force=arguments.force)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from netuned.cpuset import CpuSet
+from netuned.hardware.nic import Nic
+from netuned.hardware.topology import Topology
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.rtnl import QdiscEntry
-from netuned.nic import Nic
-from netuned.objective import Places
-from netuned.profile import Profile
-from netuned.topology import Topology
+from netuned.placement.objective import Places
+from netuned.profiles.profile import Profile
 from netuned.values import ChannelCounts, State, Value
 
 Qdiscs = Mapping[int, tuple[QdiscEntry, ...]]

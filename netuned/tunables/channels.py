@@ -6,7 +6,7 @@ Source: ethtool(8) -L; Documentation/networking/ethtool-netlink.rst, CHANNELS_SE
 from __future__ import annotations
 
 from netuned.errors import UnsupportedError
-from netuned.nic import Nic
+from netuned.hardware.nic import Nic
 from netuned.tunables.base import Target, View, always_replaceable, equal
 from netuned.values import ChannelCounts, State, Value
 

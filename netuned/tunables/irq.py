@@ -9,11 +9,11 @@ import errno
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
-from netuned.nic import Nic
+from netuned.hardware.nic import Nic
+from netuned.hardware.vectors import RX, TX
 from netuned.tunables import masks
 from netuned.tunables.base import Target, View, always_replaceable, equal, never
 from netuned.values import State, Value
-from netuned.vectors import RX, TX
 
 NAME = "irq"
 same = equal

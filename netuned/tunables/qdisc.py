@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from netuned.hardware.nic import Nic
 from netuned.kernel.qdisc_options import PARAMETERS, same_parameter
 from netuned.kernel.rtnl import QdiscEntry
-from netuned.nic import Nic
 from netuned.tunables.base import Target, View, never
 from netuned.values import Qdisc, State, Value
 

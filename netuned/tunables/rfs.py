@@ -15,8 +15,8 @@ import errno
 from collections.abc import Sequence
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.nic import CLASS_NET, Nic
-from netuned.profile import Profile
+from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.profiles.profile import Profile
 from netuned.tunables import masks
 from netuned.tunables.base import Target, View, always_replaceable, equal, never
 from netuned.values import FlowTable, State, Value

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
-from netuned.nic import Nic
-from netuned.placement import PACK
+from netuned.hardware.nic import Nic
+from netuned.placement.place import PACK
 from netuned.tunables import masks
 from netuned.tunables.base import Target, View, always_replaceable, equal, never
 from netuned.tunables.rfs import receiving as receiving_queues

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from netuned.errors import UnsupportedError
-from netuned.nic import Nic
+from netuned.hardware.nic import Nic
 from netuned.tunables.base import Target, View, always_replaceable, never
 from netuned.values import RssTable, State, Value
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
-from netuned.nic import Nic
-from netuned.objective import Places
+from netuned.hardware.nic import Nic
+from netuned.placement.objective import Places
 from netuned.tunables import masks
 from netuned.tunables.base import Target, View, always_replaceable, equal, never
 from netuned.values import State, Value

@@ -21,7 +21,7 @@ from unittest.mock import MagicMock, patch
 
 from dbus_fast import DBusError
 
-from netuned import baseline, described, loader, seatfile, settings, snapshot, statefile, syntax
+from netuned import statefile
 from netuned.bus.interfaces import Manager
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
@@ -29,6 +29,10 @@ from netuned.kernel import events, irqbalance
 from netuned.kernel.genl import Family, NetdevNetlink, resolve_family
 from netuned.kernel.netlink import HEADER, NetlinkSocket
 from netuned.kernel.rtnl import Rtnl
+from netuned.placement import seatfile
+from netuned.profiles import loader, settings, syntax
+from netuned.reconcile import baseline
+from netuned.snapshots import described, snapshot
 from netuned.status import ManagerStatus, NicStatus, Status
 from netuned.text import escape
 

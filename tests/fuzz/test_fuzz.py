@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from netuned import loader
 from netuned.kernel.netlink import HEADER
+from netuned.profiles import loader
 from tests.fuzz.targets import QDISCS, TARGETS, Target
 
 EXAMPLES = 150

@@ -26,14 +26,14 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import netuned.statefile
-from netuned.baseline import Baseline
 from netuned.errors import KernelError, NetunedError, UnsupportedError
+from netuned.hardware.nic import CLASS_NET, Nic, read_nic
 from netuned.kernel import Kernel
 from netuned.kernel.ethtool import Ethtool
 from netuned.kernel.files import Files, Kept
 from netuned.kernel.netlink import NetlinkSocket
-from netuned.nic import CLASS_NET, Nic, read_nic
-from netuned.reconcile import Options, Reconciler
+from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.loop import Options, Reconciler
 from netuned.status import IN_SYNC, UNSUPPORTED, NicStatus
 from netuned.tunables import qdisc
 from netuned.values import Qdisc, describe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netuned.nic import Nic
+from netuned.hardware.nic import Nic
 from netuned.status import Status
 
 

@@ -11,8 +11,8 @@ from functools import partial
 
 from netuned import __main__ as netuned_main
 from netuned import daemon
-from netuned.contention import Limits
-from netuned.reconcile import Options
+from netuned.reconcile.contention import Limits
+from netuned.reconcile.loop import Options
 
 LIMITS = "NETUNED_TEST_LIMITS"
 """The environment's variable: ``Limits`` as JSON."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from netuned.contention import LIMITS
 from netuned.errors import UnsupportedError
 from netuned.kernel import writers
+from netuned.reconcile.contention import LIMITS
 from netuned.tunables.rfs import HOST_FILE
 from tests.netns import scaled
 from tests.netns.lab import Lab

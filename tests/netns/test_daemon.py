@@ -298,7 +298,7 @@ RESYNC = """
 import asyncio, sys
 from pathlib import Path
 from netuned.kernel import Kernel
-from netuned.reconcile import Options, Reconciler
+from netuned.reconcile.loop import Options, Reconciler
 from tests.netns.listener import Silent
 
 async def main():

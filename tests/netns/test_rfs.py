@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from netuned.errors import UnsupportedError
+from netuned.hardware.nic import read_nic
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
-from netuned.nic import read_nic
 from netuned.tunables import rfs
 from netuned.tunables.base import View
 from netuned.values import FlowTable

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from netuned import loader, offline, snapshot
 from netuned.errors import SnapshotError
-from netuned.host import Host, read_host
+from netuned.hardware.host import Host, read_host
 from netuned.kernel import Kernel
+from netuned.profiles import loader
+from netuned.snapshots import offline, snapshot
 from tests.netns.conftest import Namespace
 from tests.netns.lab import Lab
 
@@ -172,7 +173,7 @@ def test_who_may_not_read_all_is_told_what(netns: Namespace, tmp_path: Path) -> 
     script = (
         "import os, sys\n"
         "from netuned.cli.main import run\n"
-        "import netuned.snapshot, netuned.offline\n"
+        "import netuned.snapshots.snapshot, netuned.offline\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "sys.exit(run(['snapshot', sys.argv[1], '--json']))\n"
     )

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from netuned import nic as facts
-from netuned.host import read_nics
+from netuned.hardware import nic as facts
+from netuned.hardware.host import read_nics
+from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.kernel import Kernel
-from netuned.nic import PHYSICAL, Nic
-from netuned.reconcile import Options, Reconciler
+from netuned.reconcile.loop import Options, Reconciler
+from netuned.reconcile.watch import Watches
 from netuned.status import NicStatus, Status
-from netuned.watch import Watches
 from tests.netns.conftest import Namespace
 
 pytestmark = pytest.mark.netns

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from netuned.cpuset import CpuSet
+from netuned.hardware.nic import PHYSICAL, Nic
+from netuned.hardware.topology import Topology
+from netuned.hardware.vectors import COMBINED, RX, TX, Vector
 from netuned.kernel.ethtool import Channels
-from netuned.nic import PHYSICAL, Nic
-from netuned.topology import Topology
-from netuned.vectors import COMBINED, RX, TX, Vector
 
 
 def topology(

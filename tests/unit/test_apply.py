@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import pytest
 
-from netuned.apply import Card, Outcome, reconcile_card
-from netuned.baseline import Baseline
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, StateFileError, VerifyError
 from netuned.kernel import Kernel
 from netuned.kernel.files import Files
-from netuned.passes import RETRY_MOST_S, Passes
+from netuned.reconcile.apply import Card, Outcome, reconcile_card
+from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.passes import RETRY_MOST_S, Passes
 from netuned.tunables import BY_NAME
 from netuned.tunables.base import Target
 from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, Value

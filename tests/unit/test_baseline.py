@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netuned import statefile
-from netuned.baseline import DEPARTED, HOLDS, VERSION, Baseline
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
+from netuned.reconcile.baseline import DEPARTED, HOLDS, VERSION, Baseline
 from netuned.tunables import BY_NAME
 from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State
 from tests.unit.machines import nic

@@ -10,11 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netuned.confirm import ALL, RESTORED, ROLLED_BACK, Hold, Trial, Tried, undo_of, with_writes
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
+from netuned.reconcile.confirm import (
+    ALL,
+    RESTORED,
+    ROLLED_BACK,
+    Hold,
+    Trial,
+    Tried,
+    undo_of,
+    with_writes,
+)
+from netuned.reconcile.trialfile import TrialFile
 from netuned.statefile import checksum
-from netuned.trialfile import TrialFile
 from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State
 from tests.unit.machines import nic
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netuned.contention import LIMITS, Budget, Gate, Limits, by_tunable, named
 from netuned.cpuset import CpuSet
 from netuned.plan import Change
+from netuned.reconcile.contention import LIMITS, Budget, Gate, Limits, by_tunable, named
 from netuned.values import Qdisc
 
 RPS = ("rps", "rx-0")

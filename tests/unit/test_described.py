@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from netuned.cpuset import CpuSet
-from netuned.described import CARD_KEYS, MACHINE_KEYS, UPPER_KEYS, machine
 from netuned.errors import ProfileError, SnapshotError
-from netuned.expand import DRIVERS
-from netuned.host import Host, read_host
+from netuned.hardware.host import Host, read_host
+from netuned.hardware.nic import Nic
+from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.kernel.files import KeptFiles
-from netuned.nic import Nic
-from netuned.vectors import COMBINED, RX, TX
+from netuned.snapshots.described import CARD_KEYS, MACHINE_KEYS, UPPER_KEYS, machine
+from netuned.snapshots.expand import DRIVERS
 
 TWO_NODES = """\
 nodes: 2

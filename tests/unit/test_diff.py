@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netuned.cpuset import CpuSet
-from netuned.diff import diff
+from netuned.planning.diff import diff
 from netuned.tunables.rss import spread
 from netuned.values import ChannelCounts, Qdisc, RssTable, State
 

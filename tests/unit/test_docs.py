@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from netuned import expression
-from netuned.loader import check
-from netuned.match import Match
-from netuned.profile import Profile
-from netuned.qdiscs import QDISCS
-from netuned.specs import (
+from netuned.profiles import expression
+from netuned.profiles.loader import check
+from netuned.profiles.match import Match
+from netuned.profiles.profile import Profile
+from netuned.profiles.qdiscs import QDISCS
+from netuned.profiles.specs import (
     ChannelsSpec,
     HostSpec,
     IrqSpec,
@@ -23,7 +23,7 @@ from netuned.specs import (
     RssSpec,
     XpsSpec,
 )
-from netuned.syntax import FUNCTIONS, INDEXED, WORDS
+from netuned.profiles.syntax import FUNCTIONS, INDEXED, WORDS
 from tests.unit.machines import topology
 
 ROOT = Path(__file__).parents[2]

@@ -25,20 +25,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netuned import offline
 from netuned.cli import explain as command
 from netuned.cli.text import Screen
 from netuned.cpuset import CpuSet
-from netuned.described import machine
-from netuned.elsewhere import Elsewhere, Seated
 from netuned.errors import NetunedError
-from netuned.explain import explain
+from netuned.hardware.topology import read_topology
 from netuned.kernel.recorded import File, RecordedKernel
-from netuned.loader import DEFAULT_DIRECTORIES, ProfileSet, load
-from netuned.objective import Card, Places, Score, score
-from netuned.planner import plan_host
-from netuned.topology import read_topology
-from netuned.whynot import SERVES
+from netuned.placement.objective import Card, Places, Score, score
+from netuned.planning.elsewhere import Elsewhere, Seated
+from netuned.planning.explain import explain
+from netuned.planning.planner import plan_host
+from netuned.planning.whynot import SERVES
+from netuned.profiles.loader import DEFAULT_DIRECTORIES, ProfileSet, load
+from netuned.snapshots import offline
+from netuned.snapshots.described import machine
 
 GOLDEN = Path(__file__).with_name("golden") / "explain"
 CASES = sorted(GOLDEN.glob("*.yaml"))

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
-from netuned.expression import Expression, circles, evaluate, names_isolated, parse, steps
-from netuned.topology import Topology
+from netuned.hardware.topology import Topology
+from netuned.profiles.expression import Expression, circles, evaluate, names_isolated, parse, steps
 
 from .machines import topology
 

@@ -11,21 +11,27 @@ from typing import Any
 
 import pytest
 
-from netuned.baseline import Baseline
-from netuned.contention import LIMITS
 from netuned.cpuset import CpuSet
-from netuned.described import machine
-from netuned.dispute import Dispute, Search
 from netuned.errors import KernelError
-from netuned.hostwide import HostKeeper, Wanted, plan_of_host, reconcile_host, wanted_of_host
 from netuned.kernel import Kernel
-from netuned.objective import Places
-from netuned.profile import Profile
+from netuned.placement.objective import Places
+from netuned.profiles.profile import Profile
+from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.contention import LIMITS
+from netuned.reconcile.dispute import Dispute, Search
+from netuned.reconcile.hostwide import (
+    HostKeeper,
+    Wanted,
+    plan_of_host,
+    reconcile_host,
+    wanted_of_host,
+)
+from netuned.reconcile.work import Work
+from netuned.snapshots.described import machine
 from netuned.status import DEGRADED, DRIFTED, IN_SYNC
 from netuned.tunables.base import Steering, Target
 from netuned.tunables.rfs import HOST_FILE
 from netuned.values import FlowTable
-from netuned.work import Work
 from tests.unit.machines import topology
 
 SMALL, LARGE = Wanted(FlowTable(4096), "small"), Wanted(FlowTable(65536), "large")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netuned.cpuset import CpuSet
-from netuned.isolation import Isolation, read_isolation
+from netuned.hardware.isolation import Isolation, read_isolation
 from netuned.kernel.recorded import File, RecordedFiles, Tree
 
 CPU = "/sys/devices/system/cpu"

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
-from netuned.loader import ProfileSet, check, load
-from netuned.yamltree import MAX_BYTES, parse_yaml
+from netuned.profiles.loader import ProfileSet, check, load
+from netuned.profiles.yamltree import MAX_BYTES, parse_yaml
 
 ME = os.getuid()
 ROUNDS = settings(max_examples=100, deadline=None)

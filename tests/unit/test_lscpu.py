@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from netuned.cpuset import CpuSet
+from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel.recorded import File, RecordedFiles, Tree
-from netuned.topology import Topology, read_topology
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "lscpu"
 MACHINES = sorted(path.name[: -len(".tar.gz")] for path in FIXTURES.glob("dumps/*.tar.gz"))

@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from netuned.apply import Card
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
+from netuned.hardware.nic import _is_managed, with_managed
 from netuned.kernel import Kernel
 from netuned.kernel.files import Files
-from netuned.nic import _is_managed, with_managed
-from netuned.report import _settings
+from netuned.reconcile.apply import Card
+from netuned.reconcile.report import _settings
 from netuned.tunables import irq, masks
 from netuned.tunables.base import Target, View
 from tests.unit.machines import nic, topology

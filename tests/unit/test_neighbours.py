@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from netuned.hardware.nic import Nic
+from netuned.hardware.vectors import Vector
 from netuned.kernel.files import Files
-from netuned.neighbours import Kept, Neighbours, conflicts, parse_lines, read_running
-from netuned.nic import Nic
-from netuned.vectors import Vector
+from netuned.reconcile.neighbours import Kept, Neighbours, conflicts, parse_lines, read_running
 
 NIC = Nic(
     ifindex=2,

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
-from netuned.objective import Layout, Places
-from netuned.placement import ALL, ONE_PER_QUEUE, PACK, Request, place
-from netuned.pools import dedicated
-from netuned.seats import NOBODY, Seats
-from netuned.topology import Topology
+from netuned.hardware.topology import Topology
+from netuned.placement.objective import Layout, Places
+from netuned.placement.place import ALL, ONE_PER_QUEUE, PACK, Request, place
+from netuned.placement.pools import dedicated
+from netuned.placement.seats import NOBODY, Seats
 from netuned.tunables.xps import nearest_queues
 from tests.unit.machines import topology
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
-from netuned.objective import Card, Layout, Places, Score, score
-from netuned.placement import ONE_PER_QUEUE, PACK, Request, place
-from netuned.seats import Seat, Seats
-from netuned.topology import Topology
+from netuned.hardware.topology import Topology
+from netuned.placement.objective import Card, Layout, Places, Score, score
+from netuned.placement.place import ONE_PER_QUEUE, PACK, Request, place
+from netuned.placement.seats import Seat, Seats
 
 MAX_CPUS = 8
 MAX_QUEUES = 6

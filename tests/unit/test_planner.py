@@ -26,14 +26,14 @@ import yaml
 
 from netuned.cli.plan import grouped
 from netuned.cpuset import CpuSet
-from netuned.diff import diff
 from netuned.errors import UnsupportedError
-from netuned.host import Host
-from netuned.hostwide import wanted_of_host
-from netuned.loader import ProfileSet, load
-from netuned.nic import PHYSICAL, Nic
+from netuned.hardware.host import Host
+from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.plan import Change
-from netuned.planner import Desired, plan_host
+from netuned.planning.diff import diff
+from netuned.planning.planner import Desired, plan_host
+from netuned.profiles.loader import ProfileSet, load
+from netuned.reconcile.hostwide import wanted_of_host
 from netuned.tunables import BY_NAME, TUNABLES
 from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State, Value
 from tests.unit.machines import CARDS, topology, with_channels

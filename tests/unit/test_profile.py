@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from netuned.profile import Match, Profile, json_schema
+from netuned.profiles.profile import Match, Profile, json_schema
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,7 @@ def test_qdisc_parameters(qdisc: dict[str, Any], parameters: dict[str, int]) -> 
 
 def test_a_qdisc_parameter_is_one_the_kernel_module_knows() -> None:
     from netuned.kernel.qdisc_options import PARAMETERS
-    from netuned.qdiscs import QDISCS
+    from netuned.profiles.qdiscs import QDISCS
 
     for kind, model in QDISCS.items():
         assert set(model.model_fields) - {"kind"} <= set(PARAMETERS[kind])

@@ -23,8 +23,8 @@ from bench.rivals import (
 )
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
-from netuned.placement import Request
-from netuned.topology import Topology
+from netuned.hardware.topology import Topology
+from netuned.placement.place import Request
 from tests.unit.machines import topology
 
 # What hwloc-distrib prints for its own tests (utils/hwloc/test-hwloc-distrib.output), by logical

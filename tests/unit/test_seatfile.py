@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from netuned.cpuset import CpuSet
-from netuned.seatfile import read_seats, write_seats
-from netuned.seats import NOBODY, Seat, Seats
+from netuned.placement.seatfile import read_seats, write_seats
+from netuned.placement.seats import NOBODY, Seat, Seats
 
 SEATS = Seats(
     {("/sys/devices/pci0000:00/0000:00:02.0", "en 0"): (Seat(0, 3), Seat(-1, -1))},

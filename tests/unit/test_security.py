@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from netuned.logs import _Plain
+from netuned.profiles.trust import read_trusted
 from netuned.text import escape
-from netuned.trust import read_trusted
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "netuned").rglob("*.py"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netuned.settings import Settings, load_settings
+from netuned.profiles.settings import Settings, load_settings
 
 
 def load(tmp_path: Path, text: str, before: Settings | None = None) -> Settings:

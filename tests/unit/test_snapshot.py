@@ -20,12 +20,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netuned import archive, offline, snapshot
-from netuned.baseline import Baseline
 from netuned.cpuset import CpuSet
-from netuned.described import machine
 from netuned.errors import KernelError, SnapshotError, UnsupportedError
-from netuned.host import read_host
+from netuned.hardware.host import read_host
+from netuned.hardware.nic import read_nic
+from netuned.hardware.topology import read_topology
 from netuned.kernel.answers import from_json, to_json
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.recorded import (
@@ -38,9 +37,10 @@ from netuned.kernel.recorded import (
     Tree,
 )
 from netuned.kernel.recording import RecordingKernel
-from netuned.loader import ProfileSet
-from netuned.nic import read_nic
-from netuned.topology import read_topology
+from netuned.profiles.loader import ProfileSet
+from netuned.reconcile.baseline import Baseline
+from netuned.snapshots import archive, offline, snapshot
+from netuned.snapshots.described import machine
 
 MACHINE = """\
 nodes: 2

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from netuned.loader import LoadedProfile, load
-from netuned.matching import Matched, match_cards
-from netuned.nic import Nic
-from netuned.report import with_uppers
-from netuned.stacking import groups, physical_below
+from netuned.hardware.nic import Nic
+from netuned.hardware.stacking import groups, physical_below
+from netuned.planning.matching import Matched, match_cards
+from netuned.profiles.loader import LoadedProfile, load
+from netuned.reconcile.report import with_uppers
 from netuned.status import DRIFTED, IN_SYNC, NicStatus
 from tests.unit.machines import nic, veth
 

@@ -9,9 +9,9 @@ import pytest
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
-from netuned.isolation import read_isolation
+from netuned.hardware.isolation import read_isolation
+from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel.files import Files
-from netuned.topology import Topology, read_topology
 
 from .machines import topology
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from netuned.vectors import COMBINED, RX, TX, Vector, merge_vectors, parse_vectors
+from netuned.hardware.vectors import COMBINED, RX, TX, Vector, merge_vectors, parse_vectors
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures"
 

@@ -263,7 +263,7 @@ READ_VECTORS = """
 import json, re, sys
 from netuned.errors import UnsupportedError
 from netuned.kernel import Kernel
-from netuned.nic import read_ifindexes, read_nic
+from netuned.hardware.nic import read_ifindexes, read_nic
 kernel = Kernel()
 def name(irq):
     actions = kernel.files.read_text(f"/sys/kernel/irq/{irq}/actions")
@@ -285,9 +285,9 @@ from types import SimpleNamespace
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel import Kernel
-from netuned.nic import _is_managed
+from netuned.hardware.nic import _is_managed
 from netuned.tunables import irq
-from netuned.vectors import Vector
+from netuned.hardware.vectors import Vector
 kernel, found = Kernel(), {}
 for number in map(int, kernel.files.listdir("/sys/kernel/irq")):
     action = kernel.files.read_text(f"/sys/kernel/irq/{number}/actions", "")

@@ -1,0 +1,1 @@
+"""What the host has: CPUs, caches, cards, interrupts, stacked devices."""

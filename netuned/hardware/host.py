@@ -1,0 +1,65 @@
+"""A host: its CPUs and its network cards, read once and compared whole."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from netuned.cpuset import CpuSet
+from netuned.errors import KernelError
+from netuned.hardware.nic import Nic, read_ifindexes, read_lowers, read_nic
+from netuned.hardware.topology import Topology, read_topology
+from netuned.kernel import Kernel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """``nics`` by ifindex, ascending; ``default_affinity`` is what a new interrupt gets."""
+
+    topology: Topology
+    nics: Mapping[int, Nic]
+    default_affinity: CpuSet
+
+
+def read_host(
+    kernel: Kernel, topology: Topology | None = None, known: Mapping[int, Nic] | None = None
+) -> Host:
+    """Read everything, but for what is ``known`` already.
+
+    Raises: KernelError when /proc or /sys cannot be read at all.
+    """
+    return Host(
+        topology or read_topology(kernel.files),
+        read_nics(kernel, known or {}),
+        read_default_affinity(kernel),
+    )
+
+
+def read_nics(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
+    """The cards of this network namespace: ``known`` facts, in their present place; others read.
+
+    One that leaves meanwhile is left out.
+    """
+    nics = {}
+    for ifindex, name in sorted(read_ifindexes(kernel).items()):
+        nic = known.get(ifindex)
+        try:
+            if nic is None:
+                nic = read_nic(kernel, ifindex, name)
+            else:  # a card that is bound to another says so in its own facts only
+                nic = replace(nic, name=name, lowers=read_lowers(kernel, name))
+        except KernelError as error:
+            if not error.gone:
+                log.warning("Cannot read card %s: %s, ignoring", name, error)
+            continue
+        nics[ifindex] = nic
+    return nics
+
+
+def read_default_affinity(kernel: Kernel) -> CpuSet:
+    """The affinity the kernel gives to new interrupts; all CPUs where it has no such file."""
+    text = kernel.files.read_text("/proc/irq/default_smp_affinity", "")
+    return CpuSet.parse_mask(text) if text else CpuSet()

@@ -1,0 +1,272 @@
+"""A network card as netuned sees it: identity, place, queues, interrupts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from netuned.cpuset import CpuSet
+from netuned.errors import KernelError, UnsupportedError
+from netuned.hardware.vectors import Vector, merge_vectors, parse_vectors
+from netuned.kernel import Kernel
+from netuned.kernel.ethtool import Channels
+from netuned.values import ChannelCounts
+
+CLASS_NET = "/sys/class/net"
+PHYSICAL = "physical"
+LOOPBACK = 772
+"""ARPHRD_LOOPBACK."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """One card's facts. They change by events (channels, link, hotplug), never by tuning masks.
+
+    ``pci`` is ``vendor:device`` in hexadecimal, empty without one; ``speed_mbps`` is 0 while
+    unknown; ``numa_node`` -1 where the firmware names none; ``device`` the sysfs path of the
+    device that owns the interrupts, empty for a virtual card; ``rss_entries`` 0 without RSS.
+    """
+
+    ifindex: int
+    name: str
+    driver: str
+    kind: str
+    pci: str
+    mac: str
+    speed_mbps: int
+    numa_node: int
+    device: str
+    up: bool
+    rx_queues: int
+    tx_queues: int
+    channels: Channels | None
+    rss_entries: int
+    rss_queues: int
+    vectors: tuple[Vector, ...]
+    affinity: tuple[CpuSet, ...]
+    """Of each vector when the facts were read; what matters where a profile keeps interrupts."""
+    interrupts: tuple[int, ...]
+    """All of the device's, control vectors too."""
+    lowers: tuple[int, ...] = ()
+    """Ifindexes of the cards directly below (of a bond, VLAN, bridge, …), ascending."""
+    master: int = 0
+    """Ifindex of the bond, team, bridge or accelerated card it is a port of; 0 without."""
+    managed: frozenset[int] = frozenset()
+    """Numbers of the interrupts whose affinity the kernel keeps to itself."""
+    instance: int = field(default=0, compare=False)
+    """Tells this network device from any other of this boot; 0 where that is not known.
+
+    It is the inode of its directory in sysfs, which stays over a new name and over a way through
+    another network namespace, where ifindexes can change; a driver that is loaded again makes
+    another. It is not used again within a boot (kernfs: use 64bit inos, 40430452fd5d, Linux 5.5).
+    """
+
+    @property
+    def counts(self) -> ChannelCounts | None:
+        """The channels that are open now; None where the card's cannot be set."""
+        found = self.channels
+        return ChannelCounts(found.rx, found.tx, found.combined) if found else None
+
+
+def read_ifindexes(kernel: Kernel) -> dict[int, str]:
+    """The cards of this network namespace, without the loopback: ifindex -> name."""
+    found = {}
+    for name in kernel.files.listdir(CLASS_NET):
+        ifindex = kernel.files.read_int(f"{CLASS_NET}/{name}/ifindex", 0)
+        if ifindex > 0 and kernel.files.read_int(f"{CLASS_NET}/{name}/type", 0) != LOOPBACK:
+            found[ifindex] = name
+    return found
+
+
+def read_nic(kernel: Kernel, ifindex: int, name: str) -> Nic:
+    """Read one card's facts.
+
+    Raises: KernelError; ``gone`` when the card left meanwhile.
+    """
+    files = kernel.files
+    base = f"{CLASS_NET}/{name}"
+    if files.read_int(f"{base}/ifindex", 0) != ifindex:
+        raise KernelError("read", base, 19)
+    device = _interrupt_owner(kernel, base)
+    channels, rss_entries, rss_queues = _read_rings(kernel, ifindex)
+    names = files.listdir(f"{base}/queues")
+    rx_queues = sum(entry.startswith("rx-") for entry in names)
+    tx_queues = sum(entry.startswith("tx-") for entry in names)
+    if channels:  # mlx5 on 5.3-6.0 shows twice its receive queues in sysfs
+        rx_queues = min(rx_queues, channels.rx + channels.combined) or rx_queues
+        tx_queues = min(tx_queues, channels.tx + channels.combined) or tx_queues
+    interrupts = _interrupt_names(kernel, device) if device else {}
+    driver = _driver(kernel, base, ifindex)
+    vectors = _vectors(kernel, ifindex, name, driver, interrupts)
+    managed = frozenset(irq for irq in interrupts if _is_managed(kernel, irq))
+    return Nic(
+        ifindex=ifindex,
+        name=name,
+        driver=driver,
+        kind=_kind(kernel, base, ifindex),
+        pci=_pci(kernel, device),
+        mac=files.read_text(f"{base}/address", ""),
+        speed_mbps=max(files.read_int(f"{base}/speed", 0), 0),
+        numa_node=files.read_int(f"{device}/numa_node", -1) if device else -1,
+        device=device,
+        up=bool(files.read_int(f"{base}/flags", 0) & 1),
+        rx_queues=rx_queues,
+        tx_queues=tx_queues,
+        channels=channels,
+        rss_entries=rss_entries,
+        rss_queues=min(rss_queues, rx_queues) if rss_queues else rx_queues,
+        vectors=vectors,
+        affinity=tuple(_affinity(kernel, vector.irq, managed) for vector in vectors),
+        interrupts=tuple(sorted(interrupts)),
+        lowers=read_lowers(kernel, name),
+        master=files.read_int(f"{base}/master/ifindex", 0),
+        managed=managed,
+        instance=files.inode(base),
+    )
+
+
+def with_managed(kernel: Kernel, nic: Nic, irqs: Iterable[int]) -> Nic:
+    """The card with these interrupts known as kernel-managed too, and where they are."""
+    managed = nic.managed.union(irqs)
+    if managed == nic.managed:
+        return nic
+    affinity = tuple(_affinity(kernel, vector.irq, managed) for vector in nic.vectors)
+    return replace(nic, managed=managed, affinity=affinity)
+
+
+def read_lowers(kernel: Kernel, name: str) -> tuple[int, ...]:
+    """Ifindexes of the cards directly below one, ascending.
+
+    A lower card in another network namespace has no link here. Raises: KernelError.
+    """
+    base = f"{CLASS_NET}/{name}"
+    links = (entry for entry in kernel.files.listdir(base) if entry.startswith("lower_"))
+    found = {kernel.files.read_int(f"{base}/{link}/ifindex", 0) for link in links}
+    return tuple(sorted(found - {0}))
+
+
+def _read_rings(kernel: Kernel, ifindex: int) -> tuple[Channels | None, int, int]:
+    """Channels (None: fixed), entries of the indirection table (0: none), queues RSS reaches."""
+    channels: Channels | None
+    try:
+        channels = kernel.ethtool.channels(ifindex)
+    except UnsupportedError:
+        channels = None
+    try:
+        entries = len(kernel.ethtool.rss_table(ifindex))
+    except UnsupportedError:
+        return channels, 0, 0
+    try:
+        return channels, entries, kernel.ethtool.rx_rings(ifindex)
+    except UnsupportedError:
+        return channels, entries, 0
+
+
+def _interrupt_owner(kernel: Kernel, base: str) -> str:
+    """The device whose interrupts the card uses: its own, or the PCI parent (virtio)."""
+    if not kernel.files.exists(f"{base}/device"):
+        return ""
+    device = kernel.files.resolve(f"{base}/device")
+    parent = device.rpartition("/")[0]
+    if not kernel.files.exists(f"{device}/msi_irqs") and (
+        kernel.files.exists(f"{parent}/msi_irqs") or kernel.files.exists(f"{parent}/vendor")
+    ):
+        return parent if kernel.files.exists(f"{parent}/irq") else device
+    return device
+
+
+def _interrupt_names(kernel: Kernel, device: str) -> dict[int, str]:
+    """Interrupts with a handler, number -> action name.
+
+    msi_irqs sorts as text and can list vectors without an interrupt, so each is checked.
+    """
+    files = kernel.files
+    if files.exists(f"{device}/msi_irqs"):
+        numbers: Iterable[int] = sorted(int(n) for n in files.listdir(f"{device}/msi_irqs"))
+    else:
+        numbers = (files.read_int(f"{device}/irq", 0),)
+    names = {}
+    for number in numbers:
+        if number and (actions := files.read_text(f"/sys/kernel/irq/{number}/actions", "")):
+            names[number] = actions
+    return names
+
+
+def _vectors(
+    kernel: Kernel, ifindex: int, name: str, driver: str, interrupts: Mapping[int, str]
+) -> tuple[Vector, ...]:
+    """As netdev-genl tells; for queues of which it tells nothing, by the interrupts' names."""
+    if not interrupts:
+        return ()
+    own_name = kernel.files.resolve(f"{CLASS_NET}/{name}/device").rpartition("/")[2]
+    ports = _ports(kernel, name)
+    by_name = parse_vectors(
+        interrupts,
+        name,
+        driver,
+        ports=ports,
+        own_name=own_name,
+        cards=kernel.files.listdir(CLASS_NET),
+    )
+    try:
+        told = kernel.netdev.napi_interrupts(ifindex)
+        if ports and name != ports[0]:  # mana's ports, mlx5's representors: the first places them
+            first = kernel.files.read_int(f"{CLASS_NET}/{ports[0]}/ifindex", 0)
+            shared = set(kernel.netdev.napi_interrupts(first).values())
+            told = {queue: irq for queue, irq in told.items() if irq not in shared}
+    except UnsupportedError:
+        return by_name
+    return merge_vectors({q: irq for q, irq in told.items() if irq in interrupts}, by_name)
+
+
+def _ports(kernel: Kernel, name: str) -> tuple[str, ...]:
+    """All cards of the card's device, if there are several: those above others last, by port."""
+    base = f"{CLASS_NET}/{name}/device/net"
+    names = kernel.files.listdir(base) if kernel.files.exists(base) else []
+
+    def order(port: str) -> tuple[bool, int, int]:
+        at = f"{CLASS_NET}/{port}"
+        number = kernel.files.read_int(f"{at}/dev_port", 0)
+        return bool(read_lowers(kernel, port)), number, kernel.files.read_int(f"{at}/ifindex", 0)
+
+    return tuple(sorted(names, key=order)) if len(names) > 1 else ()
+
+
+def _is_managed(kernel: Kernel, irq: int) -> bool:
+    """The newest kernels make the files read-only; on older ones only a write tells."""
+    mode = kernel.files.mode(f"/proc/irq/{irq}/smp_affinity")
+    return bool(mode) and not mode & 0o222
+
+
+def _affinity(kernel: Kernel, irq: int, managed: frozenset[int]) -> CpuSet:
+    """The CPUs an interrupt may go to; of a kernel-managed one those it does go to."""
+    files = kernel.files
+    if irq in managed and (text := files.read_text(f"/proc/irq/{irq}/effective_affinity", "")):
+        return CpuSet.parse_mask(text)
+    return CpuSet.parse_mask(files.read_text(f"/proc/irq/{irq}/smp_affinity", "0"))
+
+
+def _driver(kernel: Kernel, base: str, ifindex: int) -> str:
+    link = kernel.files.readlink(f"{base}/device/driver")
+    if link:
+        return link.rpartition("/")[2]
+    try:
+        return kernel.ethtool.driver_info(ifindex).driver
+    except UnsupportedError:
+        return ""
+
+
+def _kind(kernel: Kernel, base: str, ifindex: int) -> str:
+    """``physical``, the rtnetlink kind of a virtual card (veth, bond, vlan, …), or ``virtual``."""
+    if kernel.files.exists(f"{base}/device"):
+        return PHYSICAL
+    link = kernel.rtnl.links().get(ifindex)
+    return link.kind if link and link.kind else "virtual"
+
+
+def _pci(kernel: Kernel, device: str) -> str:
+    if not device:
+        return ""
+    vendor = kernel.files.read_int(f"{device}/vendor", -1)
+    model = kernel.files.read_int(f"{device}/device", -1)
+    return f"{vendor:04x}:{model:04x}" if vendor >= 0 <= model else ""

@@ -1,0 +1,1 @@
+"""Which CPU serves which queue: pure, for all cards together."""

@@ -1,0 +1,127 @@
+"""Pure: the CPUs one card gets, given what the others have.
+
+Every term of the objective is a sum of convex functions of how many queues a CPU, its core, its L3
+domain and its node have, and these sets are nested: taking the CPU that adds least, queue after
+queue, is therefore the optimum for a card. Source: Federgruen, Groenevelt, "The greedy procedure
+for resource allocation problems", 1986.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from heapq import heapify, heapreplace
+
+from netuned.cpuset import CpuSet
+from netuned.placement.objective import Places
+
+
+class Loads:
+    """How many queues each CPU, core and L3 domain serves so far, by number of (lowest) CPU."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self.threads = [0] * len(places.core)
+        self.cores = [0] * len(places.core)
+        self.domains = [0] * len(places.core)
+
+    def add(self, cpus: Iterable[int], queues: int = 1) -> None:
+        places = self.places
+        for cpu in cpus:
+            self.threads[cpu] += queues
+            self.cores[places.core[cpu]] += queues
+            self.domains[places.domain[cpu]] += queues
+
+
+def fill(
+    loads: Loads,
+    cpus: CpuSet,
+    units: int,
+    *,
+    own: Iterable[int] = (),
+    wishes: Iterable[int] = (),
+    claims: Mapping[int, int] | None = None,
+    partners: Mapping[int, int] | None = None,
+    from_top: bool = False,
+) -> list[int]:
+    """Choose a CPU of ``cpus`` for each of ``units`` queues, and count them in ``loads``.
+
+    ``own`` are CPUs that the card has besides; ``wishes`` those it would like to keep (one entry
+    per queue), ``claims`` how many queues of other cards want to keep a CPU, and ``partners`` how
+    many queues of the bond's first card sit on a CPU (None: not in a bond, or its first). Of CPUs
+    that are equal in all this the lowest is chosen, ``from_top`` the highest.
+    """
+    sign = -1 if from_top else 1
+    places = loads.places
+    core_of, domain_of, node_of = places.core, places.domain, places.node
+    _, core_size, domain_size, node_size = places.size
+    thread_load, core_load, domain_load = loads.threads, loads.cores, loads.domains
+    wanted = Counter(wishes)
+    claimed = claims or {}
+    left = Counter(partners) if partners is not None else None
+    covered = set(own)
+    cores, domains, nodes = (
+        {level[cpu] for cpu in covered} for level in (core_of, domain_of, node_of)
+    )
+
+    def cost(cpu: int) -> tuple[int, int, int, int, int, int]:
+        """What the CPU adds: to the core's load, the thread's, bond, transmit, movement; itself."""
+        core = core_of[cpu]
+        gain = core_size[core] + 1 if core not in cores else cpu not in covered
+        unaligned = left is not None and left[cpu] <= 0
+        away = 0 if wanted[cpu] > 0 else 2 if claimed.get(cpu) else 1
+        return core_load[core], thread_load[cpu], unaligned, -gain, away, sign * cpu
+
+    heaps: dict[int, list[tuple[int, int, int, int, int, int]]] = {}
+    for cpu in cpus:
+        heaps.setdefault(domain_of[cpu], []).append(cost(cpu))
+    for heap in heaps.values():
+        heapify(heap)
+    chosen = []
+    for _ in range(units):
+        best: tuple[int, ...] | None = None
+        for domain, heap in heaps.items():
+            core, thread, unaligned, lost, away, number = heap[0]
+            cpu = sign * number
+            if best is not None and (core, thread) > best[:2]:
+                continue
+            if domain not in domains:
+                lost -= domain_size[domain]
+            if node_of[cpu] not in nodes:
+                lost -= node_size[node_of[cpu]]
+            total = (core, thread, domain_load[domain], unaligned, lost, away, number)
+            if best is None or total < best:
+                best = total
+        assert best is not None
+        cpu = sign * best[-1]
+        chosen.append(cpu)
+        loads.add((cpu,))
+        wanted[cpu] -= 1
+        if left is not None:
+            left[cpu] -= 1
+        covered.add(cpu)
+        cores.add(core_of[cpu])
+        domains.add(domain_of[cpu])
+        nodes.add(node_of[cpu])
+        heap = heaps[domain_of[cpu]]
+        while (now := cost(sign * heap[0][-1])) != heap[
+            0
+        ]:  # costs only grow: an entry may be too low
+            heapreplace(heap, now)
+    return chosen
+
+
+def pack(loads: Loads, cpus: CpuSet, units: int) -> list[int]:
+    """Choose CPUs on the fewest cores, a queue for each thread, siblings together."""
+    places = loads.places
+    threads = Counter(places.core[cpu] for cpu in cpus)
+
+    def cost(cpu: int) -> tuple[int, ...]:
+        core, domain = places.core[cpu], places.domain[cpu]
+        fresh = not loads.cores[core]
+        return (loads.threads[cpu], fresh, -threads[core], not loads.domains[domain], domain, core)
+
+    order = sorted(cpus, key=lambda cpu: (*cost(cpu), cpu))
+    chosen = [order[unit % len(order)] for unit in range(units)]
+    loads.add(chosen)
+    return chosen

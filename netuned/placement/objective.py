@@ -1,0 +1,156 @@
+"""The objective: what makes one placement better than another, term by term.
+
+docs/placement.md gives the reasons. The terms are compared in the order of :class:`Score`: a later
+one decides only between placements that all earlier ones find equally good.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from netuned.cpuset import CpuSet
+from netuned.hardware.topology import Topology
+
+Layout = tuple[CpuSet, ...]
+"""``layout[n]``: the CPUs that serve queue *n*."""
+
+
+class Card(NamedTuple):
+    """What the objective knows of one card.
+
+    ``pool`` are the CPUs that may serve it, ``near`` those of them nearest to its NUMA node. Cards
+    of one ``group`` are of one bond. ``homes[n]`` is where queue *n* was before, -1 where unknown.
+    ``kept`` are the queues that the RSS table leaves out.
+    """
+
+    pool: CpuSet
+    near: CpuSet
+    group: str = ""
+    homes: tuple[int, ...] = ()
+    kept: frozenset[int] = frozenset()
+
+
+class Score(NamedTuple):
+    """The terms, each the smaller the better; a queue that may run on several CPUs loads none.
+
+    The three loads are sums of squares: of two placements with as many queues the one whose
+    busiest core (then the next busiest, …) has fewer has the smaller sum. Source: Harvey, Ladner,
+    Lovász, Tamir, "Semi-matchings for bipartite graphs and load balancing", 2006.
+    """
+
+    excluded: int
+    """Queues that may run on a CPU outside their pool."""
+    remote: int
+    """Queues on a NUMA node farther from the card than its pool makes necessary."""
+    disturbed: int
+    """Queues on the core of one that is kept out of the RSS table."""
+    cores: int
+    threads: int
+    domains: int
+    """L3 domains; one that spans NUMA nodes counts once for each."""
+    unaligned: int
+    """Summed over a bond's queue numbers: the CPUs that serve it, less one."""
+    transmit: int
+    """Summed over cards and CPUs: how far the nearest queue is. 0 the same CPU, 1 its core, 2 its
+    L3 domain, 3 its node, 4 elsewhere."""
+    moved: int
+    """Queues that are not at home."""
+
+
+def score(places: Places, placed: Sequence[tuple[Card, Layout]]) -> Score:
+    """Judge a placement of all cards."""
+    single = [cpus.first for _, layout in placed for cpus in layout if len(cpus) == 1]
+    return Score(
+        excluded=sum(bool(cpus - card.pool) for card, layout in placed for cpus in layout),
+        remote=sum(bool(cpus - card.near) for card, layout in placed for cpus in layout),
+        disturbed=_disturbed(places, placed),
+        cores=_squares(places.core[cpu] for cpu in single),
+        threads=_squares(single),
+        domains=_squares(places.domain[cpu] for cpu in single),
+        unaligned=sum(_unaligned(placed)),
+        transmit=sum(_transmit(places, layout) for _, layout in placed),
+        moved=sum(
+            home >= 0 and CpuSet(1 << home) != cpus
+            for card, layout in placed
+            for home, cpus in zip(card.homes, layout, strict=False)
+        ),
+    )
+
+
+class Places:
+    """Where each online CPU is: lists by CPU number of the core, L3 domain and node it is in.
+
+    A core, a domain and a node is known by its lowest CPU; each lies within the next. ``size``
+    are the CPUs of each: ``size[level][lowest]`` with level 0 the CPU itself, then core, domain,
+    node.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        online = topology.online
+        length = online.bits.bit_length()
+        self.core = [-1] * length
+        self.domain = [-1] * length
+        self.node = [-1] * length
+        nodes = [cpus & online for cpus in topology.nodes.values() if cpus & online]
+        rest = online
+        for cpus in nodes:
+            rest -= cpus
+        for cpus in (*nodes, rest):
+            for cpu in cpus:
+                self.node[cpu] = cpus.first
+        for groups, lowest in ((topology.cores, self.core), (topology.l3_domains, self.domain)):
+            for group in groups:
+                parts: dict[int, int] = {}
+                for cpu in group & online:
+                    lowest[cpu] = parts.setdefault(self.node[cpu], cpu)
+        for cpu in online:  # where the kernel tells nothing
+            self.core[cpu] = cpu if self.core[cpu] < 0 else self.core[cpu]
+            self.domain[cpu] = self.core[cpu] if self.domain[cpu] < 0 else self.domain[cpu]
+        own = list(range(length))
+        self.levels = (own, self.core, self.domain, self.node)
+        self.size = tuple(Counter(level[cpu] for cpu in online) for level in self.levels)
+        self.order = sorted(
+            online, key=lambda cpu: (self.node[cpu], self.domain[cpu], self.core[cpu], cpu)
+        )
+        """CPUs so that neighbours in the machine are next to each other."""
+        self.online = online
+
+
+def _squares(places: Iterable[int]) -> int:
+    return sum(count * count for count in Counter(places).values())
+
+
+def _disturbed(places: Places, placed: Sequence[tuple[Card, Layout]]) -> int:
+    kept = Counter(
+        places.core[layout[queue].first]
+        for card, layout in placed
+        for queue in card.kept
+        if queue < len(layout) and len(layout[queue]) == 1
+    )
+    everyone = Counter(
+        places.core[cpus.first] for _, layout in placed for cpus in layout if len(cpus) == 1
+    )
+    return sum(everyone[core] - 1 for core in kept)
+
+
+def _unaligned(placed: Sequence[tuple[Card, Layout]]) -> Iterator[int]:
+    bonds: dict[str, list[Layout]] = {}
+    for card, layout in placed:
+        if card.group:
+            bonds.setdefault(card.group, []).append(layout)
+    for layouts in bonds.values():
+        for queue in range(max(map(len, layouts))):
+            yield len({layout[queue] for layout in layouts if queue < len(layout)}) - 1
+
+
+def _transmit(places: Places, layout: Layout) -> int:
+    """A CPU is as far away as there are levels (itself, core, domain, node) without a queue."""
+    served = CpuSet()
+    for cpus in layout:
+        served |= cpus
+    missing = 0
+    for level, sizes in zip(places.levels, places.size, strict=True):
+        missing += len(places.online) - sum(sizes[at] for at in {level[cpu] for cpu in served})
+    return missing

@@ -1,0 +1,276 @@
+"""Pure: which CPU serves which queue, decided once for all cards together.
+
+docs/placement.md has the objective and its reasons, :mod:`netuned.objective` measures it. Cards are
+laid out one after the other, each at its optimum (:mod:`netuned.filling`); then cards exchange CPUs
+where together they gain (:mod:`netuned.exchange`); then queues take the CPUs of their card by
+number. The same input gives the same layout in whatever order cards are enumerated.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from netuned.cpuset import CpuSet
+from netuned.hardware.topology import Topology
+from netuned.placement.bonds import agree
+from netuned.placement.exchange import Party, exchange
+from netuned.placement.filling import Loads, fill, pack
+from netuned.placement.objective import Card, Layout, Places
+from netuned.placement.seats import NOBODY, Place, Seats
+
+ONE_PER_QUEUE = "one-per-queue"
+PACK = "pack"
+DEDICATED = "dedicated"
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One card that wants CPUs; ``place`` names and orders it.
+
+    ``pool`` are the CPUs that may serve it; of them those nearest to its NUMA ``node`` (-1: none)
+    do. ``fixed`` is where interrupts are that stay (queue -> CPUs), ``kept`` the queues that the
+    RSS table leaves out. Cards of one ``group`` are of one bond. A card without interrupts
+    (``counts`` false) gets CPUs as any other but takes none from the others.
+    """
+
+    place: Place
+    ifindex: int
+    queues: int
+    pool: CpuSet
+    node: int = -1
+    spread: str = ONE_PER_QUEUE
+    fixed: Mapping[int, CpuSet] = field(default_factory=dict)
+    kept: frozenset[int] = frozenset()
+    group: str = ""
+    counts: bool = True
+
+
+class Placement(NamedTuple):
+    """A Layout for each card by ifindex, ``queues`` long, and where that seats the queues."""
+
+    layouts: dict[int, Layout]
+    seats: Seats
+    places: Places
+
+
+def place(topology: Topology, requests: Iterable[Request], seats: Seats = NOBODY) -> Placement:
+    """Lay out every card's queues.
+
+    ``seats`` is where queues sat before: of equally good CPUs they keep those.
+    """
+    cards = [_Card(request, topology, seats) for request in requests]
+    loads = Loads(Places(topology))
+    for counts in (True, False):
+        bonds = _in_turn(card for card in cards if card.request.counts is counts)
+        everyone = [card for bond in bonds for card in bond]
+        for card in everyone:
+            loads.add(cpus.first for cpus in card.done.values() if len(cpus) == 1)
+        _seat_kept(everyone, topology, loads)
+        _seat(bonds, loads)
+        _exchange(bonds, loads)
+        _number_all(bonds, loads.places)
+    return Placement(
+        {card.request.ifindex: card.layout() for card in cards},
+        seats.settle(
+            topology.online, {card.request.place: (card.near, card.layout()) for card in cards}
+        ),
+        loads.places,
+    )
+
+
+class _Card:
+    """A card while it is laid out."""
+
+    def __init__(self, request: Request, topology: Topology, seats: Seats) -> None:
+        self.request = request
+        self.near = topology.nearest(request.pool, request.node)
+        self.pool = self.near
+        """What is left of them once queues that want a core of their own have it."""
+        self.wishes = seats.wishes(request.place, self.near)
+        self.done = {
+            queue: cpus & topology.online
+            for queue, cpus in request.fixed.items()
+            if queue < request.queues and cpus & topology.online
+        }
+        """Queues that have got their CPUs."""
+        if request.spread == ALL:
+            self.done |= dict.fromkeys(self.open(), self.pool)
+        self.slots: list[int] = []
+        """CPUs, one for each queue that is open."""
+
+    def open(self) -> list[int]:
+        """The queues without CPUs yet."""
+        return [queue for queue in range(self.request.queues) if queue not in self.done]
+
+    def layout(self) -> Layout:
+        return tuple(self.done[queue] for queue in range(self.request.queues))
+
+    def own(self) -> list[int]:
+        """The CPUs it has for good."""
+        return [cpus.first for cpus in self.done.values() if len(cpus) == 1]
+
+    def judged(self) -> Card:
+        """The card as the objective sees it."""
+        request = self.request
+        homes = tuple(self.wishes.get(queue, -1) for queue in range(request.queues))
+        return Card(request.pool, self.near, request.group, homes, request.kept)
+
+    def party(self, partners: Mapping[int, int] | None = None) -> Party:
+        """Its part in the exchange."""
+        return Party(self.pool, self.slots, self.own(), self.wished(), partners)
+
+    def wished(self) -> Counter[int]:
+        """The CPUs that its open queues want to keep."""
+        return Counter(self.wishes[queue] for queue in self.open() if queue in self.wishes)
+
+
+def _in_turn(cards: Iterable[_Card]) -> list[list[_Card]]:
+    """Bonds (a card alone is one) in turn: who has the least choice, who sits already, by place.
+
+    Within a bond who has the least choice is the first, of those who has the most queues.
+    """
+
+    def rank(card: _Card) -> tuple[object, ...]:
+        return (len(card.pool), not card.wishes, card.request.place, card.request.ifindex)
+
+    bonds: dict[object, list[_Card]] = {}
+    for card in sorted(cards, key=rank):
+        bonds.setdefault(card.request.group or card.request.ifindex, []).append(card)
+    return [
+        sorted(bond, key=lambda card: (len(card.near), -card.request.queues))
+        for bond in bonds.values()
+    ]
+
+
+def _seat_kept(cards: Sequence[_Card], topology: Topology, loads: Loads) -> None:
+    """Give each queue that the RSS table leaves out a core of its own.
+
+    A core remains for the card's other queues if it has two, and CPUs that cards with less choice
+    need are taken last; what then is too many shares the cores of its like.
+    """
+    closed = CpuSet()
+    for card in sorted(cards, key=lambda card: len(card.near)):
+        scarce = Counter(
+            cpu for other in cards if len(other.near) < len(card.near) for cpu in other.near
+        )
+        kept = card.request.kept & set(card.open())
+        others = len(card.open()) > len(kept)
+        for queue in sorted(kept, reverse=True):
+            wish = [card.wishes[queue]] if queue in card.wishes else []
+            free = card.near - closed
+            if others and free and not free - topology.core_of(free.first):
+                free = card.near & closed or free
+            free = free or card.near
+            (cpu,) = fill(loads, free, 1, own=card.own(), wishes=wish, claims=scarce, from_top=True)
+            card.done[queue] = CpuSet(1 << cpu)
+            closed |= topology.core_of(cpu)
+    for card in cards:
+        card.pool = card.pool - closed or card.pool
+
+
+def _seat(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
+    """Choose every card's CPUs, given those of the cards before it: who has the least choice first.
+
+    A bond does not change that order: the card that could go anywhere would take what others need.
+    Packed cards come before all others, which can go round them.
+    """
+    claims: Counter[int] = Counter()
+    for bond in bonds:
+        for card in bond:
+            claims += card.wished()
+    turns = [(card, bond[0]) for bond in bonds for card in bond]
+    turns.sort(key=lambda turn: (turn[0].request.spread != PACK, len(turn[0].near)))
+    numbered: dict[int, dict[int, int]] = {}
+    for card, first in turns:
+        wished = card.wished()
+        claims -= wished
+        units = len(card.open())
+        if card.request.spread == PACK:
+            card.slots = pack(loads, card.pool, units)
+        else:
+            at = numbered.get(id(first), {})
+            near = Counter(cpu for queue, cpu in at.items() if queue in card.open())
+            card.slots = fill(
+                loads,
+                card.pool,
+                units,
+                own=card.own(),
+                wishes=wished.elements(),
+                claims=claims,
+                partners=near if card is not first else None,
+            )
+        if card is first:
+            numbered[id(first)] = _number(card, {})
+
+
+def _exchange(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
+    """Let cards give each other CPUs; packed queues stay together.
+
+    Those of bonds once as if they were alone, for the loads matter more; then the others of a bond
+    once more to be where its first card is, which stands still.
+    """
+    moving = [
+        [card for card in bond if card.slots and card.request.spread != PACK] for bond in bonds
+    ]
+    exchange(loads, [card.party() for bond in moving for card in bond])
+    parties = []
+    for bond, movers in zip(bonds, moving, strict=True):
+        first = bond[0]
+        for card in movers if len(bond) > 1 else ():
+            if card is not first:
+                queues = set(card.open())
+                at = (cpu for queue, cpu in _number(first, {}).items() if queue in queues)
+                parties.append(card.party(Counter(at)))
+    exchange(loads, parties)
+
+
+def _number_all(bonds: Sequence[Sequence[_Card]], places: Places) -> None:
+    open_queues = {id(card): set(card.open()) for bond in bonds for card in bond}
+    for bond in bonds:
+        partners: dict[int, int] = {}
+        for card in bond:
+            numbered = _number(card, partners)
+            partners = partners or numbered
+            card.done |= {queue: CpuSet(1 << cpu) for queue, cpu in numbered.items()}
+    if any(len(bond) > 1 for bond in bonds):
+        cards = [card for bond in bonds for card in bond]
+        judged = [card.judged() for card in cards]
+        layouts = [card.layout() for card in cards]
+        movable = [
+            set() if card.request.spread == PACK else open_queues[id(card)] for card in cards
+        ]
+        for card, layout in zip(cards, agree(places, judged, layouts, movable), strict=True):
+            card.done = dict(enumerate(layout))
+
+
+def _number(card: _Card, partners: Mapping[int, int]) -> dict[int, int]:
+    """Say which open queue gets which of the card's CPUs: queue -> CPU.
+
+    First those that can be where the bond's first card has the same queue (``partners``), then
+    those that can stay, then the rest in turn.
+    """
+    left = Counter(card.slots)
+    numbered: dict[int, int] = {}
+
+    def take(queue: int, cpu: int) -> None:
+        if queue not in numbered and left[cpu] > 0:
+            left[cpu] -= 1
+            numbered[queue] = cpu
+
+    queues = card.open()
+    for stays in (True, False):
+        for queue in queues:
+            if queue in partners and (card.wishes.get(queue) == partners[queue]) is stays:
+                take(queue, partners[queue])
+    for queue in queues:
+        if queue in card.wishes:
+            take(queue, card.wishes[queue])
+    turns = iter(card.slots)
+    for queue in queues:
+        while queue not in numbered:
+            take(queue, next(turns))
+    return numbered

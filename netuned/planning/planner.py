@@ -1,0 +1,257 @@
+"""Pure: profiles and a host give the target of every card, and what stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from netuned.cpuset import CpuSet
+from netuned.errors import NetunedError, UnsupportedError
+from netuned.hardware.host import Host
+from netuned.hardware.nic import Nic
+from netuned.hardware.stacking import groups
+from netuned.hardware.topology import Topology
+from netuned.placement.objective import Layout
+from netuned.placement.place import ALL, DEDICATED, ONE_PER_QUEUE, Request, place
+from netuned.placement.pools import Sets, dedicated, local_cpus
+from netuned.placement.seats import NOBODY, Seats
+from netuned.plan import Problem
+from netuned.planning.matching import Through, match_cards
+from netuned.profiles.loader import LoadedProfile
+from netuned.profiles.profile import ChannelsSpec, Profile
+from netuned.tunables.base import Steering, Target
+from netuned.values import ChannelCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What is wanted of the host.
+
+    ``profiles`` says which profile a card has (by ifindex), ``targets`` what that makes of it; a
+    card in ``profiles`` but not in ``targets`` has a problem. ``irqbalance`` is exclude, stop,
+    leave, or None when no profile in force says.
+    """
+
+    profiles: Mapping[int, LoadedProfile]
+    targets: Mapping[int, Target]
+    problems: tuple[Problem, ...]
+    conflicts: tuple[str, ...]
+    irqbalance: str | None
+    through: Mapping[int, Through] = field(default_factory=dict)
+    """Cards that are tuned through the physical ones below them, by ifindex."""
+    requests: Mapping[int, Request] = field(default_factory=dict)
+    """What each card with a target asked of the placement."""
+    seats: Seats = NOBODY
+    """Where queues sit now, for the next plan."""
+
+
+def plan_host(profiles: Sequence[LoadedProfile], host: Host, seats: Seats = NOBODY) -> Desired:
+    """Match profiles to cards, count channels, and lay out all queues together.
+
+    ``seats`` is where queues sat before, so that no more of them move than must.
+    """
+    topology = host.topology
+    matched = match_cards(profiles, host.nics)
+    chosen = matched.profiles
+    bonds = groups(host.nics)
+    drafts: dict[int, _Draft] = {}
+    problems: list[Problem] = []
+    for ifindex, loaded in chosen.items():
+        nic = host.nics[ifindex]
+        try:
+            drafts[ifindex] = _draft(loaded, nic, topology, bonds.get(ifindex, ""))
+        except NetunedError as error:
+            problems.append(Problem(nic.name, str(error)))
+    placed = place(topology, [draft.request for draft in drafts.values()], seats)
+    steering = _steering(topology, drafts, placed.layouts)
+    default = host.default_affinity & topology.online or topology.online
+    targets = {
+        ifindex: Target(
+            profile=chosen[ifindex].profile,
+            topology=topology,
+            places=placed.places,
+            channels=draft.channels,
+            pool=topology.nearest(draft.request.pool, draft.request.node),
+            queue_cpus=placed.layouts[ifindex],
+            steering=steering,
+            rps_cpus=draft.rps_cpus,
+            xps_cpus=draft.xps_cpus,
+            default_affinity=default,
+            no_channels=draft.no_channels,
+            withheld=draft.withheld,
+        )
+        for ifindex, draft in drafts.items()
+    }
+    return Desired(
+        profiles=chosen,
+        targets=targets,
+        problems=tuple(problems),
+        conflicts=matched.conflicts,
+        irqbalance=_irqbalance(chosen),
+        through=matched.through,
+        requests={ifindex: draft.request for ifindex, draft in drafts.items()},
+        seats=placed.seats,
+    )
+
+
+def _priority(loaded: LoadedProfile) -> int:
+    return loaded.profile.priority
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    channels: ChannelCounts | None
+    withheld: ChannelCounts | None
+    no_channels: str
+    request: Request
+    rps_cpus: CpuSet | None
+    xps_cpus: CpuSet | None
+
+
+def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _Draft:
+    """What one card needs of the common placement. Raises: ProfileError."""
+    profile = loaded.profile
+    sets = Sets(loaded, topology, local_cpus(nic, topology))
+    irq = profile.irq if profile.irq is not None and profile.irq != "default" else None
+    # by default the local housekeeping CPUs, others only where all of the card's node is isolated
+    pool = sets.irq_pool(irq.cpus) if irq and irq.cpus else topology.housekeeping
+    if irq and irq.spread == DEDICATED:
+        pool = dedicated(topology, pool, irq.share)
+    channels = withheld = None
+    no_channels = ""
+    if nic.channels is not None and profile.channels is not None:
+        try:
+            near = topology.nearest(pool, nic.numa_node)
+            channels = wanted_channels(profile.channels, nic, near)
+        except UnsupportedError as error:
+            channels, no_channels = nic.counts, str(error)
+        if profile.policy.disruptive == "deny" and channels != nic.counts:
+            channels, withheld = nic.counts, channels
+    rx = channels.rx_queues if channels else nic.rx_queues
+    tx = channels.tx_queues if channels else nic.tx_queues
+    request = Request(
+        place=(nic.device, nic.name),
+        ifindex=nic.ifindex,
+        queues=max(rx, tx, 1),
+        pool=pool,
+        node=nic.numa_node,
+        spread=irq.spread if irq else ALL if profile.irq == "default" else ONE_PER_QUEUE,
+        fixed=_fixed_affinity(nic, profile),
+        kept=_kept_queues(profile, rx),
+        group=bond,
+        counts=bool(nic.device),
+    )
+    rps = profile.rps.cpus if profile.rps and profile.rps != "default" else "auto"
+    xps = profile.xps.cpus if profile.xps and profile.xps != "default" else "auto"
+    return _Draft(
+        channels,
+        withheld,
+        no_channels,
+        request,
+        sets.steering(rps, "rps.cpus"),
+        sets.steering(xps, "xps.cpus"),
+    )
+
+
+def _kept_queues(profile: Profile, rx_queues: int) -> frozenset[int]:
+    """The receive queues that the profile leaves out of the RSS table, for AF_XDP and the like."""
+    rss = profile.rss
+    if rss is None or rss == "default" or rss.queues == "all":
+        return frozenset()
+    return frozenset(range(rx_queues)) - frozenset(rss.queues)
+
+
+def _fixed_affinity(nic: Nic, profile: Profile) -> dict[int, CpuSet]:
+    """Queue -> where its interrupts stay: all of them if the profile keeps them, else the managed.
+
+    Empty where a profile keeps interrupts and where they are is not known of every queue.
+    """
+    fixed: dict[int, CpuSet] = {}
+    for vector, cpus in zip(nic.vectors, nic.affinity, strict=True):
+        if profile.irq is None or vector.irq in nic.managed:
+            fixed[vector.queue] = fixed.get(vector.queue, CpuSet()) | cpus
+    if profile.irq is None and not all(
+        fixed.get(queue) for queue in range(max(fixed, default=-1) + 1)
+    ):
+        return {}
+    return {queue: cpus for queue, cpus in fixed.items() if cpus}
+
+
+def _steering(
+    topology: Topology, drafts: Mapping[int, _Draft], layouts: Mapping[int, Layout]
+) -> Steering:
+    """The cores that are worth steering received packets to, and those of them without a queue.
+
+    A CPU is worth using when it is the first of a core that is not isolated: its sibling adds no
+    memory bandwidth and little throughput for protocol work (scaling.rst: hyperthreading has shown
+    no benefit for interrupts). Cores kept for interrupts, and those of queues that an application
+    serves, are not for others' packets.
+    """
+    busy = kept = CpuSet()
+    for ifindex, draft in drafts.items():
+        request = draft.request
+        if request.spread == DEDICATED:
+            kept |= request.pool
+        for queue, cpus in enumerate(layouts[ifindex] if request.counts else ()):
+            if queue in request.kept:
+                kept |= cpus
+            elif len(cpus) == 1:  # what may run anywhere keeps no CPU busy
+                busy |= cpus
+    useful = idle = spare = CpuSet()
+    for core in topology.cores:
+        usable = core & topology.housekeeping
+        if usable and not core & kept:
+            first = CpuSet(1 << usable.first)
+            useful |= first
+            spare |= usable - busy
+            if not core & busy:
+                idle |= first
+    return Steering(useful, idle, spare)
+
+
+def wanted_channels(spec: ChannelsSpec, nic: Nic, cpus: CpuSet) -> ChannelCounts:
+    """The channel counts a profile makes of a card; what it does not name stays as it is.
+
+    ``auto`` is one per CPU of ``cpus``. A card without combined channels (veth) opens as many rx
+    and tx channels instead.
+    Raises: UnsupportedError when the profile asks for more than the hardware has.
+    """
+    has = nic.channels
+    assert has is not None
+    counts = {"rx": has.rx, "tx": has.tx, "combined": has.combined}
+    limits = {"rx": has.rx_max, "tx": has.tx_max, "combined": has.combined_max}
+    for kind, wanted in (("combined", spec.combined), ("rx", spec.rx), ("tx", spec.tx)):
+        if wanted is None:
+            continue
+        names = (kind,) if kind != "combined" or limits["combined"] else ("rx", "tx")
+        for name in names:
+            counts[name] = _count(wanted, limits[name], len(cpus), f"channels.{kind}")
+    result = ChannelCounts(**counts)
+    if not result.rx_queues or not result.tx_queues:
+        key = "combined" if spec.combined is not None else "rx" if not result.rx_queues else "tx"
+        raise UnsupportedError(f"channels.{key}", f"{result} leaves no queue in one direction")
+    return result
+
+
+def _count(wanted: int | str, limit: int, cpus: int, key: str) -> int:
+    if limit == wanted == 0:
+        return 0
+    if limit == 0:
+        raise UnsupportedError(key, "the card has no such channels")
+    if wanted == "max":
+        return limit
+    if wanted == "auto":
+        return min(cpus, limit)
+    assert isinstance(wanted, int)
+    if wanted > limit:
+        raise UnsupportedError(key, f"{wanted} is more than the card's maximum of {limit}")
+    return wanted
+
+
+def _irqbalance(chosen: Mapping[int, LoadedProfile]) -> str | None:
+    """The host's setting: of the profiles in force that name it, the one that would win a card."""
+    naming = [loaded for loaded in chosen.values() if loaded.profile.host.irqbalance]
+    if not naming:
+        return None
+    first = min(naming, key=lambda loaded: (-_priority(loaded), loaded.profile.name))
+    return first.profile.host.irqbalance

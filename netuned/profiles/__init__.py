@@ -1,0 +1,1 @@
+"""What the administrator wants: files, their schema, the language of CPU sets, settings."""

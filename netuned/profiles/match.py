@@ -1,0 +1,247 @@
+"""Match: which cards a profile applies to."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from netuned.profiles.scalars import (
+    INTEGER,
+    STRING,
+    Leaf,
+    did_you_mean,
+    mistake,
+    one_or_list,
+    parse_speed_mbps,
+    shown,
+)
+
+PHYSICAL = "physical"
+
+LINK_KINDS = frozenset((
+    "amt", "bareudp", "batadv", "bond", "bridge", "dummy", "erspan", "geneve", "gre", "gretap",
+    "gtp", "hsr", "ifb", "ip6erspan", "ip6gre", "ip6gretap", "ip6tnl", "ipip", "ipoib",
+    "ipvlan", "ipvtap", "loopback", "lowpan", "macsec", "macvlan", "macvtap", "netdevsim",
+    "netkit", "nlmon", "ovpn", "pfcp", "physical", "rmnet", "sit", "team", "tun", "vcan",
+    "veth", "virt_wifi", "vlan", "vrf", "vti", "vti6", "vxcan", "vxlan", "wireguard", "wwan",
+    "xfrm",
+))  # fmt: skip
+"""rtnetlink's link kinds (``rtnl_link_ops.kind``), and ``physical`` for a card on a bus."""
+
+_COMPARE: dict[str, Callable[[int, int], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "=": operator.eq,
+}
+_SPEED = re.compile(r"\s*(>=|<=|==|>|<|=|)\s*(.*)", re.DOTALL)
+_HEX_GLOB = r"[0-9a-fA-F*?\[\]!-]+"
+_PCI = re.compile(rf"{_HEX_GLOB}:{_HEX_GLOB}|\*")
+_MAC = re.compile(r"[0-9a-fA-F:*?\[\]!-]+")
+
+
+class Facts(Protocol):
+    """What is known of a card before anything is planned for it.
+
+    ``pci`` is ``vendor:device`` in lower-case hexadecimal, empty if the card is on no PCI bus;
+    ``speed_mbps`` is 0 and ``numa_node`` -1 where unknown; ``kind`` is ``physical`` or the link's.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def driver(self) -> str: ...
+    @property
+    def pci(self) -> str: ...
+    @property
+    def mac(self) -> str: ...
+    @property
+    def speed_mbps(self) -> int: ...
+    @property
+    def numa_node(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+
+
+def _patterns(example: str, check: Callable[[str], str] = str) -> Leaf:
+    """One glob pattern or a list of them; ``!`` before one excludes what it matches."""
+
+    def validate(value: object) -> tuple[str, ...]:
+        return tuple(pattern(item) for item in _as_list(value, example))
+
+    def pattern(item: object) -> str:
+        if isinstance(item, bool) or not isinstance(item, str | int) or not str(item).strip():
+            raise mistake(f"{shown(item)} is not a pattern; write one like {example}")
+        text = str(item).strip()
+        negated, bare = text.startswith("!"), text.removeprefix("!").strip()
+        if not bare or not bare.isprintable() or len(bare) > 64:
+            raise mistake(f"{shown(item)} is not a pattern; write one like {example}")
+        return ("!" if negated else "") + check(bare)
+
+    return Leaf(validate, one_or_list(STRING))
+
+
+def _pci(text: str) -> str:
+    if not _PCI.fullmatch(text):
+        raise mistake(
+            f"{shown(text)} is not a PCI vendor:device pair; write it as `lspci -n` does, "
+            "like 8086:1521 or 15b3:*"
+        )
+    return text.lower()
+
+
+def _mac(text: str) -> str:
+    if not _MAC.fullmatch(text):
+        raise mistake(
+            f"{shown(text)} is not a MAC address; write one like 52:54:00:12:34:56, "
+            "or a pattern like 52:54:00:*"
+        )
+    return text.lower()
+
+
+def _kind(text: str) -> str:
+    hint = did_you_mean(text, LINK_KINDS)
+    if hint and text not in LINK_KINDS:
+        raise mistake(f"{shown(text)} is not a kind of link; {hint}")
+    return text
+
+
+def _speeds(value: object) -> tuple[str, ...]:
+    example = ">=10G, <25G, 2.5G or 1000M"
+    speeds = []
+    for item in _as_list(value, example):
+        if isinstance(item, bool) or not isinstance(item, int | str):
+            raise mistake(f"{shown(item)} is not a speed; write one like {example}")
+        sign, amount = _SPEED.fullmatch(str(item)).groups()  # type: ignore[union-attr]  # matches any text
+        try:
+            mbps = (
+                int(amount) if amount.isascii() and amount.isdigit() else parse_speed_mbps(amount)
+            )
+        except ValueError:
+            raise mistake(f"{shown(item)} is not a speed; write one like {example}") from None
+        if not 0 < mbps < 10**9:
+            raise mistake(
+                f"{shown(item)} is not a speed that a card can have; write one like {example}"
+            )
+        speeds.append(f"{'=' if sign in ('', '==') else sign}{mbps}")
+    return tuple(speeds)
+
+
+def _nodes(value: object) -> tuple[int, ...]:
+    for item in _as_list(value, "0 or [0, 1]"):
+        if isinstance(item, bool) or not isinstance(item, int) or not -1 <= item < 1 << 10:
+            raise mistake(
+                f"{shown(item)} is not a NUMA node's number; write one like 0, or -1 for none"
+            )
+    return tuple(_as_list(value, ""))
+
+
+def _as_list(value: object, example: str) -> list[Any]:
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    if value is None or not items:
+        raise mistake(f"no value is given; write {example}, or leave the key out")
+    return items
+
+
+Patterns = tuple[str, ...]
+
+
+class Match(BaseModel):
+    """One entry of ``match``: all its keys must hold for a card.
+
+    Every key takes one value or a list. An entry that names neither ``kind`` nor ``driver`` matches
+    physical cards only. ``speed`` is kept as a comparison with Mbit/s, ``>=10000``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[
+        Patterns,
+        _patterns("en*, eth0 or !enp3s0"),
+        Field(description="Interface name: glob patterns; `!` before one excludes."),
+    ] = ()
+    driver: Annotated[
+        Patterns,
+        _patterns("igb or mlx5_core"),
+        Field(description="Kernel driver: names or glob patterns."),
+    ] = ()
+    pci: Annotated[
+        Patterns,
+        _patterns("8086:1521 or 15b3:*", _pci),
+        Field(
+            description="PCI vendor:device in hexadecimal, as `lspci -n` prints it; globs allowed."
+        ),
+    ] = ()
+    mac: Annotated[
+        Patterns,
+        _patterns("52:54:00:*", _mac),
+        Field(description="Hardware address; globs allowed."),
+    ] = ()
+    speed: Annotated[
+        tuple[str, ...],
+        Leaf(_speeds, one_or_list({"type": ["string", "integer"]})),
+        Field(
+            description="Link speed: `>=10G`, `<25G`, `2.5G`, `1000M`. All comparisons of a list "
+            "must hold, and one of its plain speeds. A card of unknown speed never matches."
+        ),
+    ] = ()
+    numa_node: Annotated[
+        tuple[int, ...],
+        Leaf(_nodes, one_or_list(INTEGER)),
+        Field(description="The card's NUMA node, -1 for a card without one."),
+    ] = ()
+    kind: Annotated[
+        Patterns,
+        _patterns("physical, veth or bond", _kind),
+        Field(description="Kind of link: physical, veth, bond, vlan, bridge, ..."),
+    ] = ()
+
+    def matches(self, facts: Facts) -> bool:
+        """Whether this entry holds for the card."""
+        return next(self.failing(facts), None) is None
+
+    def failing(self, facts: Facts) -> Iterator[str]:
+        """The keys that do not hold for the card; of a virtual one ``kind``, if the entry names
+        neither that nor a driver."""
+        if not self.kind and not self.driver and facts.kind != PHYSICAL:
+            yield "kind"
+        if not _any(self.name, facts.name):
+            yield "name"
+        if not _any(self.driver, facts.driver):
+            yield "driver"
+        if not _any(self.pci, facts.pci.lower()):
+            yield "pci"
+        if not _any(self.mac, facts.mac.lower()):
+            yield "mac"
+        if not _any(self.kind, facts.kind):
+            yield "kind"
+        if self.numa_node and facts.numa_node not in self.numa_node:
+            yield "numa_node"
+        if self.speed and not _fast_enough(self.speed, facts.speed_mbps):
+            yield "speed"
+
+
+def _any(patterns: Patterns, text: str) -> bool:
+    """A positive pattern matches (or there is none), and no negative one does."""
+    positive = [pattern for pattern in patterns if pattern[0] != "!"]
+    return not any(
+        fnmatchcase(text, pattern[1:]) for pattern in patterns if pattern[0] == "!"
+    ) and (not positive or any(fnmatchcase(text, pattern) for pattern in positive))
+
+
+def _fast_enough(speeds: tuple[str, ...], mbps: int) -> bool:
+    if mbps <= 0:
+        return False
+    equal: list[bool] = []
+    ranges: list[bool] = []
+    for speed in speeds:
+        sign = speed.rstrip("0123456789")
+        holds = _COMPARE[sign](mbps, int(speed[len(sign) :]))
+        (equal if sign == "=" else ranges).append(holds)
+    return all(ranges) and (not equal or any(equal))

@@ -1,0 +1,347 @@
+"""Profile: the one schema of what a user can ask for.
+
+After validation ``keep`` is None everywhere, and a key that was left out is ``keep``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from netuned.profiles.expression import NAME, RESERVED
+from netuned.profiles.match import Facts, Match
+from netuned.profiles.qdiscs import (
+    QDISCS,
+    BfifoQdisc,
+    CakeQdisc,
+    FqCodelQdisc,
+    FqQdisc,
+    NoqueueQdisc,
+    PfifoFastQdisc,
+    PfifoQdisc,
+    Qdisc,
+)
+from netuned.profiles.scalars import (
+    CPU_SET,
+    STRING,
+    Leaf,
+    check_expression,
+    enum,
+    listed,
+    mistake,
+    one_or_list,
+    shown,
+    wrong_word,
+)
+from netuned.profiles.specs import (
+    DEFAULT_IRQ_CPUS,
+    ChannelsSpec,
+    HostSpec,
+    IrqSpec,
+    PolicySpec,
+    RfsSpec,
+    RpsSpec,
+    RssSpec,
+    Spec,
+    XpsSpec,
+)
+
+__all__ = [
+    "DEFAULT_IRQ_CPUS",
+    "BfifoQdisc",
+    "CakeQdisc",
+    "ChannelsSpec",
+    "Facts",
+    "FqCodelQdisc",
+    "FqQdisc",
+    "HostSpec",
+    "IrqSpec",
+    "Match",
+    "NoqueueQdisc",
+    "PfifoFastQdisc",
+    "PfifoQdisc",
+    "PolicySpec",
+    "Profile",
+    "Qdisc",
+    "RfsSpec",
+    "RpsSpec",
+    "RssSpec",
+    "XpsSpec",
+    "json_schema",
+    "known_keys",
+]
+
+DEFAULT_PRIORITY = 50
+MAX_SETS = 64
+MAX_PRIORITY = 1000
+_PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+
+def _mapping(model: type[BaseModel], example: str, *, default: bool = True) -> Leaf:
+    """A mapping as the model says, ``keep`` (None) or, where the kernel has one, ``default``."""
+    words = ("keep", "default") if default else ("keep",)
+
+    def validate(value: object) -> object:
+        if isinstance(value, dict | model):
+            return model.model_validate(value)
+        if isinstance(value, str) and value in words:
+            return None if value == "keep" else value
+        raise _not_a_mapping(value, (f"a mapping like {{{example}}}", *words))
+
+    return Leaf(validate, enum(*words), (model,))
+
+
+def _qdisc(value: object) -> object:
+    kinds = tuple(QDISCS)
+    if isinstance(value, _QDISC_MODELS):
+        return value
+    if isinstance(value, str) and value in ("keep", "default"):
+        return None if value == "keep" else value
+    if not isinstance(value, dict):
+        hint = (
+            f" (did you mean `{{kind: {value}}}`?)"
+            if isinstance(value, str) and value in QDISCS
+            else ""
+        )
+        raise _not_a_mapping(value, ("a mapping like {kind: fq}", "keep", "default"), hint)
+    kind = value.get("kind")
+    if kind is None:
+        raise mistake(f"kind is missing; write one of {listed(kinds)}")
+    if not isinstance(kind, str) or kind not in QDISCS:
+        raise wrong_word(kind, kinds, "kind")
+    return QDISCS[kind].model_validate(value)
+
+
+_QDISC_MODELS = tuple(QDISCS.values())
+
+
+def _not_a_mapping(value: object, allowed: tuple[str, ...], hint: str = "") -> Exception:
+    return mistake(f"{_given(value)}{hint}; write {listed(allowed)}")
+
+
+def _given(value: object) -> str:
+    return "no value is given" if value is None else f"{shown(value)} is not allowed here"
+
+
+def _section(model: type[BaseModel], example: str) -> Leaf:
+    """A mapping as the model says; ``keep`` is an empty one."""
+
+    def validate(value: object) -> object:
+        if isinstance(value, dict | model):
+            return model.model_validate(value)
+        if value == "keep":
+            return model()
+        raise _not_a_mapping(value, (f"a mapping like {{{example}}}", "keep"))
+
+    return Leaf(validate, enum("keep"), (model,))
+
+
+def _names(value: object) -> tuple[str, ...]:
+    items = value if isinstance(value, list | tuple) else [value]
+    return tuple(_profile_name(item) for item in items)
+
+
+def _profile_name(value: object) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and _PROFILE_NAME.fullmatch(text):
+        return text
+    raise mistake(
+        f"{shown(value)} is not a profile's name; it begins with a letter or digit and has up to "
+        "64 letters, digits, `-`, `_` and `.`"
+    )
+
+
+def _description(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise mistake(f"{shown(value)} is not allowed here; write a sentence")
+    text = " ".join(str(value).split())
+    if len(text) > 1000 or not text.isprintable():
+        raise mistake("a description has at most 1000 printable characters")
+    return text
+
+
+def _priority(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_PRIORITY:
+        return value
+    raise mistake(
+        f"{shown(value)} is not allowed here; write a whole number from 0 to {MAX_PRIORITY}"
+    )
+
+
+def _match_list(value: object) -> object:
+    entries = [value] if isinstance(value, dict | Match) else value
+    if isinstance(entries, list | tuple):
+        return entries
+    example = 'a mapping like {driver: igb, name: "en*"}, or a list of such'
+    raise mistake(f"{_given(value)}; write {example}")
+
+
+def _match_entry(entry: object) -> object:
+    if isinstance(entry, dict | Match):
+        return entry
+    raise mistake(f'{_given(entry)}; write a mapping like {{driver: igb, name: "en*"}}')
+
+
+def _sets(value: object) -> object:
+    if not isinstance(value, dict):
+        example = "{irq: local & housekeeping}"
+        raise mistake(f"{_given(value)}; write a mapping of names to CPU sets, like {example}")
+    if len(value) > MAX_SETS:
+        raise mistake(f"{len(value)} sets are defined; at most {MAX_SETS} are allowed")
+    return value
+
+
+def _set_name(name: str) -> str:
+    if name in RESERVED:
+        raise mistake(f"`{name}` means something by itself; choose another name for this set")
+    if not NAME.fullmatch(name) or len(name) > 64:
+        raise mistake(
+            f"{shown(name)} is not a name for a set; it begins with a letter, ends with a letter "
+            "or digit, and has only those, `-` and `_` between"
+        )
+    return name
+
+
+class Profile(Spec):
+    """A netuned profile: which cards it is for, and the state they are kept in.
+
+    A profile without ``match`` applies to nothing: it is a template that others extend.
+    """
+
+    name: Annotated[
+        str,
+        Leaf(_profile_name, STRING),
+        Field(description="The profile's name; the file's name without .yaml if left out."),
+    ]
+    description: Annotated[
+        str,
+        Leaf(_description, STRING),
+        Field(description="What it is for, in a sentence."),
+    ] = ""
+    extends: Annotated[
+        tuple[str, ...],
+        Leaf(_names, one_or_list(STRING)),
+        Field(description="Profiles this one builds on, merged in order; this one's keys win."),
+    ] = ()
+    priority: Annotated[
+        int,
+        Leaf(_priority, {"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}),
+        Field(description="Of all profiles that match a card, the highest wins; ties go by name."),
+    ] = DEFAULT_PRIORITY
+    match: Annotated[
+        tuple[Annotated[Match, BeforeValidator(_match_entry)], ...],
+        BeforeValidator(_match_list, json_schema_input_type=Match | list[Match]),
+        Field(description="The cards: any entry matches; within an entry all keys must hold."),
+    ] = ()
+    cpus: Annotated[
+        dict[
+            Annotated[str, BeforeValidator(_set_name)],
+            Annotated[str, Leaf(check_expression, CPU_SET)],
+        ],
+        BeforeValidator(_sets),
+        Field(description="CPU sets by name, for use in irq, rps, xps and each other."),
+    ] = Field(default_factory=dict)
+    channels: Annotated[
+        ChannelsSpec | None,
+        _mapping(ChannelsSpec, "combined: auto", default=False),
+        Field(description="How many channels (queues) the card opens."),
+    ] = None
+    rss: Annotated[
+        RssSpec | Literal["default"] | None,
+        _mapping(RssSpec, "queues: all"),
+        Field(description="Which receive queues packets are spread over."),
+    ] = None
+    irq: Annotated[
+        IrqSpec | Literal["default"] | None,
+        _mapping(IrqSpec, "cpus: local & housekeeping"),
+        Field(description="Which CPUs serve the card's interrupts."),
+    ] = None
+    rps: Annotated[
+        RpsSpec | Literal["default"] | None,
+        _mapping(RpsSpec, "cpus: auto"),
+        Field(description="Receive packet steering."),
+    ] = None
+    rfs: Annotated[
+        RfsSpec | Literal["default"] | None,
+        _mapping(RfsSpec, "entries: auto"),
+        Field(description="Receive flow steering."),
+    ] = None
+    xps: Annotated[
+        XpsSpec | Literal["default"] | None,
+        _mapping(XpsSpec, "cpus: auto"),
+        Field(description="Transmit packet steering."),
+    ] = None
+    qdisc: Annotated[
+        Qdisc | Literal["default"] | None,
+        Leaf(_qdisc, enum("keep", "default"), _QDISC_MODELS),
+        Field(description="The queueing discipline: of each queue, or of a single-queue card."),
+    ] = None
+    host: Annotated[
+        HostSpec,
+        _section(HostSpec, "irqbalance: exclude"),
+        Field(description="Settings of the host, not of one card."),
+    ] = HostSpec()
+    policy: Annotated[
+        PolicySpec,
+        _section(PolicySpec, "disruptive: allow"),
+        Field(description="How far netuned may go."),
+    ] = PolicySpec()
+
+    def applies_to(self, facts: Facts) -> bool:
+        """Whether any entry of ``match`` holds for the card."""
+        return any(entry.matches(facts) for entry in self.match)
+
+
+def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys allowed in the mapping at ``loc`` of a profile's data, for a message."""
+    match loc:
+        case ():
+            return tuple(Profile.model_fields)
+        case ("match", *_):
+            return tuple(Match.model_fields)
+        case ("qdisc",):
+            return tuple(QDISCS[data["qdisc"]["kind"]].model_fields)
+        case (str(key),) if key in _SECTIONS:
+            return tuple(_SECTIONS[key].model_fields)
+    return ()
+
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "channels": ChannelsSpec,
+    "rss": RssSpec,
+    "irq": IrqSpec,
+    "rps": RpsSpec,
+    "rfs": RfsSpec,
+    "xps": XpsSpec,
+    "host": HostSpec,
+    "policy": PolicySpec,
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema of a profile as JSON Schema, draft 2020-12, for editors and fleet tools."""
+    schema = _without_noise(Profile.model_json_schema(mode="validation"))
+    schema.pop("required", None)  # the file's name stands in for the name
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "netuned profile",
+        **schema,
+    }
+
+
+def _without_noise(schema: Any) -> Any:
+    """Without pydantic's titles (the keys again) and null defaults, which no profile can write."""
+    if isinstance(schema, list):
+        return [_without_noise(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _without_noise(item) for name, item in value.items()}
+        if key in ("properties", "$defs")
+        else _without_noise(value)
+        for key, value in schema.items()
+        if key != "title" and (key, value) != ("default", None)
+    }

@@ -1,0 +1,343 @@
+"""The leaf values of a profile: words, numbers, times, rates, sizes, CPU sets.
+
+Each is a validator that accepts what a person writes, returns the canonical value, and refuses with
+one sentence that says what is wrong and what is allowed. Each carries its JSON Schema.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from netuned.cpuset import CpuSet
+from netuned.errors import ExpressionError
+from netuned.profiles import expression
+
+MISTAKE = "netuned"
+"""The type of the validation errors made here: ``ctx`` holds ``problem`` and ``offset``."""
+
+U32_MAX = (1 << 32) - 1
+
+TIME_UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
+RATE_UNITS_BIT = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12}
+SIZE_UNITS = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+SPEED_UNITS_MBPS = {"m": 1, "g": 10**3, "t": 10**6}
+
+_QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
+
+
+JsonSchema = dict[str, Any]
+
+STRING: JsonSchema = {"type": "string"}
+INTEGER: JsonSchema = {"type": "integer"}
+CPU_SET: JsonSchema = {"type": ["string", "integer"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """An annotation: how a value is validated, and its JSON Schema.
+
+    pydantic's own PlainValidator builds schemas nobody asks for, at three times the import time.
+    """
+
+    validate: Callable[[Any], object]
+    schema: JsonSchema
+    models: tuple[type[Any], ...] = ()
+    """Models the value may be a mapping of; they join ``schema`` as alternatives."""
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.validate)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchema:
+        if not self.models:
+            return dict(self.schema)
+        for model in self.models:
+            model.model_rebuild()
+        alternatives = [handler(model.__pydantic_core_schema__) for model in self.models]
+        return {"anyOf": [*alternatives, self.schema]}
+
+
+def enum(*words: str) -> JsonSchema:
+    """The JSON Schema of one of these words."""
+    return {"enum": list(words)}
+
+
+def either(*schemas: JsonSchema) -> JsonSchema:
+    """The JSON Schema of any of these."""
+    return {"anyOf": list(schemas)}
+
+
+def one_or_list(item: JsonSchema) -> JsonSchema:
+    """The JSON Schema of one value or a list of such."""
+    return either(item, {"type": "array", "items": item, "minItems": 1})
+
+
+def mistake(problem: str, offset: int = -1, key: str = "") -> PydanticCustomError:
+    """A validation error.
+
+    ``offset`` is the character of the value it points at, -1 for all; ``key`` the one it points at
+    in a mapping.
+    """
+    context = {"problem": problem, "offset": offset, "key": key}
+    return PydanticCustomError(MISTAKE, "{problem}", context)
+
+
+def shown(value: object) -> str:
+    """A YAML value as a message shows it: short, in backticks, nothing that moves a cursor."""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None:
+        return "nothing"
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)[:61])
+    return f"`{text[:60]}…`" if len(text) > 60 else f"`{text}`"
+
+
+def listed(words: Iterable[str], last: str = "or") -> str:
+    """``a, b or c``."""
+    *most, final = words
+    return f"{', '.join(most)} {last} {final}" if most else final
+
+
+def did_you_mean(word: object, words: Iterable[str]) -> str:
+    """``did you mean `x`?`` when one of ``words`` is near, else nothing."""
+    if not isinstance(word, str):
+        return ""
+    known = {candidate.lower(): candidate for candidate in words}
+    near = difflib.get_close_matches(word[:60].lower(), known, n=1, cutoff=0.6)
+    return f"did you mean `{known[near[0]]}`?" if near else ""
+
+
+def wrong_word(value: object, words: Iterable[str], key: str = "") -> PydanticCustomError:
+    """The error for a value (of ``key``) that is none of ``words``."""
+    words = tuple(words)
+    if isinstance(value, bool):
+        return mistake(
+            f"{shown(value)} is a YAML boolean, here a word is meant: write {listed(words)}",
+            key=key,
+        )
+    if value is None:
+        return mistake(f"no value is given: write {listed(words)}", key=key)
+    hint = did_you_mean(value, words)
+    return mistake(
+        f"{shown(value)} is not allowed here; {hint + ' ' if hint else ''}"
+        f"{'Allowed' if hint else 'allowed'}: {listed(words)}",
+        key=key,
+    )
+
+
+def one_of(*words: str) -> Leaf:
+    """Exactly one of these words."""
+
+    def validate(value: object) -> str:
+        if isinstance(value, str) and value in words:
+            return value
+        raise wrong_word(value, words)
+
+    return Leaf(validate, enum(*words))
+
+
+def word_to_int(codes: dict[str, int], *, keep: bool = True) -> Leaf:
+    """One of these words, kept as its number; ``keep`` as None."""
+    words = (*codes, "keep") if keep else tuple(codes)
+
+    def validate(value: object) -> int | None:
+        if isinstance(value, str) and value in words:
+            return codes.get(value)
+        raise wrong_word(value, words)
+
+    return Leaf(validate, enum(*words))
+
+
+def flag() -> Leaf:
+    """``yes`` or ``no``, kept as 1 or 0; ``keep`` as None."""
+    return word_to_int({"yes": 1, "no": 0})
+
+
+def whole(low: int, high: int, unit: str = "", *, words: tuple[str, ...] = ("keep",)) -> Leaf:
+    """A whole number in this range, or one of these words; ``keep`` becomes None."""
+    what = f"a whole number{' of ' + unit if unit else ''} from {low} to {high}"
+    allowed = listed((what, *words))
+
+    def validate(value: object) -> int | str | None:
+        if isinstance(value, str) and value in words:
+            return None if value == "keep" else value
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        hint = did_you_mean(value, words)
+        raise mistake(f"{_given(value)}; {hint + ' ' if hint else ''}write {allowed}")
+
+    number: JsonSchema = {"type": "integer", "minimum": low, "maximum": high}
+    return Leaf(validate, either(number, enum(*words)) if words else number)
+
+
+def time_us(high: int = U32_MAX, *, words: dict[str, int] | None = None) -> Leaf:
+    """A time: ``5ms``, ``100us``, ``1s``, or a plain number; kept in microseconds."""
+    example = "a time like 5ms or 100us (a plain number is microseconds)"
+
+    def parse(number: Decimal, unit: str) -> Decimal | None:
+        scale = TIME_UNITS_NS.get(unit or "us")
+        return None if scale is None else number * scale / 1000
+
+    return _quantity(parse, example, "a whole number of microseconds", 0, high, words)
+
+
+def time_ns(high: int = U32_MAX) -> Leaf:
+    """A time that the kernel keeps in nanoseconds; its unit must be written."""
+    example = "a time with its unit, like 10us or 500ns"
+
+    def parse(number: Decimal, unit: str) -> Decimal | None:
+        scale = TIME_UNITS_NS.get(unit)
+        return None if scale is None else number * scale
+
+    return _quantity(parse, example, "a whole number of nanoseconds", 0, high)
+
+
+def rate_bytes(high: int, *, words: dict[str, int] | None = None) -> Leaf:
+    """A rate: ``10gbit``, ``500mbit``; kept in bytes per second."""
+
+    def parse(number: Decimal, unit: str) -> Decimal | None:
+        scale = RATE_UNITS_BIT.get(unit)
+        return None if scale is None else number * scale / 8
+
+    example = "a rate with its unit, like 10gbit or 500mbit"
+    return _quantity(parse, example, "a whole number of bytes per second", 1, high, words)
+
+
+def size_bytes(low: int, high: int) -> Leaf:
+    """A size: a plain number of bytes, or ``32MiB``; kept in bytes."""
+
+    def parse(number: Decimal, unit: str) -> Decimal | None:
+        scale = SIZE_UNITS.get(unit)
+        return None if scale is None else number * scale
+
+    example = "a number of bytes, or a size like 64KiB or 32MiB"
+    return _quantity(parse, example, "a whole number of bytes", low, high)
+
+
+def parse_speed_mbps(text: str) -> int:
+    """``10G`` → 10000, ``2.5G`` → 2500, ``1000M`` → 1000. Raises: ValueError."""
+    match = _QUANTITY.fullmatch(text.strip())
+    scale = SPEED_UNITS_MBPS.get(match[2].lower()) if match else None
+    if match is None or scale is None:
+        raise ValueError(text)
+    return _integer(Decimal(match[1]) * scale)
+
+
+def check_expression(value: object, *, also: tuple[str, ...] = ()) -> str:
+    """A CPU-set expression that can be read; a lone CPU number may be a YAML integer."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        extra = f"; or {listed(also)}" if also else ""
+        raise mistake(
+            f"{_given(value)}; write a CPU set, like `local & housekeeping` or 0-3,8{extra}"
+        )
+    try:
+        expression.parse(value)
+    except ExpressionError as error:
+        raise mistake(error.problem, error.offset) from None
+    return value
+
+
+def cpu_expression(*words: str) -> Leaf:
+    """A CPU-set expression, or one of these words."""
+
+    def validate(value: object) -> str:
+        if isinstance(value, str) and value in words:
+            return value
+        return check_expression(value, also=words)
+
+    return Leaf(validate, CPU_SET)
+
+
+def queue_list(value: object) -> tuple[int, ...]:
+    """Queue numbers from ``3``, ``"0-5,8"`` or ``[0, 1, 2]``, ascending and without repeats."""
+    items = value if isinstance(value, list | tuple) else [value]
+    queues: set[int] = set()
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, int | str):
+            raise mistake(f"{_given(item)}; write all, or queue numbers like 0-5")
+        try:
+            queues.update(CpuSet.parse_list(str(item)))
+        except ValueError as error:
+            hint = did_you_mean(item, ("all",))
+            wrong = f"{_given(item)}; {hint} Write" if hint else f"{_as_queues(error)}; write"
+            raise mistake(f"{wrong} all, or queue numbers like 0-5") from None
+    if not queues:
+        raise mistake("no queue is named; write all, or queue numbers like 0-5")
+    return tuple(sorted(queues))
+
+
+def _as_queues(error: ValueError) -> str:
+    return str(error).replace("'", "`").replace("CPU number", "queue number")
+
+
+def _quantity(
+    parse: Callable[[Decimal, str], Decimal | None],
+    example: str,
+    whole_number: str,
+    low: int,
+    high: int,
+    words: dict[str, int] | None = None,
+) -> Leaf:
+    """A number with a unit, made a whole number from ``low`` to ``high``; ``keep`` is None."""
+    words = words or {}
+    allowed = listed((example, *words, "keep"))
+
+    def validate(value: object) -> int | None:
+        if value == "keep":
+            return None
+        if isinstance(value, str) and value in words:
+            return words[value]
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise mistake(f"{_given(value)}; write {allowed}")
+        match = _QUANTITY.fullmatch(str(value).strip())
+        amount = parse(Decimal(match[1]), match[2].lower()) if match else None
+        if amount is None:
+            raise mistake(f"{shown(value)} cannot be read; write {allowed}")
+        try:
+            number = _integer(amount)
+        except ValueError:
+            raise mistake(f"{shown(value)} is not {whole_number}") from None
+        if not low <= number <= high:
+            raise mistake(
+                f"{shown(value)} is out of range: {number} is not {whole_number} "
+                f"from {low} to {high}"
+            )
+        return number
+
+    text: JsonSchema = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? *[A-Za-z]*|[a-z]+)$"}
+    return Leaf(validate, either({"type": "number", "minimum": 0}, text))
+
+
+def _integer(amount: Decimal) -> int:
+    try:
+        integral = amount.to_integral_exact()
+    except InvalidOperation:
+        raise ValueError(str(amount)) from None
+    if integral != amount:
+        raise ValueError(str(amount))
+    return int(integral)
+
+
+def _given(value: object) -> str:
+    if value is None:
+        return "no value is given"
+    if isinstance(value, bool):
+        return f"{shown(value)} is a YAML boolean"
+    return f"{shown(value)} is not allowed here"

@@ -1,0 +1,91 @@
+"""The daemon's own settings, ``/etc/netuned/netuned.yaml``: what is no profile's business."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from netuned.errors import ProfileError
+from netuned.profiles.mistakes import error_at, unknown_key
+from netuned.profiles.scalars import MISTAKE, STRING, Leaf, mistake, shown
+from netuned.profiles.timeout import parse_timeout_s
+from netuned.profiles.trust import read_trusted, trusted_directory
+from netuned.profiles.yamltree import Table, parse_yaml, to_data
+
+DEFAULT_PATH = "/etc/netuned/netuned.yaml"
+
+OFF_S = 0
+
+
+def _confirm_timeout(value: object) -> int:
+    if value == "off":
+        return OFF_S
+    seconds = parse_timeout_s(value) if isinstance(value, str) else OFF_S
+    if not seconds:
+        raise mistake(
+            f"{shown(value)} is not allowed here; write a time from 1s to 1h, like 60s, or off"
+        )
+    return seconds
+
+
+class SettingsFile(BaseModel):
+    """The keys of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    confirm_timeout: Annotated[
+        int,
+        Leaf(_confirm_timeout, STRING),
+        Field(description="How long profiles that were read anew wait to be confirmed."),
+    ] = OFF_S
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the file says; ``confirm_timeout_s`` is 0 where nothing has to be confirmed."""
+
+    confirm_timeout_s: int = OFF_S
+    errors: tuple[ProfileError, ...] = ()
+
+
+def load_settings(path: str, previous: Settings, owner: int = 0) -> Settings:
+    """Read the file; where it has a mistake, ``previous`` stays in force and the errors are told.
+
+    Without a file, or with an empty one, all is as by default.
+    """
+    try:
+        with trusted_directory(os.path.dirname(path), owner) as directory:
+            data = read_trusted(path, owner, directory) or b""
+    except FileNotFoundError:
+        return Settings()
+    except ProfileError as error:
+        return Settings(previous.confirm_timeout_s, (error,))
+    root, errors = parse_yaml(data, path)
+    if root is None and not errors:
+        return Settings()
+    if not errors and not isinstance(root, Table):
+        errors = (
+            ProfileError(path, 1, 1, "", "the file is a mapping, like `confirm_timeout: 60s`"),
+        )
+    if errors or not isinstance(root, Table):
+        return Settings(previous.confirm_timeout_s, errors)
+    try:
+        return Settings(SettingsFile.model_validate(to_data(root)).confirm_timeout)
+    except ValidationError as error:
+        return Settings(previous.confirm_timeout_s, tuple(_mistakes(root, error)))
+
+
+def _mistakes(root: Table, error: ValidationError) -> list[ProfileError]:
+    found = []
+    for line in error.errors(include_url=False):
+        unknown = line["type"] == "extra_forbidden"
+        if unknown:
+            known = tuple(SettingsFile.model_fields)
+            problem = unknown_key(str(line["loc"][-1]), known, line["input"])
+        else:
+            problem = line["ctx"]["problem"] if line["type"] == MISTAKE else line["msg"]
+        found.append(error_at(root, line["loc"], problem, about_key=unknown))
+    return found

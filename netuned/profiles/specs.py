@@ -1,0 +1,234 @@
+"""What a profile says of each tunable, of the host, and of netuned's own conduct."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from netuned.profiles.scalars import (
+    CPU_SET,
+    INTEGER,
+    Leaf,
+    check_expression,
+    cpu_expression,
+    either,
+    enum,
+    mistake,
+    one_of,
+    one_or_list,
+    queue_list,
+    shown,
+    whole,
+    wrong_word,
+)
+
+DEFAULT_IRQ_CPUS = "local & housekeeping"
+"""Where interrupts go when a profile's ``irq`` names no CPUs."""
+
+MAX_QUEUE = 1 << 16
+
+MAX_FLOWS = 1 << 29
+"""The kernel's own limit of the host's table (rps_sock_flow_sysctl())."""
+
+DEFAULT_DEDICATED = (1, 16)
+"""Cores kept for interrupts, of how many: what Seastar's perftune gives them."""
+
+MAX_DEDICATED = 1024
+_SHARE = re.compile(r"([0-9]{1,4})/([0-9]{1,4})", re.ASCII)
+
+
+class Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Count = Annotated[
+    int | Literal["auto", "max"] | None,
+    whole(0, MAX_QUEUE, words=("auto", "max", "keep")),
+]
+
+
+class ChannelsSpec(Spec):
+    """How many channels the card opens: ``auto`` one per CPU of the irq set, ``max`` all it has."""
+
+    rx: Annotated[Count, Field(description="Channels that only receive.")] = None
+    tx: Annotated[Count, Field(description="Channels that only send.")] = None
+    combined: Annotated[Count, Field(description="Channels that do both, as most cards have.")] = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _leaves_queues(self) -> ChannelsSpec:
+        if self.combined == 0 and 0 in (self.rx, self.tx):
+            raise mistake("this leaves the card without receive or transmit queues")
+        return self
+
+
+def _queues(value: object) -> str | tuple[int, ...]:
+    return "all" if value == "all" else queue_list(value)
+
+
+def _weights(value: object) -> str | tuple[int, ...]:
+    if value == "equal":
+        return "equal"
+    if not isinstance(value, list | tuple):
+        raise mistake(f"{shown(value)} is not allowed here; write equal, or a list like [3, 1, 1]")
+    for weight in value:
+        if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= 1 << 16:
+            raise mistake(f"{shown(weight)} is not a weight; write whole numbers from 0 to 65536")
+    if not any(value):
+        raise mistake("every weight is 0, so no queue would receive anything")
+    return tuple(value)
+
+
+class RssSpec(Spec):
+    """Which receive queues the indirection table spreads packets over."""
+
+    queues: Annotated[
+        Literal["all"] | tuple[int, ...],
+        Leaf(_queues, one_or_list({"type": ["string", "integer"]})),
+        Field(description='`all`, or queues like "0-5"; the others receive nothing.'),
+    ] = "all"
+    weights: Annotated[
+        Literal["equal"] | tuple[int, ...],
+        Leaf(_weights, either(enum("equal"), {"type": "array", "items": INTEGER})),
+        Field(description="`equal`, or one weight for each of the queues in ascending order."),
+    ] = "equal"
+
+    @model_validator(mode="after")
+    def _one_weight_each(self) -> RssSpec:
+        if isinstance(self.queues, tuple) and isinstance(self.weights, tuple):
+            weights, queues = len(self.weights), len(self.queues)
+            if weights != queues:
+                problem = f"{weights} weights do not fit {queues} queues"
+                raise mistake(f"{problem}; write one weight for each queue", key="weights")
+        return self
+
+
+def _irq_cpus(value: object) -> str | None:
+    return None if value == "keep" else check_expression(value, also=("keep",))
+
+
+def _dedicated(value: object) -> tuple[int, int] | None:
+    if value == "keep":
+        return None
+    allowed = f"1/16: N cores of every M, 1 <= N <= M <= {MAX_DEDICATED}"
+    if not isinstance(value, str):
+        raise mistake(f"{shown(value)} is not allowed here; write a share like {allowed}")
+    share = _SHARE.fullmatch(value)
+    if share is None or not 1 <= int(share[1]) <= int(share[2]) <= MAX_DEDICATED:
+        raise mistake(f"{shown(value)} is not a share; write one like {allowed}")
+    return int(share[1]), int(share[2])
+
+
+class IrqSpec(Spec):
+    """Which CPUs serve the card's interrupts."""
+
+    cpus: Annotated[
+        str | None,
+        Leaf(_irq_cpus, CPU_SET),
+        Field(description=f"A CPU set; `{DEFAULT_IRQ_CPUS}` if left out."),
+    ] = None
+    spread: Annotated[
+        Literal["one-per-queue", "pack", "dedicated", "all"],
+        one_of("one-per-queue", "pack", "dedicated", "all"),
+        Field(
+            description="`one-per-queue`: a CPU for each queue, on a core each first; `pack`: "
+            "on the fewest cores; `dedicated`: on a share of the cores, kept for interrupts; "
+            "`all`: each interrupt may run on the whole set."
+        ),
+    ] = "one-per-queue"
+    dedicated: Annotated[
+        tuple[int, int] | None,
+        Leaf(_dedicated, {"type": "string", "pattern": "^([0-9]{1,4}/[0-9]{1,4}|keep)$"}),
+        Field(
+            description="With `spread: dedicated`: `N/M`, that many cores of every M are kept for "
+            "interrupts; 1/16 if left out."
+        ),
+    ] = None
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """N and M: with ``spread: dedicated``, how many cores of how many serve interrupts."""
+        return self.dedicated or DEFAULT_DEDICATED
+
+    @model_validator(mode="after")
+    def _dedicated_belongs_to_its_mode(self) -> IrqSpec:
+        if self.dedicated is not None and self.spread != "dedicated":
+            problem = f"this belongs to spread: dedicated, and spread is {self.spread}"
+            raise mistake(f"{problem}; write keep, or leave it out", key="dedicated")
+        return self
+
+
+class RpsSpec(Spec):
+    """Receive packet steering: further CPUs that process what a queue's interrupt brought in."""
+
+    cpus: Annotated[
+        str,
+        cpu_expression("auto", "none"),
+        Field(
+            description="`auto`: only where there are fewer queues than CPUs worth using; `none`; "
+            "or a CPU set."
+        ),
+    ] = "auto"
+
+
+class RfsSpec(Spec):
+    """Receive flow steering: packets go to the CPU on which the application reads their flow."""
+
+    entries: Annotated[
+        int | Literal["auto", "none"],
+        whole(1, MAX_FLOWS, words=("auto", "none")),
+        Field(
+            description="Flows that the host's table holds, shared out over the card's receive "
+            "queues; `auto`: 32768; `none`."
+        ),
+    ] = "auto"
+
+
+class XpsSpec(Spec):
+    """Transmit packet steering: which CPU sends on which queue."""
+
+    cpus: Annotated[
+        str,
+        cpu_expression("auto", "none"),
+        Field(
+            description="`auto`: every CPU sends on the queue whose interrupt is nearest; `none`; "
+            "or a CPU set."
+        ),
+    ] = "auto"
+
+
+def _irqbalance(value: object) -> str | None:
+    words = ("exclude", "stop", "leave", "keep")
+    if isinstance(value, str) and value in words:
+        return None if value == "keep" else value
+    raise wrong_word(value, words)
+
+
+class HostSpec(Spec):
+    """Settings of the host, not of one card."""
+
+    irqbalance: Annotated[
+        Literal["exclude", "stop", "leave"] | None,
+        Leaf(_irqbalance, enum("exclude", "stop", "leave", "keep")),
+        Field(
+            description="`exclude` our interrupts from balancing, `stop` it, or `leave` it alone."
+        ),
+    ] = None
+
+
+class PolicySpec(Spec):
+    """How far netuned may go."""
+
+    disruptive: Annotated[
+        Literal["allow", "deny"],
+        one_of("allow", "deny"),
+        Field(description="`deny`: never make a change that drops the link (channels, rings)."),
+    ] = "allow"
+    enforce: Annotated[
+        Literal["yes", "no"],
+        one_of("yes", "no"),
+        Field(description="`no`: report drift, repair nothing."),
+    ] = "yes"

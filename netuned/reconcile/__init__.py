@@ -1,0 +1,1 @@
+"""The loop: look, compare, write, read back; what keeps that safe."""

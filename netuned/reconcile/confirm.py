@@ -1,0 +1,225 @@
+"""Changes that undo themselves unless confirmed: what was tried on a card, and what goes back.
+
+Pure. A trial begins when its deadline and the first value it replaces are on disk, and ends when
+it is confirmed or rolled back. What it has set is held meanwhile: looked at, never repaired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from netuned.hardware.nic import Nic
+from netuned.profiles.profile import Profile
+from netuned.tunables import BY_NAME, TUNABLES, channels, qdisc, rss
+from netuned.values import ChannelCounts, RssTable, State
+
+ALL = frozenset(tunable.NAME for tunable in TUNABLES)
+
+ROLLED_BACK = "rolled-back"
+RESTORED = "restored"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a trial did to one card.
+
+    ``before`` is what was found before its first write, ``written`` the last value of each setting
+    it wrote, ``left`` what was found when it was done (None: it did not get that far), ``back``
+    what goes back, once that was decided. ``profile`` is the digest of what was tried.
+    """
+
+    ifindex: int
+    name: str
+    device: str
+    profile: str
+    before: Mapping[str, State]
+    written: Mapping[str, State]
+    left: Mapping[str, State] | None = None
+    back: Mapping[str, State] | None = None
+    error: str = ""
+    instance: int = 0
+    """``Nic.instance``: a card that comes back is another one."""
+
+    def is_of(self, nic: Nic) -> bool:
+        if self.instance and nic.instance:
+            return self.instance == nic.instance
+        return self.ifindex == nic.ifindex
+
+    def may_be(self, nic: Nic) -> bool:
+        """Whether a card is in the place of this one."""
+        return (self.device, self.name) == (nic.device, nic.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Changes on some cards that wait for one word. ``deadline_ns`` is on CLOCK_BOOTTIME.
+
+    ``until`` is the same on the clock on the wall as it was then, for people. ``over`` says that
+    it is being rolled back.
+    """
+
+    id: str
+    deadline_ns: int
+    until: str
+    cards: Mapping[int, Tried] = field(default_factory=dict)
+    over: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether all it was to do is done; one that never got there was cut short."""
+        return all(tried.left is not None for tried in self.cards.values())
+
+    def left_s(self) -> float:
+        """Seconds until the deadline; not positive once it has passed."""
+        return (self.deadline_ns - now_ns()) / 1e9
+
+    def __str__(self) -> str:
+        names = ", ".join(sorted(tried.name for tried in self.cards.values()))
+        if self.over:
+            return f"{self.id}: {names}, being rolled back"
+        return f"{self.id}: {names}, until {self.until}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Tunables of a card that the loop leaves alone, as long as it has this profile.
+
+    ``ifindex`` is 0 where the card left, or the hold is of an earlier boot: then ``device`` and
+    ``name`` say which it is.
+    """
+
+    kind: str
+    id: str
+    ifindex: int
+    name: str
+    device: str
+    tunables: frozenset[str]
+    profile: str
+    error: str = ""
+    instance: int = 0
+
+    def is_of(self, nic: Nic) -> bool:
+        if not self.ifindex:
+            return self.may_be(nic)
+        if self.instance and nic.instance:
+            return self.instance == nic.instance
+        return self.ifindex == nic.ifindex
+
+    def may_be(self, nic: Nic) -> bool:
+        """Whether a card is in the place of this one."""
+        return (self.device, self.name) == (nic.device, nic.name)
+
+    @property
+    def why(self) -> str:
+        """A sentence for status."""
+        again = f"`netunedctl apply {self.name}` brings it into force"
+        if self.kind == RESTORED:
+            return f"restored to what was before netuned and left alone; {again}"
+        if self.error:
+            return f"could not be brought into force and was rolled back ({self.error}); {again}"
+        return f"rolled back, as {self.id} was not confirmed; {again}"
+
+
+def now_ns() -> int:
+    """The clock that goes on in suspend and that nobody sets."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def digest(profile: Profile | None) -> str:
+    """What is in force on a card, for comparison: empty without a profile."""
+    return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()[:16] if profile else ""
+
+
+def with_writes(tried: Tried, writes: Iterable[tuple[str, str, object]]) -> Tried:
+    """With what is about to be written: (tunable, key, value)."""
+    written = {name: dict(state) for name, state in tried.written.items()}
+    for name, key, value in writes:
+        written.setdefault(name, {})[key] = value  # type: ignore[assignment]  # a Value
+    return replace(tried, written=written)
+
+
+def held_by(tried: Tried) -> frozenset[str]:
+    """The tunables that are left alone after this trial; all where it failed or was cut short."""
+    return ALL if tried.error or tried.left is None else frozenset(tried.written)
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What a rollback puts back, and the settings that it leaves as somebody else has set them."""
+
+    back: Mapping[str, State]
+    foreign: tuple[str, ...] = ()
+
+
+def undo_of(tried: Tried, found: Mapping[str, State]) -> Undo:
+    """What goes back, given what is found now.
+
+    A setting that is as the trial wrote or left it goes back. One that is neither that nor as
+    before was changed by somebody else since, and stays: it is then in ``back`` as it is found,
+    so that what a change of channels does to it is mended. Where channels were set and the trial
+    did not get far enough to see the consequences, all that it did not write is taken for these.
+    """
+    restructured = channels.NAME in tried.written
+    names = tried.before.keys() if restructured else tried.before.keys() & tried.written.keys()
+    back: dict[str, State] = {}
+    foreign: list[tuple[str, str]] = []
+    for name in (tunable.NAME for tunable in TUNABLES if tunable.NAME in names):
+        before, has = tried.before[name], found.get(name)
+        if has is None:
+            continue
+        wanted = dict(before)
+        for key in before.keys() & has.keys():
+            if not _same(name, key, before, has) and not _is_ours(tried, name, key, has):
+                wanted[key] = has[key]
+                foreign.append((name, key))
+        back[name] = wanted
+    _keep_roots(back, found, foreign)
+    _keep_channels(back, found, foreign)
+    return Undo(back, tuple(f"{name} {key}".rstrip() for name, key in sorted(foreign)))
+
+
+def _is_ours(tried: Tried, name: str, key: str, has: State) -> bool:
+    """Whether a setting that is not as before is what the trial made of it."""
+    left = None if tried.left is None else tried.left.get(name)
+    written = tried.written.get(name, {})
+    if key in written and _same(name, key, written, has):
+        return True
+    if left is not None:
+        return key in left and _same(name, key, left, has)
+    return channels.NAME in tried.written and key not in written
+
+
+def _same(name: str, key: str, wanted: State, has: State) -> bool:
+    if name == qdisc.NAME and key != qdisc.ROOT:  # below the kernel's own root every leaf would do
+        wanted = {key: wanted[key]}
+    return wanted[key] == has[key] or BY_NAME[name].same(key, wanted, has)
+
+
+def _keep_roots(
+    back: dict[str, State], found: Mapping[str, State], foreign: list[tuple[str, str]]
+) -> None:
+    """Another root would take others' leaves away with it, and under theirs ours are none."""
+    keys = [key for name, key in foreign if name == qdisc.NAME]
+    if qdisc.ROOT in keys:
+        del back[qdisc.NAME]
+    elif keys:
+        back[qdisc.NAME] = {**back[qdisc.NAME], qdisc.ROOT: found[qdisc.NAME][qdisc.ROOT]}
+
+
+def _keep_channels(
+    back: dict[str, State], found: Mapping[str, State], foreign: list[tuple[str, str]]
+) -> None:
+    """Channels and the RSS table must fit: the kernel ends no queue that the table names."""
+    counts = back.get(channels.NAME, {}).get("")
+    table = back.get(rss.NAME, {}).get("")
+    if not isinstance(counts, ChannelCounts) or not isinstance(table, RssTable):
+        return
+    if max(table.entries, default=0) < counts.rx_queues:
+        return
+    if (rss.NAME, "") in foreign:
+        back[channels.NAME] = found[channels.NAME]
+    else:
+        del back[rss.NAME]

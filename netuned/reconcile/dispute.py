@@ -1,0 +1,237 @@
+"""Contended settings at run time: who changes them is looked for, and it is said once.
+
+A card has a ``Dispute``, and the host for its own settings. It belongs to the loop's thread; the
+transaction sees of it the ``Gate`` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from netuned.errors import UnsupportedError
+from netuned.hardware.nic import Nic
+from netuned.kernel.writers import Glimpse, OpenTrace, Writer, describe, glimpse
+from netuned.reconcile.contention import Budget, Gate, Limits, by_tunable, named
+from netuned.reconcile.work import Work
+from netuned.tunables import irq, rfs, rps, xps
+
+log = logging.getLogger(__name__)
+
+SEARCH_S = 5.0
+LOOKS_S = 0.25
+SEARCH_AGAIN_S = 50.0
+"""Less than the time between two repairs: each is an occasion to see who answers it."""
+
+_FILES = {rps.NAME: rps.FILE, rfs.NAME: rfs.FILE, xps.NAME: xps.FILE}
+
+_HOW_TO_FIND = {
+    "channels": "look for `ethtool -L` in scripts and timers",
+    "rss": "look for `ethtool -X` in scripts and timers",
+    "qdisc": "look for `tc` in scripts and timers",
+}
+_HOW_TO_FIND_A_FILE = "`fatrace -c` in the directory of that file, as root, shows who writes it"
+
+DAMPED_S = 0.05
+"""A writer in a loop raises an event every 10 µs; of a contended tunable this is how often it is
+looked at, for its other keys' sake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is contended: a card, or the host where there is none."""
+
+    nic: Nic | None = None
+
+    @property
+    def name(self) -> str:
+        return self.nic.name if self.nic else "host"
+
+    def files(self, tunable: str, key: str) -> tuple[str, ...]:
+        """How the paths of a setting's files end; none where it is no file."""
+        if self.nic is None:
+            return (rfs.HOST_FILE.removeprefix("/proc/sys/"),)
+        if tunable == irq.NAME:
+            path = next((irq.path(v.irq) for v in self.nic.vectors if v.key == key), "")
+            ending = path.removeprefix("/proc/")
+            return (ending, f"{ending}_list") if path else ()
+        if tunable in _FILES:
+            return (f"{self.nic.name}/queues/{key}/{_FILES[tunable]}",)
+        return ()
+
+
+class Search:
+    """Looks for who opens a file, one search at a time for the whole host."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._lock = asyncio.Lock()
+
+    async def writer(self, paths: list[str]) -> Writer | None:
+        """Who opens a file whose path ends so, within ``SEARCH_S``."""
+        trace = OpenTrace()
+        async with self._lock:
+            try:
+                await self._work.in_worker(lambda: trace.start(paths))
+                for _ in range(int(SEARCH_S / LOOKS_S)):
+                    await asyncio.sleep(LOOKS_S)
+                    if found := await self._work.in_worker(trace.writer):
+                        return found
+            except UnsupportedError as error:
+                log.debug("%s, ignoring", error)
+            finally:
+                trace.close()
+        return None
+
+    async def sender(self, seen: Callable[[], Glimpse | None]) -> Writer | None:
+        """Who asked for a change over netlink, within ``SEARCH_S``."""
+        for _ in range(int(SEARCH_S / LOOKS_S)):
+            await asyncio.sleep(LOOKS_S)
+            if process := seen():
+                return await self._work.in_worker(lambda: describe(process))
+        return None
+
+    def begin(self, dispute: Dispute, place: Place, tunable: str, keys: tuple[str, ...]) -> None:
+        self._work.spawn(dispute.name_writer(self, place, tunable, keys))
+
+
+class Dispute:
+    """The settings of one card, or of the host, that somebody changes again and again."""
+
+    def __init__(
+        self, limits: Limits, search: Search, again: Callable[[], None], tell: Callable[[], None]
+    ) -> None:
+        """``again``: look at the settings anew; ``tell``: what is shown has changed."""
+        self.contended: Mapping[str, tuple[str, ...]] = {}
+        """Tunable -> keys, as of the last look."""
+        self._budget = Budget(limits)
+        self.gate = Gate(self._budget, time.monotonic)
+        self._search = search
+        self._again = again
+        self._tell = tell
+        self._writers: dict[str, Writer] = {}
+        self._searched: dict[str, float] = {}
+        self._searching: set[str] = set()
+        self._glimpses: dict[str, Glimpse] = {}
+        self._unsaid: dict[str, Place] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._damped: set[str] = set()
+
+    def forget(self) -> None:
+        """Somebody asked for all to be set now."""
+        self._budget.forget()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def damp(self, tunable: str, look: Callable[[], None]) -> bool:
+        """Whether an event is of what is contended: ``look`` is then called for many at once."""
+        if tunable not in self.contended:
+            return False
+        if tunable not in self._damped:
+            self._damped.add(tunable)
+
+            def now() -> None:
+                self._damped.discard(tunable)
+                look()
+
+            asyncio.get_running_loop().call_later(DAMPED_S, now)
+        return True
+
+    def follow(self, place: Place) -> None:
+        """After a look: say what has begun and ended, and when to look again."""
+        now = time.monotonic()
+        self._budget.forget_quiet(now)
+        contended = by_tunable(self._budget.contended)
+        for tunable in contended.keys() - self.contended.keys():
+            self._unsaid[tunable] = place
+        for tunable, keys in self.contended.items():
+            if tunable not in contended:
+                self._end(place, tunable, keys)
+        self.contended = contended
+        suspected = by_tunable(self._budget.suspected(now))
+        self._writers = {name: w for name, w in self._writers.items() if name in suspected}
+        for tunable, keys in suspected.items():
+            if self._worth_searching(tunable, now):
+                self._searching.add(tunable)
+                self._search.begin(self, place, tunable, keys)
+        self._say()
+        self.close()
+        if (at := self._budget.next_at(now)) is not None:
+            wait_s = max(at - now, 0.0)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._again)
+
+    def _worth_searching(self, tunable: str, now: float) -> bool:
+        last = self._searched.get(tunable)
+        due = last is None or now - last >= SEARCH_AGAIN_S
+        return due and tunable not in self._writers and tunable not in self._searching
+
+    async def name_writer(
+        self, search: Search, place: Place, tunable: str, keys: tuple[str, ...]
+    ) -> None:
+        """Look for who changes these, then say what is still to be said."""
+        try:
+            paths = [path for key in keys for path in place.files(tunable, key)]
+            if paths:
+                found = await search.writer(paths)
+            else:
+                found = await search.sender(lambda: self._glimpses.get(tunable))
+            if found is not None:
+                self._writers.setdefault(tunable, found)
+        finally:
+            self._searching.discard(tunable)
+            self._glimpses.pop(tunable, None)
+            self._searched[tunable] = time.monotonic()
+        self._say()
+        self._tell()
+
+    def heard(self, tunable: str, sender: int) -> None:
+        """A change of this tunable was asked for from a netlink port, most often a pid.
+
+        Read at once: most who do so end the next moment.
+        """
+        if tunable in self._writers or tunable in self._glimpses:
+            return
+        suspected = self._budget.suspected(time.monotonic())
+        if any(name == tunable for name, _ in suspected) and (seen := glimpse(sender)):
+            self._glimpses[tunable] = seen
+
+    def _say(self) -> None:
+        """One line when it begins, once it is known who it is or that nobody finds out."""
+        for tunable in self._unsaid.keys() - self._searching:
+            place = self._unsaid.pop(tunable)
+            fields = {
+                "ifname": place.nic.name if place.nic else "",
+                "tunable": tunable,
+                "writer": str(self._writers.get(tunable, "")),
+            }
+            log.warning("Contended: %s", self.sentence(place, tunable), extra=fields)
+
+    def _end(self, place: Place, tunable: str, keys: tuple[str, ...]) -> None:
+        if self._unsaid.pop(tunable, None) is None:
+            fields = {"ifname": place.nic.name if place.nic else "", "tunable": tunable}
+            log.info("No longer contended: %s", named(place.name, tunable, keys), extra=fields)
+        self._searched.pop(tunable, None)
+
+    def sentences(self, place: Place) -> tuple[str, ...]:
+        """For people, one for each contended tunable: what, by whom, what to do."""
+        return tuple(self.sentence(place, tunable) for tunable in self.contended)
+
+    def sentence(self, place: Place, tunable: str) -> str:
+        what = named(place.name, tunable, self.contended.get(tunable, ()))
+        return f"{what}: {self.reason(tunable)}"
+
+    def reason(self, tunable: str) -> str:
+        writer = self._writers.get(tunable)
+        if writer is None:
+            who, hint = "an unknown program", _HOW_TO_FIND.get(tunable, _HOW_TO_FIND_A_FILE)
+        else:
+            who, hint = str(writer), f"end that, or have the profile keep {tunable}"
+            if writer.unit.endswith(".service"):
+                hint = f"`systemctl status {writer.unit}` shows it; {hint}"
+        return f"changed again and again by {who}, repaired once a minute; {hint}"

@@ -1,0 +1,366 @@
+"""Programs known to set what a profile in force sets, and what to do.
+
+Named is only what is really in the way: a neighbour that runs, or whose configuration udev applies,
+and that names a setting which netuned keeps on a card that its configuration is for.
+
+Source: systemd.link(5), nm-settings-keyfile(5), TuneD's plugin_net.py, plugin_scheduler.py and
+plugin_irq.py, google-compute-engine's instance_configs.cfg(5), irqbalance(1).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from netuned.errors import KernelError
+from netuned.hardware.nic import PHYSICAL, Nic
+from netuned.kernel.files import FileTree
+from netuned.kernel.writers import Writer, unit_of
+from netuned.planning.planner import Desired
+from netuned.tunables import BY_NAME
+
+log = logging.getLogger(__name__)
+
+IRQBALANCE, TUNED, NETWORK_MANAGER = "irqbalance", "tuned", "NetworkManager"
+GOOGLE_AGENT, BPFTUNE = "google_guest_agent", "bpftune"
+_KNOWN = {name[:15]: name for name in (IRQBALANCE, TUNED, NETWORK_MANAGER, GOOGLE_AGENT, BPFTUNE)}
+"""By what the kernel keeps of a name."""
+
+LINK_DIRECTORIES = tuple(
+    f"{top}/systemd/network" for top in ("/etc", "/run", "/usr/local/lib", "/usr/lib")
+)
+KEYFILE_DIRECTORIES = tuple(
+    f"{top}/NetworkManager/system-connections" for top in ("/etc", "/run", "/usr/lib")
+)
+TUNED_ACTIVE = "/etc/tuned/active_profile"
+TUNED_DIRECTORIES = (
+    "/etc/tuned/profiles",
+    "/etc/tuned",
+    "/usr/lib/tuned/profiles",
+    "/usr/lib/tuned",
+)
+GOOGLE_SCRIPTS = ("/usr/bin/google_set_multiqueue", "/usr/sbin/google_set_multiqueue")
+GOOGLE_CONFIG = "/etc/default/instance_configs.cfg"
+UNITS = "/run/systemd/units"
+"""Changes whenever a unit starts or stops."""
+
+_MARKS = (UNITS, TUNED_ACTIVE, GOOGLE_CONFIG, *LINK_DIRECTORIES, *KEYFILE_DIRECTORIES)
+
+INCLUDES_MOST = 20
+
+_LINK_KEYS = {
+    "RxChannels": "channels",
+    "TxChannels": "channels",
+    "CombinedChannels": "channels",
+    "ReceivePacketSteeringCPUMask": "rps",
+    "IRQAffinityPolicy": "irq",
+    "IRQAffinity": "irq",
+}
+
+Line = tuple[str, str, str]
+"""Section, key and value of a configuration file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A card and the tunables that the profile in force on it sets."""
+
+    nic: Nic
+    tunables: frozenset[str]
+
+
+def kept_by(nics: Iterable[Nic], desired: Desired) -> tuple[Kept, ...]:
+    """What profiles in force set, on which cards."""
+    return tuple(
+        Kept(nic, frozenset(n for n in BY_NAME if getattr(target.profile, n) is not None))
+        for nic in nics
+        if (target := desired.targets.get(nic.ifindex)) is not None
+        and target.profile.policy.enforce == "yes"
+    )
+
+
+class Neighbours:
+    """What is in the way, read again once something about it may have changed."""
+
+    def __init__(self, files: FileTree) -> None:
+        self.conflicts: tuple[str, ...] = ()
+        self._files = files
+        self._read: object = None
+
+    def forget(self) -> None:
+        """Read all of it next time."""
+        self._read = None
+
+    def look(self, kept: tuple[Kept, ...], irqbalance: str | None) -> tuple[str, ...]:
+        """Read what has changed; returns the new sentences."""
+        read = (kept, irqbalance, *map(self._files.changed_ns, _MARKS))
+        if read == self._read:
+            return ()
+        before, self._read = self.conflicts, read
+        try:
+            self.conflicts = conflicts(self._files, kept, irqbalance)
+        except KernelError as error:
+            log.warning("Cannot look for neighbours: %s, ignoring", error)
+        return tuple(text for text in self.conflicts if text not in before)
+
+
+def conflicts(files: FileTree, kept: tuple[Kept, ...], irqbalance: str | None) -> tuple[str, ...]:
+    """A sentence for each neighbour that is in the way: which, of what, and what to do.
+
+    ``irqbalance`` is what the profiles have netuned do about it (``exclude``, ``stop``), if so.
+    """
+    if not kept:
+        return ()
+    running = read_running(files)
+    found = [*_links(files, kept)]
+    if (writer := running.get(IRQBALANCE)) and irqbalance not in ("exclude", "stop"):
+        found += _irqbalance(writer, kept)
+    if writer := running.get(TUNED):
+        found += _tuned(files, writer, kept)
+    if writer := running.get(NETWORK_MANAGER):
+        found += _network_manager(files, writer, kept)
+    if writer := running.get(GOOGLE_AGENT):
+        found += _google(files, writer, kept)
+    if writer := running.get(BPFTUNE):
+        found += _bpftune(writer, kept)
+    return tuple(found)
+
+
+def read_running(files: FileTree) -> Mapping[str, Writer]:
+    """Which known neighbours run."""
+    found = {}
+    for entry in files.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        name = _KNOWN.get(files.read_text(f"/proc/{entry}/comm", ""))
+        if name is not None:
+            unit = unit_of(files.read_text(f"/proc/{entry}/cgroup", ""))
+            found[name] = Writer(int(entry), name, unit)
+    return found
+
+
+def parse_lines(text: str) -> tuple[Line, ...]:
+    """The assignments of an INI-like file: systemd's, NetworkManager's, TuneD's."""
+    section, lines = "", []
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1].strip()
+        elif "=" in line and line[0] not in "#;":
+            key, _, value = line.partition("=")
+            lines.append((section, key.strip(), value.strip()))
+    return tuple(lines)
+
+
+# systemd .link files: of those that match a card udev applies the first
+
+
+def _links(files: FileTree, kept: tuple[Kept, ...]) -> Iterator[str]:
+    links = [(path, _read_link(files, path)) for path in _by_name(files, LINK_DIRECTORIES, ".link")]
+    for card in kept:
+        for path, lines in links:
+            if _link_matches(lines, card.nic):
+                keys = {key: _LINK_KEYS.get(key, "") for _, key, value in lines if value}
+                ours = {key for key, tunable in keys.items() if tunable in card.tunables}
+                if ours:
+                    yield (
+                        f"udev sets {', '.join(sorted(ours))} of {card.nic.name} by {path}, too: "
+                        f"take that out there, or have the profile keep "
+                        f"{_listed(keys[key] for key in ours)}"
+                    )
+                break
+
+
+def _read_link(files: FileTree, path: str) -> tuple[Line, ...]:
+    name = path.rpartition("/")[2]
+    drop_ins = _by_name(files, tuple(f"{d}/{name}.d" for d in LINK_DIRECTORIES), ".conf")
+    lines = [_lines(files, one) for one in (path, *drop_ins)]
+    return tuple(line for part in lines for line in part if line[0] in ("Match", "Link"))
+
+
+def _link_matches(lines: tuple[Line, ...], nic: Nic) -> bool:
+    """What cannot be told from the card's facts (``Path=``, ``Property=``) is taken for another."""
+    asked = [(key, value.split()) for section, key, value in lines if section == "Match" and value]
+    facts = {
+        "OriginalName": nic.name,
+        "Driver": nic.driver,
+        "MACAddress": nic.mac,
+        "PermanentMACAddress": nic.mac,
+        "Type": "ether",
+        "Kind": nic.kind,
+    }
+    return bool(asked) and all(key in facts and _any(value, facts[key]) for key, value in asked)
+
+
+def _any(patterns: list[str], fact: str) -> bool:
+    """A list of globs; one that begins with ! turns the whole list round."""
+    inverted = patterns[0].startswith("!")
+    words = [patterns[0].removeprefix("!"), *patterns[1:]]
+    return inverted != any(fnmatchcase(fact.lower(), word.lower()) for word in words)
+
+
+# Programs
+
+
+def _irqbalance(writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
+    names = [card.nic.name for card in kept if "irq" in card.tunables and card.nic.vectors]
+    if names:
+        yield (
+            f"{writer} moves interrupts of {_listed(names)} that profiles place: "
+            "`host: {irqbalance: exclude}` in the profile has it leave them alone"
+        )
+
+
+def _tuned(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
+    active = files.read_text(TUNED_ACTIVE, "").split()
+    lines = [line for name in active for line in _tuned_profile(files, name)]
+    plugins = {section: value for section, key, value in lines if key == "type"}
+    seen = set()
+    for section, key, value in lines:
+        plugin = plugins.get(section, section)
+        tunable = _tuned_sets(plugin, key)
+        devices = next((v for s, k, v in lines if (s, k) == (section, "devices")), "")
+        names = [
+            card.nic.name
+            for card in kept
+            if tunable in card.tunables
+            and value
+            and (plugin != "net" or not devices or _devices(devices, card.nic.name))
+        ]
+        if names and (section, key) not in seen:
+            seen.add((section, key))
+            yield (
+                f"TuneD ({writer.pid_and_unit}) sets {tunable} of {_listed(names)}, too, by {key} "
+                f"in [{section}] of its profile {' '.join(active)}: take that out there, or have "
+                f"the profile of netuned keep {tunable}"
+            )
+
+
+def _tuned_sets(plugin: str, key: str) -> str:
+    """The tunable that an option of a plugin sets, or none."""
+    if plugin in ("net", "sysctl"):
+        return {"channels": "channels", "net.core.rps_sock_flow_entries": "rfs"}.get(key, "")
+    if plugin == "scheduler":
+        return "irq" if key == "isolated_cores" else ""
+    return "irq" if (plugin, key) == ("irq", "affinity") else ""
+
+
+def _tuned_profile(files: FileTree, name: str) -> list[Line]:
+    """A profile's lines and those it includes, which come first; what cannot be read is empty."""
+    found: list[Line] = []
+    names, seen = [name], set[str]()
+    while names and len(seen) < INCLUDES_MOST:
+        name = names.pop()
+        if name in seen or "/" in name:
+            continue
+        seen.add(name)
+        paths = (f"{directory}/{name}/tuned.conf" for directory in TUNED_DIRECTORIES)
+        lines = _lines(files, next((path for path in paths if files.exists(path)), ""))
+        names += [word for s, k, v in lines if (s, k) == ("main", "include") for word in _words(v)]
+        found[:0] = lines
+    return found
+
+
+def _network_manager(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
+    for path in _by_name(files, KEYFILE_DIRECTORIES, ""):
+        lines = _lines(files, path)
+        for card in kept:
+            keys = [
+                f"{section}.{key}"
+                for section, key, _ in lines
+                if _network_manager_sets(section, key) in card.tunables
+            ]
+            if keys and _keyfile_matches(lines, card.nic):
+                yield (
+                    f"NetworkManager ({writer.pid_and_unit}) sets {', '.join(keys)} of "
+                    f"{card.nic.name}, too, by {path}: remove it there (`nmcli connection "
+                    f"modify`), or have the profile keep "
+                    f"{_listed(_network_manager_sets(*key.split('.', 1)) for key in keys)}"
+                )
+
+
+def _network_manager_sets(section: str, key: str) -> str:
+    if section == "ethtool" and key.startswith("channels-"):
+        return "channels"
+    return "qdisc" if section == "tc" and key.startswith("qdisc.") else ""
+
+
+def _keyfile_matches(lines: tuple[Line, ...], nic: Nic) -> bool:
+    """Whether a connection is for this card; one for any Ethernet card is for physical ones."""
+    values = {(section, key): value for section, key, value in lines}
+    facts = {
+        ("connection", "interface-name"): nic.name,
+        ("ethernet", "mac-address"): nic.mac,
+        ("802-3-ethernet", "mac-address"): nic.mac,
+        ("match", "interface-name"): nic.name,
+        ("match", "driver"): nic.driver,
+    }
+    named = [(value, facts[at]) for at, value in values.items() if at in facts]
+    if not named:
+        return nic.kind == PHYSICAL and "ethernet" in values.get(("connection", "type"), "")
+    return all(_any(value.replace(";", " ").split() or [""], fact) for value, fact in named)
+
+
+def _google(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
+    if not any(map(files.exists, GOOGLE_SCRIPTS)):
+        return
+    lines = _lines(files, GOOGLE_CONFIG)
+    if ("InstanceSetup", "set_multiqueue", "false") in lines:
+        return
+    sets = frozenset(("channels", "irq", "xps"))
+    for card in kept:
+        if card.nic.driver in ("virtio_net", "gve") and (ours := sets & card.tunables):
+            yield (
+                f"{writer} runs google_set_multiqueue, which sets {_listed(ours)} of "
+                f"{card.nic.name}, too: `set_multiqueue = false` under [InstanceSetup] in "
+                f"{GOOGLE_CONFIG} ends that"
+            )
+
+
+def _bpftune(writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
+    if any("rfs" in card.tunables for card in kept):
+        yield (
+            f"{writer} tunes sysctls of net.core by itself, and gives up for good what another "
+            "program writes: end it, or have the profiles keep rfs"
+        )
+
+
+# Files
+
+
+def _by_name(files: FileTree, directories: tuple[str, ...], suffix: str) -> list[str]:
+    """Paths in the order of their names; of equal names the first directory's, as systemd has it.
+
+    What is masked by a link to /dev/null has nothing in it.
+    """
+    found: dict[str, str] = {}
+    for directory in directories:
+        try:
+            names = files.listdir(directory)
+        except KernelError:
+            continue
+        for name in names:
+            if name.endswith(suffix):
+                found.setdefault(name, f"{directory}/{name}")
+    return [found[name] for name in sorted(found)]
+
+
+def _lines(files: FileTree, path: str) -> tuple[Line, ...]:
+    return parse_lines(files.read_text(path, "")) if path else ()
+
+
+def _words(value: str) -> list[str]:
+    return value.replace(",", " ").replace(";", " ").split()
+
+
+def _devices(value: str, name: str) -> bool:
+    """TuneD's list of devices: globs, those with ! excluded."""
+    words = _words(value)
+    excluded = any(fnmatchcase(name, word[1:]) for word in words if word.startswith("!"))
+    wanted = [word for word in words if not word.startswith("!")]
+    return not excluded and (not wanted or any(fnmatchcase(name, word) for word in wanted))
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(sorted(set(words)))

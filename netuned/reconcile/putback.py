@@ -1,0 +1,99 @@
+"""Puts settings of one card back: what was there before a trial, or before netuned.
+
+Everything here blocks and runs in a worker thread, one at a time per card. Unlike a transaction it
+goes as far as it can: a setting that cannot be put back keeps none of the others from it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from netuned.errors import KernelError, NetunedError, StateFileError
+from netuned.plan import Change
+from netuned.reconcile.apply import Card, Tries, reconcile_card
+from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.confirm import Tried, undo_of
+from netuned.values import State
+
+log = logging.getLogger(__name__)
+
+Keep = Callable[[Tried], None]
+"""Keeps on disk what is about to be put back; may raise StateFileError."""
+
+
+@dataclass(slots=True)
+class PutBack:
+    """What was written, what could not be, and what somebody else had changed and so stays."""
+
+    made: list[Change] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    foreign: tuple[str, ...] = ()
+
+
+def _no_note(card: Card, changes: tuple[Change, ...]) -> None:
+    """What a trial changed was on record before it began."""
+
+
+def put_back(
+    card: Card, baseline: Baseline, states: Mapping[str, State], tries: Tries | None = None
+) -> PutBack:
+    """Bring these tunables of a card to these states.
+
+    Without ``tries`` they are those from before netuned, and need no record once they are back.
+    """
+    done = PutBack()
+    left = {name: dict(state) for name, state in states.items()}
+    while left:
+        card.aim_back(left)
+        outcome = reconcile_card(card, baseline, None, None, tries, keep=True)
+        done.made += outcome.made
+        if outcome.error is None:
+            break
+        if isinstance(outcome.error, KernelError) and outcome.error.gone:
+            done.problems.append(str(outcome.error))
+            break
+        change = outcome.failed
+        done.problems.append(f"{change}: {outcome.error}" if change else str(outcome.error))
+        if change is None:
+            break
+        del left[change.tunable][change.key]
+    return done
+
+
+def restore(card: Card, baseline: Baseline, names: frozenset[str]) -> PutBack:
+    """Put back what was there before netuned; what is back needs no record any more."""
+    try:
+        card.refresh()
+        recorded = baseline.of(card.nic)
+        states = {name: state for name, state in recorded.items() if name in names}
+        done = put_back(card, baseline, states)
+    except NetunedError as error:
+        return PutBack([], [str(error)])
+    return done
+
+
+def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep) -> PutBack:
+    """Put back what a trial found, but for what somebody else has changed since.
+
+    What that is, is decided once and kept before the first write, so that a rollback that is cut
+    short goes on where it was. A disk that takes nothing holds it up no longer than that.
+    """
+    foreign: tuple[str, ...] = ()
+    try:
+        card.refresh()
+        if tried.back is None:
+            card.aim_back(tried.before)
+            card.observe(None, card.kernel.rtnl.qdiscs)
+            undo = undo_of(tried, card.found)
+            tried, foreign = replace(tried, back=undo.back), undo.foreign
+            try:
+                keep(tried)
+            except StateFileError as error:
+                log.error("%s, going on", error)
+        done = put_back(card, baseline, tried.back or {}, _no_note)
+    except NetunedError as error:
+        return PutBack([], [str(error)], foreign)
+    done.foreign = foreign
+    return done

@@ -1,0 +1,335 @@
+"""What waits to be confirmed and what is left alone, kept on disk.
+
+One JSON file, replaced as a whole and fsynced. Trials are bound to the boot: after a reboot the
+kernel is fresh, there is nothing to put back, and what was not confirmed is left alone as if it
+had been rolled back. That a card was restored ends with the boot. A checksum tells a file that was
+damaged or edited, as that of the baseline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from netuned import statefile
+from netuned.errors import StateFileError
+from netuned.reconcile.baseline import HOLDS, decode_value, encode_value
+from netuned.reconcile.confirm import ALL, RESTORED, ROLLED_BACK, Hold, Trial, Tried, held_by
+from netuned.values import State, Value
+
+NAME = "confirm.json"
+VERSION = 2
+
+
+class TrialFile:
+    """Trials by id, and holds. Safe to use from workers; what it gives is never changed."""
+
+    def __init__(self, path: Path, boot_id: str) -> None:
+        self._path = path
+        self._boot_id = boot_id
+        self._lock = threading.Lock()
+        self.stale = False
+        """Whether the disk did not take what memory has; ``save`` tries again."""
+        self.trials: Mapping[str, Trial] = {}
+        self.holds: tuple[Hold, ...] = ()
+
+    def load(self) -> None:
+        """Read the file. Raises: StateFileError if it cannot be trusted; it is then set aside."""
+        try:
+            trials, holds, boot_id = parse(statefile.read_limited(self._path))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StateFileError(f"{self._path}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            aside = self._path.with_name(f"{self._path.name}.bad")
+            with contextlib.suppress(OSError):
+                os.replace(self._path, aside)
+            raise StateFileError(
+                f"{self._path}: not what netuned wrote ({error}); what waited to be confirmed "
+                f"before now is neither confirmed nor rolled back. The file is kept as {aside}"
+            ) from error
+        if boot_id == self._boot_id:
+            self.trials, self.holds = {trial.id: trial for trial in trials}, holds
+            return
+        kept = (hold for hold in holds if hold.kind == ROLLED_BACK)
+        unconfirmed = (
+            hold_after(trial, tried) for trial in trials for tried in trial.cards.values()
+        )
+        self.holds = tuple(replace(hold, ifindex=0, instance=0) for hold in (*kept, *unconfirmed))
+
+    def pending(self, ifindex: int) -> Trial | None:
+        """The trial that a card is in."""
+        return next((trial for trial in self.trials.values() if ifindex in trial.cards), None)
+
+    def put(self, trial: Trial) -> None:
+        """Keep a trial as it is now. Raises: StateFileError."""
+        with self._lock:
+            self._save({**self.trials, trial.id: trial}, self.holds)
+
+    def change(self, id: str, ifindex: int, change: Callable[[Tried], Tried]) -> Tried:
+        """Keep what a trial did to one card, also where the disk takes nothing.
+
+        Raises: StateFileError; it then lasts as long as the process. KeyError.
+        """
+        with self._lock:
+            trial = self.trials[id]
+            tried = change(trial.cards[ifindex])
+            trial = replace(trial, cards={**trial.cards, ifindex: tried})
+            self._keep({**self.trials, id: trial}, self.holds)
+            return tried
+
+    def undo(self, id: str) -> None:
+        """Keep that a trial is being rolled back, also where the disk takes nothing.
+
+        Raises: StateFileError; it then lasts as long as the process. KeyError.
+        """
+        with self._lock:
+            trial = replace(self.trials[id], over=True)
+            self._keep({**self.trials, id: trial}, self.holds)
+
+    def save(self) -> None:
+        """Have the disk take what memory has. Raises: StateFileError."""
+        with self._lock:
+            self._save(self.trials, self.holds)
+
+    def add(self, trial: Trial, tried: Tried) -> None:
+        """Keep a card that joins a trial, and the trial if it is the first."""
+        with self._lock:
+            known = self.trials.get(trial.id, trial)
+            known = replace(known, cards={**known.cards, tried.ifindex: tried})
+            self._save({**self.trials, trial.id: known}, self.holds)
+
+    def end(self, id: str, ifindexes: Iterable[int], *, confirmed: bool) -> None:
+        """Drop cards of a trial; those that are not confirmed are held.
+
+        Raises: StateFileError; what is not confirmed is dropped and held nevertheless.
+        """
+        with self._lock:
+            trial = self.trials.get(id)
+            if trial is None:
+                return
+            gone = {i: trial.cards[i] for i in ifindexes if i in trial.cards}
+            left = {i: tried for i, tried in trial.cards.items() if i not in gone}
+            trials = {other: t for other, t in self.trials.items() if other != id}
+            if left:
+                trials[id] = replace(trial, cards=left)
+            new = tuple(hold_after(trial, tried) for tried in gone.values())
+            if confirmed:
+                kept = (h for h in self.holds if not any(_same_card(h, card) for card in new))
+                self._save(trials, tuple(kept))
+            else:
+                self._keep(trials, (*self._without(new), *new))
+
+    def hold(self, holds: Iterable[Hold]) -> None:
+        """Leave these alone from now on, also where the disk takes nothing.
+
+        Raises: StateFileError; it then lasts as long as the process.
+        """
+        with self._lock:
+            new = tuple(holds)
+            self._keep(self.trials, (*self._without(new), *new))
+
+    def release(self, is_of: Callable[[Hold], bool]) -> None:
+        """Leave nothing of some cards alone any more. Raises: StateFileError."""
+        with self._lock:
+            kept = tuple(hold for hold in self.holds if not is_of(hold))
+            if kept != self.holds:
+                self._save(self.trials, kept)
+
+    def rebind(self, hold: Hold, ifindex: int, instance: int) -> None:
+        """Follow a card that came (or left: both 0). Raises: StateFileError."""
+        with self._lock:
+            if hold in self.holds:
+                new = replace(hold, ifindex=ifindex, instance=instance)
+                self._save(self.trials, tuple(new if h == hold else h for h in self.holds))
+
+    def drop(self, hold: Hold) -> None:
+        """Forget a hold, for its card has another profile now. Raises: StateFileError."""
+        with self._lock:
+            if hold in self.holds:
+                self._save(self.trials, tuple(h for h in self.holds if h != hold))
+
+    def _without(self, new: tuple[Hold, ...]) -> tuple[Hold, ...]:
+        """The present holds, less what new ones say of the same tunables of the same cards."""
+        kept = []
+        for hold in self.holds:
+            covered = frozenset[str]().union(
+                *(other.tunables for other in new if _same_card(hold, other))
+            )
+            if left := hold.tunables - covered:
+                kept.append(replace(hold, tunables=left))
+        return tuple(kept)
+
+    def _keep(self, trials: Mapping[str, Trial], holds: tuple[Hold, ...]) -> None:
+        """As ``_save``, in memory also where the disk takes nothing: what was done is done."""
+        try:
+            self._save(trials, holds)
+        except StateFileError:
+            self.trials, self.holds, self.stale = trials, holds, True
+            raise
+
+    def _save(self, trials: Mapping[str, Trial], holds: tuple[Hold, ...]) -> None:
+        content = {
+            "boot_id": self._boot_id,
+            "trials": [_encode_trial(trial) for trial in trials.values()],
+            "holds": [_encode_hold(hold) for hold in holds],
+        }
+        try:
+            statefile.write_atomically(self._path, statefile.encode(VERSION, content))
+        except OSError as error:
+            raise StateFileError(f"{self._path}: {error.strerror}") from error
+        self.trials, self.holds, self.stale = trials, holds, False
+
+
+def hold_after(trial: Trial, tried: Tried) -> Hold:
+    """What is left alone once a trial has been rolled back."""
+    return Hold(
+        ROLLED_BACK,
+        trial.id,
+        tried.ifindex,
+        tried.name,
+        tried.device,
+        held_by(tried),
+        tried.profile,
+        tried.error,
+        tried.instance,
+    )
+
+
+def _same_card(one: Hold, other: Hold) -> bool:
+    if one.instance and other.instance:
+        return one.instance == other.instance
+    if one.ifindex and other.ifindex:
+        return one.ifindex == other.ifindex
+    return (one.device, one.name) == (other.device, other.name)
+
+
+def parse(content: bytes) -> tuple[tuple[Trial, ...], tuple[Hold, ...], str]:
+    """Trials, holds and the boot they are of.
+
+    Raises: ValueError, KeyError, TypeError, AttributeError, RecursionError.
+    """
+    data = statefile.decode(VERSION, content)
+    trials = tuple(_decode_trial(trial) for trial in data["trials"])
+    holds = tuple(_decode_hold(hold) for hold in data["holds"])
+    return trials, holds, str(data["boot_id"])
+
+
+def _encode_trial(trial: Trial) -> dict[str, Any]:
+    return {
+        "id": trial.id,
+        "deadline_ns": trial.deadline_ns,
+        "until": trial.until,
+        "over": trial.over,
+        "cards": [
+            {
+                "ifindex": tried.ifindex,
+                "instance": tried.instance,
+                "name": tried.name,
+                "device": tried.device,
+                "profile": tried.profile,
+                "error": tried.error,
+                "before": _encode_states(tried.before),
+                "written": _encode_states(tried.written),
+                "left": None if tried.left is None else _encode_states(tried.left),
+                "back": None if tried.back is None else _encode_states(tried.back),
+            }
+            for tried in trial.cards.values()
+        ],
+    }
+
+
+def _decode_trial(data: Mapping[str, Any]) -> Trial:
+    cards = [
+        Tried(
+            ifindex=_number(card["ifindex"]),
+            instance=_number(card["instance"]),
+            name=_word(card["name"]),
+            device=_word(card["device"]),
+            profile=_word(card["profile"]),
+            error=_word(card["error"]),
+            before=_decode_states(card["before"]),
+            written=_decode_states(card["written"]),
+            left=None if card["left"] is None else _decode_states(card["left"]),
+            back=None if card["back"] is None else _decode_states(card["back"]),
+        )
+        for card in data["cards"]
+    ]
+    return Trial(
+        _word(data["id"]),
+        _number(data["deadline_ns"]),
+        _word(data["until"]),
+        {tried.ifindex: tried for tried in cards},
+        data["over"] is True,
+    )
+
+
+def _encode_hold(hold: Hold) -> dict[str, Any]:
+    return {
+        "kind": hold.kind,
+        "id": hold.id,
+        "ifindex": hold.ifindex,
+        "instance": hold.instance,
+        "name": hold.name,
+        "device": hold.device,
+        "tunables": sorted(hold.tunables),
+        "profile": hold.profile,
+        "error": hold.error,
+    }
+
+
+def _decode_hold(data: Mapping[str, Any]) -> Hold:
+    kind, tunables = data["kind"], frozenset(data["tunables"])
+    if kind not in (ROLLED_BACK, RESTORED) or not tunables <= ALL:
+        raise ValueError(f"{kind!r} of {sorted(tunables)} is nothing that is left alone")
+    return Hold(
+        kind,
+        _word(data["id"]),
+        _number(data["ifindex"]),
+        _word(data["name"]),
+        _word(data["device"]),
+        tunables,
+        _word(data["profile"]),
+        _word(data["error"]),
+        _number(data["instance"]),
+    )
+
+
+def _encode_states(states: Mapping[str, State]) -> dict[str, Any]:
+    return {
+        name: {key: encode_value(value) for key, value in state.items()}
+        for name, state in states.items()
+    }
+
+
+def _decode_states(data: Mapping[str, Any]) -> dict[str, State]:
+    if not data.keys() <= ALL:
+        raise ValueError(f"{sorted(data)} are not all tunables")
+    states: dict[str, State] = {}
+    for name, state in data.items():
+        values: dict[str, Value] = {}
+        for key, encoded in state.items():
+            value = decode_value(encoded)
+            if not isinstance(value, HOLDS[name]):
+                raise ValueError(f"{name} has no such value as {encoded!r:.80}")
+            values[key] = value
+        states[name] = values
+    return states
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _number(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{value!r} is no number")
+    return value

@@ -1,0 +1,1 @@
+"""Hosts that are not this one: snapshots, described machines, plans for them."""

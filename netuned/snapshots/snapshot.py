@@ -1,0 +1,365 @@
+"""Snapshots: one file with all that netuned and its doctor would read of a host.
+
+No MAC address is in it unless asked for, nor what could tell one; no IP address, no host name, no
+RSS hash key. docs/snapshots.md describes the format.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from netuned import __version__
+from netuned.errors import KernelError, NetunedError, ProfileError, SnapshotError
+from netuned.hardware.host import read_host
+from netuned.kernel import Kernel
+from netuned.kernel.answers import from_json, to_json
+from netuned.kernel.files import FileTree
+from netuned.kernel.recorded import NOT_HELD, File, Link, RecordedKernel, Refused, Tree
+from netuned.kernel.recording import MAX_FILE, RecordingKernel
+from netuned.profiles.loader import DEFAULT_DIRECTORIES, SUFFIXES, Recorded, RecordedDirectory
+from netuned.profiles.trust import read_trusted, trusted_directory
+from netuned.reconcile.apply import Card
+from netuned.snapshots.archive import MAX_MEMBERS, read_archive, write_archive
+from netuned.tunables import TUNABLES
+
+FORMAT = 1
+MANIFEST = "snapshot.json"
+ANSWERS = "answers.json"
+DOCUMENTS = {MANIFEST: None, ANSWERS: None}
+
+BASELINE = "/var/lib/netuned/baseline.json"
+PLACEMENT = "/run/netuned/placement.json"
+
+_CPU = "/sys/devices/system/cpu"
+_NODE = "/sys/devices/system/node"
+_NET = "/sys/class/net"
+GATHERED = (
+    *("/proc/interrupts", "/proc/softirqs", "/proc/stat", "/proc/cmdline", "/proc/cpuinfo"),
+    *("/proc/net/softnet_stat", "/proc/sys/kernel/osrelease", "/proc/sys/kernel/random/boot_id"),
+    *("/proc/sys/net/core/*", "/proc/irq/default_smp_affinity"),
+    *(f"/proc/irq/*/{name}" for name in ("smp_affinity", "effective_affinity", "node")),
+    "/sys/kernel/irq/*/actions",
+    *(f"{_CPU}/{name}" for name in ("online", "offline", "possible", "present", "isolated")),
+    *(f"{_CPU}/{name}" for name in ("nohz_full", "kernel_max", "smt/active", "smt/control")),
+    *(f"{_CPU}/cpu*/{name}" for name in ("topology/*", "cache/index*/*", "online")),
+    *(f"{_CPU}/cpu*/{name}" for name in ("cpu_capacity", "cpufreq/base_frequency")),
+    f"{_CPU}/cpu*/cpufreq/cpuinfo_max_freq",
+    *("/sys/devices/cpu_core/cpus", "/sys/devices/cpu_atom/cpus"),
+    *(f"{_NODE}/{name}" for name in ("online", "possible", "has_cpu", "has_memory")),
+    *(f"{_NODE}/node*/{name}" for name in ("cpulist", "cpumap", "distance", "meminfo")),
+    *(f"{_NET}/*/{name}" for name in ("statistics/*", "queues/rx-*/rps_flow_cnt")),
+    *(f"{_NET}/*/{name}" for name in ("mtu", "operstate", "carrier", "duplex", "tx_queue_len")),
+    *(f"{_NET}/*/{name}" for name in ("napi_defer_hard_irqs", "gro_flush_timeout", "threaded")),
+    *(f"{_NET}/*/device/{side}_link_{what}" for side in ("current", "max")
+      for what in ("speed", "width")),
+    f"{_NET}/*/device/local_cpulist",
+    *("/etc/netuned/netuned.yaml", BASELINE, PLACEMENT),
+)  # fmt: skip
+"""What is taken besides what netuned's readers ask for; ``*`` is any name."""
+
+ADDRESSES = frozenset(("address", "broadcast", "perm_hwaddr"))
+IDENTITIES = frozenset(("netdev_rss_key", "phys_switch_id", "phys_port_id", "serial", "ifalias"))
+"""Files never taken: keys, and numbers that are one machine's only."""
+
+_PARAMETER = re.compile(
+    r"(isolcpus|nohz|nohz_full|rcu_nocbs|rcu_nocb_poll|irqaffinity|threadirqs|nosmt|maxcpus|nr_cpus"
+    r"|possible_cpus|numa|numa_balancing|kthread_cpus|skew_tick|nosoftlockup|idle|mitigations|tsc"
+    r"|pci|iommu|intel_iommu|amd_iommu|intel_pstate|amd_pstate|intel_idle\.\w+|processor\.\w+"
+    r"|net\.ifnames|biosdevname|preempt|transparent_hugepage|hugepages|hugepagesz"
+    r"|default_hugepagesz|workqueue\.\w+|systemd\.cpu_affinity|cgroup_no_v1)(=.*)?",
+)
+_MAC = re.compile(rb"(?<![0-9A-Fa-f:-])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5,}(?![0-9A-Fa-f:-])")
+_NO_MAC = b"00:00:00:00:00:00"
+_NAMED_BY_MAC = re.compile(r"[a-z]+([0-9a-f]{12})")
+"""systemd's names of cards without a better one: enx, wlx."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A host's snapshot in memory. ``left_out`` says what was left out on purpose, and why."""
+
+    kernel: RecordedKernel
+    profile_errors: Mapping[str, str]
+    left_out: Mapping[str, str]
+    taken_at: int
+    macs: bool
+
+    @property
+    def unreadable(self) -> dict[str, int]:
+        """What was there and could not be read: path -> errno.
+
+        EINVAL is how sysfs says that a card has no such thing, or is down.
+        """
+        refused = ((p, n) for p, n in self.kernel.tree.walk() if isinstance(n, Refused))
+        said = (NOT_HELD, errno.EINVAL, errno.EOPNOTSUPP)
+        return {path: node.errno for path, node in refused if node.errno not in said}
+
+
+def take(
+    kernel: Kernel, directories: Sequence[str] = DEFAULT_DIRECTORIES, *, macs: bool = False
+) -> Taken:
+    """Read a host. Raises: KernelError when /proc or /sys cannot be read at all."""
+    recording = RecordingKernel(kernel)
+    for nic in read_host(recording).nics.values():
+        view = Card(recording, nic).view(recording.rtnl.qdiscs)
+        for tunable in TUNABLES:
+            try:
+                tunable.read(view)
+            except NetunedError:  # the answer, recorded as any other
+                continue
+    for pattern in GATHERED:
+        for path in _matching(recording.files, pattern):
+            try:
+                recording.files.read_long(path, MAX_FILE)
+            except KernelError:  # not there, or recorded as what cannot be read
+                continue
+    errors = _take_profiles(recording.tree, directories)
+    left_out = dict.fromkeys(sorted(IDENTITIES), "tells a machine from all others")
+    left_out |= _shorten_command_line(recording.tree)
+    hiding = _Hiding(recording, macs=macs)
+    if not macs:
+        left_out["MAC addresses"] = "--macs takes them"
+    left_out |= hiding.renamed
+    taken = hiding.hidden(recording)
+    errors = {path: hiding.text(problem) for path, problem in errors.items()}
+    return Taken(taken, errors, left_out, int(time.time()), macs)
+
+
+def write(taken: Taken, path: str, *, force: bool = False) -> None:
+    """Write a snapshot as one tar, xz by its name. Raises: SnapshotError."""
+    kernel = taken.kernel
+    refused = {
+        where: [errno.errorcode.get(node.errno, "EIO"), node.mode]
+        for where, node in kernel.tree.walk()
+        if isinstance(node, Refused)
+    }
+    manifest = {
+        "format": FORMAT,
+        "netuned": __version__,
+        "kernel": kernel.files.read_text("/proc/sys/kernel/osrelease", ""),
+        "taken_at": taken.taken_at,
+        "macs": taken.macs,
+        "left_out": dict(taken.left_out),
+        "profile_errors": dict(taken.profile_errors),
+        "refused": refused,
+    }
+    documents = {
+        MANIFEST: json.dumps(manifest, indent=1).encode(),
+        ANSWERS: json.dumps(to_json(kernel.answers), separators=(",", ":")).encode(),
+    }
+    write_archive(path, documents, kernel.tree, taken.taken_at, force=force)
+
+
+def read(path: str) -> Taken:
+    """The snapshot in a file. Raises: SnapshotError, with the file's name and the member's."""
+    documents, tree = read_archive(path, DOCUMENTS)
+    manifest = _document(path, MANIFEST, documents)
+    found = manifest.get("format")
+    if found != FORMAT:
+        problem = f"its format is {found!r}, this netuned reads {FORMAT}"
+        raise SnapshotError(f"{path}: {MANIFEST}: {problem}")
+    try:
+        answers = from_json(_document(path, ANSWERS, documents))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise SnapshotError(f"{path}: {ANSWERS}: {error}") from None
+    try:
+        _add_refused(tree, manifest)
+        return Taken(
+            RecordedKernel(tree, answers, macs=manifest.get("macs") is True),
+            _texts(manifest, "profile_errors"),
+            _texts(manifest, "left_out"),
+            _whole(manifest, "taken_at"),
+            manifest.get("macs") is True,
+        )
+    except (ValueError, KernelError) as error:
+        raise SnapshotError(f"{path}: {MANIFEST}: {error}") from None
+
+
+def recorded_profiles(taken: Taken, directories: Sequence[str] = DEFAULT_DIRECTORIES) -> Recorded:
+    """The profile directories of a snapshot, as the loader takes them."""
+    found: dict[str, RecordedDirectory] = {}
+    for directory in directories:
+        if problem := taken.profile_errors.get(directory):
+            found[directory] = ProfileError(directory, 0, 0, "", problem)
+            continue
+        names: dict[str, bytes | ProfileError] = {}
+        files = taken.kernel.files
+        for name in files.listdir(directory) if files.exists(directory) else ():
+            where = f"{directory}/{name}"
+            if problem := taken.profile_errors.get(where):
+                names[name] = ProfileError(where, 0, 0, "", problem)
+            else:
+                names[name] = files.read_long(where, MAX_FILE)
+        found[directory] = names
+    return found
+
+
+def _take_profiles(tree: Tree, directories: Sequence[str]) -> dict[str, str]:
+    """Put profiles into the tree; returns why others are not used: path -> problem.
+
+    Files are judged here, for nobody can say later who could have written them. Their names are
+    those of the search path, whatever links lead there.
+    """
+    errors = {}
+    for directory in directories:
+        try:
+            with trusted_directory(directory, 0) as descriptor:
+                entries = tree.add_directory(directory)
+                for name in sorted(os.listdir(descriptor)):
+                    if not name.endswith(SUFFIXES) or name.startswith("."):
+                        continue
+                    path = f"{directory}/{name}"
+                    try:
+                        entries[name] = File(read_trusted(path, 0, descriptor) or b"")
+                    except FileNotFoundError:
+                        if os.path.islink(path):
+                            entries[name], errors[path] = Refused(), "there is no such file"
+                    except ProfileError as error:
+                        entries[name], errors[path] = Refused(), error.problem
+        except FileNotFoundError:
+            continue
+        except ProfileError as error:
+            errors[directory] = error.problem
+    return errors
+
+
+def _matching(files: FileTree, pattern: str) -> Iterator[str]:
+    """The paths that match a pattern, in which ``*`` stands for any part of a name."""
+    directory, star, rest = pattern.partition("*")
+    if not star:
+        yield pattern
+        return
+    parent, _, prefix = directory.rpartition("/")
+    _, _, below = rest.partition("/")
+    try:
+        names = files.listdir(parent)
+    except KernelError:
+        return
+    for name in names:
+        if name.startswith(prefix) and name not in ADDRESSES | IDENTITIES:
+            yield from _matching(files, f"{parent}/{name}/{below}" if below else f"{parent}/{name}")
+
+
+def _shorten_command_line(tree: Tree) -> dict[str, str]:
+    """Keep of the kernel's parameters those about CPUs and interrupts; others hold addresses."""
+    entries = tree.add_directory("/proc")
+    node = entries.get("cmdline")
+    if not isinstance(node, File):
+        return {}
+    words = node.content.decode("utf-8", "surrogateescape").split()
+    kept = [word for word in words if _PARAMETER.fullmatch(word)]
+    text = f"{' '.join(kept)}\n".encode("utf-8", "surrogateescape")
+    entries["cmdline"] = replace(node, content=text)
+    if len(kept) == len(words):
+        return {}
+    why = f"{len(words) - len(kept)} parameters that are not about CPUs, interrupts or memory"
+    return {"/proc/cmdline": why}
+
+
+class _Hiding:
+    """Takes MAC addresses out of names, links, files and answers, in whatever form they stand."""
+
+    def __init__(self, recording: RecordingKernel, *, macs: bool) -> None:
+        self._macs = macs
+        self._bare: dict[bytes, bytes] = {}
+        self.renamed: dict[str, str] = {}
+        if macs:
+            return
+        links = recording.answers.links
+        for ifindex, link in links.items() if isinstance(links, Mapping) else ():
+            address = recording.files.read_text(f"{_NET}/{link.name}/address", "")
+            named = _NAMED_BY_MAC.fullmatch(link.name)
+            for known in (link.mac, address, named[1] if named else ""):
+                bare = known.replace(":", "").lower()
+                if bare.strip("0") and bare.strip("f"):
+                    self._bare[bare.encode()] = f"{ifindex:0{len(bare)}x}".encode()
+            if named:
+                self.renamed[f"{link.name[: -len(named[1])]}…"] = (
+                    "a card named by its MAC address has its ifindex there instead"
+                )
+
+    def bytes(self, data: bytes) -> bytes:
+        if self._macs:
+            return data
+        if b":" in data or b"-" in data:
+            data = _MAC.sub(_NO_MAC, data)
+        for bare, number in self._bare.items():
+            data = data.replace(bare, number).replace(bare.upper(), number)
+        return data
+
+    def text(self, text: str) -> str:
+        raw = text.encode("utf-8", "surrogateescape")
+        return self.bytes(raw).decode("utf-8", "surrogateescape")
+
+    def hidden(self, recording: RecordingKernel) -> RecordedKernel:
+        """What was recorded, without."""
+        tree = Tree()
+        for path, node in recording.tree.walk():
+            where, name = self.text(path), path.rpartition("/")[2]
+            if isinstance(node, dict):
+                tree.add_directory(where)
+            elif isinstance(node, Link):
+                tree.add(where, Link(self.text(node.target)))
+            elif name in IDENTITIES or (name in ADDRESSES and not self._macs):
+                tree.add(where, Refused(mode=node.mode))
+            elif isinstance(node, File):
+                tree.add(where, replace(node, content=self.bytes(node.content)))
+            else:
+                tree.add(where, node)
+        answers = recording.answers
+        if not self._macs:
+            if isinstance(answers.links, Mapping):
+                without = {i: replace(link, mac="") for i, link in answers.links.items()}
+                answers = replace(answers, links=without)
+            answers = from_json(json.loads(self.text(json.dumps(to_json(answers)))))
+        return RecordedKernel(tree, answers, macs=self._macs)
+
+
+def _document(path: str, name: str, documents: Mapping[str, bytes]) -> dict[str, Any]:
+    if name not in documents:
+        raise SnapshotError(f"{path}: {name}: is missing, so this is no snapshot of netuned's")
+    try:
+        document = json.loads(documents[name])
+    except (ValueError, RecursionError) as error:
+        raise SnapshotError(f"{path}: {name}: is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise SnapshotError(f"{path}: {name}: is not a JSON object")
+    return document
+
+
+def _add_refused(tree: Tree, manifest: Mapping[str, Any]) -> None:
+    """What the host refused, or what was left out. Raises: ValueError, KernelError."""
+    refused = manifest.get("refused", {})
+    if not isinstance(refused, dict) or len(refused) > MAX_MEMBERS:
+        raise ValueError("refused is not a mapping of paths")
+    for path, entry in refused.items():
+        match entry:
+            case [str(name), int(mode)] if hasattr(errno, name) and name.startswith("E"):
+                number = getattr(errno, name)
+            case _:
+                raise ValueError(f"refused: {path[:60]!r} has no errno and mode")
+        parts = path.split("/")[1:]
+        if not path.startswith("/") or len(parts) > 64 or {"", ".", ".."} & set(parts):
+            raise ValueError(f"refused: {path[:60]!r} is not a path")
+        tree.add(path, Refused(number, mode & 0o777))
+
+
+def _texts(manifest: Mapping[str, Any], name: str) -> dict[str, str]:
+    found = manifest.get(name, {})
+    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+        raise ValueError(f"{name} is not a mapping of texts")
+    return found
+
+
+def _whole(manifest: Mapping[str, Any], name: str) -> int:
+    value = manifest.get(name)
+    if type(value) is not int:
+        raise ValueError(f"{name} is not a whole number")
+    return value
