@@ -177,7 +177,7 @@ class Reconciler:
         What was rolled back or restored is no longer left alone.
         """
         slots = self._named(ifname)
-        await self._trials.release(slots)
+        await self._trials.holds.release(slots)
         for slot in slots:
             slot.card.refused = {}  # what was refused may be possible now
             slot.aimed = False
@@ -399,7 +399,7 @@ class Reconciler:
             slot.digest, slot.profiles = profile, self._profiles
             if target is not None or restore:
                 certain[ifindex] = profile
-            if slot.tries is None and (held := self._trials.held(nic, profile)) != slot.held:
+            if slot.tries is None and (held := self._trials.holds.held(nic, profile)) != slot.held:
                 slot.held, slot.aimed = held, False
             if target != slot.target:
                 slot.target, slot.aimed, slot.settled = target, False, False
@@ -409,7 +409,7 @@ class Reconciler:
             slot.restore = restore
             if not slot.aimed:
                 self._passes.mark(slot, everything=True)
-        self._trials.follow(host.nics, certain)
+        self._trials.holds.follow(host.nics, certain)
         if tried:
             trial = self._trials.begin(tried, self._settings.confirm_timeout_s)
             self._trials.conclude_later(trial, tried)
@@ -522,7 +522,7 @@ class Reconciler:
         self.publish()
 
     def _is_restored(self, slot: Slot, tunable: str) -> bool:
-        return self._trials.restored(slot.card.nic, slot.digest or "", tunable)
+        return self._trials.holds.restored(slot.card.nic, slot.digest or "", tunable)
 
     def _named(self, ifname: str) -> list[Slot]:
         """A card and those it is tuned through; all for an empty name. Raises: NetunedError."""
