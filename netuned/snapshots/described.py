@@ -15,7 +15,9 @@ from netuned.errors import ProfileError
 from netuned.kernel.recorded import RecordedKernel
 from netuned.profiles.scalars import did_you_mean, listed, parse_speed_mbps, shown
 from netuned.profiles.yamltree import Entry, Items, Node, Position, Scalar, Table, parse_yaml
-from netuned.snapshots.expand import DRIVERS, UPPER_KINDS, CardSpec, MachineSpec, expand
+from netuned.snapshots.drivers import DRIVERS, UPPER_KINDS
+from netuned.snapshots.expand import expand
+from netuned.snapshots.spec import CardSpec, MachineSpec
 from netuned.text import escape
 
 MAX_CPUS = 4096

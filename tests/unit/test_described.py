@@ -16,7 +16,7 @@ from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.kernel.files import KeptFiles
 from netuned.snapshots.described import CARD_KEYS, MACHINE_KEYS, UPPER_KEYS, machine
-from netuned.snapshots.expand import DRIVERS
+from netuned.snapshots.drivers import DRIVERS
 
 TWO_NODES = """\
 nodes: 2

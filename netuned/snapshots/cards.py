@@ -1,0 +1,197 @@
+"""The files and answers that a described machine's kernel would give of its cards.
+
+The names of files, interrupts and attributes are the kernel's and the drivers' own.
+Source: Documentation/ABI/testing/sysfs-class-net*; ``drivers``.
+"""
+
+from __future__ import annotations
+
+from netuned.cpuset import CpuSet
+from netuned.errors import UnsupportedError
+from netuned.kernel.ethtool import Channels, DriverInfo
+from netuned.kernel.recorded import Answers, Link, Tree
+from netuned.kernel.rtnl import ROOT, LinkInfo, QdiscEntry
+from netuned.snapshots.drivers import DRIVERS, UPPER_KINDS, Driver
+from netuned.snapshots.smallfiles import line, mask
+from netuned.snapshots.spec import CardSpec, MachineSpec
+
+CLASS_NET = "/sys/class/net"
+ETHERNET = 1
+LOOPBACK = 772
+"""ARPHRD_ETHER and ARPHRD_LOOPBACK."""
+FIRST_INTERRUPT = 64
+BUSES = 255
+
+
+def add_cards(tree: Tree, answers: Answers, machine: MachineSpec) -> None:
+    indexes = {card.name: ifindex for ifindex, card in enumerate(machine.cards, 2)}
+    masters = {
+        below: indexes[card.name]
+        for card in machine.cards
+        if card.kind and not UPPER_KINDS[card.kind].single
+        for below in card.over
+    }
+    loopback = LinkInfo("lo", "", True, True, 0, 0, "00:00:00:00:00:00", 1, 1)
+    links = {1: loopback}
+    qdiscs: dict[int, tuple[QdiscEntry, ...]] = {}
+    homes: dict[str, str] = {}
+    _add_netdev(tree, 1, "/sys/devices/virtual/net/lo", loopback, kind=LOOPBACK, speed="-1")
+    devices = _Devices(tree, machine)
+    for card in machine.cards:
+        ifindex = indexes[card.name]
+        single = bool(card.kind) and UPPER_KINDS[card.kind].single
+        link = links[ifindex] = LinkInfo(
+            name=card.name,
+            kind=card.kind or ("veth" if card.driver == "veth" else ""),
+            up=True,
+            running=True,
+            master=masters.get(card.name, 0),
+            lower=indexes[card.over[0]] if single else 0,
+            mac=card.mac or f"02:00:00:00:{ifindex >> 8:02x}:{ifindex & 0xFF:02x}",
+            rx_queues=card.queues,
+            tx_queues=card.queues,
+        )
+        device, bus_info = ("", "") if link.kind else devices.add(card)
+        home = f"{device or '/sys/devices/virtual'}/net/{card.name}"
+        homes[card.name] = home
+        _add_netdev(tree, ifindex, home, link, kind=ETHERNET, speed=str(card.speed_mbps or -1))
+        if device:
+            tree.add(f"{home}/device", Link("../.."))
+        for below in card.over:
+            tree.add(f"{home}/lower_{below}", Link(homes[below]))
+            tree.add(f"{homes[below]}/upper_{card.name}", Link(home))
+            if not single:
+                tree.add(f"{homes[below]}/master", Link(home))
+        qdiscs[ifindex] = _qdiscs(card, link)
+        _answer(answers, card, ifindex, bus_info)
+    answers.links, answers.qdiscs = links, qdiscs
+
+
+def _add_netdev(
+    tree: Tree, ifindex: int, home: str, link: LinkInfo, *, kind: int, speed: str
+) -> None:
+    """A card's own directory in sysfs."""
+    tree.add(f"{CLASS_NET}/{link.name}", Link(home))
+    for name, value in (
+        ("ifindex", str(ifindex)),
+        ("type", str(kind)),
+        ("address", link.mac),
+        ("speed", speed),
+        ("flags", "0x1003"),
+        ("operstate", "up"),
+        ("carrier", "1"),
+        ("mtu", "1500"),
+        ("iflink", str(link.lower or ifindex)),
+    ):
+        tree.add(f"{home}/{name}", line(value))
+    none = line("0")
+    for queue in range(link.rx_queues):
+        tree.add(f"{home}/queues/rx-{queue}/rps_cpus", none)
+        tree.add(f"{home}/queues/rx-{queue}/rps_flow_cnt", none)
+    for queue in range(link.tx_queues):
+        tree.add(f"{home}/queues/tx-{queue}/xps_cpus", none)
+        tree.add(f"{home}/queues/tx-{queue}/xps_rxqs", none)
+
+
+class _Devices:
+    """Hands out places on the bus and interrupt numbers."""
+
+    def __init__(self, tree: Tree, machine: MachineSpec) -> None:
+        self._tree = tree
+        self._online = machine.cpus - machine.offline
+        self._width = len(machine.cpus)
+        self._count = 0
+        self._serial = 0
+        self._irq = FIRST_INTERRUPT
+
+    def add(self, card: CardSpec) -> tuple[str, str]:
+        """The device of a card with its interrupts: its path in sysfs, and the name on its bus."""
+        driver = DRIVERS[card.driver]
+        domain, bus = divmod(self._count, BUSES)
+        self._count += 1
+        pci = f"{domain:04x}:{bus + 1:02x}:00.0"
+        owner = f"/sys/devices/pci{domain:04x}:00/{pci}"
+        vendor, model = driver.pci.split(":")
+        add = self._tree.add
+        add(f"{owner}/vendor", line(f"0x{vendor}"))
+        add(f"{owner}/device", line(f"0x{model}"))
+        add(f"{owner}/class", line("0x020000"))
+        add(f"{owner}/numa_node", line(card.node))
+        words = {"card": card.name, "pci": pci, "queues": card.queues, "serial": self._serial}
+        self._add_interrupts(owner, card, driver, words)
+        if card.driver != "virtio_net":
+            add(f"{owner}/driver", Link(f"/sys/bus/pci/drivers/{card.driver}"))
+            return owner, pci
+        device = f"{owner}/virtio{self._serial}"
+        self._serial += 1
+        add(f"{owner}/driver", Link("/sys/bus/pci/drivers/virtio-pci"))
+        add(f"{device}/driver", Link("/sys/bus/virtio/drivers/virtio_net"))
+        return device, pci
+
+    def _add_interrupts(
+        self, owner: str, card: CardSpec, driver: Driver, words: dict[str, object]
+    ) -> None:
+        self._tree.add(f"{owner}/irq", line(self._irq))
+        for name in driver.control:
+            self._add_interrupt(owner, name.format(**words), self._online, card.node)
+        roles = range(len(driver.names))
+        pairs = [(role, queue) for queue in range(card.queues) for role in roles]
+        if driver.by_role:
+            pairs.sort()
+        cpus = tuple(card.irqs)
+        for role, queue in pairs:
+            number = queue + role * card.queues if driver.by_role else queue
+            name = driver.names[role].format(**{**words, "queue": number})
+            affinity = CpuSet.of([cpus[queue % len(cpus)]]) if cpus else self._online
+            self._add_interrupt(owner, name, affinity, card.node)
+
+    def _add_interrupt(self, owner: str, name: str, cpus: CpuSet, node: int) -> None:
+        irq = self._irq
+        self._irq += 1
+        self._tree.add(f"{owner}/msi_irqs/{irq}", line("msix"))
+        self._tree.add(f"/sys/kernel/irq/{irq}/actions", line(name))
+        home = f"/proc/irq/{irq}"
+        effective = CpuSet.of([cpus.first])
+        for suffix, at in (("smp_affinity", cpus), ("effective_affinity", effective)):
+            self._tree.add(f"{home}/{suffix}", mask(at, self._width))
+            self._tree.add(f"{home}/{suffix}_list", line(at))
+        self._tree.add(f"{home}/node", line(node))
+
+
+def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> None:
+    """What ethtool and the netdev family say of a card."""
+    answers.driver_info[ifindex] = DriverInfo(card.driver, bus_info, "")
+    answers.napi_interrupts[ifindex] = {}
+    driver = DRIVERS.get(card.driver)
+    if driver is None or not driver.shows_channels:
+        answers.channels[ifindex] = _none("channels")
+    else:
+        now, most = card.queues, card.maximum if driver.settable else card.queues
+        if driver.combined:
+            answers.channels[ifindex] = Channels(0, 0, driver.other, now, 0, 0, driver.other, most)
+        else:
+            answers.channels[ifindex] = Channels(now, now, 0, 0, most, most, 0, 0)
+    if driver is None or not driver.entries:
+        answers.rss_table[ifindex] = _none("rss")
+        answers.rx_rings[ifindex] = _none("receive rings")
+        return
+    reached = min(card.queues, driver.reach)
+    entries = driver.entries
+    answers.rx_rings[ifindex] = reached
+    answers.rss_table[ifindex] = tuple(
+        index * reached // entries if driver.blocks else index % reached for index in range(entries)
+    )
+
+
+def _none(what: str) -> UnsupportedError:
+    return UnsupportedError(what, "the driver has no such operation")
+
+
+def _qdiscs(card: CardSpec, link: LinkInfo) -> tuple[QdiscEntry, ...]:
+    """The kernel's own: mq with a pfifo_fast for each queue; none on a virtual card."""
+    if link.kind:
+        return (QdiscEntry("noqueue", 0, ROOT, {}),)
+    if card.queues == 1:
+        return (QdiscEntry("pfifo_fast", 0, ROOT, {}),)
+    leaves = (QdiscEntry("pfifo_fast", 0, queue + 1, {}) for queue in range(card.queues))
+    return (QdiscEntry("mq", 0, ROOT, {}), *leaves)

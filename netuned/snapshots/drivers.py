@@ -1,0 +1,104 @@
+"""What drivers show of their cards, for described machines; and the kinds of cards over others.
+
+Source: the drivers' request_irq calls and ethtool operations; tests/unit/test_vectors.py names the
+files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """How a driver shows a card: its interrupts' names, channels and RSS.
+
+    ``names`` are those of one queue's interrupts with ``{card}``, ``{queue}``, ``{pci}`` and
+    ``{serial}`` (of the virtio device); ``control`` of the others, which come first. Without
+    ``names`` a card has no interrupts.
+    """
+
+    pci: str
+    names: tuple[str, ...] = ()
+    control: tuple[str, ...] = ()
+    maximum: int = 64
+    entries: int = 128
+    reach: int = 1 << 16
+    """How many queues RSS reaches."""
+    speed_mbps: int = 0
+    combined: bool = True
+    other: int = 0
+    settable: bool = True
+    """Whether channels can be set."""
+    shows_channels: bool = True
+    on_node: bool = True
+    """Whether firmware usually names a node."""
+    by_role: bool = False
+    """Interrupts of all transmit queues come before those of all receive queues."""
+    blocks: bool = False
+    """The kernel's RSS table gives neighbouring entries to one queue."""
+
+
+DRIVERS = {
+    "ice": Driver(
+        "8086:1592", ("ice-{card}-TxRx-{queue}",), ("ice-{pci}:misc",),
+        speed_mbps=100_000, other=1,
+    ),
+    "i40e": Driver(
+        "8086:1583", ("i40e-{card}-TxRx-{queue}",),
+        ("i40e-{pci}:misc", "i40e-{pci}:fdir-TxRx-0"), entries=512, speed_mbps=40_000, other=1,
+    ),
+    "igb": Driver(
+        "8086:1521", ("{card}-TxRx-{queue}",), ("{card}",),
+        maximum=8, speed_mbps=1000, other=1, blocks=True,
+    ),
+    "ixgbe": Driver(
+        "8086:10fb", ("{card}-TxRx-{queue}",), ("{card}",),
+        maximum=63, reach=16, speed_mbps=10_000, other=1,
+    ),
+    "e1000e": Driver(
+        "8086:15bb", ("{card}",), maximum=1, entries=0, speed_mbps=1000,
+        settable=False, shows_channels=False,
+    ),
+    "mlx5_core": Driver(
+        "15b3:1017", ("mlx5_comp{queue}@pci:{pci}",), ("mlx5_async0@pci:{pci}",),
+        entries=256, speed_mbps=100_000,
+    ),
+    "bnxt_en": Driver("14e4:1750", ("{card}-TxRx-{queue}",), maximum=74, speed_mbps=100_000),
+    "ena": Driver(
+        "1d0f:ec20", ("{card}-Tx-Rx-{queue}",), ("ena-mgmnt@pci:{pci}",),
+        maximum=32, on_node=False,
+    ),
+    "gve": Driver(
+        "1ae0:0042", ("gve-ntfy-blk{queue}@pci:{pci}", "gve-ntfy-blk{queue}@pci:{pci}"),
+        ("gve-mgmnt@pci:{pci}",), maximum=16, entries=0, combined=False, on_node=False,
+        by_role=True,
+    ),
+    "vmxnet3": Driver(
+        "15ad:07b0", ("{card}-rxtx-{queue}",), ("{card}-event-{queues}",),
+        maximum=8, entries=32, speed_mbps=10_000, settable=False, on_node=False,
+    ),
+    "virtio_net": Driver(
+        "1af4:1041", ("virtio{serial}-input.{queue}", "virtio{serial}-output.{queue}"),
+        ("virtio{serial}-config",), maximum=8, entries=0, on_node=False,
+    ),
+    "veth": Driver("", maximum=8, entries=0, speed_mbps=10_000, combined=False, on_node=False),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Upper:
+    """A card over others; ``single``: over one."""
+
+    driver: str
+    queues: int
+    single: bool = False
+
+
+UPPER_KINDS = {
+    "bond": Upper("bonding", 16),
+    "team": Upper("team", 16),
+    "bridge": Upper("bridge", 1),
+    "vlan": Upper("802.1Q VLAN Support", 1, single=True),
+    "macvlan": Upper("macvlan", 1, single=True),
+}
