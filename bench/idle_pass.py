@@ -74,6 +74,7 @@ def _pass(profiles: str) -> None:
 
     from netuned.kernel import Kernel
     from netuned.reconcile.loop import Options, Reconciler
+    from netuned.reconcile.requests import Requests
     from tests.netns.listener import Silent
 
     async def passes() -> dict[str, float]:
@@ -81,6 +82,7 @@ def _pass(profiles: str) -> None:
         directory = Path(profiles).parent
         options = Options((profiles,), directory / "state", directory / "run")
         loop = Reconciler(kernel, options, Silent())
+        requests = Requests(loop)
         await loop.start()
         states = [nic.state for nic in loop.status().nics if nic.profile]
         if states != ["in-sync"] * len(CARDS):
@@ -96,7 +98,7 @@ def _pass(profiles: str) -> None:
             resync.append(1e6 * (middle - start))
         for _ in range(21):
             start = time.perf_counter()
-            await loop.reconcile()
+            await requests.reconcile("")
             full.append(1e6 * (time.perf_counter() - start))
         assert kernel.writes == writes
         await loop.close()

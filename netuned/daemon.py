@@ -23,6 +23,7 @@ from netuned.kernel.systemd import notify, watchdog_interval_s
 from netuned.profiles.loader import DEFAULT_DIRECTORIES
 from netuned.profiles.settings import DEFAULT_PATH
 from netuned.reconcile.loop import Options, Reconciler
+from netuned.reconcile.requests import Requests
 from netuned.reconcile.watch import Watches
 from netuned.status import Status
 
@@ -90,7 +91,7 @@ class Daemon:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._reconciler = Reconciler(Kernel(), options, self)
-        self._bus = BusService(self._reconciler)
+        self._bus = BusService(Requests(self._reconciler))
         self._watches = Watches(self._reconciler, options.profile_directories)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()

@@ -34,6 +34,7 @@ from netuned.kernel.files import Files, Kept
 from netuned.kernel.netlink import NetlinkSocket
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.loop import Options, Reconciler
+from netuned.reconcile.requests import Requests
 from netuned.status import IN_SYNC, UNSUPPORTED, NicStatus
 from netuned.tunables import qdisc
 from netuned.values import Qdisc, describe
@@ -427,13 +428,13 @@ class Bench:
             await loop.reload()
         loop.touch_everything()
         await self.quiet(loop)
-        await loop.reconcile()
+        await Requests(loop).reconcile("")
         await self.quiet(loop)
 
     async def quiet(self, loop: Reconciler) -> None:
         """Until nothing is under way."""
         deadline = time.monotonic() + 5
-        while loop._work._tasks:
+        while loop.work._tasks:
             if time.monotonic() > deadline:
                 raise Wrong("the loop does not come to rest")
             await asyncio.sleep(0.0005)

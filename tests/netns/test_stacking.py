@@ -13,6 +13,7 @@ from netuned.hardware.host import read_nics
 from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.kernel import Kernel
 from netuned.reconcile.loop import Options, Reconciler
+from netuned.reconcile.requests import Requests
 from netuned.reconcile.watch import Watches
 from netuned.status import NicStatus, Status
 from tests.netns.conftest import Namespace
@@ -146,12 +147,12 @@ def test_a_bridge_stands_for_its_ports(netns: Namespace, tmp_path: Path) -> None
     async def scenario(daemon: Daemon) -> None:
         await daemon.wait(lambda: daemon.card("br0").state == "in-sync")
         assert daemon.card("br0").through == daemon.card("mv0").through == ("v0",)
-        await daemon.reconciler.pause("br0")
+        await Requests(daemon.reconciler).pause("br0")
         netns.sh("echo 2 > /sys/class/net/v0/queues/rx-0/rps_cpus")
         await asyncio.sleep(0.05)
         assert rps("v0") == 2
         assert daemon.card("v0").state == daemon.card("br0").state == "paused"
-        await daemon.reconciler.resume("br0")
+        await Requests(daemon.reconciler).resume("br0")
         await daemon.wait(lambda: rps("v0") == 1)
 
     asyncio.run(daemon.run(scenario))

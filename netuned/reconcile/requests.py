@@ -1,0 +1,126 @@
+"""What people ask of the loop, over D-Bus."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from netuned.errors import KernelError, NetunedError
+from netuned.plan import Change, Plan, Problem
+from netuned.reconcile.apply import plan_card
+from netuned.reconcile.loop import Reconciler
+from netuned.status import Status
+
+ALL_PAUSED = "all cards are paused; `netunedctl resume` without a name ends that"
+
+
+class Requests:
+    """Everything that D-Bus has methods for; an empty ``ifname`` is all cards."""
+
+    def __init__(self, loop: Reconciler) -> None:
+        self._loop = loop
+        self._cards = loop.cards
+        self._passes = loop.passes
+        self._trials = loop.trials
+
+    def status(self) -> Status:
+        return self._loop.status()
+
+    async def reload(self) -> None:
+        """Read all profiles again and bring what changed into force."""
+        await self._loop.reload()
+
+    async def reconcile(self, ifname: str) -> None:
+        """Look at one card (or all) whole, now, and wait until that pass is done.
+
+        What was rolled back or restored is no longer left alone.
+        """
+        slots = self._cards.named(ifname)
+        await self._trials.holds.release(slots)
+        for slot in slots:
+            slot.card.refused = {}  # what was refused may be possible now
+            slot.aimed = False
+            slot.dispute.forget()
+            self._passes.look_now(slot)
+        await self._loop.until_quiet()
+        if not ifname:
+            self._loop.hostwide.forget_contention()
+        await self._loop.reconcile_host()
+
+    async def plan(self) -> Plan:
+        """What would be written now, without writing."""
+        changes: list[Change] = []
+        problems = list(self._cards.desired.problems)
+        for slot in tuple(self._cards.slots.values()):
+            if slot.target is None and not slot.card.wanted:
+                continue
+            async with slot.lock:
+                card = slot.card
+                if not slot.aimed:  # a paused card is planned, too
+                    await self._passes.aim(slot)
+                try:
+                    changes += await self._loop.work.in_worker(partial(plan_card, card))
+                except KernelError as error:
+                    problems.append(Problem(card.nic.name, str(error)))
+        host = await self._loop.plan_host()
+        return Plan((*host.changes, *changes), (*host.problems, *problems))
+
+    async def pause(self, ifname: str) -> None:
+        """Make no changes to a card, or to any, until resumed. Waits for a pass under way."""
+        slots = self._cards.named(ifname)
+        self._cards.paused.add(ifname)
+        for slot in slots:
+            async with slot.lock:
+                pass
+        self._loop.publish()
+
+    async def resume(self, ifname: str) -> None:
+        """End a pause and look at what happened meanwhile."""
+        slots = self._cards.named(ifname)
+        if ifname and "" in self._cards.paused:
+            raise NetunedError(ALL_PAUSED)
+        if ifname:
+            self._cards.paused.discard(ifname)
+        else:
+            self._cards.paused.clear()
+        timeout_s = self._loop.settings.confirm_timeout_s
+        if timeout_s and (untried := [slot for slot in slots if slot.untried]):
+            self._trials.conclude_later(self._trials.begin(untried, timeout_s), untried)
+        for slot in slots:
+            self._passes.look_now(slot)
+        await self._loop.reconcile_host()
+
+    async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
+        """As ``reconcile``, undone after ``timeout_s`` unless confirmed; a pause of these ends.
+
+        Returns the id and until when; both are empty if nothing was to be changed.
+        """
+        slots = self._cards.named(ifname)
+        if ifname and "" in self._cards.paused:
+            raise NetunedError(ALL_PAUSED)
+        self._trials.refuse_second(slots)
+        trial = self._trials.begin(slots, timeout_s)
+        await self._trials.announce(trial, slots)
+        self._cards.paused = self._cards.paused - {ifname} if ifname else set()
+        for slot in slots:
+            slot.card.refused = {}
+            slot.dispute.forget()
+            self._passes.look_now(slot)
+        concluded = await self._trials.conclude(trial, slots)
+        await self._loop.reconcile_host()
+        return (concluded.id, concluded.until) if concluded else ("", "")
+
+    async def confirm(self, id: str) -> None:
+        """Keep what a trial did."""
+        await self._trials.confirm(id)
+
+    async def roll_back(self, id: str) -> None:
+        """Undo a trial at once; all that wait if none is named."""
+        await self._trials.roll_back(id)
+        await self._loop.until_quiet()
+
+    async def restore(self, ifname: str, tunable: str) -> None:
+        """Put back what was there before netuned, and leave it alone from then on."""
+        await self._trials.restore(self._cards.named(ifname), tunable)
+        await self._loop.until_quiet()
+        await self._loop.reconcile_host()
+        await self._loop.reconcile_irqbalance()

@@ -1,0 +1,71 @@
+"""Telling how everything is: what comes together is told together, and only what has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from netuned import __version__
+from netuned.reconcile.cards import Cards
+from netuned.reconcile.report import with_uppers
+from netuned.reconcile.slot import Listener
+from netuned.reconcile.work import Work
+from netuned.status import APPLYING, ManagerStatus, NicStatus, Status
+
+SLICE_S = 0.005
+"""The status of many cards is made for this long before the loop gets a turn."""
+
+
+class Telling:
+    """The newest status, and its way to who listens."""
+
+    def __init__(
+        self,
+        work: Work,
+        cards: Cards,
+        manager: Callable[[tuple[NicStatus, ...]], ManagerStatus],
+        listener: Listener,
+    ) -> None:
+        """``manager`` makes the host's status of all cards'."""
+        self.status = Status(ManagerStatus(__version__, APPLYING))
+        self._work = work
+        self._cards = cards
+        self._manager = manager
+        self._listener = listener
+        self._untold = False
+        self._task: asyncio.Task[None] | None = None
+
+    def publish(self) -> None:
+        """Tell how everything is, if that has changed."""
+        self._untold = True
+        if self._task is None:
+            self._task = self._work.spawn(self._tell())
+
+    async def told(self) -> None:
+        """Wait until all has been told."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def _tell(self) -> None:
+        try:
+            while self._untold:
+                self._untold = False
+                until = time.monotonic() + SLICE_S
+                for slot in tuple(self._cards.slots.values()):
+                    slot.status(paused=self._cards.is_paused(slot))  # kept until the card changes
+                    if time.monotonic() > until:
+                        await asyncio.sleep(0)
+                        until = time.monotonic() + SLICE_S
+                self._tell_now()
+        finally:
+            self._task = None
+
+    def _tell_now(self) -> None:
+        slots = self._cards.slots.values()
+        cards = tuple(slot.status(paused=self._cards.is_paused(slot)) for slot in slots)
+        nics = with_uppers(cards, self._cards.desired.through)
+        status = Status(self._manager(nics), nics)
+        if status != self.status:
+            self.status = status
+            self._listener.publish(status)
