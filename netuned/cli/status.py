@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "nic", metavar="NIC", nargs="?", default="", type=card_name, help="show this card in full"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--exit-code", action="store_true", help="exit with 3 if not in sync")
+    parser.add_argument("--exit-code", action="store_true", help="exit with 3 if not in sync, or if changes wait to be confirmed")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,9 +61,11 @@ def _find(status: Status, name: str) -> NicStatus:
 
 
 def in_sync(status: Status) -> bool:
-    """Whether no managed card, no setting of the host and no profile is amiss."""
-    host = any(setting.state in OUT_OF_SYNC for setting in status.manager.settings)
-    return not host and not status.manager.profile_errors and all(map(card_in_sync, status.nics))
+    """Whether no card, no setting of the host and no profile is amiss, and nothing waits."""
+    manager = status.manager
+    host = any(setting.state in OUT_OF_SYNC for setting in manager.settings)
+    amiss = host or manager.profile_errors or manager.pending_confirm
+    return not amiss and all(map(card_in_sync, status.nics))
 
 
 def card_in_sync(nic: NicStatus) -> bool:

@@ -22,13 +22,18 @@ ROLLED_BACK = "rolled-back"
 RESTORED = "restored"
 
 
+Setting = tuple[str, str]
+"""(tunable, key)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tried:
     """What a trial did to one card.
 
     ``before`` is what was found before its first write, ``written`` the last value of each setting
     it wrote, ``left`` what was found when it was done (None: it did not get that far), ``back``
-    what goes back, once that was decided. ``profile`` is the digest of what was tried.
+    what goes back and ``foreign`` what stays as others set it, once that was decided. ``profile`` is the
+    digest of what was tried.
     """
 
     ifindex: int
@@ -42,6 +47,7 @@ class Tried:
     error: str = ""
     instance: int = 0
     """``Nic.instance``: a card that comes back is another one."""
+    foreign: tuple[Setting, ...] = ()
 
     def is_of(self, nic: Nic) -> bool:
         if self.instance and nic.instance:
@@ -100,6 +106,8 @@ class Hold:
     profile: str
     error: str = ""
     instance: int = 0
+    foreign: tuple[Setting, ...] = ()
+    """What somebody else had changed by then, and so was not rolled back."""
 
     def is_of(self, nic: Nic) -> bool:
         if not self.ifindex:
@@ -112,15 +120,21 @@ class Hold:
         """Whether a card is in the place of this one."""
         return (self.device, self.name) == (nic.device, nic.name)
 
-    @property
-    def why(self) -> str:
-        """A sentence for status."""
+    def why(self, tunable: str) -> str:
+        """A sentence for status on one of its tunables."""
         again = f"`netunedctl apply {self.name}` brings it into force"
         if self.kind == RESTORED:
             return f"restored to what was before netuned and left alone; {again}"
+        if keys := [key or tunable for name, key in self.foreign if name == tunable]:
+            more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
+            others = f" but for {', '.join(keys[:4])}{more}, which somebody else has changed since"
+        else:
+            others = ""
         if self.error:
-            return f"could not be brought into force and was rolled back ({self.error}); {again}"
-        return f"rolled back, as {self.id} was not confirmed; {again}"
+            why = f"could not be brought into force ({self.error}) and was rolled back{others}"
+        else:
+            why = f"rolled back{others}, as {self.id} was not confirmed"
+        return f"{why}; {again}"
 
 
 def now_ns() -> int:
@@ -151,7 +165,7 @@ class Undo:
     """What a rollback puts back, and the settings that it leaves as somebody else has set them."""
 
     back: Mapping[str, State]
-    foreign: tuple[str, ...] = ()
+    foreign: tuple[Setting, ...] = ()
 
 
 def undo_of(tried: Tried, found: Mapping[str, State]) -> Undo:
@@ -165,7 +179,7 @@ def undo_of(tried: Tried, found: Mapping[str, State]) -> Undo:
     restructured = channels.NAME in tried.written
     names = tried.before.keys() if restructured else tried.before.keys() & tried.written.keys()
     back: dict[str, State] = {}
-    foreign: list[tuple[str, str]] = []
+    foreign: list[Setting] = []
     for name in (tunable.NAME for tunable in TUNABLES if tunable.NAME in names):
         before, has = tried.before[name], found.get(name)
         if has is None:
@@ -178,7 +192,7 @@ def undo_of(tried: Tried, found: Mapping[str, State]) -> Undo:
         back[name] = wanted
     _keep_roots(back, found, foreign)
     _keep_channels(back, found, foreign)
-    return Undo(back, tuple(f"{name} {key}".rstrip() for name, key in sorted(foreign)))
+    return Undo(back, tuple(sorted(foreign)))
 
 
 def _is_ours(tried: Tried, name: str, key: str, has: State) -> bool:
@@ -198,9 +212,7 @@ def _same(name: str, key: str, wanted: State, has: State) -> bool:
     return wanted[key] == has[key] or BY_NAME[name].same(key, wanted, has)
 
 
-def _keep_roots(
-    back: dict[str, State], found: Mapping[str, State], foreign: list[tuple[str, str]]
-) -> None:
+def _keep_roots(back: dict[str, State], found: Mapping[str, State], foreign: list[Setting]) -> None:
     """Another root would take others' leaves away with it, and under theirs ours are none."""
     keys = [key for name, key in foreign if name == qdisc.NAME]
     if qdisc.ROOT in keys:
@@ -210,7 +222,7 @@ def _keep_roots(
 
 
 def _keep_channels(
-    back: dict[str, State], found: Mapping[str, State], foreign: list[tuple[str, str]]
+    back: dict[str, State], found: Mapping[str, State], foreign: list[Setting]
 ) -> None:
     """Channels and the RSS table must fit: the kernel ends no queue that the table names."""
     counts = back.get(channels.NAME, {}).get("")

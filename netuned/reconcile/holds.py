@@ -70,7 +70,7 @@ class Holds:
         found: dict[str, str] = {}
         for hold in self._file.holds:
             if self._is_of(hold, nic) and hold.profile == profile:
-                found |= dict.fromkeys(hold.tunables, hold.why)
+                found |= {name: hold.why(name) for name in hold.tunables}
         return found
 
     def restored(self, nic: Nic, profile: str, tunable: str) -> bool:

@@ -14,7 +14,7 @@ from netuned.errors import KernelError, NetunedError, StateFileError
 from netuned.plan import Change
 from netuned.reconcile.apply import Card, Tries, reconcile_card
 from netuned.reconcile.baseline import Baseline
-from netuned.reconcile.confirm import Tried, undo_of
+from netuned.reconcile.confirm import Setting, Tried, undo_of
 from netuned.values import State
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class PutBack:
 
     made: list[Change] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    foreign: tuple[str, ...] = ()
+    foreign: tuple[Setting, ...] = ()
 
 
 def _no_note(card: Card, changes: tuple[Change, ...]) -> None:
@@ -80,14 +80,15 @@ def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep) -> PutBa
     What that is, is decided once and kept before the first write, so that a rollback that is cut
     short goes on where it was. A disk that takes nothing holds it up no longer than that.
     """
-    foreign: tuple[str, ...] = ()
+    foreign: tuple[Setting, ...] = ()
     try:
         card.refresh()
         if tried.back is None:
             card.aim_back(tried.before)
             card.observe(None, card.kernel.rtnl.qdiscs)
             undo = undo_of(tried, card.found)
-            tried, foreign = replace(tried, back=undo.back), undo.foreign
+            foreign = undo.foreign
+            tried = replace(tried, back=undo.back, foreign=foreign)
             try:
                 keep(tried)
             except StateFileError as error:

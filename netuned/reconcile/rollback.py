@@ -139,10 +139,9 @@ class Rollbacks:
             slot.failures = 0
         done = await self._work.in_worker(partial(roll_back, card, self._baseline, tried, keep))
         self._holds.tell(card.nic, slot, done, "rollback")
-        for setting in done.foreign:
-            log.warning(
-                "%s %s: somebody has changed it since, not rolled back", card.nic.name, setting
-            )
+        for name, key in done.foreign:
+            setting = f"{card.nic.name} {name} {key}".rstrip()
+            log.warning("%s: somebody has changed it since, not rolled back", setting)
         if not done.problems:
             await self.keep(partial(self._file.end, id, [tried.ifindex], confirmed=False))
         for problem in done.problems:

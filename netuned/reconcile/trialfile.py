@@ -19,11 +19,20 @@ from typing import Any
 from netuned import statefile
 from netuned.errors import StateFileError
 from netuned.reconcile.baseline import HOLDS, decode_value, encode_value
-from netuned.reconcile.confirm import ALL, RESTORED, ROLLED_BACK, Hold, Trial, Tried, held_by
+from netuned.reconcile.confirm import (
+    ALL,
+    RESTORED,
+    ROLLED_BACK,
+    Hold,
+    Setting,
+    Trial,
+    Tried,
+    held_by,
+)
 from netuned.values import State, Value
 
 NAME = "confirm.json"
-VERSION = 2
+VERSION = 3
 
 
 class TrialFile:
@@ -199,6 +208,7 @@ def hold_after(trial: Trial, tried: Tried) -> Hold:
         tried.profile,
         tried.error,
         tried.instance,
+        tried.foreign,
     )
 
 
@@ -239,6 +249,7 @@ def _encode_trial(trial: Trial) -> dict[str, Any]:
                 "written": _encode_states(tried.written),
                 "left": None if tried.left is None else _encode_states(tried.left),
                 "back": None if tried.back is None else _encode_states(tried.back),
+                "foreign": list(map(list, tried.foreign)),
             }
             for tried in trial.cards.values()
         ],
@@ -258,6 +269,7 @@ def _decode_trial(data: Mapping[str, Any]) -> Trial:
             written=_decode_states(card["written"]),
             left=None if card["left"] is None else _decode_states(card["left"]),
             back=None if card["back"] is None else _decode_states(card["back"]),
+            foreign=_settings(card["foreign"]),
         )
         for card in data["cards"]
     ]
@@ -281,6 +293,7 @@ def _encode_hold(hold: Hold) -> dict[str, Any]:
         "tunables": sorted(hold.tunables),
         "profile": hold.profile,
         "error": hold.error,
+        "foreign": list(map(list, hold.foreign)),
     }
 
 
@@ -298,6 +311,7 @@ def _decode_hold(data: Mapping[str, Any]) -> Hold:
         _word(data["profile"]),
         _word(data["error"]),
         _number(data["instance"]),
+        _settings(data["foreign"]),
     )
 
 
@@ -321,6 +335,13 @@ def _decode_states(data: Mapping[str, Any]) -> dict[str, State]:
             values[key] = value
         states[name] = values
     return states
+
+
+def _settings(data: Iterable[tuple[str, str]]) -> tuple[Setting, ...]:
+    settings = tuple((_word(name), _word(key)) for name, key in data)
+    if not {name for name, _ in settings} <= ALL:
+        raise ValueError(f"{settings!r:.80} are not all settings")
+    return settings
 
 
 def _word(value: object) -> str:

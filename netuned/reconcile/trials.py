@@ -191,16 +191,18 @@ class Trials:
             await self._work.in_worker(partial(self._file.end, trial.id, idle, confirmed=True))
         for slot in slots:
             self.holds.renew(slot)
-        if errors:
-            raise NetunedError("; ".join(errors))
         concluded = self._file.trials.get(trial.id)
-        if concluded is None:
+        if concluded is not None and not concluded.over:
+            log.warning("To be confirmed: %s", concluded)
+            if errors:
+                errors.append(f"the other cards wait: `netunedctl confirm {trial.id}`")
+        elif not errors:
             await self.holds.drop(slots)
             for slot in slots:
                 self.holds.renew(slot)
-        else:
-            log.warning("To be confirmed: %s", concluded)
         self._around.publish()
+        if errors:
+            raise NetunedError("; ".join(errors))
         return concluded
 
     async def _conclude_card(self, trial: Trial, slot: Slot) -> list[str]:

@@ -147,6 +147,7 @@ def test_a_second_is_refused_naming_the_first(edge: Lab) -> None:
     id = trial(edge)
     assert id in refused(edge, "apply", "--confirm", "5s", "lan0")
     assert id in refused(edge, "apply", "--confirm", "5s")
+    assert edge.ctl("status", "--exit-code", check=False).returncode == 3
     assert id in refused(edge, "restore", "lan0")
     edge.ctl("apply", "--confirm", "5s", "peer0")  # another card: nothing to do there
     assert pending(edge).startswith(id)
@@ -168,6 +169,13 @@ def test_what_others_change_meanwhile_is_neither_repaired_nor_rolled_back(edge: 
     assert edge.attribute("lan0", "rx-0", "rps_cpus") == "2"
     assert edge.attribute("lan0", "rx-1", "rps_cpus") == "1"
     assert "rps rx-0: somebody has changed it since" in edge.logged()
+    assert edge.daemon
+    edge.daemon.kill()
+    edge.daemon.wait()
+    edge.start()  # and that is still known
+    reason = settings(edge)["rps"]["reason"]
+    assert "rolled back but for rx-0, which somebody else has changed since" in reason
+    assert "but for" not in settings(edge)["xps"]["reason"]
 
 
 def test_a_changed_profile_waits_for_the_end_of_the_trial(edge: Lab) -> None:
@@ -207,6 +215,27 @@ def test_a_failed_trial_is_rolled_back_and_left_so(edge: Lab) -> None:
     answer = json.loads(edge.ctl("apply", "--confirm", "60s", "--json").stdout)
     edge.ctl("confirm", answer["confirm"]["id"])
     edge.wait_state("lan0", "in-sync")
+
+
+def test_of_two_cards_that_which_failed_is_rolled_back_and_the_other_waits(edge: Lab) -> None:
+    edge.ctl("pause")
+    edge.profile("edge", NEW.replace("name: lan0", 'name: ["lan0", "peer0"]'))
+    edge.ctl("reload")
+    assert edge.daemon
+    stand_in = edge.directory / "stand-in"
+    stand_in.write_text("0\n")
+    inside = ("nsenter", "-t", str(edge.daemon.pid), "-m")
+    target = f"{QUEUES}/tx-1/xps_cpus".replace("lan0", "peer0")
+    subprocess.run([*inside, "mount", "--bind", str(stand_in), target], check=True)
+    subprocess.run([*inside, "mount", "-o", "remount,ro,bind", target], check=True)
+    said = refused(edge, "apply", "--confirm", "60s")
+    assert "peer0 xps tx-1" in said
+    id = pending(edge).partition(":")[0]
+    assert f"the other cards wait: `netunedctl confirm {id}`" in said
+    assert pending(edge).startswith(f"{id}: lan0, until")
+    edge.ctl("confirm", id)
+    edge.wait_state("lan0", "in-sync")
+    assert edge.attribute("peer0", "rx-0", "rps_cpus") == "0"
 
 
 def test_what_cannot_be_kept_on_disk_is_not_tried(edge: Lab) -> None:

@@ -71,14 +71,14 @@ def test_what_is_back_already_stays_so(done: bool) -> None:
 def test_a_setting_somebody_changed_since_stays_as_it_is() -> None:
     found = {**AFTER, "rps": {**AFTER["rps"], "rx-1": CpuSet(8)}}
     undo = undo_of(tried(BEFORE, AFTER), found)
-    assert undo.foreign == ("rps rx-1",)
+    assert undo.foreign == (("rps", "rx-1"),)
     assert undo.back["rps"] == {"rx-0": CpuSet(1), "rx-1": CpuSet(8)}
 
 
 def test_a_root_somebody_set_keeps_its_leaves() -> None:
     found = {**AFTER, "qdisc": {"root": Qdisc.of("htb", {})}}
     undo = undo_of(tried(BEFORE, AFTER), found)
-    assert undo.foreign == ("qdisc root",)
+    assert undo.foreign == (("qdisc", "root"),)
     assert "qdisc" not in undo.back
 
 
@@ -91,7 +91,7 @@ def test_a_leaf_somebody_set_keeps_the_root_above_it() -> None:
     }
     found: States = {"qdisc": {**after["qdisc"], "tx-1": Qdisc("c")}}
     undo = undo_of(tried(before, after), found)
-    assert undo.foreign == ("qdisc tx-1",)
+    assert undo.foreign == (("qdisc", "tx-1"),)
     assert undo.back["qdisc"]["root"] is found["qdisc"]["root"]
     assert undo.back["qdisc"]["tx-0"] == Qdisc("a")
 
@@ -99,7 +99,7 @@ def test_a_leaf_somebody_set_keeps_the_root_above_it() -> None:
 def test_a_table_somebody_set_keeps_the_channels_it_names() -> None:
     found = {**AFTER, "rss": {"": RssTable((3, 3, 3, 3))}}
     undo = undo_of(tried(BEFORE, AFTER), found)
-    assert undo.foreign == ("rss",)
+    assert undo.foreign == (("rss", ""),)
     assert undo.back["channels"] == AFTER["channels"]
     assert undo.back["rss"] == found["rss"]
 
@@ -139,7 +139,7 @@ def test_only_what_the_trial_made_goes_back(
     for key, value in undo.back.get("rps", {}).items():
         ours = found[key] in (left[key], before[key])
         assert value == (before[key] if ours else found[key])
-        assert (f"rps {key}" in undo.foreign) is not ours
+        assert (("rps", key) in undo.foreign) is not ours
     again = undo_of(trial, {"rps": undo.back.get("rps", found)})
     assert again.back == undo.back
 
