@@ -51,12 +51,30 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def checksum(content: Mapping[str, Any]) -> str:
     """Of a file's content without its version and checksum."""
-    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+    return f"{zlib.crc32(encode_part(content).encode()):08x}"
 
 
 def encode(version: int, content: Mapping[str, Any]) -> bytes:
     """What to write for ``content``."""
-    return json.dumps({"version": version, "checksum": checksum(content), **content}).encode()
+    return encode_parts(version, {name: encode_part(part) for name, part in content.items()})
+
+
+def encode_part(part: Any) -> str:
+    """A part of a file's content: such texts are kept while the rest of a large file changes."""
+    return json.dumps(part, sort_keys=True)
+
+
+def join_parts(parts: Mapping[str, str]) -> str:
+    """An object as ``encode_part`` has it, of its members' texts."""
+    members = (f"{encode_part(name)}: {part}" for name, part in sorted(parts.items()))
+    return f"{{{', '.join(members)}}}"
+
+
+def encode_parts(version: int, parts: Mapping[str, str]) -> bytes:
+    """What to write for a content whose parts are ``encode_part``'s texts."""
+    text = join_parts(parts)
+    head = join_parts({"checksum": f'"{zlib.crc32(text.encode()):08x}"', "version": str(version)})
+    return f"{head[:-1]}, {text[1:]}".encode()
 
 
 def decode(version: int, data: bytes) -> dict[str, Any]:

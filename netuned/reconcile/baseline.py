@@ -72,6 +72,8 @@ class Baseline:
         self._lock = threading.Lock()
         self._cards: dict[int, CardRecord] = {}
         self._host: dict[str, Value] = {}
+        self._texts: dict[int, tuple[CardRecord, str]] = {}
+        """Of each card's record, its part of the file: of 200 cards, one is encoded for a save."""
 
     def load(self) -> None:
         """Read the file of this boot; one of an earlier boot, or none, is an empty baseline.
@@ -222,23 +224,19 @@ class Baseline:
         return next(alike, CardRecord(nic.ifindex))
 
     def _save(self, cards: dict[int, CardRecord], host: dict[str, Value], otherwise: str) -> None:
-        content = {
-            "boot_id": self._boot_id,
-            "host": {name: encode_value(value) for name, value in host.items()},
-            "cards": {
-                str(instance): {
-                    "ifindex": card.ifindex,
-                    "settings": {
-                        name: {key: encode_value(value) for key, value in state.items()}
-                        for name, state in card.settings.items()
-                    },
-                    "parameters": {key: sorted(had) for key, had in card.parameters.items()},
-                }
-                for instance, card in cards.items()
-            },
+        self._texts = {
+            instance: kept
+            if (kept := self._texts.get(instance)) and kept[0] is card
+            else (card, statefile.encode_part(_encode_card(card)))
+            for instance, card in cards.items()
+        }
+        parts = {
+            "boot_id": statefile.encode_part(self._boot_id),
+            "host": statefile.encode_part({n: encode_value(value) for n, value in host.items()}),
+            "cards": statefile.join_parts({str(i): text for i, (_, text) in self._texts.items()}),
         }
         try:
-            statefile.write_atomically(self._path, statefile.encode(VERSION, content))
+            statefile.write_atomically(self._path, statefile.encode_parts(VERSION, parts))
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "no number")
             raise StateFileError(f"{self._path}: {error.strerror} ({name}); {otherwise}") from error
@@ -254,6 +252,17 @@ def settled(nic: Nic, value: Value | None) -> Value | None:
     if isinstance(value, RssTable) and value.even_over == nic.rss_queues:
         return RssTable((), nic.rss_queues)
     return value
+
+
+def _encode_card(card: CardRecord) -> dict[str, Any]:
+    return {
+        "ifindex": card.ifindex,
+        "settings": {
+            name: {key: encode_value(value) for key, value in state.items()}
+            for name, state in card.settings.items()
+        },
+        "parameters": {key: sorted(had) for key, had in card.parameters.items()},
+    }
 
 
 def _card(data: Mapping[str, Any]) -> CardRecord:

@@ -108,6 +108,26 @@ def test_cards_that_left_are_remembered_but_not_all_for_ever(tmp_path: Path) -> 
     assert [card.ifindex for card in cards if not again.of(card)] == [4, 5]
 
 
+def test_of_many_cards_a_save_encodes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = [nic(ifindex=number, instance=number) for number in range(1, 21)]
+    baseline = make(tmp_path / "b.json")
+    for each in cards[:-1]:
+        baseline.record(each, FOUND)
+    encoded: list[Any] = []
+    encode = statefile.encode_part
+
+    def heard(part: Any) -> str:
+        encoded.append(part)
+        return encode(part)
+
+    monkeypatch.setattr(statefile, "encode_part", heard)
+    baseline.record(cards[-1], FOUND)
+    assert [part["ifindex"] for part in encoded if isinstance(part, dict) and part] == [20]
+    assert all(make(tmp_path / "b.json").of(each) == FOUND for each in cards)
+    baseline.forget(cards[0], FOUND)
+    assert not make(tmp_path / "b.json").of(cards[0])
+
+
 def test_parameters_that_were_set_are_known_until_put_back(tmp_path: Path) -> None:
     baseline = make(tmp_path / "b.json")
     fq: dict[str, State] = {"qdisc": {"root": Qdisc.of("fq", {"limit": 1, "quantum": 2})}}
