@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from netuned.kernel.netlink import HEADER
 from netuned.profiles import loader
-from tests.fuzz.targets import QDISCS, TARGETS, Target
+from tests.fuzz.answers import QDISCS
+from tests.fuzz.target import Target
+from tests.fuzz.targets import TARGETS
 
 EXAMPLES = 150
 
@@ -55,6 +57,9 @@ def _edit(data: bytes, edits: list[Edit]) -> bytes:
             "netlink payload",
             b"\0\0\0\0\2\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0 \0\7\0\1\0mq\0\0\5\0\2\0",
         ),
+        ("qdisc options", b"\0\4\0\7\x80"),  # bytes where a number belongs, from pyroute2
+        ("qdisc options", b"\0\t\0\x08\x80"),
+        ("qdisc options", b"\0\x08\0\x08\0\xff\xff\xff\xff"),  # 2^(2^32 - 1) buckets
     ],
 )
 def test_what_came_through_once(name: str, data: bytes) -> None:

@@ -1,0 +1,94 @@
+"""Text that people write: profiles, CPU sets, settings, described machines."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from unittest.mock import patch
+
+from netuned.cpuset import CpuSet
+from netuned.errors import NetunedError
+from netuned.profiles import loader, settings, syntax
+from netuned.snapshots import described
+from tests.fuzz.target import Target, sound
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _profile(data: bytes) -> None:
+    directory = "/etc/netuned/profiles.d"
+    recorded: loader.Recorded = {directory: {"edge.yaml": data, "base.yaml": b"irq: {cpus: all}"}}
+    possible = CpuSet.parse_list("0-63")
+    for error in loader.load((directory,), possible=possible, recorded=recorded).errors:
+        sound(error)
+
+
+def _expression(data: bytes) -> None:
+    try:
+        expression = syntax.parse(_text(data))
+    except NetunedError as error:
+        sound(error)
+        return
+    for node in expression.nodes():
+        assert expression.source(node)
+
+
+def _cpulist(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        cpus = CpuSet.parse_list(_text(data))
+        assert CpuSet.parse_list(str(cpus)) == cpus
+
+
+def _cpumask(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        cpus = CpuSet.parse_mask(_text(data))
+        assert CpuSet.parse_mask(cpus.to_mask()) == cpus
+
+
+def _settings(data: bytes) -> None:
+    with patch.object(settings, "read_trusted", return_value=data):
+        found = settings.load_settings("/etc/../etc/netuned.yaml", settings.Settings())
+    for error in found.errors:
+        sound(error)
+
+
+def _machine(data: bytes) -> None:
+    try:
+        described.machine(_text(data))
+    except NetunedError as error:
+        sound(error)
+
+
+PROFILE = (Path(__file__).parents[2] / "profiles").glob("*.yaml")
+
+TARGETS = (
+    Target(
+        "profile",
+        _profile,
+        tuple(path.read_bytes() for path in sorted(PROFILE)),
+        (
+            *(b"extends: [base]", b"extends: edge", b"&a ", b"*a", b"<<: ", b"!!python/x ", b"---"),
+            *(b"irq:", b"cpus: ", b"0-3", b"rss:", b"weights: [1, 2]", b"match:", b"- ", b"\n  "),
+            *(b"qdisc: {kind: fq}", b"auto", b"keep", b"1e999", b"0x7fffffffffffffffff", b"{"),
+        ),
+    ),
+    Target(
+        "CPU set",
+        _expression,
+        (b"local & housekeeping - first-threads | take(2, node:0)", b"0-3,8 | @irq"),
+        (b"(", b")", b" - ", b"&", b"take(1,", b"l3:", b"99999999", b"\xc2\xb2", b"0-65535"),
+    ),
+    Target(
+        "cpulist", _cpulist, (b"0-3,8,16-31:2/4",), (b"-", b",", b":1/2", b"65535", b"\xc2\xb2")
+    ),
+    Target("cpumask", _cpumask, (b"ff,00000001",), (b",", b"ffffffff", b"-1", b"0x", b"_")),
+    Target("netuned.yaml", _settings, (b"confirm_timeout: 60s",), (b"9" * 30, b"1h", b"{", b"off")),
+    Target(
+        "described machine",
+        _machine,
+        (b"cores: 8\nnodes: 2\ncards:\n  - {name: eth0, driver: ice, queues: 8}\n",),
+        (b"threads: 2", b"count: 64", b"over: [eth0]", b"kind: bond", b"mac: ", b"99999999", b"-1"),
+    ),
+)
