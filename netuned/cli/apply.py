@@ -52,8 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(show(applied, after, screen), end="")
         if id:
             keep = f"Undone at {until}, unless confirmed: netunedctl confirm {id}"
+            if any(not change.ifname for change in after.changes):
+                keep += " (only then the host's own settings change)"
             print("\n" + screen.sentence(keep), end="")
-    return 1 if after.changes or after.problems else 0
+    waiting = {change for change in after.changes if id and not change.ifname}
+    return 1 if set(after.changes) - waiting or after.problems else 0
 
 
 def _timeout_s(text: str) -> int:

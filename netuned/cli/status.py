@@ -34,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "nic", metavar="NIC", nargs="?", default="", type=card_name, help="show this card in full"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--exit-code", action="store_true", help="exit with 3 if not in sync, or if changes wait to be confirmed")
+    parser.add_argument(
+        "--exit-code",
+        action="store_true",
+        help="exit with 3 if not in sync, or unconfirmed",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -32,8 +32,8 @@ class Tried:
 
     ``before`` is what was found before its first write, ``written`` the last value of each setting
     it wrote, ``left`` what was found when it was done (None: it did not get that far), ``back``
-    what goes back and ``foreign`` what stays as others set it, once that was decided. ``profile`` is the
-    digest of what was tried.
+    what goes back and ``foreign`` what stays as others set it, once that was decided.
+    ``profile`` is the digest of what was tried.
     """
 
     ifindex: int

@@ -13,7 +13,7 @@ from netuned.hardware.nic import Nic, read_nic
 from netuned.kernel import Kernel
 from netuned.reconcile.apply import NOTHING_HELD, Card
 from netuned.reconcile.baseline import Baseline
-from netuned.reconcile.confirm import ALL, RESTORED, Hold, held_by
+from netuned.reconcile.confirm import ALL, RESTORED, ROLLED_BACK, Hold, held_by
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.putback import PutBack, restore
 from netuned.reconcile.slot import Listener, Slot
@@ -80,6 +80,15 @@ class Holds:
             for hold in self._file.holds
             if self._is_of(hold, nic)
         )
+
+    def rolled_back(self) -> list[str]:
+        """The cards that are here and whose profile was rolled back."""
+        names = set()
+        for hold in self._file.holds:
+            slot = self._around.slot(hold.ifindex) if hold.kind == ROLLED_BACK else None
+            if slot and hold.profile == slot.digest and self._is_of(hold, slot.card.nic):
+                names.add(slot.card.nic.name)
+        return sorted(names)
 
     def follow(self, nics: Mapping[int, Nic], profiles: Mapping[int, str]) -> None:
         """Cards came or left, profiles changed (those of ``profiles`` are certain)."""

@@ -35,17 +35,24 @@ HOST = Place()
 class Wanted:
     """What is wanted of the table: ``size`` None where no card in force asks for any.
 
-    ``enforce``: whether it may be written; ``restore``: whether what nobody asks for is put back.
+    ``enforce``: whether the policy lets it be written; ``held``: why it is left alone all the
+    same; ``restore``: whether what nobody asks for is put back.
     """
 
     size: FlowTable | None
     why: str = "no profile asks for it: as it was before netuned"
     enforce: bool = True
+    held: str = ""
     restore: bool = True
+
+    @property
+    def writable(self) -> bool:
+        """Whether it may be written now."""
+        return self.enforce and not self.held
 
 
 def wanted_of_host(
-    targets: Mapping[str, Target], *, restore: bool = True, paused: bool = False
+    targets: Mapping[str, Target], *, restore: bool = True, held: str = ""
 ) -> Wanted:
     """What the cards in force (by name) make of the table.
 
@@ -60,8 +67,8 @@ def wanted_of_host(
         if asking:
             name, size = min(asking.items(), key=lambda item: (-item[1].entries, item[0]))
             why = f"the largest that a card asks for: {name}"
-            return Wanted(size, why, enforce=enforce == "yes" and not paused)
-    return Wanted(None, enforce=not paused, restore=restore)
+            return Wanted(size, why, enforce=enforce == "yes", held=held)
+    return Wanted(None, held=held, restore=restore)
 
 
 def plan_of_host(kernel: Kernel, baseline: Baseline, wanted: Wanted) -> Plan:
@@ -86,8 +93,8 @@ def reconcile_host(
         return (), ()
     try:
         found = _read(kernel)
-        changes = _changes(wanted, found, size) if wanted.enforce else ()
-        if wanted.enforce and wanted.size is not None:
+        changes = _changes(wanted, found, size) if wanted.writable else ()
+        if wanted.writable and wanted.size is not None:
             baseline.record_host(NAME, found)
         if repairs and repairs.held(changes):
             changes = ()
@@ -98,14 +105,14 @@ def reconcile_host(
                 repairs.repaired(changes[0])
             elif found != size:
                 raise VerifyError("the host's table of flows", str(size), str(found))
-        if wanted.enforce and wanted.size is None:
+        if wanted.writable and wanted.size is None:
             baseline.forget_host(NAME)
     except NetunedError as error:
         return (SettingStatus(NAME, DEGRADED, str(size), "", str(error)),), ()
     if wanted.size is None:
         return (), changes
-    state = IN_SYNC if found == size else DRIFTED
-    return (SettingStatus(NAME, state, str(size), str(found)),), changes
+    state, why = (IN_SYNC, "") if found == size else (DRIFTED, wanted.held)
+    return (SettingStatus(NAME, state, str(size), str(found), why),), changes
 
 
 def _size(kernel: Kernel, baseline: Baseline, wanted: Wanted) -> FlowTable | None:

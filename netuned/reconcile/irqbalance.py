@@ -14,7 +14,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.irqbalance import Exclusion, read_running
-from netuned.status import APPLYING, DEGRADED, IN_SYNC, UNSUPPORTED, SettingStatus
+from netuned.status import APPLYING, DEGRADED, DRIFTED, IN_SYNC, UNSUPPORTED, SettingStatus
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ def reconcile_irqbalance(
 
     ``applying`` means it was told and has not confirmed yet: look again in a second.
     """
-    owned = [nic for nic in cards if _PCI.search(nic.device)]
-    interrupts = frozenset(irq for nic in owned for irq in nic.interrupts)
+    owned = _placeable(cards)
+    interrupts = _interrupts(owned)
     wanted = _wanted(mode, interrupts)
     done = ""
     try:
@@ -56,6 +56,14 @@ def reconcile_irqbalance(
         return SettingStatus(NAME, state, wanted, "", str(error)), done
     state = IN_SYNC if settled and not done else APPLYING
     return SettingStatus(NAME, state, wanted, found, done), done
+
+
+def _placeable(cards: Iterable[Nic]) -> list[Nic]:
+    return [nic for nic in cards if _PCI.search(nic.device)]
+
+
+def _interrupts(cards: Iterable[Nic]) -> frozenset[int]:
+    return frozenset(irq for nic in _placeable(cards) for irq in nic.interrupts)
 
 
 def _wanted(mode: str | None, interrupts: frozenset[int]) -> str:
@@ -86,6 +94,12 @@ class IrqbalanceKeeper:
         self._again = again
         self._lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
+
+    def hold(self, mode: str | None, nics: Iterable[Nic], why: str) -> None:
+        """Leave irqbalance as it is, and say why where that is not as wanted."""
+        wanted = _wanted(mode, _interrupts(nics))
+        if all(setting.wanted != wanted for setting in self.settings) and (mode or self.settings):
+            self.settings = (SettingStatus(NAME, DRIFTED, wanted, "", why),)
 
     async def look(self, mode: str | None, nics: Sequence[Nic]) -> bool:
         """Bring irqbalance to ``mode``. Says whether it may have moved interrupts meanwhile.

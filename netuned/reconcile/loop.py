@@ -327,7 +327,17 @@ class Reconciler:
             if s.target is not None and not self._is_restored(s, "rfs")
         }
         restore = not self._profiles.errors
-        return wanted_of_host(targets, restore=restore, paused="" in self.cards.paused)
+        return wanted_of_host(targets, restore=restore, held=self._host_held())
+
+    def _host_held(self) -> str:
+        """Why the host's own settings are left alone; empty if they are not.
+
+        They are no card's, and no trial's: they wait until nothing else does.
+        """
+        slots = [slot for slot in self.cards.slots.values() if slot.target is not None]
+        if "" in self.cards.paused or any(map(self.is_paused, slots)):
+            return "left alone while a card is paused"
+        return self.trials.waiting()
 
     async def reconcile_host(self) -> None:
         """Look at the host's own settings."""
@@ -343,7 +353,10 @@ class Reconciler:
             and slot.target.profile.irq is not None
             and not self._is_restored(slot, "irq")
         ]
-        if await self._irqbalance.look(self.cards.desired.irqbalance, nics):
+        mode = self.cards.desired.irqbalance
+        if held := self._host_held():
+            self._irqbalance.hold(mode, nics, held)
+        elif await self._irqbalance.look(mode, nics):
             for slot in self.cards.slots.values():
                 self.touch(slot.card.nic.ifindex, "irq")
         self.publish()

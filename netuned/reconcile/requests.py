@@ -98,6 +98,9 @@ class Requests:
         if ifname and "" in self._cards.paused:
             raise NetunedError(ALL_PAUSED)
         self._trials.refuse_second(slots)
+        slots = [slot for slot in slots if slot.target is not None or slot.card.wanted]
+        if not slots:  # no profile is theirs, and nothing is to be put back
+            return "", ""
         trial = self._trials.begin(slots, timeout_s)
         await self._trials.announce(trial, slots)
         self._cards.paused = self._cards.paused - {ifname} if ifname else set()

@@ -82,6 +82,15 @@ class Trials:
             for id, trial in self._file.trials.items()
         )
 
+    def waiting(self) -> str:
+        """Why what is not any one card's is left alone; empty where no change is unconfirmed."""
+        if self._file.trials or self._begun:
+            return "left alone until what waits is confirmed"
+        if rolled_back := self.holds.rolled_back():
+            again = "`netunedctl apply` brings it into force"
+            return f"left alone, for changes of {', '.join(rolled_back)} were rolled back; {again}"
+        return ""
+
     # What the loop asks for each card
 
     def waits_with_other(self, ifindex: int, profile: str) -> bool:

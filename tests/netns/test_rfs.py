@@ -204,3 +204,31 @@ def test_the_plan_shows_the_hosts_table_first(edge: HostLab) -> None:
     assert int(edge.table.read_text()) == 8
     edge.ctl("resume")
     edge.wait_table(32768)
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_the_hosts_table_waits_for_what_waits_to_be_confirmed(
+    edge: HostLab, confirmed: bool
+) -> None:
+    edge.ctl("pause", "lan0")
+    edge.profile("edge", EDGE.replace("auto", "65536") + "rps: {cpus: 0}\n")
+    edge.ctl("reload")
+    assert edge.host()["reason"] == "left alone while a card is paused"
+    done = edge.ctl("apply", "--confirm", "60s", "--json", check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert edge.host()["wanted"] == "65536 flows"
+    assert edge.host()["state"] == "drifted"
+    assert "confirmed" in edge.host()["reason"]
+    assert int(edge.table.read_text()) == 32768
+    if confirmed:
+        edge.ctl("confirm", answer["confirm"]["id"])
+    else:
+        edge.ctl("rollback")
+        assert "changes of lan0 were rolled back" in edge.host()["reason"]
+        edge.write_table(8)  # nor is it repaired
+        assert edge.ctl("plan", "--exit-code", check=False).returncode == 3
+        assert int(edge.table.read_text()) == 8
+        edge.ctl("apply")
+    edge.wait_table(65536)
+    edge.wait(lambda: edge.host()["state"] == "in-sync", "the host in sync")

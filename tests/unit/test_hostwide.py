@@ -108,7 +108,7 @@ def test_the_largest_that_a_card_asks_for(
     wanted = wanted_of_host(cards)
     assert wanted.size == (None if size is None else FlowTable(size))
     assert wanted.enforce is enforce
-    assert not wanted_of_host(cards, paused=True).enforce
+    assert not wanted_of_host(cards, held="paused").writable
 
 
 def test_what_was_before_comes_back_when_nobody_asks_any_more(host: Host) -> None:

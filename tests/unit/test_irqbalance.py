@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ import pytest
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel import irqbalance
 from netuned.kernel.irqbalance import POLICY_ARGUMENT, UNIT, Exclusion
+from netuned.reconcile.irqbalance import IrqbalanceKeeper
+from netuned.status import DRIFTED, SettingStatus
 
 
 @pytest.fixture
@@ -82,3 +86,19 @@ def test_a_restart_that_was_refused_is_asked_for_again(
         exclusion.leave()
     monkeypatch.setattr(irqbalance, "control_unit", lambda *_: None)
     assert exclusion.leave()
+
+
+def test_what_is_left_alone_is_not_told_and_says_why(
+    tmp_path: Path, jobs: list[tuple[str, str]]
+) -> None:
+    async def run() -> tuple[SettingStatus, ...]:
+        keeper = IrqbalanceKeeper(Exclusion(tmp_path), ThreadPoolExecutor(1), lambda: None)
+        keeper.hold(None, [], "paused")
+        assert keeper.settings == ()
+        keeper.hold("stop", [], "paused")
+        return keeper.settings
+
+    (setting,) = asyncio.run(run())
+    assert (setting.state, setting.wanted, setting.reason) == (DRIFTED, "stop", "paused")
+    assert jobs == []
+    assert list(tmp_path.iterdir()) == []
