@@ -109,7 +109,7 @@ def test_cards_that_left_are_remembered_but_not_all_for_ever(tmp_path: Path) -> 
 
 
 def test_of_many_cards_a_save_encodes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cards = [nic(ifindex=number, instance=number) for number in range(1, 21)]
+    cards = [nic(number) for number in range(1, 21)]
     baseline = make(tmp_path / "b.json")
     for each in cards[:-1]:
         baseline.record(each, FOUND)
@@ -162,7 +162,7 @@ def recorded(tmp_path: Path) -> bytes:
 
 def sealed(**content: Any) -> str:
     """A file with a right checksum over what netuned does not write."""
-    content = {"boot_id": "boot-1", "host": {}, "cards": {}, **content}
+    content = {"boot_id": "boot-1", "host": {}, "cards": {}, "lost": "", **content}
     return statefile.encode(VERSION, content).decode()
 
 
