@@ -48,6 +48,7 @@ class EthtoolNetlinkCalls(Protocol):
         tx: int | None = None,
         combined: int | None = None,
     ) -> None: ...
+    def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None: ...
 
 
 class NetdevCalls(Protocol):
@@ -79,8 +80,8 @@ class Kernel:
     def __init__(self, root: str = "/") -> None:
         self.writes = 0
         self.files = Files(root, self._wrote)
-        self.ethtool = Ethtool(self._wrote)
-        self.ethtool_netlink = EthtoolNetlink(self._wrote)
+        ioctl = self.ethtool = Ethtool(self._wrote)
+        self.ethtool_netlink = EthtoolNetlink(ioctl, self._wrote)
         self.netdev = NetdevNetlink()
         self.rtnl = Rtnl(self._wrote)
 

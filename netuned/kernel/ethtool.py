@@ -94,10 +94,7 @@ class Ethtool:
         tx: int | None = None,
         combined: int | None = None,
     ) -> None:
-        """Open this many channels, None leaving a count as it is; drops the link on most drivers.
-
-        ``EthtoolNetlink.set_channels`` says why the kernel refuses; this is for kernels without it.
-        """
+        """As ``EthtoolNetlink.set_channels``, which comes first as it says why when refused."""
         has = self.channels(ifindex)
         wanted = (
             has.rx if rx is None else rx,
@@ -111,17 +108,18 @@ class Ethtool:
         self._wrote()
 
     def rss_table(self, ifindex: int) -> tuple[int, ...]:
-        """The RSS indirection table: entry *i* is the receive queue of hash index *i*."""
+        """The RSS indirection table: entry *i* is the receive queue of hash index *i*.
+
+        Not by netlink, on no kernel: RSS_GET came with 6.2, and since 6.17 it has the driver tell
+        the hash fields of each kind of flow as well, which nobody here asks for.
+        """
         size = self._rss_size(ifindex)
         request = _new(_RXFH.size + 4 * size, _GRSSH)
         _RXFH.pack_into(request, 0, _GRSSH, 0, size, 0, 0, 0, 0)
         return struct.unpack_from(f"={size}I", self._call(ifindex, "rss", request), _RXFH.size)
 
     def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
-        """Write the whole indirection table; no entries put the kernel's default back.
-
-        The hash key, function and input transformation stay as they are.
-        """
+        """As ``EthtoolNetlink.set_rss_table``, which comes first as it says why when refused."""
         count = len(entries)
         request = _new(_RXFH.size + 4 * count, _SRSSH)
         struct.pack_into(f"={count}I", request, _RXFH.size, *entries)

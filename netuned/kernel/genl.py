@@ -1,19 +1,24 @@
 """EthtoolNetlink and NetdevNetlink: the generic netlink families netuned uses.
 
 Source: Documentation/netlink/specs/ethtool.yaml and netdev.yaml;
-Documentation/networking/ethtool-netlink.rst.
+Documentation/networking/ethtool-netlink.rst; net/ethtool/rss.c;
+tools/testing/selftests/drivers/net/hw/rss_api.py.
 """
 
 from __future__ import annotations
 
 import errno
+import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle, islice
 from typing import Any
 
 from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel.ethtool import Ethtool
 from netuned.kernel.netlink import (
     NLA_F_NESTED,
     NLM_F_DUMP,
@@ -32,6 +37,7 @@ _CTRL_CMD_GETFAMILY = 3
 _GENL_HEADER = 4
 
 _ETHTOOL_CHANNELS_SET = 18
+_ETHTOOL_RSS_SET = 48
 _NETDEV_QUEUE_GET = 10
 _NETDEV_NAPI_GET = 11
 _QUEUE_TYPES = {0: "rx", 1: "tx"}
@@ -49,6 +55,7 @@ _Channels = generic_class(
     (9, "combined", "uint32"),
     device=_Header,
 )
+_Rss = generic_class("Rss", (1, "header", "device"), (4, "table", "cdata"), device=_Header)
 # netlink's "uint" has 4 or 8 bytes: taken raw
 _Queue = generic_class(
     "Queue",
@@ -99,29 +106,30 @@ class _Client:
         self._family: Family | None = None
         self._resolving = threading.Lock()
 
-    def _request(
+    def _ask(
         self, message: Any, flags: int, operation: str, what: str, ifindex: int
     ) -> list[bytes]:
+        """Raises: UnsupportedError where this kernel lacks the family; KernelError."""
         with self._resolving:
             family = self._family = self._family or resolve_family(self._socket, self.NAME)
-        try:
-            return self._socket.request(
-                encode(message, family.id, flags), operation, f"{what} of ifindex {ifindex}"
-            )
-        except KernelError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                why = error.extack or "the kernel or the driver has no such operation"
-                raise UnsupportedError(what, why) from None
-            raise
+        return self._socket.request(
+            encode(message, family.id, flags), operation, f"{what} of ifindex {ifindex}"
+        )
 
 
 class EthtoolNetlink(_Client):
-    """The ethtool family. ``wrote`` is called after each write."""
+    """Sets what the ethtool family can set, with the kernel's own words where it refuses.
+
+    What this kernel has no command for goes by the ioctl. EOPNOTSUPP may as well be the driver's
+    word: then the ioctl says the same. So which it was need not be known, nor kept: what is set
+    here is set seldom. ``wrote`` is called after each write; ``ioctl`` counts its own.
+    """
 
     NAME = ETHTOOL
 
-    def __init__(self, wrote: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, ioctl: Ethtool, wrote: Callable[[], None] = lambda: None) -> None:
         super().__init__()
+        self._ioctl = ioctl
         self._wrote = wrote
 
     def set_channels(
@@ -141,10 +149,54 @@ class EthtoolNetlink(_Client):
         sent = {name: count for name, count in counts.items() if count is not None}
         if not sent:
             return
-        header = {"attrs": [("ifindex", ifindex)]}
-        message = _new(_Channels, _ETHTOOL_CHANNELS_SET, header=header, **sent)
-        self._request(message, 0, "set", "channels", ifindex)
-        self._wrote()
+        message = _new(_Channels, _ETHTOOL_CHANNELS_SET, header=_header(ifindex), **sent)
+        by_ioctl = partial(self._ioctl.set_channels, ifindex, **counts)
+        self._set(message, "channels", ifindex, by_ioctl)
+
+    def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
+        """Write the whole RSS indirection table; no entries put the kernel's default back.
+
+        RSS_SET is in Linux since 6.17. The hash key, function and input transformation stay.
+
+        Raises: UnsupportedError where the driver has no table, or none that can be set; KernelError
+        with the kernel's reason, for example EINVAL for a queue that the card does not have.
+        """
+        table = struct.pack(f"={len(entries)}I", *entries)
+        message = _new(_Rss, _ETHTOOL_RSS_SET, header=_header(ifindex), table=table)
+        by_ioctl = partial(self._ioctl.set_rss_table, ifindex, entries)
+        if self._set(message, "rss", ifindex, by_ioctl) and not self._has(ifindex, entries):
+            by_ioctl()
+
+    def _has(self, ifindex: int, entries: Sequence[int]) -> bool:
+        """Whether the table is as written.
+
+        Up to 7.0 RSS_SET says yes and does nothing where the first quarter of the table is right
+        already (8d60141a3287, "ethtool: rss: fix falsely ignoring indir table updates").
+        """
+        found = self._ioctl.rss_table(ifindex)
+        # both ways of setting it repeat a default like this, whatever the driver starts with
+        wanted = entries or range(max(self._ioctl.rx_rings(ifindex), 1))
+        return found == tuple(islice(cycle(wanted), len(found)))
+
+    def _set(self, message: Any, what: str, ifindex: int, by_ioctl: Callable[[], None]) -> bool:
+        """Set it by netlink, else by the ioctl; says if by netlink."""
+        said = ""
+        try:
+            self._ask(message, 0, "set", what, ifindex)
+        except UnsupportedError:  # no such family: CONFIG_ETHTOOL_NETLINK is not set
+            pass
+        except KernelError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            said = error.extack
+        else:
+            self._wrote()
+            return True
+        try:
+            by_ioctl()
+        except UnsupportedError as error:
+            raise UnsupportedError(what, said or error.why) from None
+        return False
 
 
 class NetdevNetlink(_Client):
@@ -178,8 +230,17 @@ class NetdevNetlink(_Client):
         self, message_class: Any, command: int, what: str, ifindex: int
     ) -> list[dict[str, bytes]]:
         message = _new(message_class, command, ifindex=ifindex)
-        payloads = self._request(message, NLM_F_DUMP, "list", what, ifindex)
+        try:
+            payloads = self._ask(message, NLM_F_DUMP, "list", what, ifindex)
+        except KernelError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                raise UnsupportedError(what, error.extack or "this kernel does not tell") from None
+            raise
         return [_decode(message_class, payload) for payload in payloads]
+
+
+def _header(ifindex: int) -> dict[str, Any]:
+    return {"attrs": [("ifindex", ifindex)]}
 
 
 def _new(message_class: Any, command: int, **attributes: Any) -> Any:

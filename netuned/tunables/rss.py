@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import cycle, islice
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
@@ -86,7 +87,14 @@ def _shares(weights: Sequence[int], entries: int) -> list[int]:
 
 def write(view: View, found: State, key: str, value: Value) -> None:
     assert isinstance(value, RssTable)
-    view.kernel.ethtool.set_rss_table(view.nic.ifindex, value.entries)
+    ifindex, entries = view.nic.ifindex, value.entries
+    if entries:
+        rings = view.kernel.ethtool.rx_rings(ifindex)
+        if entries == tuple(islice(cycle(range(rings)), len(entries))):
+            # what is the kernel's own is written as that: a table of somebody's it keeps, and
+            # refuses fewer channels as long as that uses them, even when netuned has left
+            entries = ()
+    view.kernel.ethtool_netlink.set_rss_table(ifindex, entries)
 
 
 def same(key: str, wanted: State, found: State) -> bool:

@@ -29,7 +29,8 @@ def test_a_family_the_kernel_lacks_is_unsupported(netns: Namespace) -> None:
 
 def test_setting_channels(netns: Namespace) -> None:
     writes: list[int] = []
-    netlink, ethtool = EthtoolNetlink(lambda: writes.append(1)), Ethtool()
+    ethtool = Ethtool()
+    netlink = EthtoolNetlink(ethtool, lambda: writes.append(1))
     index = netns.veth(queues=8)
     netlink.set_channels(index, rx=2, tx=6)
     netlink.set_channels(index, rx=4)
@@ -43,13 +44,13 @@ def test_setting_channels(netns: Namespace) -> None:
 def test_refused_channels_carry_the_kernels_reason(netns: Namespace) -> None:
     index = netns.veth(queues=4)
     with pytest.raises(KernelError) as refused:
-        EthtoolNetlink().set_channels(index, rx=9)
+        EthtoolNetlink(Ethtool()).set_channels(index, rx=9)
     assert refused.value.errno == errno.EINVAL
     assert "exceeds maximum" in refused.value.extack
 
 
 def test_a_card_that_left_and_one_without_channels(netns: Namespace) -> None:
-    netlink = EthtoolNetlink()
+    netlink = EthtoolNetlink(Ethtool())
     netns.sh("ip link add br0 type bridge")
     bridge = int(netns.sh("cat /sys/class/net/br0/ifindex"))
     with pytest.raises(UnsupportedError, match="channels"):
@@ -57,6 +58,36 @@ def test_a_card_that_left_and_one_without_channels(netns: Namespace) -> None:
     with pytest.raises(KernelError) as gone:
         netlink.set_channels(9999, combined=2)
     assert gone.value.gone
+
+
+def test_a_card_without_an_rss_table(netns: Namespace) -> None:
+    ethtool = Ethtool()
+    netlink = EthtoolNetlink(ethtool)
+    index = netns.veth()
+    for entries in ((0, 1), ()):
+        with pytest.raises(UnsupportedError, match="rss: the driver"):
+            netlink.set_rss_table(index, entries)
+    with pytest.raises(KernelError) as gone:
+        netlink.set_rss_table(9999, (0, 1))
+    assert gone.value.gone
+    ethtool.close()
+
+
+def test_a_kernel_without_the_family_is_set_by_the_ioctl(
+    netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with CONFIG_ETHTOOL_NETLINK not set."""
+    monkeypatch.setattr(EthtoolNetlink, "NAME", "nosuchfamily")
+    writes: list[int] = []
+    ethtool = Ethtool(lambda: writes.append(1))
+    netlink = EthtoolNetlink(ethtool, lambda: writes.append(1))
+    index = netns.veth(queues=8)
+    netlink.set_channels(index, rx=2, tx=6)
+    found = ethtool.channels(index)
+    assert (found.rx, found.tx, len(writes)) == (2, 6, 1)
+    with pytest.raises(UnsupportedError, match="rss: the driver"):
+        netlink.set_rss_table(index, (0, 1))
+    ethtool.close()
 
 
 def test_a_virtual_card_has_no_interrupts(netns: Namespace) -> None:
@@ -68,7 +99,8 @@ def test_a_virtual_card_has_no_interrupts(netns: Namespace) -> None:
 
 
 def test_threads_share_a_client(netns: Namespace) -> None:
-    netlink, ethtool = EthtoolNetlink(), Ethtool()
+    ethtool = Ethtool()
+    netlink = EthtoolNetlink(ethtool)
     indexes = [netns.veth(f"v{n}", queues=2) for n in range(4)]
     failed: list[object] = []
 
