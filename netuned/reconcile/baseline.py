@@ -28,7 +28,7 @@ from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State, Val
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 
 DEPARTED = 64
 """So many cards that left are remembered, for one may come back from another namespace."""
@@ -67,6 +67,8 @@ class Baseline:
     """
 
     def __init__(self, path: Path, boot_id: str) -> None:
+        self.lost = ""
+        """Why values from before are not known, also after a restart; empty while they are."""
         self._path = path
         self._boot_id = boot_id
         self._lock = threading.Lock()
@@ -88,6 +90,7 @@ class Baseline:
                 return
             host = {name: _setting(name, value) for name, value in data["host"].items()}
             cards = {int(key): _card(card) for key, card in data["cards"].items()}
+            lost = str(data["lost"])
         except FileNotFoundError:
             return
         except OSError as error:
@@ -97,11 +100,15 @@ class Baseline:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             why = f"not a baseline ({error})"
         else:
-            self._cards, self._host = cards, host
+            self._cards, self._host, self.lost = cards, host, lost
             return
         self._cards, self._host = {}, {}
         aside = self._path.with_name(f"{self._path.name}.bad")
         kept = f"The file is kept as {aside}"
+        self.lost = (
+            f"what was there before netuned is not known, for {self._path} could not be trusted "
+            f"({why}); what is put back is what was found after that"
+        )
         try:
             os.replace(self._path, aside)
         except OSError as error:
@@ -232,6 +239,7 @@ class Baseline:
         }
         parts = {
             "boot_id": statefile.encode_part(self._boot_id),
+            "lost": statefile.encode_part(self.lost),
             "host": statefile.encode_part({n: encode_value(value) for n, value in host.items()}),
             "cards": statefile.join_parts({str(i): text for i, (_, text) in self._texts.items()}),
         }

@@ -11,8 +11,8 @@ from typing import Protocol
 from netuned.errors import KernelError, NetunedError
 from netuned.hardware.nic import Nic, read_nic
 from netuned.kernel import Kernel
-from netuned.reconcile.apply import NOTHING_HELD, Card
 from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.confirm import ALL, RESTORED, ROLLED_BACK, Hold, held_by
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.putback import PutBack, restore
@@ -164,6 +164,8 @@ class Holds:
             *(self._restore(slot.card.nic.ifindex, names) for slot in cards)
         )
         problems = [problem for problems in found for problem in problems]
+        if self._baseline.lost:
+            problems.append(self._baseline.lost)
         if problems:
             raise NetunedError("; ".join(problems))
 

@@ -28,8 +28,9 @@ from netuned.plan import Plan
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import ProfileSet, load
 from netuned.profiles.settings import DEFAULT_PATH, Settings, load_settings
-from netuned.reconcile.apply import Card, sweep
+from netuned.reconcile.apply import sweep
 from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
 from netuned.reconcile.cards import Cards
 from netuned.reconcile.contention import LIMITS, Limits
 from netuned.reconcile.dispute import Dispute, Search

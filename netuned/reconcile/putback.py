@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from netuned.errors import KernelError, NetunedError, StateFileError
 from netuned.plan import Change
-from netuned.reconcile.apply import Card, Tries, reconcile_card
+from netuned.reconcile.apply import Tries, reconcile_card
 from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
 from netuned.reconcile.confirm import Setting, Tried, undo_of
 from netuned.values import State
 

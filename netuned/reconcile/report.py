@@ -13,7 +13,7 @@ from netuned.plan import Change
 from netuned.planning.matching import Through
 from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet
-from netuned.reconcile.apply import Card
+from netuned.reconcile.card import Card
 from netuned.status import (
     APPLYING,
     CONTENDED,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 
 from netuned.errors import NetunedError
-from netuned.reconcile.apply import Card
 from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
 from netuned.reconcile.confirm import Trial, Tried, now_ns
 from netuned.reconcile.holds import Holds, Surroundings
 from netuned.reconcile.passes import Passes

@@ -12,7 +12,8 @@ from netuned.errors import NetunedError
 from netuned.hardware.nic import Nic
 from netuned.plan import Change
 from netuned.profiles.loader import ProfileSet
-from netuned.reconcile.apply import NOTHING_HELD, Card, Outcome, Tries
+from netuned.reconcile.apply import Outcome, Tries
+from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.dispute import Dispute, Place
 from netuned.reconcile.report import card_state, nic_status
 from netuned.status import (
@@ -128,7 +129,7 @@ class Slot:
         cause = self.tell(outcome, event_at, listener)
         nic = self.card.nic
         if outcome.error is not None:
-            self._fail(outcome.error, outcome.failed)
+            self._fail(outcome.error, outcome)
             return
         if self.last_error:
             log.info("%s: in force again after %d failures", nic.name, self.failures)
@@ -189,11 +190,13 @@ class Slot:
             log.info("Set %s: %s -> %s", where, before, after, extra=fields)
         self.last_change = Applied(time.time(), change.tunable, change.key, before, after, cause)
 
-    def _fail(self, error: NetunedError, change: Change | None) -> None:
+    def _fail(self, error: NetunedError, outcome: Outcome) -> None:
         """A card that cannot be brought into force."""
         self.failures += 1
+        change = outcome.failed
         self.failed = change.tunable if change else ""
         what = f"{change}: {error}" if change else str(error)
         if what != self.last_error:
-            log.error("%s: %s; undone, trying again", self.card.nic.name, what)
+            undone = "what came before it was undone, " if outcome.undone else ""
+            log.error("%s: %s; %strying again", self.card.nic.name, what, undone)
         self.last_error, self.state, self.settled = what, DEGRADED, False

@@ -18,8 +18,8 @@ from netuned.errors import NetunedError
 from netuned.hardware.nic import Nic
 from netuned.kernel import Kernel
 from netuned.plan import Change
-from netuned.reconcile.apply import NOTHING_HELD, Card
 from netuned.reconcile.baseline import Baseline, settled
+from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.confirm import Trial, Tried, now_ns, with_writes
 from netuned.reconcile.holds import Holds, Surroundings
 from netuned.reconcile.passes import Passes

@@ -27,7 +27,8 @@ from netuned.profiles.loader import DEFAULT_DIRECTORIES, ProfileSet
 from netuned.profiles.loader import load as load_profiles
 from netuned.profiles.trust import ANYONE
 from netuned.profiles.yamltree import MAX_BYTES
-from netuned.reconcile.apply import Card, plan_card
+from netuned.reconcile.apply import plan_card
+from netuned.reconcile.card import Card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.hostwide import plan_of_host, wanted_of_host
 from netuned.snapshots import described, snapshot

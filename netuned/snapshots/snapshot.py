@@ -25,7 +25,7 @@ from netuned.kernel.recorded import NOT_HELD, File, Link, RecordedKernel, Refuse
 from netuned.kernel.recording import MAX_FILE, RecordingKernel
 from netuned.profiles.loader import DEFAULT_DIRECTORIES, SUFFIXES, Recorded, RecordedDirectory
 from netuned.profiles.trust import read_trusted, trusted_directory
-from netuned.reconcile.apply import Card
+from netuned.reconcile.card import Card
 from netuned.snapshots.archive import MAX_MEMBERS, read_archive, write_archive
 from netuned.tunables import TUNABLES
 

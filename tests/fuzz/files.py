@@ -75,6 +75,7 @@ BASELINE = {
     "version": baseline.VERSION,
     "checksum": "",
     "boot_id": "boot",
+    "lost": "",
     "host": {"rfs": {"flows": 1}},
     "cards": {"5": {"ifindex": 2, "settings": {"rps": {"rx-0": {"cpus": "0-3"}}}}},
 }

@@ -177,6 +177,14 @@ def test_a_damaged_file_is_told_and_not_used(lab: Lab, damage: str) -> None:
     assert note in lab.logged()
     assert rps(lab) == tuned
     assert (file.parent / "baseline.json.bad").exists()
+    for _ in range(2):
+        said = lab.ctl("restore", check=False)
+        assert said.returncode == 1
+        assert "what was there before netuned is not known" in said.stderr
+        lab.profile("edge", RPS)
+        lab.wait_state("lan0", "in-sync")
+        lab.stop(signal.SIGKILL)
+        lab.start()  # nor after a restart, with a file of its own
 
 
 def test_without_a_place_for_the_baseline_nothing_is_written(lab: Lab) -> None:

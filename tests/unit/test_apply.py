@@ -15,8 +15,9 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, StateFileError, VerifyError
 from netuned.kernel import Kernel
 from netuned.kernel.files import Files
-from netuned.reconcile.apply import Card, Outcome, reconcile_card
+from netuned.reconcile.apply import Outcome, reconcile_card
 from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
 from netuned.reconcile.passes import RETRY_MOST_S, Passes
 from netuned.tunables import BY_NAME
 from netuned.tunables.base import Target

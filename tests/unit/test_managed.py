@@ -15,7 +15,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import _is_managed, with_managed
 from netuned.kernel import Kernel
 from netuned.kernel.files import Files
-from netuned.reconcile.apply import Card
+from netuned.reconcile.card import Card
 from netuned.reconcile.report import _settings
 from netuned.tunables import irq, masks
 from netuned.tunables.base import Target, View
