@@ -92,12 +92,16 @@ def _method(
 
         @functools.wraps(function)
         async def serve(self: Manager, *args: P.args, **kwargs: P.kwargs) -> Any:
-            if action:
-                await polkit.authorize(self.bus, action)
             try:
+                if action:
+                    await polkit.authorize(self.bus, action)
                 return await function(self, *args, **kwargs)
             except NetunedError as error:
-                raise DBusError(_error_name(error), wire.text(str(error))) from error
+                if polkit.is_awaited():
+                    raise DBusError(_error_name(error), wire.sentence(error)) from error
+            except DBusError:
+                if polkit.is_awaited():  # else dbus-fast logs a traceback
+                    raise
 
         _RESULTS[function.__name__] = results
         return dbus_method()(serve)

@@ -28,6 +28,11 @@ def remember_call(message: Message) -> None:
     CALL.set(message)
 
 
+def is_awaited() -> bool:
+    """Whether the caller of the method being served waits for the answer."""
+    return not CALL.get().flags.value & MessageFlag.NO_REPLY_EXPECTED.value
+
+
 async def authorize(bus: MessageBus, action: str) -> None:
     """Return if the caller of the method being served may do ``action``.
 

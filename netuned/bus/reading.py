@@ -32,6 +32,7 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 OBJECTS_SIGNATURE = "a{oa{sa{sv}}}"
 PROPERTIES_SIGNATURE = "a{sv}"
 LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
+UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
 
 SLICE_S = 0.005
 """Many cards are encoded, or told of, for this long before the loop gets a turn."""
@@ -56,11 +57,20 @@ class Readers:
         self._pieces: dict[int, tuple[NicStatus, bytes]] = {}
 
     def take(self, call: Message) -> bool:
-        """A message handler: whether this call will be answered here. Raises: DBusError."""
-        if not _reads_everything(call):
+        """A message handler: whether this call will be answered here, or not at all.
+
+        Raises: DBusError.
+        """
+        if call.message_type is not MessageType.METHOD_CALL:
             return False
         if call.flags.value & MessageFlag.NO_REPLY_EXPECTED.value:
-            return True
+            # To read for nobody is of no use, and what is wrong with it dbus-fast would log
+            return not _may_act(call)
+        if not _reads_everything(call):
+            if (call.interface, call.member) == (OBJECT_MANAGER, "GetManagedObjects"):
+                # dbus-fast would gather all objects, whatever the path and the arguments
+                raise DBusError(UNKNOWN_METHOD, f"{wire.ROOT} has GetManagedObjects(), no more")
+            return False
         if len(self._waiting) >= WAITING_MOST:
             raise DBusError(LIMITS_EXCEEDED, f"{WAITING_MOST} others wait for the same answer")
         self._waiting.append(call)
@@ -138,8 +148,13 @@ class _Encoded(Message):
         return bytearray().join((header, bytes(-len(header) % 8), self._encoded))
 
 
+def _may_act(call: Message) -> bool:
+    """Whether a call may be more than a look."""
+    return call.path == wire.ROOT and call.interface in (None, wire.MANAGER)
+
+
 def _reads_everything(call: Message) -> bool:
-    if call.message_type is not MessageType.METHOD_CALL or call.path != wire.ROOT:
+    if call.path != wire.ROOT:
         return False
     if call.member == "GetManagedObjects":
         return call.interface == OBJECT_MANAGER and not call.signature

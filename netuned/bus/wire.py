@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from netuned.text import escape
+
 SERVICE = "org.netuned1"
 ROOT = "/org/netuned1"
 MANAGER = "org.netuned1.Manager"
@@ -69,6 +71,11 @@ def text(value: str) -> str:
     if value.isascii() and "\0" not in value:
         return value
     return _NOT_CARRIED.sub(_shown, value)
+
+
+def sentence(error: Exception) -> str:
+    """What an error says, for a terminal as it is: names in it are bytes from outside."""
+    return escape(text(str(error)))
 
 
 def _shown(match: re.Match[str]) -> str:
