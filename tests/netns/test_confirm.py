@@ -281,6 +281,20 @@ def test_the_clock_survives_a_kill(edge: Lab, late: bool) -> None:
     assert state(edge) == before
 
 
+def test_time_in_suspend_counts(edge: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon whose CLOCK_BOOTTIME went on for an hour: as after one in suspend."""
+    before = state(edge)
+    trial(edge, "1h")
+    assert state(edge) != before
+    edge.stop(signal.SIGKILL)
+    slept = ("unshare", "--time", "--boottime", "3600", "--")
+    monkeypatch.setattr(edge, "command", lambda *words: Lab.command(edge, *slept, *words))
+    edge.start()
+    assert "it was over while netuned did not run" in edge.logged()
+    assert pending(edge) == ""
+    assert state(edge) == before
+
+
 @pytest.mark.parametrize("ms", [0, 40, 100])
 def test_a_kill_while_it_is_applied_or_rolled_back_leaves_nothing(edge: Lab, ms: int) -> None:
     before = state(edge)
