@@ -91,6 +91,8 @@ class ManagerStatus:
     state: str
     profiles: tuple[ProfileStatus, ...] = ()
     profile_errors: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """With netuned's own files: ``netuned.yaml``, and what it keeps of the state before."""
     conflicts: tuple[str, ...] = ()
     pending_confirm: str = ""
     settings: tuple[SettingStatus, ...] = ()

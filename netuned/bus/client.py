@@ -178,6 +178,7 @@ def _manager(body: Mapping[str, tuple[str, Any]]) -> ManagerStatus:
         state=values.get("State", ""),
         profiles=tuple(_record(ProfileStatus, wire.PROFILE, p) for p in values.get("Profiles", ())),
         profile_errors=tuple(values.get("ProfileErrors", ())),
+        problems=tuple(values.get("Problems", ())),
         conflicts=tuple(values.get("Conflicts", ())),
         pending_confirm=values.get("PendingConfirm", ""),
         settings=_settings(values),

@@ -216,6 +216,10 @@ class Manager(_Interface):
         return _texts(self.status.profile_errors)
 
     @dbus_property(READ)
+    def Problems(self) -> Strings:
+        return _texts(self.status.problems)
+
+    @dbus_property(READ)
     def Conflicts(self) -> Strings:
         return _texts(self.status.conflicts)
 

@@ -25,14 +25,15 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "profiles": [asdict(profile) for profile in manager.profiles],
                 "profile_errors": manager.profile_errors,
+                "problems": manager.problems,
                 "pending_confirm": manager.pending_confirm,
             }
         )
     else:
-        for error in manager.profile_errors:
+        for error in (*manager.profile_errors, *manager.problems):
             print(f"netunedctl: {escape(error)}", file=sys.stderr)
         in_force = sum(bool(profile.cards) for profile in manager.profiles)
         print(f"{len(manager.profiles)} profiles loaded, {in_force} in force on a card.")
         if manager.pending_confirm:
             print(f"To be confirmed: {escape(manager.pending_confirm)}")
-    return 1 if manager.profile_errors else 0
+    return 1 if manager.profile_errors or manager.problems else 0

@@ -68,7 +68,7 @@ def in_sync(status: Status) -> bool:
     """Whether no card, no setting of the host and no profile is amiss, and nothing waits."""
     manager = status.manager
     host = any(setting.state in OUT_OF_SYNC for setting in manager.settings)
-    amiss = host or manager.profile_errors or manager.pending_confirm
+    amiss = host or manager.profile_errors or manager.problems or manager.pending_confirm
     return not amiss and all(map(card_in_sync, status.nics))
 
 
@@ -90,6 +90,7 @@ def overview(status: Status, screen: Screen) -> str:
     host = [_host_line(setting) for setting in manager.settings]
     if manager.pending_confirm:
         host.append(f"To be confirmed: {manager.pending_confirm}")
+    host += [f"Problem: {problem}" for problem in manager.problems]
     host += [f"Conflict: {conflict}" for conflict in manager.conflicts]
     parts += [details, "".join(map(screen.sentence, host))]
     if manager.profile_errors:

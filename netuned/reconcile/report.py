@@ -92,7 +92,7 @@ def manager_status(
     desired: Desired,
     nics: tuple[NicStatus, ...],
     settings: tuple[SettingStatus, ...],
-    notes: tuple[str, ...],
+    problems: tuple[str, ...],
     conflicts: tuple[str, ...],
     writes: int,
     pending_confirm: str = "",
@@ -118,7 +118,8 @@ def manager_status(
             )
             for loaded in profiles.profiles
         ),
-        profile_errors=(*notes, *(str(error) for error in profiles.errors)),
+        profile_errors=tuple(map(str, profiles.errors)),
+        problems=problems,
         conflicts=(*desired.conflicts, *conflicts),
         pending_confirm=pending_confirm,
         settings=settings,

@@ -377,6 +377,7 @@ MANAGER = ManagerStatus(
         ),
     ),
     ("/etc/netuned/profiles.d/x.yaml:3:5: irq.spread: 'al' is not one of pack, all",),
+    ("/etc/netuned/netuned.yaml:1:18: confirm_timeout: 5 has no unit: 5s, 5m",),
     ("enp0s5: profiles edge and spare match it with priority 60, edge is used",),
     "",
     (SettingStatus("irqbalance", IN_SYNC, "exclude 60-67", "running, excludes 60-67"),),
@@ -384,7 +385,9 @@ MANAGER = ManagerStatus(
 )
 STATUS = Status(MANAGER, (IGB, VIRTIO, E1000E, ODD, UNMANAGED_NIC))
 EMPTY = Status(ManagerStatus("0.1.0", UNMANAGED))
-CALM = Status(replace(MANAGER, profile_errors=(), conflicts=()), (IGB, E1000E, UNMANAGED_NIC))
+CALM = Status(
+    replace(MANAGER, profile_errors=(), problems=(), conflicts=()), (IGB, E1000E, UNMANAGED_NIC)
+)
 
 PLAN = Plan(
     (

@@ -171,7 +171,7 @@ def test_a_damaged_file_is_told_and_not_used(lab: Lab, damage: str) -> None:
     path.unlink()
     tuned = rps(lab)
     lab.start()
-    (note,) = lab.status()["manager"]["profile_errors"]
+    (note,) = lab.status()["manager"]["problems"]
     assert "baseline.json" in note
     assert "cannot be put back" in note
     assert note in lab.logged()

@@ -526,7 +526,7 @@ def test_json_is_the_documented_form(bus: PrivateBus, daemon: Served) -> None:
     assert plan["problems"][0]["ifname"] == "ens4"
     assert set(printed("profiles")) == {"profiles", "errors", "conflicts"}
     reloaded = printed("reload")
-    keys = ("profiles", "profile_errors", "pending_confirm")
+    keys = ("profiles", "profile_errors", "problems", "pending_confirm")
     assert reloaded == {key: status["manager"][key] for key in keys}
     assert reloaded["profiles"] == printed("profiles")["profiles"]
     assert daemon.controller.asked == [("reload",)]
