@@ -28,8 +28,8 @@ from netuned.profiles.loader import load as load_profiles
 from netuned.profiles.trust import ANYONE
 from netuned.profiles.yamltree import MAX_BYTES
 from netuned.reconcile.apply import plan_card
-from netuned.reconcile.card import Card
 from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
 from netuned.reconcile.hostwide import plan_of_host, wanted_of_host
 from netuned.snapshots import described, snapshot
 from netuned.snapshots.archive import is_archive, open_regular
