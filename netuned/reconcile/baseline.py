@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import errno
 import logging
-import operator
 import os
+import re
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -43,6 +43,17 @@ HOLDS: Mapping[str, type[Value]] = {
     "qdisc": Qdisc,
 }
 """What each tunable's values are: nothing else is taken from a file."""
+
+MOST_IFINDEX = (1 << 31) - 1
+MOST_SENTENCE = 1 << 16
+_MOST_QUEUES = 1 << 16
+_MOST_ENTRIES = 1 << 16
+_MOST_FLOWS = 1 << 32
+_MOST_KIND = 64
+_MOST_PARAMETER = 1 << 64
+"""What a file may have at most: more than any kernel shows, and little enough to go on with."""
+
+_KEY = re.compile(r"(?:(?:rx|tx|rxtx)-[0-9]{1,5}|root)?")
 
 FRESH: Mapping[str, Value] = {"rps": CpuSet(), "xps": CpuSet(), "rfs": FlowTable(0)}
 """What the settings of a new queue are."""
@@ -90,7 +101,7 @@ class Baseline:
                 return
             host = {name: _setting(name, value) for name, value in data["host"].items()}
             cards = {int(key): _card(card) for key, card in data["cards"].items()}
-            lost = str(data["lost"])
+            lost = decode_text(data["lost"], MOST_SENTENCE)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -98,7 +109,7 @@ class Baseline:
         except RecursionError:
             why = "it is nested too deep"
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            why = f"not a baseline ({error})"
+            why = f"not a baseline ({error!s:.200})"
         else:
             self._cards, self._host, self.lost = cards, host, lost
             return
@@ -274,12 +285,19 @@ def _encode_card(card: CardRecord) -> dict[str, Any]:
 
 
 def _card(data: Mapping[str, Any]) -> CardRecord:
-    settings = {
-        name: {key: _value(name, value) for key, value in state.items()}
-        for name, state in data["settings"].items()
-    }
+    settings = {name: decode_record(name, state) for name, state in data["settings"].items()}
     parameters = {key: frozenset(map(str, had)) for key, had in data["parameters"].items()}
-    return CardRecord(operator.index(data["ifindex"]), settings, parameters)
+    return CardRecord(decode_number(data["ifindex"], MOST_IFINDEX), settings, parameters)
+
+
+def decode_record(tunable: str, data: Mapping[str, Any]) -> Record:
+    """One tunable's settings. Raises: ValueError, TypeError, AttributeError."""
+    if tunable not in HOLDS:
+        raise ValueError(f"{tunable!r:.40} is nothing that netuned sets")
+    for key in data:
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"{key!r:.80} is no setting of a card")
+    return {key: _value(tunable, value) for key, value in data.items()}
 
 
 def _value(tunable: str, data: Mapping[str, Any]) -> Value | None:
@@ -324,13 +342,36 @@ def decode_value(data: Mapping[str, Any]) -> Value | None:
             return None
         case {"cpus": str(text)}:
             return CpuSet.parse_list(text)
-        case {"channels": [int(rx), int(tx), int(combined)]}:
-            return ChannelCounts(rx, tx, combined)
-        case {"table": [*entries], "queues": int(queues)}:
-            return RssTable(tuple(map(operator.index, entries)), queues)
-        case {"flows": int(entries)}:
-            return FlowTable(entries)
-        case {"qdisc": str(kind), "parameters": dict(parameters), "default": bool(default)}:
-            numbers = {name: operator.index(number) for name, number in parameters.items()}
+        case {"channels": [rx, tx, combined]}:
+            return ChannelCounts(_queues(rx), _queues(tx), _queues(combined))
+        case {"table": [*entries], "queues": queues} if len(entries) <= _MOST_ENTRIES:
+            return RssTable(tuple(map(_queues, entries)), _queues(queues))
+        case {"flows": entries}:
+            return FlowTable(decode_number(entries, _MOST_FLOWS))
+        case {"qdisc": str(kind), "parameters": dict(parameters), "default": bool(default)} if (
+            len(kind.encode()) <= _MOST_KIND and "\0" not in kind
+        ):
+            numbers = {
+                name: decode_number(number, _MOST_PARAMETER, -_MOST_PARAMETER)
+                for name, number in parameters.items()
+            }
             return Qdisc(kind, tuple(sorted(numbers.items())), default)
-    raise ValueError(f"{data!r} is not a recorded value")
+    raise ValueError(f"{data!r:.80} is not a recorded value")
+
+
+def decode_number(data: object, most: int, least: int = 0) -> int:
+    """A whole number from ``least`` to ``most``. Raises: ValueError."""
+    if isinstance(data, bool) or not isinstance(data, int) or not least <= data <= most:
+        raise ValueError(f"{data!r:.80} is no number from {least} to {most}")
+    return data
+
+
+def _queues(data: object) -> int:
+    return decode_number(data, _MOST_QUEUES)
+
+
+def decode_text(data: object, most: int) -> str:
+    """A text of at most so many characters. Raises: ValueError."""
+    if not isinstance(data, str) or len(data) > most:
+        raise ValueError(f"{data!r:.80} is no text of at most {most} characters")
+    return data

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,15 @@ from typing import Any
 
 from netuned import statefile
 from netuned.errors import StateFileError
-from netuned.reconcile.baseline import HOLDS, decode_value, encode_value
+from netuned.profiles.timeout import MOST_S
+from netuned.reconcile.baseline import (
+    MOST_IFINDEX,
+    MOST_SENTENCE,
+    decode_number,
+    decode_record,
+    decode_text,
+    encode_value,
+)
 from netuned.reconcile.confirm import (
     ALL,
     RESTORED,
@@ -29,10 +38,17 @@ from netuned.reconcile.confirm import (
     Tried,
     held_by,
 )
-from netuned.values import State, Value
+from netuned.values import State
 
 NAME = "confirm.json"
 VERSION = 3
+
+_MOST_WORD = 64
+_MOST_NAME = 15
+_MOST_PATH = 4096
+_MOST_INSTANCE = (1 << 64) - 1
+_MOST_NS = (1 << 63) - 1
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 class TrialFile:
@@ -51,6 +67,8 @@ class TrialFile:
         """Read the file. Raises: StateFileError if it cannot be trusted; it is then set aside."""
         try:
             trials, holds, boot_id = parse(statefile.read_limited(self._path))
+            if boot_id == self._boot_id and any(trial.left_s() > MOST_S for trial in trials):
+                raise ValueError("a trial has no end")
         except FileNotFoundError:
             return
         except OSError as error:
@@ -60,8 +78,9 @@ class TrialFile:
             with contextlib.suppress(OSError):
                 os.replace(self._path, aside)
             raise StateFileError(
-                f"{self._path}: not what netuned wrote ({error}); what waited to be confirmed "
-                f"before now is neither confirmed nor rolled back. The file is kept as {aside}"
+                f"{self._path}: not what netuned wrote ({error!s:.200}); what waited to be "
+                "confirmed before now is neither confirmed nor rolled back. The file is kept as "
+                f"{aside}"
             ) from error
         if boot_id == self._boot_id:
             self.trials, self.holds = {trial.id: trial for trial in trials}, holds
@@ -228,7 +247,10 @@ def parse(content: bytes) -> tuple[tuple[Trial, ...], tuple[Hold, ...], str]:
     data = statefile.decode(VERSION, content)
     trials = tuple(_decode_trial(trial) for trial in data["trials"])
     holds = tuple(_decode_hold(hold) for hold in data["holds"])
-    return trials, holds, str(data["boot_id"])
+    _once("trial", (trial.id for trial in trials))
+    cards = (tried for trial in trials for tried in trial.cards.values())
+    _once("card", ((tried.ifindex, tried.instance) for tried in cards))
+    return trials, holds, decode_text(data["boot_id"], _MOST_WORD)
 
 
 def _encode_trial(trial: Trial) -> dict[str, Any]:
@@ -259,12 +281,12 @@ def _encode_trial(trial: Trial) -> dict[str, Any]:
 def _decode_trial(data: Mapping[str, Any]) -> Trial:
     cards = [
         Tried(
-            ifindex=_number(card["ifindex"]),
-            instance=_number(card["instance"]),
-            name=_word(card["name"]),
-            device=_word(card["device"]),
-            profile=_word(card["profile"]),
-            error=_word(card["error"]),
+            ifindex=decode_number(card["ifindex"], MOST_IFINDEX, 1),
+            instance=decode_number(card["instance"], _MOST_INSTANCE),
+            name=_name(card["name"]),
+            device=decode_text(card["device"], _MOST_PATH),
+            profile=_word(card["profile"], least=0),
+            error=decode_text(card["error"], MOST_SENTENCE),
             before=_decode_states(card["before"]),
             written=_decode_states(card["written"]),
             left=None if card["left"] is None else _decode_states(card["left"]),
@@ -273,10 +295,11 @@ def _decode_trial(data: Mapping[str, Any]) -> Trial:
         )
         for card in data["cards"]
     ]
+    _once("card", (tried.ifindex for tried in cards))
     return Trial(
         _word(data["id"]),
-        _number(data["deadline_ns"]),
-        _word(data["until"]),
+        decode_number(data["deadline_ns"], _MOST_NS),
+        decode_text(data["until"], _MOST_WORD),
         {tried.ifindex: tried for tried in cards},
         data["over"] is True,
     )
@@ -300,17 +323,17 @@ def _encode_hold(hold: Hold) -> dict[str, Any]:
 def _decode_hold(data: Mapping[str, Any]) -> Hold:
     kind, tunables = data["kind"], frozenset(data["tunables"])
     if kind not in (ROLLED_BACK, RESTORED) or not tunables <= ALL:
-        raise ValueError(f"{kind!r} of {sorted(tunables)} is nothing that is left alone")
+        raise ValueError(f"{kind!r:.40} of {sorted(tunables)!r:.80} is nothing that is left alone")
     return Hold(
         kind,
-        _word(data["id"]),
-        _number(data["ifindex"]),
-        _word(data["name"]),
-        _word(data["device"]),
+        _word(data["id"], least=0),
+        decode_number(data["ifindex"], MOST_IFINDEX),
+        _name(data["name"]),
+        decode_text(data["device"], _MOST_PATH),
         tunables,
-        _word(data["profile"]),
-        _word(data["error"]),
-        _number(data["instance"]),
+        _word(data["profile"], least=0),
+        decode_text(data["error"], MOST_SENTENCE),
+        decode_number(data["instance"], _MOST_INSTANCE),
         _settings(data["foreign"]),
     )
 
@@ -323,34 +346,40 @@ def _encode_states(states: Mapping[str, State]) -> dict[str, Any]:
 
 
 def _decode_states(data: Mapping[str, Any]) -> dict[str, State]:
-    if not data.keys() <= ALL:
-        raise ValueError(f"{sorted(data)} are not all tunables")
     states: dict[str, State] = {}
-    for name, state in data.items():
-        values: dict[str, Value] = {}
-        for key, encoded in state.items():
-            value = decode_value(encoded)
-            if not isinstance(value, HOLDS[name]):
-                raise ValueError(f"{name} has no such value as {encoded!r:.80}")
-            values[key] = value
-        states[name] = values
+    for name, encoded in data.items():
+        state = {key: v for key, v in decode_record(name, encoded).items() if v is not None}
+        if len(state) != len(encoded):
+            raise ValueError(f"{name} has a value that is none")
+        states[name] = state
     return states
 
 
 def _settings(data: Iterable[tuple[str, str]]) -> tuple[Setting, ...]:
-    settings = tuple((_word(name), _word(key)) for name, key in data)
+    settings = tuple(
+        (decode_text(name, _MOST_WORD), decode_text(key, _MOST_WORD)) for name, key in data
+    )
     if not {name for name, _ in settings} <= ALL:
         raise ValueError(f"{settings!r:.80} are not all settings")
     return settings
 
 
-def _word(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
+def _once(what: str, ids: Iterable[object]) -> None:
+    if twice := [id for id, count in Counter(ids).items() if count > 1]:
+        raise ValueError(f"{what} {twice[0]} is there twice")
 
 
-def _number(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{value!r} is no number")
-    return value
+def _word(data: object, least: int = 1) -> str:
+    """A plain word, as ids and digests are: people type it, commands show it."""
+    word = decode_text(data, _MOST_WORD)
+    if len(word) < least or not set(word) <= _PLAIN:
+        raise ValueError(f"{word!r} is no plain word")
+    return word
+
+
+def _name(data: object) -> str:
+    """A card's name: bytes, of which the kernel takes 15."""
+    name = decode_text(data, _MOST_NAME)
+    if not 0 < len(os.fsencode(name)) <= _MOST_NAME or "\0" in name:
+        raise ValueError(f"{name!r} is no card's name")
+    return name

@@ -5,17 +5,26 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import tarfile
 import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from netuned import statefile
+from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
 from netuned.placement import seatfile
+from netuned.profiles.timeout import MOST_S
 from netuned.reconcile import baseline
+from netuned.reconcile.confirm import ROLLED_BACK, Hold, Trial, Tried, now_ns, undo_of
+from netuned.reconcile.trialfile import TrialFile
 from netuned.snapshots import snapshot
+from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State, describe
 from tests.fuzz.target import Target, sound
+from tests.unit.machines import nic
 
 
 @cache
@@ -23,20 +32,70 @@ def _directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="netuned-fuzz-", dir="/dev/shm"))
 
 
-def _baseline(data: bytes) -> None:
+def _with_checksum(data: bytes) -> bytes:
     """With the checksum that belongs to it, else nothing but that would be tried."""
     with contextlib.suppress(ValueError, RecursionError, TypeError):
         content = json.loads(data)
         if isinstance(content, dict) and "checksum" in content:
             rest = {k: v for k, v in content.items() if k not in ("version", "checksum")}
             content["checksum"] = statefile.checksum(rest)
-            data = json.dumps(content).encode()
+            return json.dumps(content).encode()
+    return data
+
+
+def _baseline(data: bytes) -> None:
+    """What is read can be written, and is then the same; it says what is to be put back."""
     path = _directory() / "baseline.json"
-    path.write_bytes(data)
+    path.write_bytes(_with_checksum(data))
     try:
-        baseline.Baseline(path, "boot").load()
+        read = baseline.Baseline(path, "boot")
+        read.load()
     except NetunedError as error:
         sound(error)
+        return
+    for card in (CARD, replace(CARD, instance=0)):
+        shown(read.of(card))
+    read.record(CARD, {"irq": {"rx-9": CpuSet()}})
+    again = baseline.Baseline(path, "boot")
+    again.load()
+    assert again.of(CARD) == read.of(CARD)
+    assert again.host() == read.host()
+
+
+def shown(states: Mapping[str, State]) -> None:
+    for state in states.values():
+        assert all(describe(value) for value in state.values())
+
+
+def _confirm(data: bytes) -> None:
+    """What is read can be decided on, shown, and written; it is then the same."""
+    path = _directory() / "confirm.json"
+    path.write_bytes(_with_checksum(data))
+    try:
+        read = TrialFile(path, "boot")
+        read.load()
+    except NetunedError as error:
+        sound(error)
+        return
+    for trial in read.trials.values():
+        assert trial.left_s() <= MOST_S
+        assert re.fullmatch("[a-z0-9]{1,64}", trial.id)
+        assert len(str(trial)) < 100 + 20 * len(trial.cards)
+        for ifindex, tried in trial.cards.items():
+            assert read.pending(ifindex) is trial
+            assert 0 < ifindex < 1 << 31
+            shown(tried.back or {})
+            shown(undo_of(tried, tried.left or tried.written).back)
+            assert tried.is_of(CARD) in (True, False)
+    for hold in read.holds:
+        assert all(hold.why(tunable) for tunable in hold.tunables)
+    read.save()
+    again = TrialFile(path, "boot")
+    again.load()
+    assert (again.trials, again.holds) == (read.trials, read.holds)
+    for id, trial in read.trials.items():
+        again.end(id, trial.cards, confirmed=False)
+    assert not again.trials
 
 
 def _seats(data: bytes) -> None:
@@ -71,21 +130,64 @@ ANSWERS = b"""{"links": {"2": {"name": "eth0", "kind": "", "up": true, "running"
 "lower": 0, "mac": "", "rx_queues": 1, "tx_queues": 1}}, "cards": {"2": {"rx_rings": 4}}}"""
 
 
-BASELINE = {
-    "version": baseline.VERSION,
-    "checksum": "",
-    "boot_id": "boot",
-    "lost": "",
-    "host": {"rfs": {"flows": 1}},
-    "cards": {"5": {"ifindex": 2, "settings": {"rps": {"rx-0": {"cpus": "0-3"}}}}},
+CARD = replace(nic(2, "eth0", 4), instance=5)
+BEFORE: dict[str, State] = {
+    "channels": {"": ChannelCounts(0, 0, 2)},
+    "rss": {"": RssTable((0, 1, 1, 1), 2)},
+    "rps": {"rx-0": CpuSet(3)},
+    "rfs": {"rx-0": FlowTable(8)},
+    "qdisc": {"root": Qdisc("mq", default=True), "tx-0": Qdisc.of("fq", {"limit": 100})},
 }
+AFTER: dict[str, State] = {"channels": {"": ChannelCounts(0, 0, 4)}, "rps": {"rx-0": CpuSet(1)}}
+
+
+def _kept_baseline() -> bytes:
+    path = _directory() / "baseline.json"
+    path.unlink(missing_ok=True)
+    made = baseline.Baseline(path, "boot")
+    made.record_host("rfs", FlowTable(64))
+    made.record(CARD, BEFORE, {"qdisc": {"tx-0": Qdisc.of("fq", {"limit": 1})}, "xps": {}})
+    return path.read_bytes()
+
+
+def _kept_trials() -> bytes:
+    path = _directory() / "confirm.json"
+    made = TrialFile(path, "boot")
+    tried = Tried(2, "eth0", "/sys/devices/pci0", "0f", BEFORE, AFTER, {**BEFORE, **AFTER},
+                  instance=5)  # fmt: skip
+    made.put(Trial("a1b2c3", now_ns(), "2026-11-21 12:00:00", {2: tried}))
+    going = replace(tried, ifindex=3, left=None, back=BEFORE, foreign=(("rps", "rx-0"),), error="x")
+    made.put(Trial("d4e5f6", now_ns(), "2026-11-21 12:00:00", {3: going}, over=True))
+    made.hold([Hold(ROLLED_BACK, "a1b2c3", 4, "eth2", "", frozenset({"rps"}), "0f", instance=6)])
+    return path.read_bytes()
+
 
 TARGETS = (
     Target(
         "baseline",
         _baseline,
-        (json.dumps(BASELINE).encode(),),
+        (_kept_baseline(),),
         (b"null", b"[" * 5000, b'{"":', b"1e999", b"NaN", b'"\\ud800"', b"true", b"-1", b'"qdisc"'),
+    ),
+    Target(
+        "confirm.json",
+        _confirm,
+        (_kept_trials(),),
+        (
+            *(
+                b"null",
+                b"[" * 5000,
+                b"{}",
+                b"1e999",
+                b"NaN",
+                b'"\\ud800"',
+                b"true",
+                b"-1",
+                b"9" * 30,
+            ),
+            *(b'"\\u0000"', b'"\\u001b[2J"', b"e" * 10_000, b'"qdisc"', b'"ifindex": 2', b'""'),
+            *(b'"trials"', b'"holds"', b'"cards"', b'"left": null', b'{"cpus": "0-99999"}'),
+        ),
     ),
     Target(
         "seats",

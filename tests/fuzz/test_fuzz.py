@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -89,6 +91,36 @@ def test_hostile_yaml_costs_little(data: bytes) -> None:
     assert found.errors
     assert took_s < 1
     assert peak < 50 << 20
+
+
+HOSTILE: tuple[object, ...] = (
+    *(None, True, 0, 1, -1, 1 << 31, 1 << 64, 10**400, 1.5, float("nan"), float("inf")),
+    *("", "x", "\0", "\x1b[2J", "\u202e", "\ud800", "../..", "e" * 10_000, "0-99999", "9" * 30),
+    *([], {}, [[]], {"": {}}, {"absent": True}, [1] * 70_000, ["rps"], [["rps", 5]]),
+)
+
+
+def _replaced(value: Any) -> Iterator[Any]:
+    """A document with one of its parts another, or there twice: all there are."""
+    yield from HOSTILE
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from ({**value, key: other} for other in _replaced(part))
+            yield {other: part for other, part in value.items() if other != key}
+            yield {**value, "x": part}
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from ([*value[:index], other, *value[index + 1 :]] for other in _replaced(part))
+            yield [*value, part]
+
+
+@pytest.mark.parametrize("name", ["confirm.json", "baseline", "seats"])
+def test_no_part_of_a_state_file_is_trusted(name: str) -> None:
+    """The checksum tells what was damaged; whoever edits can make that anew, too."""
+    (target,) = (target for target in TARGETS if target.name == name)
+    document = json.loads(target.seeds[0])
+    for other in _replaced(document):
+        target.run(json.dumps(other).encode())
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
