@@ -58,6 +58,12 @@ class UnsupportedError(NetunedError):
         return f"{self.what}: {self.why}"
 
 
+_EXHAUSTED = (
+    *(_errno.ENOMEM, _errno.EMFILE, _errno.ENFILE, _errno.ENOBUFS),
+    *(_errno.EINTR, _errno.EAGAIN),
+)
+
+
 @dataclass
 class KernelError(NetunedError):
     """The kernel refused an operation."""
@@ -78,6 +84,11 @@ class KernelError(NetunedError):
         if self.errno == _errno.EIO:
             return self.operation == "read" and self.target.startswith("/proc/irq/")
         return self.errno in (_errno.ENODEV, _errno.ENOENT, _errno.ENXIO)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the kernel had no memory or time for it: that says nothing of what is there."""
+        return self.errno in _EXHAUSTED
 
     def __str__(self) -> str:
         name = _errno.errorcode.get(self.errno, str(self.errno))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netuned.cpuset import CpuSet
-from netuned.errors import KernelError
-from netuned.hardware.sysfs import Files, read_cpus, read_text
+from netuned.hardware.sysfs import Files, listdir, read_cpus, read_text
 
 UNIT = "netuned.service"
 
@@ -52,7 +51,7 @@ def _read_partitions(files: Files) -> CpuSet:
     partitions = [_CGROUP] if files.exists(f"{_CGROUP}/{_EFFECTIVE}") else []
     while partitions:
         parent = partitions.pop()
-        for name in _listdir(files, parent):
+        for name in listdir(files, parent):
             kind = read_text(files, f"{parent}/{name}/cpuset.cpus.partition")
             if kind in ("root", "isolated"):  # else a member, or "root invalid (…)"
                 partitions.append(f"{parent}/{name}")
@@ -84,10 +83,3 @@ def _own_cgroup(files: Files) -> str:
         if path != line and path.endswith(f"/{UNIT}") and ".." not in path.split("/"):
             return path
     return f"/system.slice/{UNIT}"
-
-
-def _listdir(files: Files, path: str) -> list[str]:
-    try:
-        return files.listdir(path)
-    except KernelError:
-        return []

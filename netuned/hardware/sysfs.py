@@ -18,10 +18,16 @@ class Files(Protocol):
 
 
 def read_text(files: Files, path: str) -> str:
-    """The file's text; empty if it is not there, as with CPUs that leave meanwhile."""
+    """The file's text; empty if it is not there, as with CPUs that leave meanwhile.
+
+    Raises: KernelError when the kernel had no memory for it: no isolated CPUs are something else
+        than none that could be read.
+    """
     try:
         return files.read(path).decode("ascii", "replace").strip()
-    except KernelError:
+    except KernelError as error:
+        if error.exhausted:
+            raise
         return ""
 
 
@@ -47,11 +53,18 @@ def read_cpus(files: Files, path: str) -> CpuSet:
 _MASKS = ("map", "_siblings", "_cpus")
 
 
+def listdir(files: Files, path: str) -> list[str]:
+    """The directory's entries; none where it is not there. Raises: KernelError as above."""
+    try:
+        return files.listdir(path)
+    except KernelError as error:
+        if error.exhausted:
+            raise
+        return []
+
+
 def numbered(files: Files, path: str, prefix: str) -> list[int]:
     """The numbers N of the directory's entries ``prefixN``, ascending; none without directory."""
-    try:
-        names = files.listdir(path)
-    except KernelError:
-        return []
+    names = listdir(files, path)
     found = (re.fullmatch(rf"{prefix}([0-9]{{1,9}})", name, re.ASCII) for name in names)
     return sorted(int(match[1]) for match in found if match)

@@ -79,17 +79,20 @@ class FileTree(ABC):
     def read_text(self, path: str, default: str | None = None) -> str:
         """The content without surrounding white space; ``default`` where the file cannot be read.
 
-        Raises: KernelError when there is no default.
+        Raises: KernelError when there is no default, or the kernel had no memory for it.
         """
         try:
             return self.read(path).decode("utf-8", "replace").strip()
-        except KernelError:
-            if default is None:
+        except KernelError as error:
+            if default is None or error.exhausted:
                 raise
             return default
 
     def read_int(self, path: str, default: int) -> int:
-        """The number in a file; ``default`` where it cannot be read or is not a number."""
+        """The number in a file; ``default`` where it cannot be read or is not a number.
+
+        Raises: KernelError when the kernel had no memory for it.
+        """
         try:
             return int(self.read_text(path, ""), 0)
         except ValueError:

@@ -49,6 +49,9 @@ from netuned.status import ManagerStatus, NicStatus, Status
 
 log = logging.getLogger(__name__)
 
+REREAD_S = 2.0
+"""A host that cannot be read is read again, also without another event."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -249,7 +252,8 @@ class Reconciler:
             try:
                 self._names, host, desired = await self.work.in_worker(work)
             except KernelError as error:
-                log.error("Cannot read the host: %s, trying again at the next event", error)
+                log.error("Cannot read the host: %s, trying again", error)
+                asyncio.get_running_loop().call_later(REREAD_S, self.rescan)
                 return
             if events == self._topology_events:
                 self._topology = host.topology

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
 
@@ -440,3 +441,22 @@ def test_questions_cost_little_on_1024_cpus() -> None:
         assert machine.node_of(cpu) is not None
         assert cpu in machine.l3_of(cpu)
     assert time.process_time() - begin < 0.1
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.EINTR])
+def test_what_cannot_be_read_for_now_is_not_taken_for_absent(number: int) -> None:
+    """No isolated CPUs are something else than none that there was memory to read."""
+
+    class Exhausted:
+        def read(self, path: str) -> bytes:
+            raise KernelError("read", path, number)
+
+        def listdir(self, path: str) -> list[str]:
+            raise KernelError("list", path, number)
+
+        def exists(self, path: str) -> bool:
+            return True
+
+    for read in (read_topology, read_isolation):
+        with pytest.raises(KernelError):
+            read(Exhausted())
