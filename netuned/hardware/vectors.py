@@ -65,9 +65,16 @@ _RDMA = ("bnxt_qplib", "bnxt_re", "irdma", "i40iw")
 _GVE_BLOCK = re.compile(r".*-ntfy-block\.(\d+)|gve-ntfy-blk(\d+)(?:@.*)?")
 _FROM_ONE = frozenset(("mlx4", "mana_msi"))
 """Vector 0 of these is the device's own."""
-_FROM_LOWEST = frozenset(("bnxt_en", "idpf", "tg3", "vmxnet3"))
-"""These drivers number interrupts, not queues: rx-0, rx-1, then tx-2, tx-3; tg3 rx-1 first; idpf
-after its mailbox's, each virtual port from where the last ended."""
+_FROM_LOWEST = frozenset(("bnxt_en", "tg3", "vmxnet3"))
+"""These drivers number interrupts, not queues: rx-0, rx-1, then tx-2, tx-3; tg3 rx-1 first."""
+_BY_ORDER = frozenset(("idpf",))
+"""This one numbers the device's vectors, some of which are not for queues: TxRx-1, TxRx-3, Tx-4."""
+_MLX5 = "mlx5_comp"
+"""Numbered from 0, but from 1 between 3354822cde5a ("net/mlx5: Use dynamic msix vectors
+allocation", 6.5) and "net/mlx5: offset comp irq index in name by one" (6.9, and stable kernels)."""
+_CUT_OFF = {"bnxt_en": 17}
+"""Characters that names had room for (IFNAMSIZ + 2, with the NUL) up to Linux 6.13: all queues of
+enp193s0f0np0 have the name enp193s0f0np0-TxR."""
 
 
 def parse_vectors(
@@ -90,11 +97,12 @@ def parse_vectors(
 
     Source: the drivers' request_irq calls; tests/unit/test_vectors.py names the files.
     """
-    alone = {
+    alone: Mapping[int, str] = {
         irq: name for irq, name in names.items() if "," not in name and not name.startswith(_RDMA)
     }
     if blocks := _gve_blocks(alone):
         return _gve_vectors(blocks)
+    alone = _made_whole(alone, ifname, driver)
     found = _of_card(_parse(alone, _NAMES), ifname, ports)
     if not found:
         found = _of_card(_parse(alone, _LESS_CLEAR), ifname, ports)
@@ -202,14 +210,37 @@ def _is(owner: str, ifname: str) -> bool:
 def _numbered(found: Iterable[_Named], driver: str) -> Iterator[Vector]:
     """Numbers of queues, from what the driver numbers."""
     found = list(found)
+    if driver in _BY_ORDER:
+        for queue, named in enumerate(sorted(found, key=lambda named: named.number)):
+            yield Vector(named.role, queue, named.irq)
+        return
+    lowest = min(named.number for named in found)
     for named in found:
-        first = 1 if named.owner in _FROM_ONE else 0
+        first = 1 if named.owner in _FROM_ONE or (named.owner == _MLX5 and lowest == 1) else 0
         if driver in _FROM_LOWEST:
             first = min(n.number for n in found if n.role in (named.role, COMBINED))
             if named.role == COMBINED:
                 first = min(n.number for n in found if n.role == COMBINED)
         if named.number >= first:
             yield Vector(named.role, named.number - first, named.irq)
+
+
+def _made_whole(names: Mapping[int, str], ifname: str, driver: str) -> Mapping[int, str]:
+    """Names as they would be, had they not been cut off: the driver numbers interrupts in order."""
+    own = [irq for irq in sorted(names) if names[irq].startswith(f"{ifname}-")]
+    shown = [names[irq] for irq in own]
+    if max(map(len, shown), default=0) != _CUT_OFF.get(driver) or (
+        len(set(shown)) == len(shown) and all(name[-1].isdigit() for name in shown)
+    ):
+        return names
+    roles = {"T": "TxRx", "r": "rx", "t": "tx"}
+    begins = len(ifname) + 1
+    whole = {
+        irq: f"{ifname}-{roles[names[irq][begins]]}-{number}"
+        for number, irq in enumerate(own)
+        if names[irq][begins : begins + 1] in roles
+    }
+    return {**names, **whole}
 
 
 def _gve_blocks(names: Mapping[int, str]) -> dict[int, int]:

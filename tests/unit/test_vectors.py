@@ -45,12 +45,32 @@ def shown(vectors: tuple[Vector, ...]) -> list[str]:
         ),
         # intel/iavf/iavf_main.c, iavf_request_traffic_irqs
         ("iavf", ["iavf-0000:18:02.0:mbx", "iavf-eth0-TxRx-0"], ["rxtx-0=31"]),
-        # intel/idpf/idpf_txrx.c, idpf_vport_intr_req_irq
-        ("idpf", ["idpf-0000:01:00.0-Mailbox-0", "idpf-eth0-TxRx-0"], ["rxtx-0=31"]),
-        (  # numbered by the device's vector: its mailbox has 0, another virtual port 1 and 2
+        # intel/idpf/idpf_txrx.c, idpf_vport_intr_req_irq; idpf_lib.c, idpf_mb_intr_init
+        ("idpf", ["idpf-Mailbox-0", "idpf-eth0-TxRx-0"], ["rxtx-0=31"]),
+        ("idpf", ["idpf-Mailbox-0"], []),
+        # Numbered by the device's vector: its mailbox has 0, another virtual port 1 and 2; one
+        # serves no queue. As shown in "idpf: change IRQ naming to match netdev and ethtool queue
+        # numbering", before and after: "ethtool -L eth1 tx 1 combined 3"
+        (
             "idpf",
-            ["idpf-0000:01:00.0-Mailbox-0", "idpf-eth0-TxRx-3", "idpf-eth0-TxRx-4"],
+            ["idpf-Mailbox-0", "idpf-eth0-TxRx-3", "idpf-eth0-TxRx-4"],
             ["rxtx-0=31", "rxtx-1=32"],
+        ),
+        (
+            "idpf",
+            [
+                *("idpf-Mailbox-0", "idpf-eth0-TxRx-1", "idpf-eth0-TxRx-3", "idpf-eth0-TxRx-4"),
+                "idpf-eth0-Tx-5",
+            ],
+            ["rxtx-0=31", "rxtx-1=32", "rxtx-2=33", "tx-3=34"],
+        ),
+        (
+            "idpf",
+            [
+                *("idpf-Mailbox-0", "idpf-eth0-TxRx-0", "idpf-eth0-TxRx-1", "idpf-eth0-TxRx-2"),
+                "idpf-eth0-Tx-3",
+            ],
+            ["rxtx-0=31", "rxtx-1=32", "rxtx-2=33", "tx-3=34"],
         ),
         # infiniband/hw/bnxt_re/qplib_fp.c: RDMA's, while the card itself is down
         ("bnxt_en", ["bnxt_qplib_creq", "bnxt_qplib_nq-0", "bnxt_qplib_nq-1"], []),
@@ -84,6 +104,16 @@ def shown(vectors: tuple[Vector, ...]) -> list[str]:
             "mlx5_core",
             ["mlx5_pages_eq@pci:0000:01:00.0", "mlx5_cmd_eq@pci:0000:01:00.0", "mlx5_comp0"],
             ["rxtx-0=32"],
+        ),
+        (  # between 3354822cde5a and its fix they begin at 1
+            "mlx5_core",
+            ["mlx5_async0@pci:0000:01:00.0", "mlx5_comp1@pci:0000:01:00.0", "mlx5_comp2@pci:0"],
+            ["rxtx-0=31", "rxtx-1=32"],
+        ),
+        (  # those of a subfunction, on the same device
+            "mlx5_core",
+            ["mlx5_comp0@pci:0000:01:00.0", "mlx5_sf_comp0@pci:0000:01:00.0"],
+            ["rxtx-0=30"],
         ),
         # broadcom/bnxt/bnxt.c, bnxt_setup_msix: numbers all rings, so transmit ones come after
         ("bnxt_en", ["eth0-TxRx-0", "eth0-TxRx-1"], ["rxtx-0=30", "rxtx-1=31"]),
@@ -140,6 +170,9 @@ def shown(vectors: tuple[Vector, ...]) -> list[str]:
         # microsoft/mana/gdma_main.c, mana_gd_setup_irqs
         ("mana", ["mana_hwc@pci:7870:00:00.0", "mana_q0@pci:7870:00:00.0"], ["rxtx-0=31"]),
         ("mana", ["mana_hwc@pci:7870:00:00.0", "mana_msi1@pci:7870:00:00.0"], ["rxtx-0=31"]),
+        # the same with other buses: mana_msi%d@%s:%s
+        ("mana", ["mana_hwc@vmbus:x", "mana_msi1@vmbus:x", "mana_msi2@vmbus:x"],
+         ["rxtx-0=31", "rxtx-1=32"]),
         # realtek/r8169_main.c, rtl_open
         ("r8169", ["eth0"], ["rxtx-0=30"]),
         # netronome/nfp/nfp_net_common.c, nfp_net_prepare_vector, nfp_net_aux_irq_request
@@ -163,6 +196,30 @@ def shown(vectors: tuple[Vector, ...]) -> list[str]:
 def test_a_drivers_names(driver: str, names: list[str], expected: list[str]) -> None:
     numbered = dict(enumerate(names, 30))
     assert shown(parse_vectors(numbered, "eth0", driver, own_name="virtio1")) == expected
+
+
+@pytest.mark.parametrize(
+    ("ifname", "names", "expected"),
+    [
+        # bnxt.h up to 6.13: char name[IFNAMSIZ + 2]
+        ("enp193s0f0np0", ["-TxR"] * 3, ["rxtx-0=30", "rxtx-1=31", "rxtx-2=32"]),
+        ("enp193s0f0np0", ["-rx-", "-rx-", "-tx-"], ["rx-0=30", "rx-1=31", "tx-0=32"]),
+        (
+            "enp129s0f0",
+            [*(f"-TxRx-{n}" for n in range(10)), "-TxRx-1", "-TxRx-1"],
+            [f"rxtx-{n}={30 + n}" for n in range(12)],
+        ),
+        ("enp129s0f0", ["-TxRx-1", "-TxRx-0"], ["rxtx-0=31", "rxtx-1=30"]),
+        ("a-name-of-15-by", ["-T"] * 2, ["rxtx-0=30", "rxtx-1=31"]),
+        ("eno1np0", ["-TxRx-1", "-TxRx-0"], ["rxtx-0=31", "rxtx-1=30"]),
+    ],
+)  # fmt: skip
+def test_names_that_a_driver_cut_off_go_by_their_order(
+    ifname: str, names: list[str], expected: list[str]
+) -> None:
+    numbered = {30 + n: f"{ifname}{name}" for n, name in enumerate(names)}
+    assert all(len(name) <= 17 for name in numbered.values())
+    assert shown(parse_vectors(numbered, ifname, "bnxt_en")) == expected
 
 
 @pytest.mark.parametrize(
