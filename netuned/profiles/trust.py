@@ -20,7 +20,7 @@ _NULL_DEVICE = os.makedev(1, 3)
 
 @contextmanager
 def trusted_directory(path: str, owner: int) -> Iterator[int]:
-    """A descriptor of a directory that only ``owner`` or root can write to.
+    """A descriptor of a directory that only ``owner`` or root can write to, or put another for.
 
     Raises: FileNotFoundError; ProfileError if the directory cannot be trusted or read.
     """
@@ -32,6 +32,11 @@ def trusted_directory(path: str, owner: int) -> Iterator[int]:
         raise _error(path, f"cannot be read: {os.strerror(error.errno or 0)}") from None
     try:
         _judge(path, os.fstat(descriptor), owner)
+        if owner != ANYONE:
+            _judge_above(path, descriptor, owner)
+            if os.path.islink(path):  # who can write where the link is can put up another
+                with trusted_directory(os.path.dirname(os.path.abspath(path)), owner):
+                    pass
         yield descriptor
     finally:
         os.close(descriptor)
@@ -69,7 +74,27 @@ def read_trusted(path: str, owner: int, directory: int | None = None) -> bytes |
         os.close(descriptor)
 
 
-def _judge(path: str, status: os.stat_result, owner: int) -> None:
+def _judge_above(path: str, descriptor: int, owner: int) -> None:
+    """Judge all directories above an open one, wherever its path led.
+
+    In one with the sticky bit (/tmp) only its owner and the next one's can move that.
+    """
+    below, above = os.fstat(descriptor), os.dup(descriptor)
+    name = os.path.realpath(path)
+    try:
+        while True:
+            up = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)
+            os.close(above)
+            above, status, name = up, os.fstat(up), os.path.dirname(name)
+            if os.path.samestat(status, below):
+                return
+            _judge(name, status, owner, sticky=bool(status.st_mode & stat.S_ISVTX))
+            below = status
+    finally:
+        os.close(above)
+
+
+def _judge(path: str, status: os.stat_result, owner: int, *, sticky: bool = False) -> None:
     if owner == ANYONE:
         return
     faults = []
@@ -78,7 +103,7 @@ def _judge(path: str, status: os.stat_result, owner: int) -> None:
     writers = [
         who
         for bit, who in ((stat.S_IWGRP, "its group"), (stat.S_IWOTH, "everyone"))
-        if status.st_mode & bit
+        if status.st_mode & bit and not sticky
     ]
     if writers:
         faults.append(f"is writable by {' and '.join(writers)}")

@@ -329,6 +329,30 @@ def test_a_directory_writable_by_others_is_refused(host: Host) -> None:
     assert host.load(good).profiles == good.profiles
 
 
+def test_a_directory_that_others_can_put_another_for_is_refused(tmp_path: Path) -> None:
+    """Whoever can write above it can; through a link, also whoever can write where that is."""
+    below = tmp_path / "open" / "shut" / "profiles.d"
+    below.mkdir(parents=True)
+    (below / "a.yaml").write_text("priority: 1")
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "profiles.d"
+    link.symlink_to(below)
+    for path in (below, link):
+        for loose in (tmp_path / "open", tmp_path / "links"):
+            loose.chmod(0o775)
+            found = load((str(path),), owner=ME)
+            faulty = [str(error) for error in found.errors]
+            if path is below and loose.name == "links":
+                assert not faulty
+            else:
+                assert faulty[0].startswith(f"{loose}: is writable by its group, so it is not used")
+                assert not found.profiles
+            loose.chmod(0o1777)  # as /tmp: only its owner can move what is in it
+            assert not load((str(path),), owner=ME).errors or loose.name == "links"
+            loose.chmod(0o755)
+        assert [p.profile.name for p in load((str(path),), owner=ME).profiles] == ["a"]
+
+
 @pytest.mark.skipif(ME != 0, reason="only root can give a file away")
 def test_a_file_of_somebody_else_is_refused(host: Host) -> None:
     path = host.write("a b.yaml", "name: a")
