@@ -71,10 +71,11 @@ _BY_ORDER = frozenset(("idpf",))
 """This one numbers the device's vectors, some of which are not for queues: TxRx-1, TxRx-3, Tx-4."""
 _MLX5 = "mlx5_comp"
 """Numbered from 0, but from 1 between 3354822cde5a ("net/mlx5: Use dynamic msix vectors
-allocation", 6.5) and "net/mlx5: offset comp irq index in name by one" (6.9, and stable kernels)."""
+allocation", 2023) and "net/mlx5: offset comp irq index in name by one" (2024; stable kernels too).
+"""
 _CUT_OFF = {"bnxt_en": 17}
-"""Characters that names had room for (IFNAMSIZ + 2, with the NUL) up to Linux 6.13: all queues of
-enp193s0f0np0 have the name enp193s0f0np0-TxR."""
+"""Characters that names had room for (IFNAMSIZ + 2, with the NUL), until BNXT_IRQ_NAME_EXTRA
+(2025): all queues of enp4s0f0np0 have the name enp4s0f0np0-TxRx-."""
 
 
 def parse_vectors(

@@ -201,7 +201,8 @@ def test_a_drivers_names(driver: str, names: list[str], expected: list[str]) -> 
 @pytest.mark.parametrize(
     ("ifname", "names", "expected"),
     [
-        # bnxt.h up to 6.13: char name[IFNAMSIZ + 2]
+        # broadcom/bnxt/bnxt.h before BNXT_IRQ_NAME_EXTRA: char name[IFNAMSIZ + 2]
+        ("enp4s0f0np0", ["-TxRx-"] * 2, ["rxtx-0=30", "rxtx-1=31"]),
         ("enp193s0f0np0", ["-TxR"] * 3, ["rxtx-0=30", "rxtx-1=31", "rxtx-2=32"]),
         ("enp193s0f0np0", ["-rx-", "-rx-", "-tx-"], ["rx-0=30", "rx-1=31", "tx-0=32"]),
         (
