@@ -21,6 +21,7 @@ LOOPBACK = 772
 """ARPHRD_ETHER and ARPHRD_LOOPBACK."""
 FIRST_INTERRUPT = 64
 BUSES = 255
+VMBUS = "/sys/devices/LNXSYSTM:00/LNXSYBUS:00/ACPI0004:00/VMBUS:00"
 
 
 def add_cards(tree: Tree, answers: Answers, machine: MachineSpec) -> None:
@@ -107,6 +108,8 @@ class _Devices:
     def add(self, card: CardSpec) -> tuple[str, str]:
         """The device of a card with its interrupts: its path in sysfs, and the name on its bus."""
         driver = DRIVERS[card.driver]
+        if not driver.pci:
+            return self._add_to_vmbus(card)
         domain, bus = divmod(self._count, BUSES)
         self._count += 1
         pci = f"{domain:04x}:{bus + 1:02x}:00.0"
@@ -127,6 +130,15 @@ class _Devices:
         add(f"{owner}/driver", Link("/sys/bus/pci/drivers/virtio-pci"))
         add(f"{device}/driver", Link("/sys/bus/virtio/drivers/virtio_net"))
         return device, pci
+
+    def _add_to_vmbus(self, card: CardSpec) -> tuple[str, str]:
+        """Hyper-V's bus, whose devices go by GUID and share the CPUs' own interrupts."""
+        self._count += 1
+        guid = f"{self._count:08x}-0000-4000-8000-000000000000"
+        device = f"{VMBUS}/{guid}"
+        self._tree.add(f"{device}/numa_node", line(card.node))
+        self._tree.add(f"{device}/driver", Link(f"/sys/bus/vmbus/drivers/{card.driver}"))
+        return device, guid
 
     def _add_interrupts(
         self, owner: str, card: CardSpec, driver: Driver, words: dict[str, object]

@@ -15,7 +15,7 @@ class Driver:
 
     ``names`` are those of one queue's interrupts with ``{card}``, ``{queue}``, ``{pci}`` and
     ``{serial}`` (of the virtio device); ``control`` of the others, which come first. Without
-    ``names`` a card has no interrupts.
+    ``names`` a card has no interrupts. Without ``pci`` it is on Hyper-V's bus, or on none (veth).
     """
 
     pci: str
@@ -48,6 +48,11 @@ DRIVERS = {
         "8086:1583", ("i40e-{card}-TxRx-{queue}",),
         ("i40e-{pci}:misc", "i40e-{pci}:fdir-TxRx-0"), entries=512, speed_mbps=40_000, other=1,
     ),
+    # iavf_main.c; iavf_ethtool.c; iavf.h: IAVF_MAX_REQ_QUEUES, IAVF_HLUT_ARRAY_SIZE
+    "iavf": Driver(
+        "8086:1889", ("iavf-{card}-TxRx-{queue}",), ("iavf-{pci}:mbx",),
+        maximum=16, entries=64, other=1,
+    ),
     "igb": Driver(
         "8086:1521", ("{card}-TxRx-{queue}",), ("{card}",),
         maximum=8, speed_mbps=1000, other=1, blocks=True,
@@ -60,11 +65,25 @@ DRIVERS = {
         "8086:15bb", ("{card}",), maximum=1, entries=0, speed_mbps=1000,
         settable=False, shows_channels=False,
     ),
+    # r8169_main.c, rtl_open: one queue, and no operation that says so
+    "r8169": Driver(
+        "10ec:8168", ("{card}",), maximum=1, entries=0, speed_mbps=1000,
+        settable=False, shows_channels=False,
+    ),
     "mlx5_core": Driver(
         "15b3:1017", ("mlx5_comp{queue}@pci:{pci}",), ("mlx5_async0@pci:{pci}",),
         entries=256, speed_mbps=100_000,
     ),
     "bnxt_en": Driver("14e4:1750", ("{card}-TxRx-{queue}",), maximum=74, speed_mbps=100_000),
+    # bnx2x_cmn.c, bnx2x_req_msix_irqs; T_ETH_INDIRECTION_TABLE_SIZE
+    "bnx2x": Driver(
+        "14e4:168e", ("{card}-fp-{queue}",), ("{card}",), maximum=16, speed_mbps=10_000,
+    ),
+    # nfp_net_common.c, nfp_net_prepare_vector; NFP_NET_CFG_RSS_ITBL_SZ, NFP_NET_NON_Q_VECTORS
+    "nfp": Driver(
+        "19ee:4000", ("{card}-rxtx-{queue}",), ("{card}-exn", "{card}-lsc"),
+        speed_mbps=25_000, other=2,
+    ),
     "ena": Driver(
         "1d0f:ec20", ("{card}-Tx-Rx-{queue}",), ("ena-mgmnt@pci:{pci}",),
         maximum=32, on_node=False,
@@ -74,6 +93,13 @@ DRIVERS = {
         ("gve-mgmnt@pci:{pci}",), maximum=16, entries=0, combined=False, on_node=False,
         by_role=True,
     ),
+    # gdma_main.c, mana_gd_setup_irqs; MANA_MAX_NUM_QUEUES, MANA_INDIRECT_TABLE_DEF_SIZE
+    "mana": Driver(
+        "1414:00ba", ("mana_q{queue}@pci:{pci}",), ("mana_hwc@pci:{pci}",),
+        entries=64, on_node=False,
+    ),
+    # netvsc_drv.c; hyperv_net.h: VRSS_CHANNEL_MAX, ITAB_NUM. VMBus channels have no interrupts
+    "hv_netvsc": Driver("", on_node=False),
     "vmxnet3": Driver(
         "15ad:07b0", ("{card}-rxtx-{queue}",), ("{card}-event-{queues}",),
         maximum=8, entries=32, speed_mbps=10_000, settable=False, on_node=False,

@@ -12,7 +12,7 @@ import pytest
 from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError, SnapshotError
 from netuned.hardware.host import Host, read_host
-from netuned.hardware.nic import Nic
+from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.kernel.files import KeptFiles
 from netuned.snapshots.described import CARD_KEYS, MACHINE_KEYS, UPPER_KEYS, machine
@@ -101,11 +101,24 @@ def test_cards_are_as_described() -> None:
 @pytest.mark.parametrize("driver", sorted(DRIVERS))
 def test_every_driver_shows_its_interrupts_by_its_own_names(driver: str) -> None:
     nic = card(f"{{name: eth0, driver: {driver}}}, {{name: eth1, driver: {driver}}}")
-    roles = {"veth": (), "virtio_net": (RX, TX), "gve": (RX, TX)}.get(driver, (COMBINED,))
+    own = {"veth": (), "hv_netvsc": (), "virtio_net": (RX, TX), "gve": (RX, TX)}
+    roles = own.get(driver, (COMBINED,))
     served = sorted((vector.role, vector.queue) for vector in nic.vectors)
     assert served == sorted((role, queue) for role in roles for queue in range(nic.rx_queues))
     assert nic.driver == driver
     assert nic.rx_queues == nic.tx_queues == min(DRIVERS[driver].maximum, 16)
+
+
+def test_a_card_on_hyper_v_has_no_interrupts_and_can_be_spread_all_the_same() -> None:
+    nic = card("{name: eth0, driver: hv_netvsc, node: 0}")
+    assert (nic.kind, nic.pci, nic.numa_node, nic.interrupts) == (PHYSICAL, "", 0, ())
+    assert nic.channels is not None
+    assert (nic.channels.combined_max, nic.rss_entries, nic.rss_queues) == (64, 128, 16)
+
+
+def test_a_single_queue_driver_says_nothing_of_channels() -> None:
+    nic = card("{name: eth0, driver: r8169}")
+    assert (nic.channels, nic.rss_entries, len(nic.interrupts)) == (None, 0, 1)
 
 
 def test_interrupts_may_sit_on_some_cpus() -> None:
@@ -189,11 +202,11 @@ def test_the_largest_machine_takes_little_time() -> None:
         ("numbering: random", "m.yaml:1:12: numbering: `random` is not known here"),
         ("cards: eth0", "m.yaml:1:8: cards: a list of cards is meant here"),
         ("cards: [eth0]", "m.yaml:1:9: cards[0]: a card is a mapping"),
-        ("cards: [{name: eth0}]", "m.yaml:1:9: cards[0].driver: a card has a driver (bnxt_en,"),
+        ("cards: [{name: eth0}]", "m.yaml:1:9: cards[0].driver: a card has a driver (bnx2x,"),
         ("cards: [{driver: igb}]", "m.yaml:1:9: cards[0].name: a card has a name"),
         (
             "cards: [{name: eth0, driver: tulip}]",
-            "m.yaml:1:30: cards[0].driver: `tulip` is not known here; write bnxt_en, e1000e, ena",
+            "m.yaml:1:30: cards[0].driver: `tulip` is not known here; write bnx2x, bnxt_en, e1000e",
         ),
         ("cards: [{name: eth0, driver: icee}]", "did you mean `ice`?"),
         ("cards: [{name: eth0, driver: igb, node: 1}]", "cards[0].node: `1` is not a whole number"),
