@@ -173,7 +173,7 @@ def test_who_may_not_read_all_is_told_what(netns: Namespace, tmp_path: Path) -> 
     script = (
         "import os, sys\n"
         "from netuned.cli.main import run\n"
-        "import netuned.snapshots.snapshot, netuned.offline\n"
+        "import netuned.snapshots.snapshot, netuned.snapshots.offline\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "sys.exit(run(['snapshot', sys.argv[1], '--json']))\n"
     )
