@@ -13,6 +13,13 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 RUN := $(SUDO) $(VENV)/bin/python -B
 
+LAYERS := lint unit fuzz netns vm
+# Tests beside each other: of a namespace's most is waiting. What must be alone there says so.
+BESIDE_unit := -n 2 --dist worksteal
+BESIDE_netns := -n 4 --dist loadgroup
+layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
+        $(VENV)/bin/python -m pytest $(BESIDE_$(1)) tests/$(1) $(PYTEST)
+
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
             libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace
 
@@ -30,11 +37,13 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 demo: setup
 	@$(RUN) -m tests.netns.demo
 
+# All layers, whichever fails. With PYTEST="-k NAME" most have no such test, which is pytest's 5.
 test: setup
-	@$(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" $(VENV)/bin/python -m pytest $(PYTEST)
+	@trap 'exit 130' INT; failed=0; $(foreach name,$(LAYERS),\
+	    $(call layer,$(name)) $(if $(PYTEST),|| [ $$? = 5 ]) || failed=1;) exit $$failed
 
 lint unit netns vm: setup
-	@$(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" $(VENV)/bin/python -m pytest tests/$@ $(PYTEST)
+	@$(call layer,$@)
 
 bench: setup
 	@$(RUN) -m bench

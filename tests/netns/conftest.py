@@ -9,6 +9,7 @@ the process dies.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import socket
@@ -51,6 +52,18 @@ class Namespace:
         """What ``tc qdisc show`` says of a card: parent (``root`` or ``1:2``) -> its JSON."""
         shown = json.loads(self.sh(f"tc -j qdisc show dev {name}"))
         return {entry.get("parent", "root"): entry for entry in shown}
+
+
+@pytest.fixture(autouse=True)
+def _alone_or_beside_others(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Tests run side by side; one that is marked ``alone`` waits until no other runs."""
+    alone = request.node.get_closest_marker("alone") is not None
+    # of the worker processes of one run the directory above is the same
+    with (tmp_path_factory.getbasetemp().parent / "netns.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.fixture

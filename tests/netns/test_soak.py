@@ -7,7 +7,7 @@ import pytest
 from bench.soak import SHORT, measure
 from bench.table import render
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 
 def test_many_cards_for_long() -> None:

@@ -31,7 +31,7 @@ def test_the_unit_of_a_process(groups: str, unit: str) -> None:
     assert unit_of(groups) == unit
 
 
-@pytest.mark.parametrize("port", [0, -5, GONE, 0xFFFFF123, os.getpid()])
+@pytest.mark.parametrize("port", [0, -5, GONE, 0xFFFFF123, pytest.param(os.getpid(), id="own")])
 def test_what_is_no_other_process(port: int) -> None:
     assert glimpse(port) is None
 
