@@ -46,6 +46,9 @@ def _edit(data: bytes, edits: list[Edit]) -> bytes:
     ("name", "data"),
     [
         ("CPU set", b"\x1b[31m"),
+        ("profile", b"irq:\xc2\x95"),
+        ("netuned.yaml", b"# \xef\xbf\xbe"),
+        ("described machine", b"cores: 1 # \xc2\x82"),
         ("irqbalance", b"IRQ " + b"9" * 5000 + b" LOAD"),
         ("netlink datagram", b"\0"),
         ("netlink datagram", HEADER.pack(20, 2, 0, 1, 0) + struct.pack("=i", -(1 << 31))),
