@@ -207,7 +207,8 @@ class FileWatch(Generic[Key]):
     def watch(self, path: str, key: Key) -> None:
         """Watch the files in a directory under this key, which is given up where it was before.
 
-        A directory has one key. Raises: KernelError.
+        A directory has one key. This and ``unwatch`` are called in one thread at a time, which
+        need not be the loop's. Raises: KernelError.
         """
         self.unwatch(key)
         try:
@@ -227,8 +228,8 @@ class FileWatch(Generic[Key]):
 
     def unwatch(self, key: Key) -> None:
         """End the watch of a key; nothing happens where there is none."""
-        if key in self._held:
-            held, wd = self._held.pop(key)
+        if (known := self._held.pop(key, None)) is not None:
+            held, wd = known
             self._keys.pop(wd, None)
             with contextlib.suppress(OSError):  # the kernel has ended it already
                 self._inotify.remove(wd)
@@ -246,8 +247,7 @@ class FileWatch(Generic[Key]):
         for event in self._inotify.read():
             if event.mask & IN_Q_OVERFLOW:
                 self._overflow()
-            elif event.wd in self._keys:
-                key = self._keys[event.wd]
+            elif (key := self._keys.get(event.wd)) is not None:
                 if event.mask & IN_IGNORED:
                     self.unwatch(key)
                 else:

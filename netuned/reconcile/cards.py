@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from netuned.errors import NetunedError
 from netuned.hardware.host import Host
@@ -111,7 +112,7 @@ class Cards:
         slot.gone = True
         self._passes.end_wait(slot)
         slot.dispute.close()
-        self._listener.arm(slot.card.nic, frozenset())
+        self._work.in_line(partial(self._listener.arm, slot.card.nic, frozenset()))
         if slot.task is None:  # else its worker still reads through these descriptors
             slot.card.close()
 

@@ -112,8 +112,9 @@ class Passes:
         if not slot.aimed:
             await self.aim(slot)
         nic, tunables = card.nic, frozenset(card.wanted)
-        if slot.armed is None or slot.armed[0] is not nic or slot.armed[1] != tunables:
-            self._listener.arm(nic, tunables)
+        known = slot.armed is not None and slot.armed[0] is nic and slot.armed[1] == tunables
+        if not known and not slot.gone:
+            await self._work.in_line(partial(self._listener.arm, nic, tunables))
             slot.armed = nic, tunables
         if not card.wanted:
             slot.pending, slot.last_error, slot.state = (), "", UNMANAGED

@@ -44,7 +44,10 @@ class Listener(Protocol):
     ) -> None: ...
 
     def arm(self, nic: Nic, tunables: frozenset[str], /) -> None:
-        """Watch the files of these tunables of a card; none: watch nothing of it."""
+        """Watch the files of these tunables of a card; none: watch nothing of it.
+
+        Called in one thread, which is not the loop's: it is many system calls.
+        """
 
 
 class Slot:

@@ -102,7 +102,7 @@ class Watches:
         """Watch the files of these tunables of a card anew, and no others of it.
 
         A directory that went and came back (queues, interrupts) is another one under the same
-        name, and nothing says so: every watch is made again.
+        name, and nothing says so: every watch is made again. All calls come from one thread.
         """
         if self._files is None:
             return

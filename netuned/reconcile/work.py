@@ -22,11 +22,16 @@ class Work:
 
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="card")
+        self._line = ThreadPoolExecutor(1, thread_name_prefix="line")
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def in_worker(self, work: Callable[[], T]) -> T:
         """Run in a thread, for a driver may take seconds."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+
+    def in_line(self, work: Callable[[], None]) -> asyncio.Future[None]:
+        """Run in a thread, one after the other in this order: short work that belongs together."""
+        return asyncio.get_running_loop().run_in_executor(self._line, work)
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run beside the rest; an error that nobody awaits is logged."""
@@ -39,7 +44,8 @@ class Work:
         """Cancel tasks; threads end when their present work does."""
         for task in tuple(self._tasks):
             task.cancel()
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self.threads, self._line):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
