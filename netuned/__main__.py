@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -11,6 +12,7 @@ def main() -> None:
     # hashlib has its own hashes. None makes their import fail as in a Python built without it.
     for name in ("ssl", "_hashlib"):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    gc.disable()  # imports make no garbage, and daemon.main enables it again
     from netuned import daemon
 
     daemon.main()

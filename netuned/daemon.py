@@ -47,6 +47,8 @@ def main() -> None:
     logs.set_up(logging.DEBUG if options.debug else logging.INFO)
     _raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_S)
+    gc.freeze()  # what was imported stays
+    gc.enable()
     code = asyncio.run(serve(options))
     logging.shutdown()
     # A worker may sit in a driver for seconds; the interpreter would wait for its thread.
@@ -115,8 +117,6 @@ class Daemon:
         await asyncio.wait({first, stop}, timeout=FIRST_PASS_S, return_when=asyncio.FIRST_COMPLETED)
         if not self._stop.is_set():
             notify(READY=1)
-            gc.collect()
-            gc.freeze()
         await self._stop.wait()
         notify(STOPPING=1, STATUS="Stopping; settings stay as they are")
         for task in tasks:
@@ -140,6 +140,7 @@ class Daemon:
 
     async def _resync_after(self, first: asyncio.Task[None]) -> None:
         await first
+        gc.freeze()  # what is there now stays, and to go through it stops all threads
         await self._reconciler.run()
 
     async def _reload_on_request(self) -> None:
