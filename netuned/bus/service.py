@@ -27,9 +27,14 @@ log = logging.getLogger(__name__)
 
 
 class _Connection(MessageBus):
-    """A bus connection that can be lost while methods are being served."""
+    """A bus connection that can be lost while methods are being served.
+
+    Signals of one turn of the loop go out in one system call: after each the loop's thread waits
+    for the interpreter, and where hundreds of cards change there are thousands of signals.
+    """
 
     async def connect(self) -> MessageBus:
+        self._signals = bytearray()
         bus = await super().connect()
         assert self._writer is not None
         assert self._writer.sock is not None
@@ -42,12 +47,32 @@ class _Connection(MessageBus):
             dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             dropped.set_result(None)
             return dropped
-        if msg.interface == OBJECT_MANAGER and msg.message_type is MessageType.SIGNAL:
-            # The D-Bus specification has the manager send these, dbus-fast the object that comes
-            msg.path = wire.ROOT
+        if msg.message_type is MessageType.SIGNAL:
+            return self._send_soon(msg)
+        self._send_signals()
         sent: asyncio.Future[None] = super().send(msg)
         sent.add_done_callback(asyncio.Future.exception)  # that the connection is lost, run() sees
         return sent
+
+    def _send_soon(self, signal: Message) -> asyncio.Future[None]:
+        if signal.interface == OBJECT_MANAGER:
+            # The D-Bus specification has the manager send these, dbus-fast the object that comes
+            signal.path = wire.ROOT
+        loop = asyncio.get_running_loop()
+        if not self._signals:
+            loop.call_soon(self._send_signals)
+        signal.serial = self.next_serial()
+        self._signals += signal._marshall(False)
+        sent: asyncio.Future[None] = loop.create_future()
+        sent.set_result(None)
+        return sent
+
+    def _send_signals(self) -> None:
+        signals, self._signals = self._signals, bytearray()
+        if signals and self.connected:
+            assert self._writer is not None
+            self._writer.messages.append((signals, None, None))
+            self._writer.schedule_write()
 
 
 class _PatientSocket:
