@@ -1,17 +1,35 @@
-"""Logging: to the journal with fields where one runs, else to standard error."""
+"""Logging: to the journal with fields where one runs, else to standard error.
+
+Lines are written by a thread of their own: hundreds of cards that change log thousands at once,
+and the event loop waits neither for a journal that is slow to take them nor, after each write,
+for the interpreter.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
 
 from netuned.text import escape
 
 FIELDS = ("ifname", "tunable", "queue", "before", "after", "cause", "writer")
 """What ``extra=`` may carry; the journal shows them as NETUNED_IFNAME and so on."""
 
+GATHER_S = 0.005
+"""Lines that come within this are written together."""
+
+WAITING_MOST = 100_000
+"""Lines that wait for a journal that takes none; the oldest are lost then."""
+
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
+
+Line = tuple[str, logging.LogRecord]
+"""A record and its text, which is made at once: what it names may change."""
 
 
 class _Plain(logging.Formatter):
@@ -21,30 +39,67 @@ class _Plain(logging.Formatter):
         return escape(super().format(record))
 
 
-class _Journal(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        from systemd import journal
+class _Behind(logging.Handler):
+    """Has a thread write; ``flush`` writes what waits, and returns when it is written."""
 
+    def __init__(self, write: Callable[[list[Line]], None]) -> None:
+        super().__init__()
+        self._write = write
+        self._waiting: deque[Line] = deque(maxlen=WAITING_MOST)
+        self._some = threading.Event()
+        self._writing = threading.Lock()
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._waiting.append((self.format(record), record))
+        if not self._some.is_set():
+            self._some.set()
+
+    def flush(self) -> None:
+        with self._writing:
+            lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if lines:
+                self._write(lines)
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            time.sleep(GATHER_S)
+            self._some.clear()
+            try:
+                self.flush()
+            except (OSError, ValueError):  # nowhere is left to say so; later lines may get through
+                time.sleep(1)
+
+
+def _to_journal(lines: list[Line]) -> None:
+    from systemd import journal
+
+    for text, record in lines:
         fields = {
             f"NETUNED_{name.upper()}": escape(str(getattr(record, name)))
             for name in FIELDS
             if hasattr(record, name)
         }
         journal.send(
-            self.format(record),
+            text,
             PRIORITY=_PRIORITIES.get(record.levelno, 6),
             SYSLOG_IDENTIFIER="netuned",
             **fields,
         )
 
 
+def _to_stderr(lines: list[Line]) -> None:
+    sys.stderr.write("".join(f"{text}\n" for text, _ in lines))
+    sys.stderr.flush()
+
+
 def set_up(level: int) -> None:
     """Send netuned's records to the journal when systemd started us, else to standard error."""
-    handler: logging.Handler
     if "JOURNAL_STREAM" in os.environ and os.path.exists("/run/systemd/journal/socket"):
-        handler = _Journal()
+        handler = _Behind(_to_journal)
         handler.setFormatter(_Plain("%(message)s"))
     else:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _Behind(_to_stderr)
         handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
