@@ -9,7 +9,7 @@ from collections.abc import Callable
 from netuned import __version__
 from netuned.reconcile.cards import Cards
 from netuned.reconcile.report import with_uppers
-from netuned.reconcile.slot import Listener
+from netuned.reconcile.slot import Listener, Slot
 from netuned.reconcile.work import Work
 from netuned.status import APPLYING, ManagerStatus, NicStatus, Status
 
@@ -52,18 +52,18 @@ class Telling:
             while self._untold:
                 self._untold = False
                 until = time.monotonic() + SLICE_S
+                shown: list[tuple[Slot, NicStatus]] = []
                 for slot in tuple(self._cards.slots.values()):
-                    slot.status(paused=self._cards.is_paused(slot))  # kept until the card changes
+                    # kept until the card changes; what changes from here on is told next time
+                    shown.append((slot, slot.status(paused=self._cards.is_paused(slot))))
                     if time.monotonic() > until:
                         await asyncio.sleep(0)
                         until = time.monotonic() + SLICE_S
-                self._tell_now()
+                self._tell_now(tuple(status for slot, status in shown if not slot.gone))
         finally:
             self._task = None
 
-    def _tell_now(self) -> None:
-        slots = self._cards.slots.values()
-        cards = tuple(slot.status(paused=self._cards.is_paused(slot)) for slot in slots)
+    def _tell_now(self, cards: tuple[NicStatus, ...]) -> None:
         nics = with_uppers(cards, self._cards.desired.through)
         status = Status(self._manager(nics), nics)
         if status != self.status:
