@@ -35,6 +35,10 @@ from tests.netns import faults
 from tests.netns.lab import Lab
 
 BLOCK_MS = 50.0
+"""The longest block of the loop; or the lateness of a loop beside it that does nothing, if longer.
+
+What others do to this machine is done to both.
+"""
 PROFILE = """\
 match:
   - {{kind: veth}}
@@ -47,7 +51,10 @@ qdisc: {{kind: pfifo, limit: 500}}
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything; ``slices`` is how many times memory is read in the simulated day."""
+    """How much of everything; ``slices`` is how many times memory is read in the simulated day.
+
+    ``block_ms`` holds up the loop once in each part, to see that this is noticed.
+    """
 
     cards: int = 200
     queues: int = 8
@@ -58,6 +65,7 @@ class Size:
     rounds: int = 5
     resyncs: int = 2880
     slices: int = 24
+    block_ms: int = 0
 
 
 SHORT = Size(
@@ -82,12 +90,18 @@ class Soak:
         self.lab = lab
         self.size = size
         self.rows: list[Row] = []
+        self.figures: list[dict[str, Any]] = []
+        """The daemon's, of the present part."""
         pairs = range(size.cards // 2)
         self.names = [name for n in pairs for name in (f"lan{n}", f"plan{n}")]
         self.random = random.Random(0)
 
     def run(self) -> list[Row]:
         """All parts, in an order that leaves the day to the end, when all caches are filled."""
+        with _bare_loop() as self.bare:
+            return self._run()
+
+    def _run(self) -> list[Row]:
         size = self.size
         self._make_cards()
         self.lab.profile("edge", PROFILE.format(cpus="0-1"))
@@ -197,17 +211,12 @@ class Soak:
     @contextmanager
     def _part(self, name: str) -> Iterator[None]:
         """Note what a part did to the loop, the memory and the descriptors."""
-        self._command(0)
+        _ask(self.bare)
+        self._command(0, self.size.block_ms)
+        self.figures.clear()
         memory, descriptors = self.process.memory_info().rss, self.process.num_fds()
-        with subprocess.Popen(
-            [sys.executable, "-m", "bench.soaked", "--bare"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as bare:
-            yield
-            bare_ms = float(bare.communicate("\n")[0])
-        self._block(name, f"of a bare loop beside it: {bare_ms:.0f} ms")
+        yield
+        self._block(name)
         grown = (self.process.memory_info().rss - memory) / 1e6
         gained = self.process.num_fds() - descriptors
         self.rows += [
@@ -215,23 +224,26 @@ class Soak:
             Row(f"{name}: descriptors gained", gained, "", 0, f"from {descriptors}"),
         ]
 
-    def _block(self, name: str, against: str = "") -> None:
-        figures = self._command(0)
-        blocked, callback = figures["blocked_ms"], figures["callback_ms"]
+    def _block(self, name: str) -> None:
+        self._command(0)
+        blocked, late = (max(f[key] for f in self.figures) for key in ("blocked_ms", "late_ms"))
+        callback, whose = max((f["callback_ms"], f["callback"]) for f in self.figures)
+        bare_ms = _ask(self.bare)["late_ms"]
         what = "lateness of a heartbeat, less its waiting for a processor"
-        where = f"processor time, {figures['callback']}"
+        where = f"processor time, {whose}"
+        bare = f"a loop that does nothing: {bare_ms:.0f} ms"
+        bound = max(BLOCK_MS, bare_ms)
         self.rows += [
-            Row(f"{name}: longest block of the loop", blocked, "ms", BLOCK_MS, what),
+            Row(f"{name}: longest block of the loop", blocked, "ms", bound, what),
             Row(f"{name}: longest callback", callback, "ms", BLOCK_MS, where),
-            Row(f"{name}: longest lateness", figures["late_ms"], "ms", None, against),
+            Row(f"{name}: longest lateness", late, "ms", None, bare),
         ]
 
-    def _command(self, resyncs: int) -> dict[str, Any]:
-        """Have the daemon look at all cards so often; the figures since the last command."""
-        self.control.write(f"{resyncs}\n")
+    def _command(self, resyncs: int, block_ms: int = 0) -> None:
+        """Have the daemon look at all cards so often, and note its figures until then."""
+        self.control.write(f"{resyncs} {block_ms}\n")
         self.control.flush()
-        answer: dict[str, Any] = json.loads(self.control.readline())
-        return answer
+        self.figures.append(json.loads(self.control.readline()))
 
     # Cards
 
@@ -264,6 +276,24 @@ class Soak:
 
         names = set(self.names)
         self.lab.wait(in_sync, "all cards in sync", timeout_s=120)
+
+
+@contextmanager
+def _bare_loop() -> Iterator[subprocess.Popen[str]]:
+    """A process whose loop has nothing but the heartbeat."""
+    words = [sys.executable, "-m", "bench.soaked", "--bare"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as bare:
+        yield bare
+
+
+def _ask(bare: subprocess.Popen[str]) -> dict[str, Any]:
+    """Its figures since it was last asked."""
+    assert bare.stdin is not None
+    assert bare.stdout is not None
+    bare.stdin.write("\n")
+    bare.stdin.flush()
+    answer: dict[str, Any] = json.loads(bare.stdout.readline())
+    return answer
 
 
 def _ask_all(sockets: list[socket.socket]) -> int:

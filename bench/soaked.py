@@ -34,12 +34,15 @@ class Meter:
 
         ``blocked_ms`` leaves out how long the thread was ready and others had the processors.
         """
-        while True:
-            due, waited_ms = time.monotonic() + PERIOD_S, _waited_ms()
-            await asyncio.sleep(PERIOD_S)
-            late_ms = 1000 * (time.monotonic() - due)
-            self.late_ms = max(self.late_ms, late_ms)
-            self.blocked_ms = max(self.blocked_ms, late_ms - _waited_ms() + waited_ms)
+        with open("/proc/thread-self/schedstat", "rb") as schedstat:
+            waited_ms = _waited_ms(schedstat.fileno())
+            while True:
+                due, before_ms = time.monotonic() + PERIOD_S, waited_ms
+                await asyncio.sleep(PERIOD_S)
+                late_ms = 1000 * (time.monotonic() - due)
+                waited_ms = _waited_ms(schedstat.fileno())
+                self.late_ms = max(self.late_ms, late_ms)
+                self.blocked_ms = max(self.blocked_ms, late_ms - waited_ms + before_ms)
 
     def watch_callbacks(self) -> None:
         """Time each callback of the loop, by the processor time of the loop's thread."""
@@ -62,13 +65,13 @@ class Meter:
         return taken
 
 
-def _waited_ms() -> float:
-    """How long this thread has waited for a processor.
+def _waited_ms(schedstat: int) -> float:
+    """How long a thread has waited for a processor, of its file's descriptor.
 
+    One system call: it is made at each beat, and after each the interpreter is to be waited for.
     Source: Documentation/scheduler/sched-stats.rst.
     """
-    with open("/proc/thread-self/schedstat", "rb") as file:
-        return int(file.read().split()[1]) / 1e6
+    return int(os.pread(schedstat, 64, 0).split()[1]) / 1e6
 
 
 def _name(handle: Handle) -> str:
@@ -94,22 +97,31 @@ class SoakedDaemon(daemon.Daemon):
             beat.cancel()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """``N`` on a line: look at all cards N times as the timer does; then tell the figures."""
+        """``N MS`` on a line: look at all cards N times as the timer does, then tell the figures.
+
+        After that the loop is held up for so many milliseconds.
+        """
         while line := await reader.readline():
-            for _ in range(int(line)):
+            resyncs, block_ms = map(int, line.split())
+            for _ in range(resyncs):
                 await self._reconciler.resync()
                 await self._reconciler.look_at_isolation()
             writer.write(json.dumps(self._meter.take()).encode() + b"\n")
+            if block_ms:
+                asyncio.get_running_loop().call_soon(time.sleep, block_ms / 1000)
             await writer.drain()
 
 
 async def _bare() -> None:
-    """A loop with nothing but the heartbeat: what this machine does to anybody's."""
+    """A loop with nothing but the heartbeat: what this machine does to anybody's.
+
+    A line tells the figures, counted anew from then on.
+    """
     meter = Meter()
     beat = asyncio.create_task(meter.beat())
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    while await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
+        print(json.dumps(meter.take()), flush=True)
     beat.cancel()
-    print(meter.late_ms, flush=True)
 
 
 if __name__ == "__main__":
