@@ -38,6 +38,8 @@ from netuned.reconcile.hostwide import HostKeeper, Wanted, wanted_of_host
 from netuned.reconcile.irqbalance import IrqbalanceKeeper
 from netuned.reconcile.neighbours import Neighbours, kept_by
 from netuned.reconcile.passes import Passes
+from netuned.reconcile.pausefile import NAME as PAUSED
+from netuned.reconcile.pausefile import read_paused, write_paused
 from netuned.reconcile.report import manager_status
 from netuned.reconcile.slot import Listener, Slot
 from netuned.reconcile.telling import Telling
@@ -110,14 +112,27 @@ class Reconciler:
         try:
             self._baseline.load()
         except NetunedError as error:
-            self._notes = (str(error),)
-            log.error("%s", error)
+            self._note(error)
+        try:
+            self.cards.paused = set(read_paused(self._options.runtime_directory / PAUSED))
+        except NetunedError as error:
+            self._note(error)
+        for ifname in sorted(self.cards.paused):
+            log.warning("Paused as before: %s", ifname or "all cards")
         try:
             await self.trials.start()
         except NetunedError as error:
-            self._notes = (*self._notes, str(error))
-            log.error("%s", error)
+            self._note(error)
         await self.reload()
+
+    def _note(self, error: NetunedError) -> None:
+        self._notes = (*self._notes, str(error))
+        log.error("%s", error)
+
+    async def keep_paused(self) -> None:
+        """Have what is paused outlast a restart. Raises: StateFileError."""
+        path, names = self._options.runtime_directory / PAUSED, frozenset(self.cards.paused)
+        await self.work.in_worker(partial(write_paused, path, names))
 
     async def run(self) -> None:
         """The slow resync, for what raises no event. Runs until cancelled."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
-from netuned.errors import KernelError, NetunedError
+from netuned.errors import KernelError, NetunedError, StateFileError
 from netuned.plan import Change, Plan, Problem
 from netuned.reconcile.apply import plan_card
 from netuned.reconcile.loop import Reconciler
 from netuned.status import Status
+
+log = logging.getLogger(__name__)
 
 ALL_PAUSED = "all cards are paused; `netunedctl resume` without a name ends that"
 
@@ -72,6 +75,7 @@ class Requests:
             async with slot.lock:
                 pass
         self._loop.publish()
+        await self._loop.keep_paused()
 
     async def resume(self, ifname: str) -> None:
         """End a pause and look at what happened meanwhile."""
@@ -88,6 +92,7 @@ class Requests:
         for slot in slots:
             self._passes.look_now(slot)
         await self._loop.reconcile_host()
+        await self._loop.keep_paused()
 
     async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
         """As ``reconcile``, undone after ``timeout_s`` unless confirmed; a pause of these ends.
@@ -104,6 +109,10 @@ class Requests:
         trial = self._trials.begin(slots, timeout_s)
         await self._trials.announce(trial, slots)
         self._cards.paused = self._cards.paused - {ifname} if ifname else set()
+        try:
+            await self._loop.keep_paused()
+        except StateFileError as error:  # the trial has begun
+            log.error("%s, going on", error)
         for slot in slots:
             slot.card.refused = {}
             slot.dispute.forget()

@@ -287,6 +287,37 @@ def test_paused_cards_are_left_alone(edge: Lab) -> None:
     edge.wait(lambda: edge.attribute("lan0", "rx-0", "rps_cpus") == "3", "the repair")
 
 
+@pytest.mark.parametrize("name", ["lan0", ""])
+def test_a_pause_outlasts_a_restart(edge: Lab, name: str) -> None:
+    edge.ctl("pause", *filter(None, [name]))
+    edge.shell("echo 1 > /sys/class/net/lan0/queues/rx-0/rps_cpus")
+    edge.stop(signal.SIGKILL)
+    edge.start()
+    edge.wait(lambda: f"Paused as before: {name or 'all cards'}" in edge.logged(), "the line")
+    assert edge.card("lan0")["state"] == "paused"
+    assert edge.attribute("lan0", "rx-0", "rps_cpus") == "1"
+    edge.ctl("resume")
+    edge.wait(lambda: edge.attribute("lan0", "rx-0", "rps_cpus") == "3", "the repair")
+    edge.stop(signal.SIGKILL)
+    edge.start()
+    assert edge.card("lan0")["state"] == "in-sync"
+
+
+def test_what_cannot_be_told_of_a_pause_is_a_problem(edge: Lab) -> None:
+    edge.ctl("pause")
+    edge.stop(signal.SIGKILL)
+    (edge.directory / "run" / "paused.json").write_text("{")
+    edge.start()
+    (problem,) = edge.status()["manager"]["problems"]
+    assert "paused.json: not what netuned wrote" in problem
+    edge.ctl("pause")
+    (edge.directory / "run" / "paused.json").unlink()
+    (edge.directory / "run" / "paused.json").mkdir()
+    said = edge.ctl("pause", "lan0", check=False)
+    assert said.returncode == 1
+    assert "a restart will not know of it" in said.stderr
+
+
 def test_an_empty_profile_directory_is_no_error(lab: Lab) -> None:
     lab.start()
     assert "No profile" in lab.ctl("status").stdout

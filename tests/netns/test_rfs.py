@@ -147,7 +147,7 @@ def test_foreign_writes_are_put_back(edge: HostLab) -> None:
     edge.wait(lambda: "Repaired host rfs: found 8 flows" in edge.logged(), "the log's line")
     edge.shell("echo 2 > /sys/class/net/lan0/queues/rx-2/rps_flow_cnt")
     edge.wait(lambda: edge.queues() == [8192] * 4, "the queue's table")
-    assert "Repaired lan0 rfs rx-2" in edge.logged()
+    edge.wait(lambda: "Repaired lan0 rfs rx-2" in edge.logged(), "its line")
     edge.shell("ethtool -L lan0 rx 1 tx 1")
     edge.wait(lambda: edge.queues() == [8192] * 4, "the tables of queues that came back")
 
