@@ -61,6 +61,9 @@ class Cards:
         # A profile that cannot be read may be the one a card without any has: leave it as it is.
         restore = not profiles.errors
         problems = {problem.ifname: problem.message for problem in desired.problems}
+        profiles_of = {id(target.profile): target.profile for target in desired.targets.values()}
+        digests = {number: digest(profile) for number, profile in profiles_of.items()}
+        none = digest(None)
         tried: list[Slot] = []
         certain: dict[int, str] = {}
         for ifindex, nic in host.nics.items():
@@ -70,7 +73,7 @@ class Cards:
             loaded = desired.profiles.get(ifindex)
             target = desired.targets.get(ifindex)
             problem = problems.get(nic.name, "")
-            profile = digest(target.profile if target else None)
+            profile = digests[id(target.profile)] if target else none
             if self._trials.waits_with_other(ifindex, profile):
                 slot.restore &= slot.digest is not None
                 continue  # until that is confirmed or rolled back

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
 from collections.abc import Callable
 
@@ -65,7 +66,10 @@ class Telling:
 
     def _tell_now(self, cards: tuple[NicStatus, ...]) -> None:
         nics = with_uppers(cards, self._cards.desired.through)
-        status = Status(self._manager(nics), nics)
-        if status != self.status:
+        status, before = Status(self._manager(nics), nics), self.status
+        # A card's status is the same object until it changes; to compare all values takes longer
+        # than to find in slices, later, which of them differ.
+        same = len(nics) == len(before.nics) and all(map(operator.is_, nics, before.nics))
+        if not same or status.manager != before.manager:
             self.status = status
             self._listener.publish(status)
