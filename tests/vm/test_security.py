@@ -1,4 +1,4 @@
-"""Rights on a real host: who is refused on D-Bus, and what the unit's sandbox refuses."""
+"""Rights on every kernel: who is refused on D-Bus, and what the unit's sandbox refuses."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from netuned.bus import wire
 
 from .guest_host import Guest
 from .machine import Machine
+
+pytestmark = pytest.mark.every_kernel
 
 STANDARD = "org.freedesktop.DBus."
 PROBE = Path(__file__).with_name("sandbox_probe.py")
