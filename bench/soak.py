@@ -232,7 +232,7 @@ class Soak:
         what = "lateness of a heartbeat, less its waiting for a processor"
         where = f"processor time, {whose}"
         bare = f"a loop that does nothing: {bare_ms:.0f} ms"
-        bound = max(BLOCK_MS, bare_ms)
+        bound = max(BLOCK_MS, round(bare_ms))
         self.rows += [
             Row(f"{name}: longest block of the loop", blocked, "ms", bound, what),
             Row(f"{name}: longest callback", callback, "ms", BLOCK_MS, where),
