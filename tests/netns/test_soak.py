@@ -9,7 +9,7 @@ import pytest
 from bench.soak import SHORT, measure
 from bench.table import Row, render
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 BLOCKS = ": longest block of the loop"
 TRIES = 3
