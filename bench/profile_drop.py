@@ -47,7 +47,7 @@ def measure() -> list[Row]:
             lab.wait_state("lan0", "unmanaged")
             start = time.perf_counter()
             path = lab.profile("edge", PROFILE)
-            lab.wait(lambda: "In force: lan0" in lab.logged(), "In force", every_s=0.001)
+            lab.wait(lambda: "In force: lan0" in lab.log.read_text(), "In force", every_s=0.001)
             ours.append(1000 * (time.perf_counter() - start))
             path.unlink()
             lab.wait_state("lan0", "unmanaged")

@@ -39,6 +39,9 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
 </busconfig>
 """
 
+BEHIND_S = 0.05
+"""Ten times as long as the daemon's lines wait for others."""
+
 _serial = itertools.count()
 
 
@@ -146,14 +149,18 @@ class Lab:
         return time.monotonic() - start
 
     def ctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run netunedctl."""
-        return subprocess.run(
+        """Run netunedctl. Raises: AssertionError with what it said, where ``check`` is set."""
+        done = subprocess.run(
             [sys.executable, "-m", "netuned.cli", *arguments],
-            check=check,
+            check=False,
             capture_output=True,
             text=True,
             env=self.environment,
         )
+        if check and done.returncode:
+            said = f"{done.stdout}{done.stderr}; log:\n{self.logged()}"
+            raise AssertionError(f"netunedctl {arguments}: {done.returncode}: {said}")
+        return done
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[Client]:
@@ -201,6 +208,8 @@ class Lab:
         return path
 
     def logged(self) -> str:
+        """The log, with all that led to what was seen before: the daemon writes it behind."""
+        time.sleep(BEHIND_S)
         return self.log.read_text() if self.log.exists() else ""
 
     @staticmethod
