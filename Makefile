@@ -4,7 +4,7 @@
 #   make install  programs, units and profiles into place (root; DESTDIR= for packaging)
 #   make lab      the VM with a shell
 #   make bench    a table of ratios
-#   make soak     200 cards for a simulated day: a table of memory, descriptors, blocks of the loop
+#   make soak     200 cards for a simulated day, faults, kills, odd input: a table of figures
 #   make fuzz     odd input for SECONDS=60 each: a table of inputs tried and tracebacks
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -23,7 +23,7 @@ layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
             libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace
 
-.PHONY: setup demo test lint unit netns vm fuzz bench soak lab install uninstall clean
+.PHONY: setup demo test lint unit netns vm atheris fuzz bench soak lab install uninstall clean
 
 setup: $(VENV)/.ready
 
@@ -48,12 +48,14 @@ lint unit netns vm: setup
 bench: setup
 	@$(RUN) -m bench
 
-soak: setup
+soak: atheris
 	@$(RUN) -m bench.soak
 
 # atheris is 35 MB, has wheels for x86_64 only, and serves nothing else
-fuzz: setup
+atheris: setup
 	@$(VENV)/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r tests/fuzz/requirements.lock
+
+fuzz: atheris
 	@$(RUN) -m tests.fuzz $(or $(SECONDS),60)
 
 lab: setup

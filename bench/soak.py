@@ -31,6 +31,7 @@ from jeepney.low_level import calc_msg_size
 from bench.table import Row, render
 from netuned.bus import wire
 from netuned.bus.client import Client
+from tests.fuzz import __main__ as fuzz
 from tests.netns import faults
 from tests.netns.lab import Lab
 
@@ -39,6 +40,10 @@ BLOCK_MS = 50.0
 
 What others do to this machine is done to both.
 """
+
+FUZZ_S = 5
+"""For each reader."""
+
 PROFILE = """\
 match:
   - {{kind: veth}}
@@ -328,7 +333,7 @@ def main() -> int:
     size = SHORT if parser.parse_args().short else Size()
     rows = measure(size)
     if size != SHORT:
-        rows += _faults()
+        rows += [*_faults(), *_odd_input()]
     print(f"Linux {platform.release()}, Python {platform.python_version()}; {size}\n")
     print(render(rows))
     return 0 if all(row.holds for row in rows) else 1
@@ -341,6 +346,13 @@ def _faults() -> list[Row]:
     for case in figures.failed:
         print(f"not survived: {case}")
     return [Row("faults and kills not survived", len(figures.failed), "", 0, what)]
+
+
+def _odd_input() -> list[Row]:
+    """Every reader given odd input for a while; ``make fuzz`` does it for longer."""
+    found = fuzz.run(FUZZ_S).values()
+    what = f"{sum(tried.inputs for tried in found)} inputs tried by {len(found)} readers"
+    return [Row("tracebacks of odd input", sum(t.tracebacks for t in found), "", 0, what)]
 
 
 def measure(size: Size) -> list[Row]:

@@ -11,6 +11,8 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.table import Row, render
@@ -26,18 +28,35 @@ def main() -> int:
     options, rest = parser.parse_known_args()
     if options.one:
         return _fuzz(options.one, rest)
+    found = run(options.seconds, options.targets)
+    print(render([row for name, tried in found.items() for row in _rows(name, tried)]))
+    return 1 if any(tried.tracebacks for tried in found.values()) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What one target was given, and how often a traceback came through."""
+
+    inputs: int
+    tracebacks: int
+
+
+def run(seconds: int, names: Sequence[str] = ()) -> dict[str, Tried]:
+    """Fuzz each target (of ``names``, if there are any) for so many seconds."""
     from tests.fuzz.targets import TARGETS
 
-    names = options.targets or [target.name for target in TARGETS]
     KEPT.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for name in names:
-        rows += _rows(name, options.seconds)
-    print(render(rows))
-    return 0 if all(row.holds for row in rows) else 1
+    return {name: _run(name, seconds) for name in names or [t.name for t in TARGETS]}
 
 
-def _rows(name: str, seconds: int) -> list[Row]:
+def _rows(name: str, tried: Tried) -> list[Row]:
+    return [
+        Row(f"{name}: inputs tried", tried.inputs, ""),
+        Row(f"{name}: tracebacks", tried.tracebacks, "", 0),
+    ]
+
+
+def _run(name: str, seconds: int) -> Tried:
     """One target in a process of its own: libFuzzer ends its process at the first crash."""
     kept = f"-artifact_prefix={KEPT}/{name.replace(' ', '-')}-"
     words = [f"-max_total_time={seconds}", "-max_len=8192", "-timeout=5", "-rss_limit_mb=512", kept]
@@ -48,10 +67,7 @@ def _rows(name: str, seconds: int) -> list[Row]:
     failed = int(done.returncode != 0)
     if failed:
         print(done.stderr[-4000:], file=sys.stderr)
-    return [
-        Row(f"{name}: inputs tried", int(tried[1]) if tried else 0, ""),
-        Row(f"{name}: tracebacks", failed, "", 0),
-    ]
+    return Tried(int(tried[1]) if tried else 0, failed)
 
 
 def _fuzz(name: str, words: list[str]) -> int:
