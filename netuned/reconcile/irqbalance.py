@@ -94,9 +94,16 @@ class IrqbalanceKeeper:
         self._again = again
         self._lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
+        self._held = False
+
+    @property
+    def due(self) -> bool:
+        """Whether to look now and then: it is kept somehow, or was left alone when last asked."""
+        return self._held or bool(self.settings)
 
     def hold(self, mode: str | None, nics: Iterable[Nic], why: str) -> None:
         """Leave irqbalance as it is, and say why where that is not as wanted."""
+        self._held = True  # what was done to it before this process began is not known here
         wanted = _wanted(mode, _interrupts(nics))
         if all(setting.wanted != wanted for setting in self.settings) and (mode or self.settings):
             self.settings = (SettingStatus(NAME, DRIFTED, wanted, "", why),)
@@ -109,6 +116,7 @@ class IrqbalanceKeeper:
         loop = asyncio.get_running_loop()
         work = partial(reconcile_irqbalance, self._exclusion, mode, nics)
         async with self._lock:
+            self._held = False
             setting, done = await loop.run_in_executor(self._workers, work)
         if done:
             fields = {"tunable": NAME, "after": setting.wanted}

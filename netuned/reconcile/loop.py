@@ -235,11 +235,11 @@ class Reconciler:
 
     def touch_host(self) -> None:
         """A setting of the host was written."""
-        self.work.spawn(self.reconcile_host())
+        self.work.spawn(self._reconcile_host())
 
     def touch_irqbalance(self) -> None:
         """irqbalance started, stopped or was restarted."""
-        self.work.spawn(self.reconcile_irqbalance())
+        self.work.spawn(self._reconcile_irqbalance())
 
     def touch_everything(self) -> None:
         """Events were lost: nothing that is known can be trusted."""
@@ -274,8 +274,9 @@ class Reconciler:
                 self._topology = host.topology
             self._seats = desired.seats
             self.cards.adopt(host, desired, self._profiles, self.settings.confirm_timeout_s)
-        await self.reconcile_host()
-        self.work.spawn(self.reconcile_irqbalance())
+        await self._reconcile_host()
+        # a card's look may wait for this, and irqbalance can take seconds to answer
+        self.work.spawn(self._reconcile_irqbalance())
         self.work.spawn(self._look_at_neighbours())
 
     def slot(self, ifindex: int) -> Slot | None:
@@ -316,10 +317,8 @@ class Reconciler:
                 self.passes.mark(slot, facts=True)
         if names != self._names:
             self.rescan()
-        if self.hostwide.settings:
-            await self.reconcile_host()
-        if self._irqbalance.settings:
-            await self.reconcile_irqbalance()
+        if self.hostwide.settings or self._irqbalance.due:
+            await self.reconcile_host_wide()
 
     async def look_at_isolation(self) -> None:
         """No event tells that a cgroup took CPUs for itself."""
@@ -359,12 +358,17 @@ class Reconciler:
             return "left alone while a card is paused"
         return self.trials.waiting()
 
-    async def reconcile_host(self) -> None:
+    async def reconcile_host_wide(self) -> None:
+        """Look at what is no one card's: the table of flows and irqbalance."""
+        await self._reconcile_host()
+        await self._reconcile_irqbalance()
+
+    async def _reconcile_host(self) -> None:
         """Look at the host's own settings."""
         await self.hostwide.look(self._wanted_of_host())
         self.publish()
 
-    async def reconcile_irqbalance(self) -> None:
+    async def _reconcile_irqbalance(self) -> None:
         """Look at irqbalance."""
         nics = [
             slot.card.nic

@@ -47,7 +47,7 @@ class Requests:
         await self._loop.until_quiet()
         if not ifname:
             self._loop.hostwide.forget_contention()
-        await self._loop.reconcile_host()
+        await self._loop.reconcile_host_wide()
 
     async def plan(self) -> Plan:
         """What would be written now, without writing."""
@@ -91,7 +91,7 @@ class Requests:
             self._trials.conclude_later(self._trials.begin(untried, timeout_s), untried)
         for slot in slots:
             self._passes.look_now(slot)
-        await self._loop.reconcile_host()
+        await self._loop.reconcile_host_wide()
         await self._loop.keep_paused()
 
     async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
@@ -118,7 +118,7 @@ class Requests:
             slot.dispute.forget()
             self._passes.look_now(slot)
         concluded = await self._trials.conclude(trial, slots)
-        await self._loop.reconcile_host()
+        await self._loop.reconcile_host_wide()
         return (concluded.id, concluded.until) if concluded else ("", "")
 
     async def confirm(self, id: str) -> None:
@@ -134,5 +134,4 @@ class Requests:
         """Put back what was there before netuned, and leave it alone from then on."""
         await self._trials.restore(self._cards.named(ifname), tunable)
         await self._loop.until_quiet()
-        await self._loop.reconcile_host()
-        await self._loop.reconcile_irqbalance()
+        await self._loop.reconcile_host_wide()

@@ -303,6 +303,20 @@ def test_a_pause_outlasts_a_restart(edge: Lab, name: str) -> None:
     assert edge.card("lan0")["state"] == "in-sync"
 
 
+@pytest.mark.parametrize("words", [("resume", "lan0"), ("resume",), ("apply", "--confirm", "9s")])
+def test_irqbalance_is_let_go_after_a_pause(edge: Lab, words: tuple[str, ...]) -> None:
+    """The daemon that told it ended within the pause, and no profile is for it any more."""
+    edge.ctl("pause", *words[1:][-1:] if words[0] == "resume" else ())
+    edge.stop(signal.SIGKILL)
+    told = edge.directory / "run" / "irqbalance.cards"
+    told.write_text("/sys/devices/pci0000:00/0000:00:04.0\n")
+    edge.start()
+    time.sleep(0.2)
+    assert told.exists()
+    edge.ctl(*words)
+    edge.wait(lambda: not told.exists(), "that irqbalance is let go")
+
+
 def test_what_cannot_be_told_of_a_pause_is_a_problem(edge: Lab) -> None:
     edge.ctl("pause")
     edge.stop(signal.SIGKILL)

@@ -102,3 +102,21 @@ def test_what_is_left_alone_is_not_told_and_says_why(
     assert (setting.state, setting.wanted, setting.reason) == (DRIFTED, "stop", "paused")
     assert jobs == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_left_alone_is_looked_at_again(
+    tmp_path: Path, jobs: list[tuple[str, str]]
+) -> None:
+    """As after a restart within a pause, with profiles that do not ask for it any more."""
+
+    async def run() -> list[bool]:
+        keeper = IrqbalanceKeeper(Exclusion(tmp_path), ThreadPoolExecutor(1), lambda: None)
+        due = [keeper.due]
+        keeper.hold(None, [], "paused")
+        due.append(keeper.due)
+        await keeper.look(None, [])
+        return [*due, keeper.due]
+
+    (tmp_path / "irqbalance.stopped").touch()
+    assert asyncio.run(run()) == [False, True, False]
+    assert jobs == [("StartUnit", UNIT)]
