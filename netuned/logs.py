@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 from netuned.text import escape
 
@@ -23,11 +24,15 @@ FIELDS = ("ifname", "tunable", "queue", "before", "after", "cause", "writer")
 GATHER_S = 0.005
 """Lines that come within this are written together."""
 
+FLUSH_S = 1.0
+"""How long an end waits for a journal, or a reader of standard error, that takes nothing."""
+
 WAITING_MOST = 100_000
 """Lines that wait for a journal that takes none; the oldest are lost then."""
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 
+T = TypeVar("T")
 Line = tuple[str, logging.LogRecord]
 """A record and its text, which is made at once: what it names may change."""
 
@@ -40,14 +45,14 @@ class _Plain(logging.Formatter):
 
 
 class _Behind(logging.Handler):
-    """Has a thread write; ``flush`` writes what waits, and returns when it is written."""
+    """Has a thread write; nobody else does, for a write may never end."""
 
     def __init__(self, write: Callable[[list[Line]], None]) -> None:
         super().__init__()
         self._write = write
         self._waiting: deque[Line] = deque(maxlen=WAITING_MOST)
+        self._flushes: deque[threading.Event] = deque()
         self._some = threading.Event()
-        self._writing = threading.Lock()
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -56,20 +61,34 @@ class _Behind(logging.Handler):
             self._some.set()
 
     def flush(self) -> None:
-        with self._writing:
-            lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if lines:
-                self._write(lines)
+        """Return once all that waits has been written, or could not be, or after ``FLUSH_S``."""
+        done = threading.Event()
+        self._flushes.append(done)
+        self._some.set()
+        done.wait(FLUSH_S)
 
     def _run(self) -> None:
         while True:
             self._some.wait()
-            time.sleep(GATHER_S)
+            if not self._flushes:
+                time.sleep(GATHER_S)
             self._some.clear()
+            flushes = _taken(self._flushes)  # before the lines: those that came before it are here
+            lines = _taken(self._waiting)
+            failed = False
             try:
-                self.flush()
+                if lines:
+                    self._write(lines)
             except (OSError, ValueError):  # nowhere is left to say so; later lines may get through
+                failed = True
+            for done in flushes:
+                done.set()
+            if failed:
                 time.sleep(1)
+
+
+def _taken(queue: deque[T]) -> list[T]:
+    return [queue.popleft() for _ in range(len(queue))]
 
 
 def _to_journal(lines: list[Line]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from netuned.logs import Line, _Behind, _Plain
+from netuned.logs import FLUSH_S, Line, _Behind, _Plain
 
 
 class Slow:
@@ -74,3 +77,55 @@ def test_nothing_in_a_name_makes_another_line(log: logging.Logger, slow: Slow) -
     log.info("card %s", "a\nb\x1b[2J")
     log.handlers[0].flush()
     assert not {"\n", "\x1b"} & set(slow.taken[0][0])
+
+
+class Broken(Slow):
+    """A journal that takes no lines, and says so."""
+
+    def write(self, lines: list[Line]) -> None:
+        raise OSError
+
+
+def test_an_end_does_not_wait_for_lines_that_nobody_can_take() -> None:
+    handler = _Behind(Broken().write)
+    handler.emit(logging.makeLogRecord({"msg": "lost"}))
+    start = time.monotonic()
+    handler.flush()
+    assert time.monotonic() - start < FLUSH_S / 2
+
+
+DAEMON = """
+import asyncio, logging, sys
+from netuned import daemon
+
+async def serve(options):
+    logging.getLogger("netuned").warning("a line that nobody reads")
+    await asyncio.sleep(float(sys.argv.pop()))
+    logging.getLogger("netuned").warning("another")
+    return 7
+
+daemon.serve, daemon._arguments = serve, lambda: type("Options", (), {"debug": False})
+daemon.main()
+"""
+
+
+@pytest.mark.parametrize("before_s", [0, 0.2], ids=["begins to wait", "waits already"])
+def test_the_daemon_ends_though_nobody_reads_its_log(before_s: float) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"x")
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    environment = {name: text for name, text in os.environ.items() if name != "JOURNAL_STREAM"}
+    words = [sys.executable, "-c", DAEMON, str(before_s)]
+    try:
+        with subprocess.Popen(words, stderr=writer, env=environment) as daemon:
+            try:
+                assert daemon.wait(FLUSH_S + 8) == 7
+            finally:
+                daemon.kill()
+    finally:
+        os.close(reader)
+        os.close(writer)
