@@ -159,7 +159,7 @@ class Holds:
             for slot in cards
             for nic in (slot.card.nic,)
         ]
-        await self._work.in_worker(partial(self._file.hold, holds))
+        await self._work.in_worker(partial(self._file.hold, holds, anyway=False))
         found = await asyncio.gather(
             *(self._restore(slot.card.nic.ifindex, names) for slot in cards)
         )

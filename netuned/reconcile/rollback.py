@@ -146,6 +146,8 @@ class Rollbacks:
             await self.keep(partial(self._file.end, id, [tried.ifindex], confirmed=False))
         for problem in done.problems:
             log.error("Cannot roll back %s: %s, trying again", tried.name, problem)
+        if slot is not None:  # what this wrote raises events, looked at once the lock is free
+            slot.held = self._holds.held(card.nic, slot.digest or "")
         return done.problems
 
     async def keep(self, work: Callable[[], object]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from netuned import statefile
 from netuned.errors import StateFileError
+from netuned.hardware.nic import Nic
 from netuned.profiles.timeout import MOST_S
 from netuned.reconcile.baseline import (
     MOST_IFINDEX,
@@ -112,6 +113,28 @@ class TrialFile:
             self._keep({**self.trials, id: trial}, self.holds)
             return tried
 
+    def part(self, id: str, ifindex: int, apart: str, error: str) -> None:
+        """Make a card that failed a trial of its own (``apart``), which is being rolled back.
+
+        Raises: StateFileError; it then lasts as long as the process. KeyError.
+        """
+        with self._lock:
+            trial = self.trials[id]
+            failed = replace(trial.cards[ifindex], error=error)
+            rest = {i: tried for i, tried in trial.cards.items() if i != ifindex}
+            trials = {other: t for other, t in self.trials.items() if other != id}
+            if rest:
+                trials[id] = replace(trial, cards=rest)
+            trials[apart] = replace(trial, id=apart, cards={ifindex: failed}, over=True)
+            self._keep(trials, self.holds)
+
+    def knows(self, id: str, nic: Nic) -> bool:
+        """Whether a card is, or was until its rollback, in a trial."""
+        trial = self.trials.get(id)
+        tried = trial.cards.values() if trial else ()
+        held = (hold for hold in self.holds if hold.id == id)
+        return any(card.is_of(nic) for card in (*tried, *held))
+
     def undo(self, id: str) -> None:
         """Keep that a trial is being rolled back, also where the disk takes nothing.
 
@@ -154,14 +177,15 @@ class TrialFile:
             else:
                 self._keep(trials, (*self._without(new), *new))
 
-    def hold(self, holds: Iterable[Hold]) -> None:
-        """Leave these alone from now on, also where the disk takes nothing.
+    def hold(self, holds: Iterable[Hold], *, anyway: bool = True) -> None:
+        """Leave these alone from now on; with ``anyway`` also where the disk takes nothing.
 
-        Raises: StateFileError; it then lasts as long as the process.
+        Raises: StateFileError; with ``anyway`` it lasts as long as the process then.
         """
         with self._lock:
             new = tuple(holds)
-            self._keep(self.trials, (*self._without(new), *new))
+            save = self._keep if anyway else self._save
+            save(self.trials, (*self._without(new), *new))
 
     def release(self, is_of: Callable[[Hold], bool]) -> None:
         """Leave nothing of some cards alone any more. Raises: StateFileError."""

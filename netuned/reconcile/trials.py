@@ -157,7 +157,9 @@ class Trials:
     def _record(self, trial: Trial, card: Card, changes: tuple[Change, ...]) -> None:
         """Keep what is about to be written. Runs in a worker. Raises: NetunedError."""
         if trial.id in self.holds.over:
-            raise NetunedError(f"{trial.id} was rolled back meanwhile")
+            raise NetunedError(_meanwhile(trial))
+        if trial.left_s() <= 0:
+            raise NetunedError(f"the time to confirm {trial.id} was over before it was applied")
         nic = card.nic
         writes = [(change.tunable, change.key, change.after) for change in changes]
         tried = self._file.trials.get(trial.id, trial).cards[nic.ifindex]
@@ -181,28 +183,30 @@ class Trials:
         force; these are rolled back, the others wait to be confirmed.
         """
         try:
-            concluded = await self._conclude(trial, slots)
+            return await self._conclude(trial, slots)
         finally:
             self._ended(trial)
-        if concluded is None:
-            await self._around.replan()
-        return concluded
+            await self._around.replan()  # what came meanwhile had to wait
 
     async def _conclude(self, trial: Trial, slots: Sequence[Slot]) -> Trial | None:
         await _quiet(slots)
         errors = []
         for slot in slots:
-            async with slot.lock:
-                errors += await self._conclude_card(trial, slot)
-        known = self._file.trials.get(trial.id)
-        if known is not None and trial.id not in self.holds.over:
+            if error := await self._conclude_card(trial, slot):
+                errors.append(f"{slot.card.nic.name}: {error}")
+        known, over = self._file.trials.get(trial.id), trial.id in self.holds.over
+        if known is not None and not over:
             idle = [i for i, tried in known.cards.items() if not tried.written]
-            await self._work.in_worker(partial(self._file.end, trial.id, idle, confirmed=True))
+            end = partial(self._file.end, trial.id, idle, confirmed=True)
+            await self._rollbacks.keep(end)
         for slot in slots:
             self.holds.renew(slot)
         concluded = self._file.trials.get(trial.id)
-        if concluded is not None and not concluded.over:
+        if over:
+            errors = errors or [_meanwhile(trial)]
+        elif concluded is not None:
             log.warning("To be confirmed: %s", concluded)
+            self._work.spawn(self._rollbacks.expire(trial.id))
             if errors:
                 errors.append(f"the other cards wait: `netunedctl confirm {trial.id}`")
         elif not errors:
@@ -214,32 +218,43 @@ class Trials:
             raise NetunedError("; ".join(errors))
         return concluded
 
-    async def _conclude_card(self, trial: Trial, slot: Slot) -> list[str]:
-        nic, slot.tries = slot.card.nic, None
-        known = self._file.trials.get(trial.id)
-        tried = known.cards.get(nic.ifindex) if known else None
-        if trial.id in self.holds.over:
-            return []
-        if slot.failures:
-            error = slot.last_error or "it failed"
-            self._passes.end_wait(slot)
-            slot.failures = 0
+    async def _conclude_card(self, trial: Trial, slot: Slot) -> str:
+        """What one card is left as; one that failed is rolled back. Returns why it failed."""
+        async with slot.lock:
+            nic, slot.tries = slot.card.nic, None
+            known = self._file.trials.get(trial.id)
+            tried = known.cards.get(nic.ifindex) if known else None
+            error = (slot.last_error or "it failed") if slot.failures else ""
+            if error:
+                self._passes.end_wait(slot)
+                slot.failures = 0
+            if trial.id in self.holds.over:
+                await self._leave_alone(trial, slot, "")
+                return ""
             if tried is None:
-                tried = _untouched(slot)
-                hold = hold_after(trial, replace(tried, error=error))
-                await self._rollbacks.keep(partial(self._file.hold, [hold]))
-            else:
-                failed = replace(tried, error=error)
-                change = partial(self._file.change, trial.id, nic.ifindex, lambda _: failed)
-                await self._rollbacks.keep(change)
-                await self._rollbacks.roll_back_card(trial.id, failed, slot.card, slot)
-            return [f"{nic.name}: {error}"]
-        if tried is not None:
-            found = slot.card.found
-            left = {name: found[name] for name in tried.before if name in found}
-            work = partial(self._file.change, trial.id, nic.ifindex)
-            await self._work.in_worker(partial(work, lambda tried: replace(tried, left=left)))
-        return []
+                if error:
+                    await self._leave_alone(trial, slot, error)
+                return error
+            if not error:
+                found = slot.card.found
+                left = {name: found[name] for name in tried.before if name in found}
+                change = partial(self._file.change, trial.id, nic.ifindex)
+                done = partial(change, lambda tried: replace(tried, left=left))
+                await self._rollbacks.keep(done)
+                return ""
+            apart = secrets.token_hex(3)
+            part = partial(self._file.part, trial.id, nic.ifindex, apart, error)
+            await self._rollbacks.keep(part)
+            slot.held = self.holds.held(nic, slot.digest or "")
+        await self._rollbacks.end(apart, "it failed")
+        return error
+
+    async def _leave_alone(self, trial: Trial, slot: Slot, error: str) -> None:
+        """A card that never came into its trial is not brought into force after it either."""
+        if not self._file.knows(trial.id, slot.card.nic):
+            hold = hold_after(trial, replace(_untouched(slot), error=error))
+            await self._rollbacks.keep(partial(self._file.hold, [hold]))
+        slot.held = self.holds.held(slot.card.nic, slot.digest or "")
 
     def conclude_later(self, trial: Trial, slots: Sequence[Slot]) -> None:
         """As ``conclude``, beside the rest; ``concluded`` waits for it."""
@@ -294,6 +309,10 @@ class Trials:
         """As ``holds.restore``, unless one of these cards is in a trial."""
         self.refuse_second(slots)
         await self.holds.restore(slots, tunable)
+
+
+def _meanwhile(trial: Trial) -> str:
+    return f"{trial.id} was rolled back meanwhile"
 
 
 def _untouched(slot: Slot) -> Tried:

@@ -309,7 +309,8 @@ def test_a_kill_while_it_is_applied_or_rolled_back_leaves_nothing(edge: Lab, ms:
     edge.start()
     if pending(edge):  # it was done: nobody says so, but it may be confirmed
         with begun(edge, "rollback") as client:
-            edge.wait(lambda: "Rolling back" in edge.logged(), "the rollback")
+            file = edge.directory / "state" / "confirm.json"
+            edge.wait(lambda: '"over": true' in file.read_text(), "the rollback")
             time.sleep(ms / 4000)
             edge.stop(signal.SIGKILL)
             client.wait(10)
@@ -319,6 +320,7 @@ def test_a_kill_while_it_is_applied_or_rolled_back_leaves_nothing(edge: Lab, ms:
     edge.ctl("reload")
     time.sleep(0.1)
     assert state(edge) == before
+    edge.ctl("resume")  # the pause may have outlasted it
     edge.ctl("apply")
     assert state(edge) != before
 
@@ -530,3 +532,135 @@ def test_what_was_rolled_back_stays_so_on_a_card_that_comes_back(edge: Lab) -> N
     time.sleep(0.5)
     edge.ctl("reload")
     assert state(edge) == untouched
+
+
+class SlowedLab(Lab):
+    """Two cards whose drivers are slow, or fail, as long as somebody says so."""
+
+    module = "tests.netns.slowed"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "SLOWED": str(self.directory)}
+
+    def say(self, word: str) -> None:
+        (self.directory / word).touch()
+
+    def unsay(self, word: str) -> None:
+        (self.directory / word).unlink()
+
+    def masks(self) -> list[str]:
+        return [self.attribute(name, "rx-0", "rps_cpus") for name in ("lan0", "peer0")]
+
+    def tried(self, timeout: str, *words: str) -> subprocess.Popen[str]:
+        """netunedctl that applies a new profile to both, in the background, once it waits."""
+        self.ctl("pause")
+        self.profile("edge", BOTH.replace("0}", "0-1}"))
+        self.ctl("reload")
+        for word in words:
+            self.say(word)
+        command = [sys.executable, "-m", "netuned.cli", "apply", "--confirm", timeout]
+        pipe = subprocess.PIPE
+        started = subprocess.Popen(
+            command, env=self.environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+        )
+        self.wait(lambda: self.masks()[0] == "3", "the first card's change")
+        return started
+
+
+BOTH = """\
+match:
+  - {kind: veth, name: [lan0, peer0]}
+rps: {cpus: 0}
+"""
+
+
+@pytest.fixture
+def slowed() -> Iterator[SlowedLab]:
+    with SlowedLab() as made:
+        made.add_pair("lan0", "peer0", queues=2)
+        made.profile("edge", BOTH)
+        made.start()
+        for name in ("lan0", "peer0"):
+            made.wait_state(name, "in-sync")
+        yield made
+
+
+@pytest.mark.parametrize("word", ["before-peer0", "after-peer0", "after-lan0"])
+def test_what_is_rolled_back_while_it_is_applied_stays_so(slowed: SlowedLab, word: str) -> None:
+    client = slowed.tried("60s", word)
+    asked = begun(slowed, "rollback")
+    slowed.wait(lambda: "Rolling back" in slowed.logged(), "the rollback")
+    time.sleep(0.3)
+    if word != "after-lan0":
+        assert slowed.masks()[0] == "1"
+        slowed.shell(f"echo 2 > {QUEUES}/rx-1/rps_cpus")  # an event is no reason to apply it again
+    slowed.unsay(word)
+    assert client.wait(20) == 1
+    assert client.stdout is not None
+    assert "was rolled back meanwhile" in client.stdout.read()
+    assert asked.wait(20) == 0
+    assert pending(slowed) == ""
+    slowed.ctl("reload")
+    time.sleep(1.5)  # no retry either
+    assert slowed.masks() == ["1", "1"]
+    slowed.ctl("apply")
+    assert slowed.masks() == ["3", "3"]
+
+
+def test_a_drop_that_is_applied_too_late_for_its_trial_is_not(slowed: SlowedLab) -> None:
+    (slowed.directory / "netuned.yaml").write_text("confirm_timeout: 1s\n")
+    (slowed.directory / "netuned.yaml").chmod(0o644)
+    slowed.ctl("reload")
+    slowed.say("before-lan0")
+    slowed.profile("edge", BOTH.replace("0}", "0-1}"))
+    slowed.wait(lambda: slowed.masks()[1] == "3", "the other card's change")
+    time.sleep(1.2)
+    slowed.unsay("before-lan0")
+    slowed.wait(lambda: not pending(slowed), "the end of the trial")
+    time.sleep(1.5)
+    assert slowed.masks() == ["1", "1"]
+    for name in ("lan0", "peer0"):
+        slowed.wait_state(name, "drifted")
+
+
+def test_a_failed_card_that_cannot_be_rolled_back_keeps_no_other_from_it(
+    slowed: SlowedLab,
+) -> None:
+    client = slowed.tried("60s", "fail-peer0")
+    assert client.wait(20) == 1
+    assert client.stdout is not None
+    assert "the other cards wait" in client.stdout.read()
+    waiting = pending(slowed)
+    assert "peer0, being rolled back" in waiting
+    (id,) = (part.partition(":")[0] for part in waiting.split("; ") if "lan0" in part)
+    slowed.ctl("confirm", id)
+    slowed.unsay("fail-peer0")
+    slowed.wait(lambda: not pending(slowed), "the rollback")
+    assert slowed.masks() == ["3", "1"]
+    slowed.wait_state("lan0", "in-sync")
+
+
+def test_a_disk_that_fails_meanwhile_leaves_a_trial_to_confirm(slowed: SlowedLab) -> None:
+    client = slowed.tried("60s", "before-peer0")
+    (slowed.directory / "state").rename(slowed.directory / "away")
+    (slowed.directory / "state").write_text("")
+    slowed.unsay("before-peer0")
+    assert client.wait(20) == 1
+    (slowed.directory / "state").unlink()
+    (slowed.directory / "away").rename(slowed.directory / "state")
+    (id,) = (part.partition(":")[0] for part in pending(slowed).split("; ") if "lan0" in part)
+    slowed.ctl("confirm", id)
+    assert slowed.masks() == ["3", "1"]
+
+
+def test_a_restore_that_cannot_be_kept_is_none(edge: Lab) -> None:
+    wanted = state(edge)
+    (edge.directory / "state").rename(edge.directory / "away")
+    (edge.directory / "state").write_text("")
+    assert "confirm.json" in refused(edge, "restore", "lan0")
+    (edge.directory / "state").unlink()
+    (edge.directory / "away").rename(edge.directory / "state")
+    edge.ctl("reload")
+    edge.shell(f"echo 2 > {QUEUES}/rx-0/rps_cpus")
+    edge.wait(lambda: state(edge) == wanted, "the repair")
