@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -348,9 +349,92 @@ def test_a_directory_that_others_can_put_another_for_is_refused(tmp_path: Path) 
                 assert faulty[0].startswith(f"{loose}: is writable by its group, so it is not used")
                 assert not found.profiles
             loose.chmod(0o1777)  # as /tmp: only its owner can move what is in it
-            assert not load((str(path),), owner=ME).errors or loose.name == "links"
+            assert bool(load((str(path),), owner=ME).errors) == (
+                path is link and loose.name == "links"
+            )
             loose.chmod(0o755)
         assert [p.profile.name for p in load((str(path),), owner=ME).profiles] == ["a"]
+
+
+def chain(root: Path, target: Path) -> Path:
+    """A path to ``target`` over a link beside others, up again, and a link to a link."""
+    for name in ("first/deep", "second", "third", "fourth"):
+        (root / name).mkdir(parents=True)
+    (root / "first/deep/link").symlink_to("../../second/link")  # relative, and a link again
+    (root / "second/link").symlink_to(root / "third")
+    (root / "third/up").symlink_to("../fourth")
+    (root / "fourth/last").symlink_to(target)
+    return root / "first/deep/link/up/last"
+
+
+ON_THE_WAY = ("first", "first/deep", "second", "third", "fourth", "to")
+
+
+def test_every_link_on_the_way_to_a_directory_is_judged(tmp_path: Path) -> None:
+    below = tmp_path / "to/profiles.d"
+    below.mkdir(parents=True)
+    (below / "a.yaml").write_text("priority: 1")
+    path = chain(tmp_path, below)
+    assert load((str(path),), owner=ME).errors == ()
+    for name in ON_THE_WAY:
+        loose = tmp_path / name
+        loose.chmod(0o757)
+        (error,) = load((str(path),), owner=ME).errors
+        assert str(error).startswith(f"{loose}: is writable by everyone, so it is not used")
+        loose.chmod(0o755)
+    (tmp_path / "third").chmod(0o1777)  # who can write there could have made the link
+    assert len(load((str(path),), owner=ME).errors) == 1
+
+
+def test_every_link_on_the_way_to_a_file_is_judged(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "to").mkdir()
+    target = tmp_path / "to/a.yaml"
+    target.write_text("priority: 1")
+    (tmp_path / "etc/a.yaml").symlink_to(chain(tmp_path, target))
+    (tmp_path / "etc/mask.yaml").symlink_to("/dev/null")
+    host.write("usr/mask.yaml", "priority: 2")
+    assert host.errors() == []
+    assert list(host.names()) == ["a"]
+    for name in ON_THE_WAY:
+        (tmp_path / name).chmod(0o757)
+        (error,) = host.errors()
+        assert error.startswith(f"{name}: is writable by everyone, so it is not used")
+        assert host.names() == {}
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "to").chmod(0o1777)
+    assert len(host.errors()) == 1
+
+
+def test_what_is_missing_is_missing_wherever_the_way_leads(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose").chmod(0o777)
+    (tmp_path / "dangling").symlink_to(tmp_path / "loose/absent")
+    for missing in ("", "/absent", f"{tmp_path}/loose/a/b", f"{tmp_path}/dangling/b"):
+        assert load((missing,), owner=ME) == ProfileSet()
+    (tmp_path / "etc/a.yaml").symlink_to("../dangling")
+    assert host.errors() == ["etc/a.yaml: there is no such file"]
+
+
+@pytest.mark.parametrize(("links", "followed"), [(40, True), (41, False)])
+def test_as_many_links_are_followed_as_the_kernel_follows(
+    tmp_path: Path, links: int, followed: bool
+) -> None:
+    (tmp_path / "0").mkdir()
+    for number in range(links):
+        (tmp_path / str(number + 1)).symlink_to(str(number))
+    path = str(tmp_path / str(links))
+    assert os.path.exists(path) == followed
+    errors = [str(error) for error in load((path,), owner=ME).errors]
+    assert errors == ([] if followed else [f"{path}: cannot be read: {os.strerror(errno.ELOOP)}"])
+
+
+def test_a_relative_search_path(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.write("a.yaml", "priority: 1")
+    monkeypatch.chdir(host.root / "usr")
+    assert [p.profile.name for p in load(("../etc",), owner=ME).profiles] == ["a"]
+    (host.root / "usr").chmod(0o775)
+    (error,) = load(("../etc",), owner=ME).errors
+    assert error.path == str(host.root / "usr")
 
 
 @pytest.mark.skipif(ME != 0, reason="only root can give a file away")

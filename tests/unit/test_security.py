@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import itertools
 import logging
 import os
 import re
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from netuned.errors import ProfileError
 from netuned.logs import _Plain
 from netuned.profiles.trust import read_trusted
 from netuned.text import escape
@@ -79,13 +84,37 @@ def test_a_file_that_is_swapped_is_judged_as_it_was_opened(
 
     def swap(descriptor: int) -> os.stat_result:
         status = fstat(descriptor)
-        if other.exists():
+        if stat.S_ISREG(status.st_mode) and other.exists():
             other.replace(path)
         return status
 
     monkeypatch.setattr(os, "fstat", swap)
     assert read_trusted(str(path), os.getuid()) == b"judged"
     assert path.read_text() == "not judged"
+
+
+@pytest.mark.parametrize("swap_at", range(1, 16))
+def test_a_link_that_is_swapped_is_judged_as_it_was_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap_at: int
+) -> None:
+    """Before whichever step another directory is put up, what is read is what was judged."""
+    good, bad, link = tmp_path / "good", tmp_path / "bad", tmp_path / "link"
+    for directory, mode, text in ((good, 0o755, "judged"), (bad, 0o777, "not judged")):
+        directory.mkdir()
+        (directory / "edge.yaml").write_text(text)
+        directory.chmod(mode)
+    link.symlink_to(good)
+    opening, opened = os.open, itertools.count(1)
+
+    def swap(*words: Any, **more: Any) -> int:
+        if next(opened) == swap_at:
+            link.unlink()
+            link.symlink_to(bad)
+        return opening(*words, **more)
+
+    monkeypatch.setattr(os, "open", swap)
+    with contextlib.suppress(ProfileError):
+        assert read_trusted(str(link / "edge.yaml"), os.getuid()) == b"judged"
 
 
 def test_every_test_that_is_promised_is_there() -> None:
