@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from netuned.errors import NetunedError
+from netuned.errors import KernelError, NetunedError
 from netuned.hardware.host import Host
 from netuned.hardware.nic import Nic
 from netuned.planning.planner import Desired
@@ -15,6 +15,7 @@ from netuned.profiles.loader import ProfileSet
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.confirm import digest
 from netuned.reconcile.passes import Passes
+from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.slot import Listener, Slot
 from netuned.reconcile.trials import Trials
 from netuned.reconcile.work import Work
@@ -31,17 +32,18 @@ class Cards:
         baseline: Baseline,
         passes: Passes,
         trials: Trials,
+        pauses: Pauses,
         listener: Listener,
         slot_of: Callable[[Nic], Slot],
     ) -> None:
         self.slots: dict[int, Slot] = {}
         self.desired = Desired({}, {}, (), (), None)
-        self.paused: set[str] = set()
-        """Names of cards; the empty one stands for all."""
         self._work = work
         self._baseline = baseline
         self._passes = passes
         self._trials = trials
+        self._pauses = pauses
+        self._rereading: set[int] = set()
         self._listener = listener
         self._slot_of = slot_of
 
@@ -53,6 +55,8 @@ class Cards:
         With ``confirm_timeout_s`` (0: none) other profiles are undone unless confirmed until then.
         """
         self.desired = desired
+        if self._pauses.follow(host.nics.values()):
+            self._work.spawn(self._pauses.keep())
         if gone := self.slots.keys() - host.nics.keys():
             for ifindex in gone:
                 self._drop(ifindex)
@@ -121,12 +125,31 @@ class Cards:
 
     def is_paused(self, slot: Slot) -> bool:
         """Whether the card, all, or one that is tuned through it was paused."""
-        if not self.paused:
+        if not self._pauses:
             return False
         ifindex = slot.card.nic.ifindex
         above = {i for i, through in self.desired.through.items() if ifindex in through.cards}
-        names = {self.slots[i].card.nic.name for i in (ifindex, *above) if i in self.slots}
-        return "" in self.paused or not names.isdisjoint(self.paused)
+        here = (self.slots[i].card.nic for i in (ifindex, *above) if i in self.slots)
+        return any(map(self._pauses.has, here))
+
+    async def reread(self, slot: Slot) -> bool:
+        """Read the facts of a card that is not looked at. Says whether they differ."""
+        ifindex = slot.card.nic.ifindex
+        if ifindex in self._rereading:  # it waits for the card, and sees this event, too
+            return False
+        self._rereading.add(ifindex)
+        async with slot.lock:
+            self._rereading.discard(ifindex)
+            if slot.gone:
+                return False
+            try:
+                changed = await self._work.in_worker(slot.card.refresh)
+            except KernelError as error:
+                if not error.gone:
+                    log.warning("Cannot read card %s: %s, ignoring", slot.card.nic.name, error)
+                return False
+        slot.aimed &= not changed
+        return changed
 
     def named(self, ifname: str) -> list[Slot]:
         """A card and those it is tuned through; all for an empty name. Raises: NetunedError."""

@@ -39,7 +39,7 @@ from netuned.reconcile.irqbalance import IrqbalanceKeeper
 from netuned.reconcile.neighbours import Neighbours, kept_by
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pausefile import NAME as PAUSED
-from netuned.reconcile.pausefile import read_paused, write_paused
+from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.report import manager_status
 from netuned.reconcile.slot import Listener, Slot
 from netuned.reconcile.telling import Telling
@@ -93,8 +93,10 @@ class Reconciler:
         self.trials = Trials(
             *(kernel, self.work, trials, self._baseline, self.passes, listener, self)
         )
+        self.pauses = Pauses(options.runtime_directory / PAUSED, self.work)
         self.cards = Cards(
-            self.work, self._baseline, self.passes, self.trials, listener, self._slot
+            *(self.work, self._baseline, self.passes, self.trials, self.pauses, listener),
+            self._slot,
         )
         exclusion = Exclusion(options.runtime_directory)
         self._irqbalance = IrqbalanceKeeper(exclusion, self.work.threads, self.touch_irqbalance)
@@ -114,11 +116,9 @@ class Reconciler:
         except NetunedError as error:
             self._note(error)
         try:
-            self.cards.paused = set(read_paused(self._options.runtime_directory / PAUSED))
+            self.pauses.load()
         except NetunedError as error:
             self._note(error)
-        for ifname in sorted(self.cards.paused):
-            log.warning("Paused as before: %s", ifname or "all cards")
         try:
             await self.trials.start()
         except NetunedError as error:
@@ -128,11 +128,6 @@ class Reconciler:
     def _note(self, error: NetunedError) -> None:
         self._notes = (*self._notes, str(error))
         log.error("%s", error)
-
-    async def keep_paused(self) -> None:
-        """Have what is paused outlast a restart. Raises: StateFileError."""
-        path, names = self._options.runtime_directory / PAUSED, frozenset(self.cards.paused)
-        await self.work.in_worker(partial(write_paused, path, names))
 
     async def run(self) -> None:
         """The slow resync, for what raises no event. Runs until cancelled."""
@@ -190,12 +185,20 @@ class Reconciler:
             return
         if tunable is None:
             self.passes.mark(slot, facts=True)
+            if self.is_paused(slot):
+                self.work.spawn(self._reread(slot))
         elif tunable in slot.card.wanted:
             if slot.dispute.damp(tunable, partial(self._look_at, slot, tunable)):
                 return
             if not slot.event_at:
                 slot.event_at = time.monotonic()
             self._look_at(slot, tunable)
+
+    async def _reread(self, slot: Slot) -> None:
+        """A paused card's facts: a new name is shown, and can be resumed."""
+        if await self.cards.reread(slot):
+            await self.replan()
+            self.publish()
 
     def _look_at(self, slot: Slot, tunable: str) -> None:
         slot.scope.add(tunable)
@@ -219,8 +222,8 @@ class Reconciler:
             look_again, self._look_again = self._look_again, False
         await self.replan()
         if look_again:
-            for slot in self.cards.slots.values():
-                self.passes.mark(slot, facts=True)
+            for ifindex in tuple(self.cards.slots):
+                self.touch(ifindex)
 
     def touch_topology(self) -> None:
         """CPUs went on- or offline or were isolated: read anew, look at what depends on it."""
@@ -354,7 +357,7 @@ class Reconciler:
         They are no card's, and no trial's: they wait until nothing else does.
         """
         slots = [slot for slot in self.cards.slots.values() if slot.target is not None]
-        if "" in self.cards.paused or any(map(self.is_paused, slots)):
+        if self.pauses.all_cards or any(map(self.is_paused, slots)):
             return "left alone while a card is paused"
         return self.trials.waiting()
 

@@ -24,6 +24,7 @@ class Requests:
         self._cards = loop.cards
         self._passes = loop.passes
         self._trials = loop.trials
+        self._pauses = loop.pauses
 
     def status(self) -> Status:
         return self._loop.status()
@@ -70,29 +71,26 @@ class Requests:
     async def pause(self, ifname: str) -> None:
         """Make no changes to a card, or to any, until resumed. Waits for a pass under way."""
         slots = self._cards.named(ifname)
-        self._cards.paused.add(ifname)
+        self._pauses.begin(slots[0].card.nic if ifname else None)
         for slot in slots:
             async with slot.lock:
                 pass
         self._loop.publish()
-        await self._loop.keep_paused()
+        await self._pauses.keep()
 
     async def resume(self, ifname: str) -> None:
         """End a pause and look at what happened meanwhile."""
         slots = self._cards.named(ifname)
-        if ifname and "" in self._cards.paused:
+        if ifname and self._pauses.all_cards:
             raise NetunedError(ALL_PAUSED)
-        if ifname:
-            self._cards.paused.discard(ifname)
-        else:
-            self._cards.paused.clear()
+        self._pauses.end(slots[0].card.nic if ifname else None)
         timeout_s = self._loop.settings.confirm_timeout_s
         if timeout_s and (untried := [slot for slot in slots if slot.untried]):
             self._trials.conclude_later(self._trials.begin(untried, timeout_s), untried)
         for slot in slots:
             self._passes.look_now(slot)
         await self._loop.reconcile_host_wide()
-        await self._loop.keep_paused()
+        await self._pauses.keep()
 
     async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
         """As ``reconcile``, undone after ``timeout_s`` unless confirmed; a pause of these ends.
@@ -100,17 +98,18 @@ class Requests:
         Returns the id and until when; both are empty if nothing was to be changed.
         """
         slots = self._cards.named(ifname)
-        if ifname and "" in self._cards.paused:
+        if ifname and self._pauses.all_cards:
             raise NetunedError(ALL_PAUSED)
         self._trials.refuse_second(slots)
+        nic = slots[0].card.nic if ifname else None
         slots = [slot for slot in slots if slot.target is not None or slot.card.wanted]
         if not slots:  # no profile is theirs, and nothing is to be put back
             return "", ""
         trial = self._trials.begin(slots, timeout_s)
         await self._trials.announce(trial, slots)
-        self._cards.paused = self._cards.paused - {ifname} if ifname else set()
+        self._pauses.end(nic)
         try:
-            await self._loop.keep_paused()
+            await self._pauses.keep()
         except StateFileError as error:  # the trial has begun
             log.error("%s, going on", error)
         for slot in slots:

@@ -18,7 +18,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
 from netuned.placement import seatfile
 from netuned.profiles.timeout import MOST_S
-from netuned.reconcile import baseline
+from netuned.reconcile import baseline, pausefile
 from netuned.reconcile.confirm import ROLLED_BACK, Hold, Trial, Tried, now_ns, undo_of
 from netuned.reconcile.trialfile import TrialFile
 from netuned.snapshots import snapshot
@@ -103,6 +103,15 @@ def _seats(data: bytes) -> None:
         seatfile.parse_seats(data)
     except ValueError as error:
         sound(error)
+
+
+def _paused(data: bytes) -> None:
+    """What is read can be written, and is then the same."""
+    try:
+        read = pausefile.parse_paused(_with_checksum(data))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return
+    assert pausefile.parse_paused(pausefile.encode_paused(read)) == read
 
 
 def _snapshot(data: bytes) -> None:
@@ -197,6 +206,18 @@ TARGETS = (
             b'[{"device": "d", "name": "eth0", "home": [1, 2], "now": [1, -1]}]}',
         ),
         (b"null", b"[" * 5000, b"1e999", b"NaN", b'"\\ud800"', b"9" * 5000),
+    ),
+    Target(
+        "paused.json",
+        _paused,
+        (
+            pausefile.encode_paused([pausefile.Pause("eth0", 5), pausefile.Pause("eth1", 6)]),
+            pausefile.encode_paused([pausefile.ALL_CARDS]),
+        ),
+        (
+            *(b"null", b"[" * 5000, b"{}", b"1e999", b"NaN", b'"\\ud800"', b"true", b"-1"),
+            *(b"9" * 30, b'""', b'"\\u0000"', b"e" * 100, b'"name"', b'"instance": 0'),
+        ),
     ),
     Target(
         "snapshot",

@@ -303,6 +303,50 @@ def test_a_pause_outlasts_a_restart(edge: Lab, name: str) -> None:
     assert edge.card("lan0")["state"] == "in-sync"
 
 
+RENAME = "ip link set {0} down; ip link set {0} name {1}; ip link set {1} up"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_pause_follows_a_card_to_its_new_name(lab: Lab, *, restart: bool) -> None:
+    lab.profile("edge", EDGE.replace("lan0", '"lan*"'))
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    lab.ctl("pause", "lan0")
+    lab.shell("echo 1 > /sys/class/net/lan0/queues/rx-0/rps_cpus")
+    if restart:  # the name changes while nobody looks
+        lab.stop(signal.SIGKILL)
+    lab.shell(RENAME.format("lan0", "lan7"))
+    lab.add_pair("lan0", "peer8", queues=2)
+    if restart:
+        lab.start()
+    lab.wait_state("lan0", "in-sync")
+    lab.wait_state("lan7", "paused")
+    assert lab.attribute("lan7", "rx-0", "rps_cpus") == "1"
+    lab.ctl("pause", "lan7")
+    kept = json.loads((lab.directory / "run" / "paused.json").read_text())["paused"]
+    assert [entry["name"] for entry in kept] == ["lan7"]
+    lab.ctl("resume", "lan7")
+    lab.wait(lambda: lab.attribute("lan7", "rx-0", "rps_cpus") == "3", "the repair")
+    lab.wait_state("lan7", "in-sync")
+
+
+def test_a_pause_is_of_a_card_that_comes_back_too(edge: Lab) -> None:
+    """By its own directory where it was away, by its name where its driver made another."""
+    edge.ctl("pause", "lan0")
+    with Lab() as other:
+        edge.shell(f"ip link set lan0 netns {other.namespace}")
+        edge.wait(lambda: not edge.card("lan0"), "that it left")
+        other.shell(f"ip link set lan0 netns {edge.namespace}")
+    edge.wait_state("lan0", "paused")
+    edge.shell("ip link del lan0")
+    edge.wait(lambda: not edge.card("lan0"), "that it left")
+    edge.add_pair("lan0", "peer0", queues=4)
+    edge.wait_state("lan0", "paused")
+    assert edge.attribute("lan0", "rx-0", "rps_cpus") == "0"
+    edge.ctl("resume", "lan0")
+    edge.wait_state("lan0", "in-sync")
+
+
 @pytest.mark.parametrize("words", [("resume", "lan0"), ("resume",), ("apply", "--confirm", "9s")])
 def test_irqbalance_is_let_go_after_a_pause(edge: Lab, words: tuple[str, ...]) -> None:
     """The daemon that told it ended within the pause, and no profile is for it any more."""
