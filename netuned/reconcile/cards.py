@@ -103,6 +103,10 @@ class Cards:
             slot.restore = restore
             if not slot.aimed:
                 self._passes.mark(slot, everything=True)
+        if self._pauses.loaded:  # which profile a card had when it was paused is not known
+            self._pauses.loaded = False
+            for slot in self.slots.values():
+                slot.untried = self.is_paused(slot)
         self._trials.holds.follow(host.nics, certain)
         if tried:
             self._trials.conclude_later(self._trials.begin(tried, confirm_timeout_s), tried)

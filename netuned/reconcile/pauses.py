@@ -24,7 +24,7 @@ class Pauses:
 
     def __init__(self, path: Path, work: Work) -> None:
         self.loaded = False
-        """Whether some were begun before this process."""
+        """Whether some were begun before this process, for whoever sees to them."""
         self._path = path
         self._work = work
         self._pauses: frozenset[Pause] = frozenset()

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from functools import partial
 
 from netuned.errors import KernelError, NetunedError, StateFileError
 from netuned.plan import Change, Plan, Problem
 from netuned.reconcile.apply import plan_card
+from netuned.reconcile.confirm import ALL
 from netuned.reconcile.loop import Reconciler
+from netuned.reconcile.slot import Slot
 from netuned.status import Status
 
 log = logging.getLogger(__name__)
 
 ALL_PAUSED = "all cards are paused; `netunedctl resume` without a name ends that"
+
+RESTORED_IN_PART = (
+    "{0} may have another profile since it was paused, and a part of it was restored: `netunedctl "
+    "apply --confirm TIME {0}` tries the profile whole, `netunedctl restore {0}` restores the rest"
+)
 
 
 class Requests:
@@ -83,14 +91,29 @@ class Requests:
         slots = self._cards.named(ifname)
         if ifname and self._pauses.all_cards:
             raise NetunedError(ALL_PAUSED)
-        self._pauses.end(slots[0].card.nic if ifname else None)
         timeout_s = self._loop.settings.confirm_timeout_s
-        if timeout_s and (untried := [slot for slot in slots if slot.untried]):
+        untried = self._untried(slots) if timeout_s else []
+        self._pauses.end(slots[0].card.nic if ifname else None)
+        if untried:
             self._trials.conclude_later(self._trials.begin(untried, timeout_s), untried)
         for slot in slots:
             self._passes.look_now(slot)
         await self._loop.reconcile_host_wide()
         await self._pauses.keep()
+
+    def _untried(self, slots: Iterable[Slot]) -> list[Slot]:
+        """Those whose end of a pause is a trial.
+
+        A trial is of all that a profile says, so none begins where some of that was restored.
+        Raises: NetunedError where only a part was: the rest may be in force by a trial alone.
+        """
+        untried = [slot for slot in slots if slot.untried]
+        for slot in untried:
+            nic, profile = slot.card.nic, slot.digest or ""
+            restored = any(self._trials.holds.restored(nic, profile, name) for name in slot.held)
+            if restored and not slot.held.keys() >= ALL:
+                raise NetunedError(RESTORED_IN_PART.format(nic.name))
+        return [slot for slot in untried if not slot.held]
 
     async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
         """As ``reconcile``, undone after ``timeout_s`` unless confirmed; a pause of these ends.

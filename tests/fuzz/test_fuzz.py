@@ -117,7 +117,7 @@ def _replaced(value: Any) -> Iterator[Any]:
             yield [*value, part]
 
 
-@pytest.mark.parametrize("name", ["confirm.json", "baseline", "seats"])
+@pytest.mark.parametrize("name", ["confirm.json", "baseline", "seats", "paused.json"])
 def test_no_part_of_a_state_file_is_trusted(name: str) -> None:
     """The checksum tells what was damaged; whoever edits can make that anew, too."""
     (target,) = (target for target in TARGETS if target.name == name)

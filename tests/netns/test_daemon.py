@@ -303,6 +303,63 @@ def test_a_pause_outlasts_a_restart(edge: Lab, name: str) -> None:
     assert edge.card("lan0")["state"] == "in-sync"
 
 
+@pytest.fixture
+def careful(edge: Lab) -> Lab:
+    """Paused, where every other profile is to be confirmed."""
+    (edge.directory / "netuned.yaml").write_text("confirm_timeout: 60s\n")
+    (edge.directory / "netuned.yaml").chmod(0o644)
+    edge.ctl("reload")
+    edge.ctl("pause", "lan0")
+    return edge
+
+
+def pending(lab: Lab) -> str:
+    text: str = lab.status()["manager"]["pending_confirm"]
+    return text
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_was_restored_in_a_pause_is_left_alone_after_it(
+    careful: Lab, *, restart: bool
+) -> None:
+    careful.profile("edge", EDGE.replace("0-1", "1"))
+    careful.ctl("reload")
+    careful.ctl("restore", "lan0", "rps")
+    if restart:
+        careful.stop(signal.SIGKILL)
+        careful.start()
+    refused = careful.ctl("resume", "lan0", check=False)
+    assert refused.returncode == 1
+    assert "a part of it was restored" in refused.stderr
+    assert careful.card("lan0")["state"] == "paused"
+    careful.ctl("restore", "lan0")
+    before = kernel_state(careful)
+    careful.ctl("resume", "lan0")
+    careful.wait_state("lan0", "drifted")
+    time.sleep(0.2)
+    assert kernel_state(careful) == before
+    assert pending(careful) == ""
+
+
+def test_another_profile_within_a_pause_is_tried_after_a_restart(careful: Lab) -> None:
+    careful.stop(signal.SIGKILL)
+    careful.start()
+    careful.ctl("resume", "lan0")
+    careful.wait_state("lan0", "in-sync")
+    time.sleep(0.2)
+    assert pending(careful) == ""  # for nothing was changed
+    careful.ctl("pause", "lan0")
+    careful.stop(signal.SIGTERM)
+    (careful.profiles / "edge.yaml").write_text(EDGE.replace("0-1", "1"))
+    careful.start()
+    assert careful.attribute("lan0", "rx-0", "rps_cpus") == "3"
+    careful.ctl("resume", "lan0")
+    careful.wait(lambda: pending(careful), "a trial")
+    assert careful.attribute("lan0", "rx-0", "rps_cpus") == "2"
+    careful.ctl("rollback")
+    assert careful.attribute("lan0", "rx-0", "rps_cpus") == "3"
+
+
 RENAME = "ip link set {0} down; ip link set {0} name {1}; ip link set {1} up"
 
 
