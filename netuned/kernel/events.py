@@ -18,6 +18,7 @@ import errno
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -192,6 +193,8 @@ class FileWatch(Generic[Key]):
 
     A descriptor of each directory is held, because the kernel forgets the watch of a procfs entry
     that it drops from its cache; O_PATH would not keep it.
+
+    ``watch`` and ``unwatch`` may be called in any thread.
     """
 
     def __init__(self, on_write: Callable[[Key, str], None], overflow: Overrun) -> None:
@@ -199,41 +202,40 @@ class FileWatch(Generic[Key]):
         self._on_write = on_write
         self._overflow = overflow
         self._inotify = Inotify()
+        self._changing = threading.Lock()
         self._held: dict[Key, tuple[int, int]] = {}
         self._keys: dict[int, Key] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._inotify.fileno(), self._read)
 
     def watch(self, path: str, key: Key) -> None:
-        """Watch the files in a directory under this key, which is given up where it was before.
+        """Watch the files in a directory under this key, and then no longer what it was before.
 
-        A directory has one key. This and ``unwatch`` are called in one thread at a time, which
-        need not be the loop's. Raises: KernelError.
+        A directory that is watched already misses nothing; it has one key, the last. What is
+        written before this returns may raise no event, else. Raises: KernelError; what the key
+        was before stays then.
         """
-        self.unwatch(key)
-        try:
-            held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with self._changing:
             try:
-                # IN_MODIFY alone: a write raises it once, when it is done (and the O_TRUNC of a
-                # shell's ">" once before); IN_CLOSE_WRITE would be one more wake-up, and comes
-                # late or never from a writer who keeps the file open
-                wd = self._inotify.add(f"/proc/self/fd/{held}", IN_MODIFY | IN_ONLYDIR)
-            except OSError:
+                held, wd = self._add(path)
+            except OSError as error:
+                raise KernelError("watch", path, error.errno or errno.EIO) from None
+            before = self._held.get(key)
+            if before is not None and before[1] == wd:
                 os.close(held)
-                raise
-        except OSError as error:
-            raise KernelError("watch", path, error.errno or errno.EIO) from None
-        self._held[key] = held, wd
-        self._keys[wd] = key
+                return
+            if (other := self._keys.get(wd)) is not None:
+                os.close(self._held.pop(other)[0])
+            self._held[key] = held, wd
+            self._keys[wd] = key
+            if before is not None:
+                self._end(*before)
 
     def unwatch(self, key: Key) -> None:
         """End the watch of a key; nothing happens where there is none."""
-        if (known := self._held.pop(key, None)) is not None:
-            held, wd = known
-            self._keys.pop(wd, None)
-            with contextlib.suppress(OSError):  # the kernel has ended it already
-                self._inotify.remove(wd)
-            os.close(held)
+        with self._changing:
+            if (known := self._held.pop(key, None)) is not None:
+                self._end(*known)
 
     def close(self) -> None:
         """End every watch."""
@@ -242,15 +244,38 @@ class FileWatch(Generic[Key]):
             self.unwatch(key)
         self._inotify.close()
 
+    def _add(self, path: str) -> tuple[int, int]:
+        """A directory's descriptor and the number of its watch. Raises: OSError."""
+        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # IN_MODIFY alone: a write raises it once, when it is done (and the O_TRUNC of a
+            # shell's ">" once before); IN_CLOSE_WRITE would be one more wake-up, and comes
+            # late or never from a writer who keeps the file open
+            return held, self._inotify.add(f"/proc/self/fd/{held}", IN_MODIFY | IN_ONLYDIR)
+        except OSError:
+            os.close(held)
+            raise
+
+    def _end(self, held: int, wd: int) -> None:
+        self._keys.pop(wd, None)
+        with contextlib.suppress(OSError):  # the kernel has ended it already
+            self._inotify.remove(wd)
+        os.close(held)
+
+    def _ended(self, wd: int) -> None:
+        """The kernel has ended a watch; its key may have another by now, under another number."""
+        with self._changing:
+            if (key := self._keys.pop(wd, None)) is not None:
+                os.close(self._held.pop(key)[0])
+
     def _read(self) -> None:
         written: dict[tuple[Key, str], None] = {}
         for event in self._inotify.read():
             if event.mask & IN_Q_OVERFLOW:
                 self._overflow()
+            elif event.mask & IN_IGNORED:
+                self._ended(event.wd)
             elif (key := self._keys.get(event.wd)) is not None:
-                if event.mask & IN_IGNORED:
-                    self.unwatch(key)
-                else:
-                    written[key, event.name] = None
+                written[key, event.name] = None
         for key, name in written:
             self._on_write(key, name)

@@ -116,6 +116,7 @@ class Passes:
         if not known and not slot.gone:
             await self._work.in_line(partial(self._listener.arm, nic, tunables))
             slot.armed = nic, tunables
+            scope = None  # no event told what was written before
         if not card.wanted:
             slot.pending, slot.last_error, slot.state = (), "", UNMANAGED
             card.close()

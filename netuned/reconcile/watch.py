@@ -59,7 +59,7 @@ class Watches:
         self._profiles: inotify.Inotify | None = None
         self._watched: dict[int, str] = {}
         self._reload: asyncio.TimerHandle | None = None
-        self._armed: dict[int, list[FileKey]] = {}
+        self._armed: dict[int, set[FileKey]] = {}
 
     def start(self) -> None:
         """Listen, on the running loop. What this kernel does not have is left to the resync."""
@@ -99,18 +99,21 @@ class Watches:
     # The kernel's own files
 
     def arm(self, nic: Nic, tunables: frozenset[str]) -> None:
-        """Watch the files of these tunables of a card anew, and no others of it.
+        """Watch the files of these tunables of a card, and no others of it.
 
         A directory that went and came back (queues, interrupts) is another one under the same
-        name, and nothing says so: every watch is made again. All calls come from one thread.
+        name, and nothing says so: each is watched anew, and one that is the same stays so all
+        along. What was written to another before this returns raises no event: look after it.
+        All calls come from one thread.
         """
         if self._files is None:
             return
-        for key in self._armed.pop(nic.ifindex, ()):
-            self._files.unwatch(key)
-        keys = [(nic.ifindex, tunable, path) for path, tunable in _directories(nic, tunables)]
+        before = self._armed.pop(nic.ifindex, set())
+        keys = {(nic.ifindex, tunable, path) for path, tunable in _directories(nic, tunables)}
         for key in keys:
             self._watch(key)
+        for key in before - keys:
+            self._files.unwatch(key)
         if keys:
             self._armed[nic.ifindex] = keys
 

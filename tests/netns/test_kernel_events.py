@@ -6,9 +6,11 @@ import asyncio
 import os
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,12 +38,12 @@ class Heard:
     def __call__(self, *event: object) -> None:
         self.events.append(event)
 
-    async def until(self, *event: object) -> None:
-        """Wait for this event; fails after two seconds."""
+    async def until(self, *event: object, every_s: float = 0.002) -> None:
+        """Wait for this event; fails after ten seconds."""
         deadline = time.monotonic() + 10
         while event not in self.events:
             assert time.monotonic() < deadline, f"{event} not among {self.events}"
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(every_s)
 
     async def quiet(self) -> None:
         """Let everything under way arrive, then forget it."""
@@ -279,6 +281,127 @@ def test_unwatched_and_vanished_directories_are_silent(netns: Namespace) -> None
         await sh("echo 1 > /sys/class/net/v0/queues/tx-0/xps_cpus")
         await heard.until("tx", "xps_cpus")
         assert {event[0] for event in heard.events} == {"tx"}
+        watch.close()
+
+    run(test)
+
+
+def test_a_directory_that_is_watched_again_misses_nothing(netns: Namespace) -> None:
+    async def test() -> None:
+        heard, done = Heard(), threading.Event()
+        netns.veth()
+        watch = FileWatch(heard, lambda: None)
+        watch.watch(RX, "rx")
+        open_before = len(os.listdir("/proc/self/fd"))
+
+        def again() -> None:
+            while not done.is_set():
+                watch.watch(RX, "rx")
+
+        watching = asyncio.create_task(asyncio.to_thread(again))
+        file = os.open(f"{RX}/rps_cpus", os.O_WRONLY)
+        try:
+            for number in range(2000):
+                os.pwrite(file, b"%d" % (number % 2), 0)
+                await heard.until("rx", "rps_cpus", every_s=0)
+                heard.events.clear()
+        finally:
+            done.set()
+            await watching
+        os.close(file)
+        assert len(os.listdir("/proc/self/fd")) == open_before
+        watch.close()
+
+    run(test)
+
+
+def test_a_renamed_card_has_one_watch(netns: Namespace) -> None:
+    async def test() -> None:
+        heard = Heard()
+        netns.veth(up=False)
+        watch = FileWatch(heard, lambda: None)
+        watch.watch(RX, "old")
+        netns.sh("ip link set v0 name w0")
+        watch.watch(RX.replace("v0", "w0"), "new")
+        watch.unwatch("old")
+        await sh(f"echo 1 > {RX.replace('v0', 'w0')}/rps_cpus")
+        await heard.until("new", "rps_cpus")
+        assert {event[0] for event in heard.events} == {"new"}
+        watch.close()
+
+    run(test)
+
+
+def test_a_directory_that_came_back_is_watched_instead(netns: Namespace) -> None:
+    async def test() -> None:
+        heard = Heard()
+        netns.veth(queues=4)
+        watch = FileWatch(heard, lambda: None)
+        third = RX.replace("rx-0", "rx-3")
+        watch.watch(third, "rx")
+        open_before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            await sh("ethtool -L v0 rx 2 && ethtool -L v0 rx 4")
+            watch.watch(third, "rx")
+            await heard.quiet()
+            await sh(f"echo 1 > {third}/rps_cpus")
+            await heard.until("rx", "rps_cpus")
+        assert len(os.listdir("/proc/self/fd")) == open_before
+        watch.close()
+
+    run(test)
+
+
+def test_what_cannot_be_watched_again_stays_watched(netns: Namespace) -> None:
+    async def test() -> None:
+        heard = Heard()
+        netns.veth()
+        watch = FileWatch(heard, lambda: None)
+        watch.watch(RX, "rx")
+        with pytest.raises(KernelError):
+            watch.watch(f"{RX}9", "rx")
+        await sh(f"echo 1 > {RX}/rps_cpus")
+        await heard.until("rx", "rps_cpus")
+        watch.close()
+
+    run(test)
+
+
+class Late(dict[int, object]):
+    """Lets another thread go first, once, wherever the loop's thread has looked up a watch."""
+
+    def __init__(self, known: dict[int, object], first: Callable[[], None]) -> None:
+        super().__init__(known)
+        self._first: Callable[[], None] | None = first
+        self._loop = threading.current_thread()
+
+    def get(self, wd: int, *default: Any) -> Any:
+        return self._after(super().get(wd, *default))
+
+    def pop(self, wd: int, *default: Any) -> Any:
+        return self._after(super().pop(wd, *default))
+
+    def _after(self, found: Any) -> Any:
+        if self._first is not None and threading.current_thread() is self._loop:
+            thread, self._first = threading.Thread(target=self._first), None
+            thread.start()
+            thread.join(0.2)  # it may have to wait for the loop's
+        return found
+
+
+def test_a_watch_that_ends_takes_no_new_one_along(netns: Namespace) -> None:
+    """The kernel ended one; before the loop has dealt with that, another thread makes it again."""
+
+    async def test() -> None:
+        heard = Heard()
+        netns.veth()
+        watch: FileWatch[object] = FileWatch(heard, lambda: None)
+        watch.watch(RX, "rx")
+        watch._keys = Late(watch._keys, lambda: watch.watch(RX, "rx"))
+        watch._inotify.remove(next(iter(watch._keys)))
+        await asyncio.sleep(0.5)
+        await sh(f"echo 1 > {RX}/rps_cpus")
+        await heard.until("rx", "rps_cpus")
         watch.close()
 
     run(test)
