@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -29,6 +29,7 @@ class Surroundings(Protocol):
     async def replan(self) -> None: ...
     def publish(self) -> None: ...
     def slot(self, ifindex: int, /) -> Slot | None: ...
+    def slots(self) -> Iterable[Slot]: ...
 
 
 class Holds:
@@ -58,8 +59,8 @@ class Holds:
 
     def held(self, nic: Nic, profile: str) -> Mapping[str, str]:
         """The tunables of a card that are left alone, and why."""
-        trial = self._file.pending(nic.ifindex)
-        if trial is not None and (tried := trial.cards[nic.ifindex]).is_of(nic):
+        if pending := self._file.pending(nic):
+            trial, tried = pending
             problem = self.over.get(trial.id) or tried.error
             word = f"waits to be confirmed: `netunedctl confirm {trial.id}`"
             if trial.over or tried.error:

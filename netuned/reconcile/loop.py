@@ -286,6 +286,10 @@ class Reconciler:
         """A card's place, if it is here."""
         return self.cards.slots.get(ifindex)
 
+    def slots(self) -> tuple[Slot, ...]:
+        """All cards' places."""
+        return tuple(self.cards.slots.values())
+
     def _slot(self, nic: Nic) -> Slot:
         def again() -> None:
             self.passes.mark(slot, everything=True)

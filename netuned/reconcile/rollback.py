@@ -108,8 +108,8 @@ class Rollbacks:
             return [f"{tried.name}: internal error: {error!r}; see the log"]
 
     async def _roll_back_one(self, id: str, tried: Tried) -> list[str]:
-        slot = self._around.slot(tried.ifindex)
-        if slot is not None and tried.is_of(slot.card.nic):
+        here = (slot for slot in self._around.slots() if tried.is_of(slot.card.nic))
+        if slot := next(here, None):  # also under another number, after a way through a namespace
             async with slot.lock:
                 return await self.roll_back_card(id, tried, slot.card, slot)
         card = await self._holds.card(tried.ifindex)

@@ -92,9 +92,10 @@ class TrialFile:
         )
         self.holds = tuple(replace(hold, ifindex=0, instance=0) for hold in (*kept, *unconfirmed))
 
-    def pending(self, ifindex: int) -> Trial | None:
-        """The trial that a card is in."""
-        return next((trial for trial in self.trials.values() if ifindex in trial.cards), None)
+    def pending(self, nic: Nic) -> tuple[Trial, Tried] | None:
+        """The trial that a card is in, and what it did to it; None if it is in none."""
+        cards = ((trial, tried) for trial in self.trials.values() for tried in trial.cards.values())
+        return next(((trial, tried) for trial, tried in cards if tried.is_of(nic)), None)
 
     def put(self, trial: Trial) -> None:
         """Keep a trial as it is now. Raises: StateFileError."""

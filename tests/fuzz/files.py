@@ -82,7 +82,9 @@ def _confirm(data: bytes) -> None:
         assert re.fullmatch("[a-z0-9]{1,64}", trial.id)
         assert len(str(trial)) < 100 + 20 * len(trial.cards)
         for ifindex, tried in trial.cards.items():
-            assert read.pending(ifindex) in read.trials.values()
+            found = read.pending(replace(CARD, ifindex=ifindex, instance=tried.instance))
+            assert found is not None
+            assert found[0] in read.trials.values()
             assert 0 < ifindex < 1 << 31
             shown(tried.back or {})
             shown(undo_of(tried, tried.left or tried.written).back)

@@ -517,6 +517,27 @@ def test_a_card_that_comes_back_is_not_given_what_was_not_confirmed(
     assert edge.attribute("lan0", "rx-0", "rps_cpus") == "3"
 
 
+def test_a_card_that_comes_back_under_another_number_is_rolled_back(edge: Lab) -> None:
+    before = state(edge)
+    trial(edge)
+    tried, number = state(edge), edge.card("lan0")["ifindex"]
+    with Lab() as other:
+        edge.run("ip", "link", "set", "lan0", "netns", other.namespace)
+        edge.wait(lambda: not edge.card("lan0"), "the card to leave")
+        edge.run("ip", "link", "add", "x0", "index", str(number), "type", "veth", "peer", "x1")
+        other.run("ip", "link", "set", "lan0", "netns", edge.namespace)
+        edge.run("ip", "link", "set", "lan0", "up")
+        edge.wait(lambda: edge.card("lan0"), "the card to come back")
+    assert edge.card("lan0")["ifindex"] != number
+    assert "rps_cpus:3" in tried
+    assert "rps_cpus:3" in state(edge)
+    edge.ctl("rollback")
+    assert pending(edge) == ""
+    assert state(edge).split("\n", 1)[1] == before.split("\n", 1)[1]  # qdiscs ended with the move
+    edge.wait_state("lan0", "drifted")
+    assert "rolled back" in settings(edge)["rps"]["reason"]
+
+
 def test_what_was_rolled_back_stays_so_on_a_card_that_comes_back(edge: Lab) -> None:
     trial(edge)
     edge.ctl("rollback")

@@ -161,7 +161,7 @@ def test_a_trial_survives_a_restart(tmp_path: Path) -> None:
     first.add(TRIAL, card)
     again = file(tmp_path)
     assert again.trials == first.trials
-    assert again.pending(2) == replace(TRIAL, cards={2: card})
+    assert again.pending(nic(2)) == (replace(TRIAL, cards={2: card}), card)
     again.end("a1b2c3", [2], confirmed=False)
     assert file(tmp_path).trials == {}
     (hold,) = file(tmp_path).holds
