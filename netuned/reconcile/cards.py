@@ -136,6 +136,12 @@ class Cards:
         here = (self.slots[i].card.nic for i in (ifindex, *above) if i in self.slots)
         return any(map(self._pauses.has, here))
 
+    @property
+    def any_paused(self) -> bool:
+        """Whether all cards are paused, or one that has a profile."""
+        managed = (slot for slot in self.slots.values() if slot.target is not None)
+        return self._pauses.all_cards or any(map(self.is_paused, managed))
+
     async def reread(self, slot: Slot) -> bool:
         """Read the facts of a card that is not looked at. Says whether they differ."""
         ifindex = slot.card.nic.ifindex

@@ -24,7 +24,6 @@ from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Exclusion
 from netuned.placement.seatfile import NAME as SEATS
 from netuned.placement.seatfile import read_seats, write_seats
-from netuned.plan import Plan
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import ProfileSet, load
 from netuned.profiles.settings import DEFAULT_PATH, Settings, load_settings
@@ -34,13 +33,14 @@ from netuned.reconcile.card import Card
 from netuned.reconcile.cards import Cards
 from netuned.reconcile.contention import LIMITS, Limits
 from netuned.reconcile.dispute import Dispute, Search
-from netuned.reconcile.hostwide import HostKeeper, Wanted, wanted_of_host
+from netuned.reconcile.hostwide import HostKeeper
 from netuned.reconcile.irqbalance import IrqbalanceKeeper
 from netuned.reconcile.neighbours import Neighbours, kept_by
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pausefile import NAME as PAUSED
 from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.report import manager_status
+from netuned.reconcile.shared import Shared
 from netuned.reconcile.slot import Listener, Slot
 from netuned.reconcile.telling import Telling
 from netuned.reconcile.trialfile import NAME as TRIALS
@@ -99,10 +99,11 @@ class Reconciler:
             self._slot,
         )
         exclusion = Exclusion(options.runtime_directory)
-        self._irqbalance = IrqbalanceKeeper(exclusion, self.work.threads, self.touch_irqbalance)
+        irqbalance = IrqbalanceKeeper(exclusion, self.work.threads, self.touch_irqbalance)
         self._search = Search(self.work)
         dispute = Dispute(options.contention, self._search, self.touch_host, self.publish)
-        self.hostwide = HostKeeper(kernel, self._baseline, self.work.threads, dispute)
+        table = HostKeeper(kernel, self._baseline, self.work.threads, dispute)
+        self.shared = Shared(table, irqbalance, self.cards, self.trials, self.publish)
         self._neighbours = Neighbours(kernel.files)
         self._notes: tuple[str, ...] = ()
         self._telling = Telling(self.work, self.cards, self._manager, listener)
@@ -142,8 +143,7 @@ class Reconciler:
 
     async def close(self) -> None:
         """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""
-        self._irqbalance.close()
-        self.hostwide.close()
+        self.shared.close()
         await self.cards.close()
         self.work.close()
 
@@ -238,11 +238,11 @@ class Reconciler:
 
     def touch_host(self) -> None:
         """A setting of the host was written."""
-        self.work.spawn(self._reconcile_host())
+        self.work.spawn(self.shared.look_at_table())
 
     def touch_irqbalance(self) -> None:
         """irqbalance started, stopped or was restarted."""
-        self.work.spawn(self._reconcile_irqbalance())
+        self.work.spawn(self._look_at_irqbalance())
 
     def touch_everything(self) -> None:
         """Events were lost: nothing that is known can be trusted."""
@@ -276,10 +276,11 @@ class Reconciler:
             if events == self._topology_events:
                 self._topology = host.topology
             self._seats = desired.seats
+            self.shared.restore = not self._profiles.errors
             self.cards.adopt(host, desired, self._profiles, self.settings.confirm_timeout_s)
-        await self._reconcile_host()
+        await self.shared.look_at_table()
         # a card's look may wait for this, and irqbalance can take seconds to answer
-        self.work.spawn(self._reconcile_irqbalance())
+        self.work.spawn(self._look_at_irqbalance())
         self.work.spawn(self._look_at_neighbours())
 
     def slot(self, ifindex: int) -> Slot | None:
@@ -324,8 +325,8 @@ class Reconciler:
                 self.passes.mark(slot, facts=True)
         if names != self._names:
             self.rescan()
-        if self.hostwide.settings or self._irqbalance.due:
-            await self.reconcile_host_wide()
+        if self.shared.due:
+            await self.look_at_shared()
 
     async def look_at_isolation(self) -> None:
         """No event tells that a cgroup took CPUs for itself."""
@@ -341,59 +342,15 @@ class Reconciler:
             log.warning("In the way: %s", conflict)
         self.publish()
 
-    async def plan_host(self) -> Plan:
-        """What would be written to the host."""
-        return await self.hostwide.plan(self._wanted_of_host())
-
-    def _wanted_of_host(self) -> Wanted:
-        slots = self.cards.slots.values()
-        targets = {
-            s.card.nic.name: s.target
-            for s in slots
-            if s.target is not None and not self._is_restored(s, "rfs")
-        }
-        restore = not self._profiles.errors
-        return wanted_of_host(targets, restore=restore, held=self._host_held())
-
-    def _host_held(self) -> str:
-        """Why the host's own settings are left alone; empty if they are not.
-
-        They are no card's, and no trial's: they wait until nothing else does.
-        """
-        slots = [slot for slot in self.cards.slots.values() if slot.target is not None]
-        if self.pauses.all_cards or any(map(self.is_paused, slots)):
-            return "left alone while a card is paused"
-        return self.trials.waiting()
-
-    async def reconcile_host_wide(self) -> None:
-        """Look at what is no one card's: the table of flows and irqbalance."""
-        await self._reconcile_host()
-        await self._reconcile_irqbalance()
-
-    async def _reconcile_host(self) -> None:
-        """Look at the host's own settings."""
-        await self.hostwide.look(self._wanted_of_host())
-        self.publish()
-
-    async def _reconcile_irqbalance(self) -> None:
-        """Look at irqbalance."""
-        nics = [
-            slot.card.nic
-            for slot in self.cards.slots.values()
-            if slot.target is not None
-            and slot.target.profile.irq is not None
-            and not self._is_restored(slot, "irq")
-        ]
-        mode = self.cards.desired.irqbalance
-        if held := self._host_held():
-            self._irqbalance.hold(mode, nics, held)
-        elif await self._irqbalance.look(mode, nics):
+    async def _look_at_irqbalance(self) -> None:
+        if await self.shared.look_at_irqbalance():
             for slot in self.cards.slots.values():
                 self.touch(slot.card.nic.ifindex, "irq")
-        self.publish()
 
-    def _is_restored(self, slot: Slot, tunable: str) -> bool:
-        return self.trials.holds.restored(slot.card.nic, slot.digest or "", tunable)
+    async def look_at_shared(self) -> None:
+        """Look at what is no single card's."""
+        await self.shared.look_at_table()
+        await self._look_at_irqbalance()
 
     async def until_quiet(self) -> None:
         """Wait until no card is being looked at and all has been told."""
@@ -411,7 +368,7 @@ class Reconciler:
             self._profiles,
             self.cards.desired,
             nics,
-            self._irqbalance.settings + self.hostwide.settings,
+            self.shared.settings,
             (*self._notes, *map(str, self.settings.errors)),
             self._contended(),
             self._kernel.writes,
@@ -420,4 +377,4 @@ class Reconciler:
 
     def _contended(self) -> tuple[str, ...]:
         cards = (text for slot in self.cards.slots.values() for text in slot.contended)
-        return (*self.hostwide.contended, *cards, *self._neighbours.conflicts)
+        return (*self.shared.contended, *cards, *self._neighbours.conflicts)

@@ -55,8 +55,8 @@ class Requests:
             self._passes.look_now(slot)
         await self._loop.until_quiet()
         if not ifname:
-            self._loop.hostwide.forget_contention()
-        await self._loop.reconcile_host_wide()
+            self._loop.shared.forget_contention()
+        await self._loop.look_at_shared()
 
     async def plan(self) -> Plan:
         """What would be written now, without writing."""
@@ -73,7 +73,7 @@ class Requests:
                     changes += await self._loop.work.in_worker(partial(plan_card, card))
                 except KernelError as error:
                     problems.append(Problem(card.nic.name, str(error)))
-        host = await self._loop.plan_host()
+        host = await self._loop.shared.plan()
         return Plan((*host.changes, *changes), (*host.problems, *problems))
 
     async def pause(self, ifname: str) -> None:
@@ -98,7 +98,7 @@ class Requests:
             self._trials.conclude_later(self._trials.begin(untried, timeout_s), untried)
         for slot in slots:
             self._passes.look_now(slot)
-        await self._loop.reconcile_host_wide()
+        await self._loop.look_at_shared()
         await self._pauses.keep()
 
     def _untried(self, slots: Iterable[Slot]) -> list[Slot]:
@@ -140,7 +140,7 @@ class Requests:
             slot.dispute.forget()
             self._passes.look_now(slot)
         concluded = await self._trials.conclude(trial, slots)
-        await self._loop.reconcile_host_wide()
+        await self._loop.look_at_shared()
         return (concluded.id, concluded.until) if concluded else ("", "")
 
     async def confirm(self, id: str) -> None:
@@ -156,4 +156,4 @@ class Requests:
         """Put back what was there before netuned, and leave it alone from then on."""
         await self._trials.restore(self._cards.named(ifname), tunable)
         await self._loop.until_quiet()
-        await self._loop.reconcile_host_wide()
+        await self._loop.look_at_shared()
