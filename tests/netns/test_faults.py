@@ -19,7 +19,7 @@ from tests.netns.conftest import Namespace
 
 pytestmark = pytest.mark.netns
 
-STRIDE = 13
+STRIDE = 19
 """Prime to the number of errors of a call, so that each of them has its turn."""
 
 
