@@ -23,4 +23,4 @@ def test_a_start_after_a_kill_converges_or_restores(
     figures = faults.kill(tmp_path, own_qdiscs=own_qdiscs, stride=11)
     print(figures)
     assert not figures.failed
-    assert figures.kills > 20
+    assert figures.kills > 10
