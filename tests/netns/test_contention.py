@@ -23,10 +23,7 @@ from tests.netns.test_daemon import EDGE as DAEMON
 from tests.netns.test_rfs import EDGE as RFS
 from tests.netns.test_rfs import HostLab
 
-pytestmark = [
-    pytest.mark.netns,
-    pytest.mark.xdist_group("fights"),  # each would take a whole CPU
-]
+pytestmark = pytest.mark.netns
 
 CARD = "duel0"
 """A trace sees who opens the files of a card of that name in any namespace: no other test's."""
