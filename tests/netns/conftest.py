@@ -54,8 +54,8 @@ class Namespace:
         return {entry.get("parent", "root"): entry for entry in shown}
 
 
-ONE_AFTER_THE_OTHER = ("test_contention.py", "test_soak.py")
-"""Files whose tests go to one worker: each would take a whole CPU."""
+ONE_AFTER_THE_OTHER = ("test_contention.py",)
+"""Files whose tests go to one worker, the first: each would take a whole CPU."""
 
 
 @pytest.hookimpl(optionalhook=True)
