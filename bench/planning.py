@@ -108,15 +108,19 @@ def _planning(
     ]
 
 
+LIMITS = {"entries": 128}
+
+
 def wanted(desired: Desired, host: Host) -> int:
     """How many settings all tunables want of all cards."""
     settings = 0
     for ifindex, target in desired.targets.items():
         for tunable in TUNABLES:
-            try:
-                settings += len(tunable.desired(target, host.nics[ifindex]) or ())
-            except UnsupportedError:
-                continue
+            if tunable.asked(target.profile):
+                try:
+                    settings += len(tunable.desired(target, host.nics[ifindex], LIMITS))
+                except UnsupportedError:
+                    continue
     return settings
 
 

@@ -66,12 +66,13 @@ _EXHAUSTED = (
 
 @dataclass
 class KernelError(NetunedError):
-    """The kernel refused an operation."""
+    """The kernel refused an operation; ``attribute`` is the one of those sent that it points at."""
 
     operation: str
     target: str
     errno: int
     extack: str = ""
+    attribute: str = ""
 
     retry: ClassVar[bool] = True
 

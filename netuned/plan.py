@@ -12,7 +12,7 @@ class Change:
     """One write. ``key`` names the queue (``rx-3``, ``root``) or is empty for the whole card.
 
     ``ifname`` is empty for a setting of the host. ``before`` is None where there is none yet (a
-    queue that a channel change will bring).
+    queue that a channel change will bring), ABSENT where there is none and may be one.
     """
 
     ifname: str
@@ -39,7 +39,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All pending changes in the order they would be made, and what stands in the way."""
+    """All pending changes in the order they would be made, and what stands in the way.
+
+    ``withheld`` are changes that the policy of their profile forbids.
+    """
 
     changes: tuple[Change, ...]
     problems: tuple[Problem, ...] = ()
+    withheld: tuple[Change, ...] = ()

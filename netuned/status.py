@@ -10,10 +10,14 @@ DRIFTED = "drifted"
 CONTENDED = "contended"
 DEGRADED = "degraded"
 OBSERVED = "observed"
+PARTIAL = "partial"
+"""A part of what the profile says is withheld or cannot be had; the rest is in sync."""
 UNMANAGED = "unmanaged"
 PAUSED = "paused"
 UNSUPPORTED = "unsupported"
 """A setting's state only: this card or kernel has no such feature."""
+WITHHELD = "withheld"
+"""A setting's state only: the profile's policy forbids the write."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,28 +68,20 @@ class RssTable:
 
 @dataclass(frozen=True, slots=True)
 class Qdisc:
-    """A queueing discipline: its kind and parameters by tc's names.
+    """The kind of a queueing discipline; its parameters are settings of their own.
 
-    ``parameters`` is sorted by name; times are microseconds, rates bytes per second, flags 0 or 1.
     ``default`` marks the one the kernel attached by itself (handle 0), whatever its kind.
-    ``handle`` is where the kernel put it; two qdiscs that differ only there are equal. ``anew``
-    asks for a new one in place of one of the same kind, so that what is not named is the kernel's.
+    ``handle`` is where the kernel put it; two qdiscs that differ only there are equal.
     """
 
     kind: str
-    parameters: tuple[tuple[str, int], ...] = ()
     default: bool = False
     handle: int = field(default=0, compare=False)
-    anew: bool = field(default=False, compare=False)
-
-    @classmethod
-    def of(cls, kind: str, parameters: Mapping[str, int]) -> Qdisc:
-        return cls(kind, tuple(sorted(parameters.items())))
 
     def __str__(self) -> str:
         if self.default:
             return f"{self.kind} (kernel default)" if self.kind else "kernel default"
-        return " ".join([self.kind, *(f"{name} {value}" for name, value in self.parameters)])
+        return self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +101,38 @@ class FlowTable:
         return f"{self.entries} flow{'s' if self.entries > 1 else ''}"
 
 
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number in the kernel's own unit; ``unit`` is how people are told of it."""
+
+    value: int
+    unit: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.value} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One of the kernel's words, as ``on``, ``off`` or ``auto``."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """What is not there: a rule that must go, or has not been made."""
+
+    def __str__(self) -> str:
+        return "none"
+
+
+ABSENT = Absent()
+
+
 def _level(counts: Counter[int]) -> bool:
     return max(counts.values()) - min(counts.values()) <= 1
 
@@ -118,8 +142,11 @@ def describe(value: object) -> str:
     return "" if value is None else str(value) or "none"
 
 
-Value = CpuSet | ChannelCounts | RssTable | FlowTable | Qdisc
+Value = CpuSet | ChannelCounts | RssTable | FlowTable | Qdisc | Number | Word | Absent
 """What a setting can hold."""
 
 State = Mapping[str, Value]
 """One tunable of one card: key (``rx-3``, ``root``, or empty for the whole card) -> value."""
+
+Setting = tuple[str, str]
+"""One setting of a card: tunable and key."""

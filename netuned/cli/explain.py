@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from netuned.profiles.loader import ProfileSet
 
 MISSES_SHOWN = 5
-STEERING = ("rss", "rps", "rfs", "xps")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +80,9 @@ def look(kernel: Kernel, profiles: ProfileSet, name: str) -> Explanation:
 
     host, desired = offline.host_and_desired(kernel, profiles)
     ifindex = _find(host, name)
-    found = explain(profiles.profiles, host, desired, ifindex, offline.read_seats(kernel))
+    limits_of = offline.limits_of(kernel)
+    seats = offline.read_seats(kernel)
+    found = explain(profiles.profiles, host, desired, ifindex, limits_of, seats)
     return replace(found, nic=replace(found.nic, name=name))
 
 
@@ -199,7 +200,7 @@ def _table(found: Explanation, screen: Screen) -> str:
     by_reason: dict[str, list[QueueReason]] = {}
     for queue in found.queues:
         by_reason.setdefault(queue.why, []).append(queue)
-    sends = any(queue.xps.value for queue in found.queues)
+    columns = _columns(found)
     rows = [
         (
             (
@@ -209,24 +210,34 @@ def _table(found: Explanation, screen: Screen) -> str:
                 str(queue.core),
                 str(queue.l3),
                 str(queue.node) if queue.node >= 0 else "",
-                *([queue.xps.value or ""] if sends else []),
+                *(queue.steered[name].value or "" for name in columns),
             ),
             why,
         )
         for why, queues in by_reason.items()
         for queue in queues
     ]
-    header = ("QUEUE", "IRQ", "CPU", "CORE", "L3", "NODE", *(["XPS"] if sends else []), "WHY")
+    header = ("QUEUE", "IRQ", "CPU", "CORE", "L3", "NODE", *map(str.upper, columns), "WHY")
     return screen.table_with_reasons(header, rows)
 
 
+def _columns(found: Explanation) -> list[str]:
+    """The tunables that have a column of the table, where one of its queues has a value."""
+    names = found.queues[0].steered
+    return [
+        name
+        for name in names
+        if any(q.steered[name].in_table and q.steered[name].value for q in found.queues)
+    ]
+
+
 def _steering(found: Explanation, screen: Screen) -> Iterator[str]:
-    """What else is set, queues with the same value together; XPS has a column already."""
-    for name in STEERING:
+    """What else is set, queues with the same value together, without values that have a column."""
+    for name in found.queues[0].steered:
         by_value: dict[Steered, list[int]] = {}
         for queue in found.queues:
-            steered: Steered = getattr(queue, name)
-            value = None if name == "xps" else steered.value
+            steered = queue.steered[name]
+            value = None if steered.in_table else steered.value
             by_value.setdefault(replace(steered, value=value), []).append(queue.queue)
         for steered, queues in by_value.items():
             if not steered.asked:
@@ -237,7 +248,7 @@ def _steering(found: Explanation, screen: Screen) -> Iterator[str]:
 
 
 def _not_set(queue: QueueReason, screen: Screen) -> Iterator[str]:
-    names = [name for name in STEERING if not getattr(queue, name).asked]
+    names = [name for name, steered in queue.steered.items() if not steered.asked]
     if names:
         yield screen.sentence(f"The profile does not set {', '.join(names)}.")
 
@@ -265,8 +276,7 @@ def show_queue(found: Explanation, number: int, actions: Mapping[int, str], scre
         f"Interrupt: {', '.join(irqs) or none}.",
         *(
             f"{name.upper()}: {_said(steered)}."
-            for name in STEERING
-            for steered in [getattr(queue, name)]
+            for name, steered in queue.steered.items()
             if steered.asked
         ),
     ]
@@ -379,7 +389,6 @@ def _queue_as_json(queue: QueueReason) -> dict[str, object]:
         "why": queue.why,
         **{
             name: {"value": steered.value, "why": steered.why}
-            for name in STEERING
-            for steered in [getattr(queue, name)]
+            for name, steered in queue.steered.items()
         },
     }

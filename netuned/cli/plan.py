@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from netuned.values import describe
 
 PENDING = 3
 """The exit status for pending changes."""
+
+_QUEUE = re.compile(r"([a-z]+)-([0-9]+)((?: .*)?)")
 
 NOTHING = "Nothing to do: every card with a profile is as the profile says.\n"
 
@@ -114,21 +117,30 @@ def grouped(changes: Iterable[Change]) -> Iterator[tuple[str, Change]]:
     for (_, tunable), run in groupby(changes, key=lambda change: (change.ifname, change.tunable)):
         alike: dict[tuple[object, ...], list[Change]] = {}
         for change in run:
-            kind = _kind_and_index(change.key)[0]
-            same = (kind, change.before, change.after, change.why, change.disruptive)
+            kind, index, rest = _parts(change.key)
+            same = (
+                kind,
+                index is None,
+                rest,
+                change.before,
+                change.after,
+                change.why,
+                change.disruptive,
+            )
             alike.setdefault(same, []).append(change)
         for first, *others in alike.values():
             key = first.key
             if others:
-                queues = (_kind_and_index(change.key)[1] for change in (first, *others))
-                key = f"{_kind_and_index(key)[0]} {CpuSet.of(queues)}"
+                kind, _, rest = _parts(key)
+                queues = (_parts(change.key)[1] or 0 for change in (first, *others))
+                key = f"{kind} {CpuSet.of(queues)}{rest}"
             yield f"{tunable} {key}".rstrip(), first
 
 
-def _kind_and_index(key: str) -> tuple[str, int]:
-    """``rx-3`` is the receive queue 3; a key that names no queue is a kind of its own."""
-    kind, _, index = key.rpartition("-")
-    return (kind, int(index)) if kind and index.isdigit() else (key, 0)
+def _parts(key: str) -> tuple[str, int | None, str]:
+    """``rx-3`` is the receive queue 3, ``tx-3 fq limit`` a setting of a queue; else none."""
+    queue = _QUEUE.fullmatch(key)
+    return (queue[1], int(queue[2]), queue[3]) if queue else (key, None, "")
 
 
 def show_problems(problems: Iterable[Problem], screen: Screen) -> str:

@@ -16,6 +16,8 @@ from netuned.status import (
     DEGRADED,
     DRIFTED,
     IN_SYNC,
+    PARTIAL,
+    WITHHELD,
     Applied,
     NicStatus,
     QueueStatus,
@@ -24,7 +26,7 @@ from netuned.status import (
 )
 from netuned.text import escape
 
-OUT_OF_SYNC = (APPLYING, DRIFTED, CONTENDED, DEGRADED)
+OUT_OF_SYNC = (APPLYING, DRIFTED, CONTENDED, DEGRADED, PARTIAL, WITHHELD)
 PENDING = 3
 """The exit status for drift and pending changes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +25,8 @@ class Nic:
 
     ``pci`` is ``vendor:device`` in hexadecimal, empty without one; ``speed_mbps`` is 0 while
     unknown; ``numa_node`` -1 where the firmware names none; ``device`` the sysfs path of the
-    device that owns the interrupts, empty for a virtual card; ``rss_entries`` 0 without RSS.
+    device that owns the interrupts, empty for a virtual card; ``rss_queues`` how many receive
+    queues hashing reaches.
     """
 
     ifindex: int
@@ -40,7 +42,6 @@ class Nic:
     rx_queues: int
     tx_queues: int
     channels: Channels | None
-    rss_entries: int
     rss_queues: int
     vectors: tuple[Vector, ...]
     affinity: tuple[CpuSet, ...]
@@ -86,9 +87,9 @@ def read_nic(kernel: Kernel, ifindex: int, name: str) -> Nic:
     files = kernel.files
     base = f"{CLASS_NET}/{name}"
     if files.read_int(f"{base}/ifindex", 0) != ifindex:
-        raise KernelError("read", base, 19)
+        raise KernelError("read", base, errno.ENODEV)
     device = _interrupt_owner(kernel, base)
-    channels, rss_entries, rss_queues = _read_rings(kernel, ifindex)
+    channels, rss_queues = _read_queues(kernel, ifindex)
     names = files.listdir(f"{base}/queues")
     rx_queues = sum(entry.startswith("rx-") for entry in names)
     tx_queues = sum(entry.startswith("tx-") for entry in names)
@@ -113,7 +114,6 @@ def read_nic(kernel: Kernel, ifindex: int, name: str) -> Nic:
         rx_queues=rx_queues,
         tx_queues=tx_queues,
         channels=channels,
-        rss_entries=rss_entries,
         rss_queues=min(rss_queues, rx_queues) if rss_queues else rx_queues,
         vectors=vectors,
         affinity=tuple(_affinity(kernel, vector.irq, managed) for vector in vectors),
@@ -134,6 +134,17 @@ def with_managed(kernel: Kernel, nic: Nic, irqs: Iterable[int]) -> Nic:
     return replace(nic, managed=managed, affinity=affinity)
 
 
+def renewed(kernel: Kernel, before: Nic, now: Nic) -> Nic:
+    """Facts read anew, with what is known of the card besides.
+
+    The speed is unknown while the link is down, and a profile must not let go then; of the same
+    interrupts the kernel still manages those that it was found to.
+    """
+    if not now.speed_mbps:
+        now = replace(now, speed_mbps=before.speed_mbps)
+    return with_managed(kernel, now, before.managed) if before.vectors == now.vectors else now
+
+
 def read_lowers(kernel: Kernel, name: str) -> tuple[int, ...]:
     """Ifindexes of the cards directly below one, ascending.
 
@@ -145,21 +156,21 @@ def read_lowers(kernel: Kernel, name: str) -> tuple[int, ...]:
     return tuple(sorted(found - {0}))
 
 
-def _read_rings(kernel: Kernel, ifindex: int) -> tuple[Channels | None, int, int]:
-    """Channels (None: fixed), entries of the indirection table (0: none), queues RSS reaches."""
+def _read_queues(kernel: Kernel, ifindex: int) -> tuple[Channels | None, int]:
+    """Channels (None: fixed), and how many queues RSS reaches (0: all)."""
     channels: Channels | None
     try:
         channels = kernel.ethtool.channels(ifindex)
     except UnsupportedError:
         channels = None
     try:
-        entries = len(kernel.ethtool.rss_table(ifindex))
+        return channels, kernel.ethtool.rx_rings(ifindex)
     except UnsupportedError:
-        return channels, 0, 0
-    try:
-        return channels, entries, kernel.ethtool.rx_rings(ifindex)
-    except UnsupportedError:
-        return channels, entries, 0
+        return channels, 0
+    except KernelError as error:
+        if error.errno != errno.ENODATA:  # older snapshots have it of cards with a table only
+            raise
+        return channels, 0
 
 
 def _interrupt_owner(kernel: Kernel, base: str) -> str:

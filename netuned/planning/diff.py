@@ -1,17 +1,18 @@
 """Pure: what must change on one card, and in which order.
 
-Order is that of ``TUNABLES`` but for one case that depends on values: when channels shrink, the
-RSS table leaves the dying queues first, because the kernel refuses to end a queue it still names.
+Order is that of the tunables but for one case that depends on values: where a change ends what
+others still name (channels that shrink end queues), those leave it first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from netuned.cpuset import CpuSet
 from netuned.plan import Change
-from netuned.tunables import TUNABLES
-from netuned.values import ChannelCounts, FlowTable, State
+from netuned.tunables import TUNABLES, Tunable
+from netuned.values import ABSENT, State
+
+NOTHING: State = {}
 
 
 def diff(
@@ -19,39 +20,39 @@ def diff(
     wanted: Mapping[str, State],
     found: Mapping[str, State],
     why: Callable[[str, str], str],
+    tunables: Sequence[Tunable] = TUNABLES,
 ) -> tuple[Change, ...]:
     """The changes that turn ``found`` into ``wanted``; both are tunable -> State.
 
     A tunable that is absent from ``wanted`` or ``found`` is not compared.
     """
-    names = [tunable.NAME for tunable in TUNABLES]
-    if _shrinks(wanted, found):
-        names.remove("rss")
-        names.insert(0, "rss")
-    order = {name: index for index, name in enumerate(names)}
     changes: list[Change] = []
-    for tunable in sorted(TUNABLES, key=lambda tunable: order[tunable.NAME]):
-        state, has = wanted.get(tunable.NAME), found.get(tunable.NAME)
+    for tunable in _ordered(tunables, wanted, found):
+        state, has = wanted.get(tunable.name), found.get(tunable.name)
         if state is None or has is None or state is has:
             continue
         for key, value in state.items():
             before = has.get(key)
-            if before is not None and (before is value or tunable.same(key, state, has)):
+            if before is None:
+                if value == tunable.fresh:
+                    continue  # as it comes: an empty mask of a new queue, a rule that is not there
+                before = ABSENT if tunable.fresh is ABSENT else None
+            elif before is value or tunable.same(key, state, has):
                 continue
-            if before is None and value in (CpuSet(), FlowTable(0)):
-                continue  # a queue to come starts with an empty mask and table
-            reason = why(tunable.NAME, key)
-            changes.append(
-                Change(ifname, tunable.NAME, key, before, value, reason, tunable.disruptive(key))
-            )
+            disruptive = tunable.disruptive(key, before, value)
+            reason = why(tunable.name, key)
+            changes.append(Change(ifname, tunable.name, key, before, value, reason, disruptive))
     return tuple(changes)
 
 
-def _shrinks(wanted: Mapping[str, State], found: Mapping[str, State]) -> bool:
-    after = wanted.get("channels", {}).get("")
-    before = found.get("channels", {}).get("")
-    return (
-        isinstance(after, ChannelCounts)
-        and isinstance(before, ChannelCounts)
-        and after.rx_queues < before.rx_queues
-    )
+def _ordered(
+    tunables: Sequence[Tunable], wanted: Mapping[str, State], found: Mapping[str, State]
+) -> Sequence[Tunable]:
+    yielding = [
+        tunable
+        for tunable in tunables
+        if tunable.yields(wanted.get(tunable.name, NOTHING), found.get(tunable.name, NOTHING))
+    ]
+    if not yielding:
+        return tunables
+    return sorted(tunables, key=lambda tunable: not tunable.leaves)

@@ -1,12 +1,13 @@
 """Pure: how one card comes to its profile, its CPUs, its queues and their places.
 
-Everything here is derived from what the planner made of the host; :mod:`netuned.claims` tells of
-the profile, :mod:`netuned.funnel` of the CPU set, :mod:`netuned.whynot` of queues.
+Everything here is derived from what the planner made of the host; :mod:`netuned.planning.claims`
+tells of the profile, :mod:`netuned.planning.funnel` of the CPU set, :mod:`netuned.planning.whynot`
+of queues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from netuned.cpuset import CpuSet
@@ -20,24 +21,25 @@ from netuned.planning.funnel import Funnel, funnel, place_of
 from netuned.planning.planner import Desired
 from netuned.planning.whynot import Judge, Verdict, elsewhere_of
 from netuned.profiles.loader import LoadedProfile
-from netuned.tunables import rfs, rps, rss, xps
-from netuned.tunables.base import Target, Tunable
-from netuned.values import RssTable, State, describe
+from netuned.tunables import TUNABLES
+from netuned.tunables.base import Boot, Limits, Target, Tunable, Wanted
 
 
 @dataclass(frozen=True, slots=True)
 class Steered:
     """What a tunable does for a queue, and why; ``value`` is None where it is left alone.
 
-    ``asked`` says whether the profile sets it at all.
+    ``asked`` says whether the profile sets it at all, ``in_table`` that it has a column of its own.
     """
 
     value: str | None
     why: str
     asked: bool = True
+    in_table: bool = False
 
 
-NOT_ASKED = Steered(None, "the profile does not set it", asked=False)
+LimitsOf = Callable[[Tunable, Nic], Limits]
+"""Reads what a card's hardware has at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,8 @@ class QueueReason:
     l3: CpuSet
     node: int
     why: str
-    rss: Steered
-    rps: Steered
-    rfs: Steered
-    xps: Steered
+    steered: Mapping[str, Steered]
+    """By tunable: those that say which packets come to a queue, or where from it is sent on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,7 @@ def explain(
     host: Host,
     desired: Desired,
     ifindex: int,
+    limits_of: LimitsOf,
     before: Seats = NOBODY,
 ) -> Explanation:
     """Explain one of the host's cards. ``before`` is where queues sat before the plan."""
@@ -139,7 +140,7 @@ def explain(
         funnel=way if placed else None,
         channels=_channels(loaded, nic, target),
         irq=_irq(loaded, nic, target),
-        queues=_queues(loaded, nic, target, judge),
+        queues=_queues(nic, target, judge, limits_of),
         judge=judge,
     )
 
@@ -191,19 +192,18 @@ def _irq(loaded: LoadedProfile, nic: Nic, target: Target) -> str:
     return f"irq.spread: {spec.spread} {where}"
 
 
-def _queues(
-    loaded: LoadedProfile, nic: Nic, target: Target, judge: Judge
-) -> tuple[QueueReason, ...]:
+def _queues(nic: Nic, target: Target, judge: Judge, limits_of: LimitsOf) -> tuple[QueueReason, ...]:
     irqs: dict[int, dict[str, int]] = {}
     for vector in nic.vectors:
         irqs.setdefault(vector.queue, {})[vector.role] = vector.irq
-    steering = {tunable.NAME: _wanted(tunable, target, nic) for tunable in (rps, rfs, xps)}
-    table = _wanted(rss, target, nic)
+    steering = {
+        tunable: _wanted(tunable, target, nic, limits_of)
+        for tunable in TUNABLES
+        if tunable.explained
+    }
     topology = target.topology
-    counts = target.queues(nic)
     found = []
     for queue, cpus in enumerate(target.queue_cpus):
-        receive = queue < counts.rx_queues
         alone = len(cpus) == 1 and target.profile.irq != "default"
         node = topology.node_of(cpus.first) if alone else None
         found.append(
@@ -215,48 +215,42 @@ def _queues(
                 topology.l3_of(cpus.first) if alone else CpuSet(),
                 -1 if node is None else node,
                 judge.why(queue),
-                _share(table, target, nic, queue if receive else -1),
-                _steered(rps, steering["rps"], target, nic, f"rx-{queue}"),
-                _steered(rfs, steering["rfs"], target, nic, f"rx-{queue}"),
-                _steered(xps, steering["xps"], target, nic, f"tx-{queue}"),
+                {
+                    tunable.name: _steered(tunable, wanted, target, nic, queue)
+                    for tunable, wanted in steering.items()
+                },
             )
         )
     return tuple(found)
 
 
-Wanted = State | UnsupportedError | None
+Answer = Wanted | UnsupportedError | None
 
 
-def _wanted(tunable: Tunable, target: Target, nic: Nic) -> Wanted:
+def _wanted(tunable: Tunable, target: Target, nic: Nic, limits_of: LimitsOf) -> Answer:
+    if not tunable.asked(target.profile):
+        return None
     try:
-        return tunable.desired(target, nic)
+        return tunable.desired(target, nic, limits_of(tunable, nic))
     except UnsupportedError as error:
         return error
 
 
-def _steered(tunable: Tunable, wanted: Wanted, target: Target, nic: Nic, key: str) -> Steered:
-    """One tunable's value of a queue."""
-    if wanted is None:
-        return NOT_ASKED
-    if isinstance(wanted, UnsupportedError):
-        return Steered(None, wanted.why)
-    if key not in wanted:
-        return Steered(None, f"there is no {key}")
-    return Steered(describe(wanted[key]), tunable.why(target, nic, key))
-
-
-def _share(wanted: Wanted, target: Target, nic: Nic, queue: int) -> Steered:
-    """A receive queue's part of the RSS table."""
-    if queue < 0:
+def _steered(tunable: Tunable, wanted: Answer, target: Target, nic: Nic, queue: int) -> Steered:
+    """What one tunable does for a queue."""
+    assert tunable.explained is not None
+    if tunable.receives and queue >= target.queues(nic).rx_queues:
         return Steered(None, "it only sends")
     if wanted is None:
-        return NOT_ASKED
+        return Steered(None, "the profile does not set it", asked=False)
     if isinstance(wanted, UnsupportedError):
         return Steered(None, wanted.why)
-    table = wanted[""]
-    assert isinstance(table, RssTable)
-    if not table.entries:
-        share = "its share" if queue < table.queues else "none"
-        return Steered(share, rss.why(target, nic, ""))
-    count = table.entries.count(queue)
-    return Steered(f"{count or 'none'} of {len(table.entries)} entries", rss.why(target, nic, ""))
+    state = {
+        key: value
+        for key, value in wanted.items()
+        if not isinstance(value, UnsupportedError | Boot)
+    }
+    key, text = tunable.explained(state, queue)
+    if text is None:
+        return Steered(None, f"there is no {key}")
+    return Steered(text, tunable.why(target, nic, key), in_table=tunable.in_table)

@@ -17,8 +17,8 @@ from netuned.plan import Change
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.contention import Gate
-from netuned.tunables import BY_NAME, qdisc
-from netuned.tunables.base import Qdiscs
+from netuned.tunables.base import CARD, NOTHING, OWN, Qdiscs
+from netuned.values import ABSENT, Setting
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ ATTEMPTS = 3
 """Writes of one setting in one pass before its read-back is called wrong."""
 
 ROUNDS = 12
-"""Observations in one pass; channels, root qdisc and their read-backs take five."""
+"""Observations in one pass; channels, root qdisc, leaves, parameters and their read-backs 7."""
 
 
 @dataclass(slots=True)
@@ -39,12 +39,16 @@ class Outcome:
     scope: frozenset[str] | None = None
     made: list[Change] = field(default_factory=list)
     pending: tuple[Change, ...] = ()
+    withheld: tuple[Change, ...] = ()
+    """What the policy forbids."""
     failed: Change | None = None
     error: NetunedError | None = None
     undone: bool = False
     """Whether changes were made before the error, and put back."""
     settled: bool = False
     """Whether the card is as wanted, and an error came only after that."""
+    trail: list[Change] = field(default_factory=list)
+    """What undoing goes back over: changes made, each after those whose settings it took away."""
 
 
 Tries = Callable[[Card, tuple[Change, ...]], None]
@@ -52,26 +56,23 @@ Tries = Callable[[Card, tuple[Change, ...]], None]
 
 
 def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
-    """Look at all cards with one dump of qdiscs; those that differ, or cannot be read.
-
-    Reads only. Raises: KernelError when there is no dump.
-    """
-    cards = list(cards)
-    qdiscs = kernel.rtnl.qdiscs() if any("qdisc" in card.wanted for card in cards) else {}
+    """Look at all cards with one dump of qdiscs; those that differ, or cannot be read."""
+    look = _once(kernel.rtnl.qdiscs)
     differing = []
     for card in cards:
         try:
-            if card.differences(card.observe(None, _given(qdiscs))):
+            changes = card.differences(card.observe(None, look))
+            if set(changes) - set(card.withheld):
                 differing.append(card)
         except KernelError:
             differing.append(card)
     return differing
 
 
-def plan_card(card: Card) -> tuple[Change, ...]:
-    """What a pass would write now, without writing. Raises: KernelError."""
+def plan_card(card: Card) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+    """What a pass would write now and what it would withhold. Raises: KernelError."""
     card.observe(None, card.kernel.rtnl.qdiscs)
-    return card.differences(set(card.wanted))
+    return card.withhold(card.differences(card.wanted.keys()))
 
 
 def reconcile_card(
@@ -109,20 +110,25 @@ def _reconcile(
     outcome: Outcome,
 ) -> None:
     enforce = card.target is None or card.target.profile.policy.enforce == "yes"
-    attempts: Counter[tuple[str, str]] = Counter()
+    attempts: Counter[Setting] = Counter()
+    expected = False
     for _ in range(ROUNDS):
         look = _once(card.kernel.rtnl.qdiscs)
-        changes = card.differences(card.observe(outcome.scope, look))
+        found = card.differences(card.observe(outcome.scope, look))
+        changes, outcome.withheld = card.withhold(found)
+        card.note_withheld(outcome.withheld, outcome.scope)
         if not enforce:
             outcome.pending = changes
             return
         if _irreplaceable(card, baseline):
             continue
-        # All that a profile names, not only what is about to be written: what somebody else
-        # changes later, and netuned then repairs, was never the state before netuned.
-        baseline.record(card.nic, card.managed_states(), card.wanted)
         alone = tuple(change for change in changes if change.tunable in card.held)
         changes = tuple(change for change in changes if change.tunable not in card.held)
+        baseline.record(card.nic, *card.to_record(changes))
+        if card.expects_record and not expected:
+            expected = True
+            card.aim_again()
+            continue
         outcome.pending = (*alone, *(repairs.held(changes) if repairs else ()))
         changes = tuple(change for change in changes if change not in outcome.pending)
         if not changes:
@@ -136,7 +142,7 @@ def _reconcile(
             continue
         if tries:
             tries(card, changes)
-        if _write(card, changes, look, repairs, outcome):
+        if _write(card, changes, look, repairs, outcome) == CARD:
             outcome.scope = None
             card.refresh()
             card.aim_again()
@@ -147,7 +153,7 @@ def _reconcile(
 
 
 def _accept(
-    card: Card, changes: tuple[Change, ...], attempts: Counter[tuple[str, str]], outcome: Outcome
+    card: Card, changes: tuple[Change, ...], attempts: Counter[Setting], outcome: Outcome
 ) -> bool:
     """Before settings are written again: say whether some are taken as they were read back.
 
@@ -157,7 +163,12 @@ def _accept(
     written = [c for c in changes if attempts[c.tunable, c.key] >= (1 if c.disruptive else 2)]
     if [change for change in written if card.accept(change)]:
         return True
-    attempts.update((change.tunable, change.key) for change in changes)
+    pending = {(change.tunable, change.key) for change in changes}
+    attempts.update(
+        (change.tunable, change.key)
+        for change in changes
+        if not pending.intersection(card.tunables[change.tunable].needs(change.key))
+    )
     for change in changes:
         if attempts[change.tunable, change.key] > ATTEMPTS:
             outcome.failed = change
@@ -166,47 +177,95 @@ def _accept(
     return False
 
 
+def _groups(card: Card, changes: Iterable[Change]) -> list[list[Change]]:
+    """Changes that go in one request together, each group at the place of its first."""
+    groups: dict[tuple[str, str], list[Change]] = {}
+    for change in changes:
+        group = card.tunables[change.tunable].group(change.key)
+        groups.setdefault((change.tunable, group), []).append(change)
+    return list(groups.values())
+
+
 def _write(
     card: Card,
     changes: tuple[Change, ...],
     qdiscs: Callable[[], Qdiscs],
     repairs: Gate | None,
     outcome: Outcome,
-) -> bool:
-    """Write changes in order; says whether one restructured the card and ended the round."""
-    view = card.view(qdiscs)
-    for change in changes:
-        tunable = BY_NAME[change.tunable]
-        if repairs:  # one that fails, because somebody else was quicker, counts too
-            repairs.repaired(change)
+) -> str:
+    """Write changes in order; returns what that made stale. All of the card ends the round.
+
+    What needs a setting that was just made is left for the next round, which sees what it became.
+    """
+    renewed: set[Setting] = set()
+    for group in _groups(card, changes):
+        tunable = card.tunables[group[0].tunable]
+        group = [change for change in group if not renewed.intersection(tunable.needs(change.key))]
+        for change in group if repairs else ():
+            assert repairs
+            repairs.repaired(change)  # one that fails, for somebody was quicker, counts too
+        made = _write_group(card, group, qdiscs, outcome)
+        for change in made:
+            outcome.trail += _taken_along(card, change)
+            outcome.trail.append(change)
+            outcome.made.append(change)
+        stale = {tunable.stale(change.key) for change in group}
+        if CARD in stale:  # also where it was refused: the rest was planned for what is to come
+            return CARD
+        if OWN in stale:
+            renewed.update((change.tunable, change.key) for change in made)
+    return OWN if renewed else NOTHING
+
+
+def _write_group(
+    card: Card, group: list[Change], qdiscs: Callable[[], Qdiscs], outcome: Outcome
+) -> list[Change]:
+    """Write settings in one request, without those that the card turns out not to have.
+
+    Returns what was written. Raises: KernelError; ``outcome.failed`` is then what it is of.
+    """
+    while group:
+        tunable = card.tunables[group[0].tunable]
+        values = {change.key: change.after for change in group}
         try:
-            tunable.write(view, card.found[change.tunable], change.key, change.after)
+            tunable.write(card.view(qdiscs), card.found[tunable.name], values)
         except (UnsupportedError, KernelError) as error:
-            if isinstance(error, KernelError) and error.errno != errno.EOPNOTSUPP:
-                outcome.failed = change
+            if isinstance(error, UnsupportedError):
+                named, why = group, error.why
+            else:
+                named = [change for change in group if change.key == error.attribute]
+                if not named and error.errno == errno.EOPNOTSUPP:
+                    named = group
+                why = error.extack or "refused"
+            if not named:
+                outcome.failed = group[0]
                 raise
-            why = error.why if isinstance(error, UnsupportedError) else error.extack or "refused"
-            card.give_up(change.tunable, change.key, change.after, why)
-            if change.tunable == "channels":  # the rest was planned for the queues to come
-                return True
-            continue
-        outcome.made.append(change)
-        card.note_written(change)
-        if tunable.restructures(change.key):
-            return True
-    return False
+            for change in named:
+                card.give_up(change, why)
+            group = [change for change in group if change not in named]
+        else:
+            return group
+    return []
+
+
+def _taken_along(card: Card, change: Change) -> list[Change]:
+    """The settings that a change takes away, as changes whose undoing brings them back."""
+    found = card.found[change.tunable]
+    return [
+        Change(change.ifname, change.tunable, key, found[key], found[key], "")
+        for key in card.tunables[change.tunable].loses(found, change.key)
+    ]
 
 
 def _irreplaceable(card: Card, baseline: Baseline) -> bool:
     """Give up tunables whose state before netuned could not be put back. Says if there were any."""
     recorded = baseline.of(card.nic)
     given_up = False
-    for name, found in card.managed_states().items():
-        why = BY_NAME[name].irreplaceable(found) if name not in recorded else ""
-        if why and card.wanted[name]:
+    for name in card.wanted.keys() & card.found.keys() - card.held.keys() - recorded.keys():
+        why = card.tunables[name].irreplaceable(card.found[name])
+        for key, value in tuple(card.wanted[name].items()) if why else ():
             given_up = True
-            for key, value in card.wanted[name].items():
-                card.give_up(name, key, value, why)
+            card.give_up(Change(card.nic.name, name, key, None, value, ""), why)
     return given_up
 
 
@@ -215,45 +274,71 @@ def _settle(card: Card, baseline: Baseline) -> None:
 
     Raises: StateFileError.
     """
-    card.remade.clear()
-    if card.target and qdisc.NAME in card.managed_states():
-        named = qdisc.desired(card.target, card.nic) or {}
-        names = {key: qdisc.parameter_names(value) for key, value in named.items()}
-        baseline.keep_parameters(card.nic, names)
-    done = card.restoring - card.held.keys()
+    if not card.restoring:
+        return
+    withheld = {(change.tunable, change.key) for change in card.withheld}
+    done = {at for at in card.restoring - withheld if at[0] not in card.held}
     recorded = baseline.of(card.nic)
     missed = {
-        name: why
+        (name, key): why
         for (name, key), (value, why) in card.refused.items()
-        if name in done and recorded.get(name, {}).get(key) == value
+        if (name, key) in done and recorded.get(name, {}).get(key) == value
     }
-    missed |= {name: card.unsupported.get(name, "") for name in done - card.found.keys()}
-    for name, why in missed.items():
+    missed |= {at: card.unsupported.get(at[0], "") for at in done if at[0] not in card.found}
+    for name, why in {name: why for (name, _), why in missed.items()}.items():
         log.warning("Cannot put back %s %s: %s, keeping its record", card.nic.name, name, why)
-    baseline.forget(card.nic, done - missed.keys())
-    for name in done:
-        card.wanted.pop(name, None)
-        card.found.pop(name, None)
-    card.restoring -= done
+    # A parameter of what is not attached now is needed once that is again.
+    dormant = {
+        (name, key)
+        for name, key in done - missed.keys()
+        if key not in card.found[name] and card.is_asked(name)
+    }
+    baseline.forget(card.nic, done - missed.keys() - dormant)
+    card.settle(frozenset(done))
 
 
 def _undo(card: Card, outcome: Outcome) -> None:
     """Put back what this pass wrote, the last first. A failure here is logged; the rest goes on."""
-    card.remade.clear()
     outcome.undone = bool(outcome.made)
-    for change in reversed(outcome.made):
-        if change.before is None:
-            continue
-        view = card.view(_once(card.kernel.rtnl.qdiscs))
-        tunable = BY_NAME[change.tunable]
+    backwards = [
+        Change(c.ifname, c.tunable, c.key, c.after, c.before, c.why, c.disruptive)
+        for c in reversed(outcome.trail)
+        if c.before is not None
+    ]
+    allowed, withheld = card.withhold(backwards)
+    for change in withheld:
+        log.error("Cannot undo %s: the policy forbids it, going on", change)
+    for group in _groups(card, allowed):
+        tunable = card.tunables[group[0].tunable]
         try:
+            view = card.view(_once(card.kernel.rtnl.qdiscs))
             found = tunable.read(view)
-            tunable.write(view, found, change.key, change.before)
-            if tunable.restructures(change.key):
+            values = {change.key: change.after for change in group}
+            there = {
+                key: value
+                for key, value in values.items()
+                if (key in found and not tunable.same(key, values, found))
+                or (key not in found and tunable.fresh is ABSENT)
+            }
+            if there:
+                tunable.write(view, found, there)
+            if any(tunable.stale(key) == CARD for key in there):
                 card.refresh()
         except NetunedError as error:
-            log.error("Cannot undo %s: %s, going on", change, error)
+            for change in group:
+                log.error("Cannot undo %s: %s, going on", _forwards(change), error)
     outcome.made.clear()
+
+
+def _forwards(change: Change) -> Change:
+    return Change(
+        change.ifname,
+        change.tunable,
+        change.key,
+        change.after,
+        change.before or change.after,
+        change.why,
+    )
 
 
 def _once(dump: Callable[[], Qdiscs]) -> Callable[[], Qdiscs]:
@@ -266,7 +351,3 @@ def _once(dump: Callable[[], Qdiscs]) -> Callable[[], Qdiscs]:
         return cached[0]
 
     return look
-
-
-def _given(qdiscs: Qdiscs) -> Callable[[], Qdiscs]:
-    return lambda: qdiscs

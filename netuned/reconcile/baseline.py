@@ -13,18 +13,17 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from netuned import statefile
-from netuned.cpuset import CpuSet
+from netuned import statefile, valuejson
 from netuned.errors import StateFileError
 from netuned.hardware.nic import Nic
-from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State, Value
+from netuned.tunables import BY_NAME, Tunable
+from netuned.values import ABSENT, Setting, State, Value
 
 log = logging.getLogger(__name__)
 
@@ -33,42 +32,17 @@ VERSION = 3
 DEPARTED = 64
 """So many cards that left are remembered, for one may come back from another namespace."""
 
-HOLDS: Mapping[str, type[Value]] = {
-    "channels": ChannelCounts,
-    "rss": RssTable,
-    "irq": CpuSet,
-    "rps": CpuSet,
-    "rfs": FlowTable,
-    "xps": CpuSet,
-    "qdisc": Qdisc,
-}
-"""What each tunable's values are: nothing else is taken from a file."""
-
 MOST_IFINDEX = (1 << 31) - 1
 MOST_SENTENCE = 1 << 16
-_MOST_QUEUES = 1 << 16
-_MOST_ENTRIES = 1 << 16
-_MOST_FLOWS = 1 << 32
-_MOST_KIND = 64
-_MOST_PARAMETER = 1 << 64
-"""What a file may have at most: more than any kernel shows, and little enough to go on with."""
-
-_KEY = re.compile(r"(?:(?:rx|tx|rxtx)-[0-9]{1,5}|root)?")
-
-FRESH: Mapping[str, Value] = {"rps": CpuSet(), "xps": CpuSet(), "rfs": FlowTable(0)}
-"""What the settings of a new queue are."""
-
-Record = Mapping[str, Value | None]
-"""One tunable of one card: key -> value, None where there was no such setting."""
+_MOST_KEY = 256
 
 
 @dataclass(frozen=True, slots=True)
 class CardRecord:
-    """One card. ``parameters`` are those of its qdiscs that netuned set: key -> tc's names."""
+    """One card: tunable -> key -> value, ABSENT where there was no such setting."""
 
     ifindex: int
-    settings: Mapping[str, Record] = field(default_factory=dict)
-    parameters: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    settings: Mapping[str, State] = field(default_factory=dict)
 
 
 class Baseline:
@@ -101,7 +75,7 @@ class Baseline:
                 return
             host = {name: _setting(name, value) for name, value in data["host"].items()}
             cards = {int(key): _card(card) for key, card in data["cards"].items()}
-            lost = decode_text(data["lost"], MOST_SENTENCE)
+            lost = valuejson.text(data["lost"], MOST_SENTENCE)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -135,14 +109,11 @@ class Baseline:
         may have to stay.
         """
         found: dict[str, State] = {}
-        for tunable, state in self._of(nic).settings.items():
-            values = {key: FRESH.get(tunable) if v is None else v for key, v in state.items()}
-            found[tunable] = {key: value for key, value in values.items() if value is not None}
+        for name, state in self._of(nic).settings.items():
+            fresh = BY_NAME[name].fresh
+            values = {key: fresh if v is ABSENT else v for key, v in state.items()}
+            found[name] = {key: value for key, value in values.items() if value is not None}
         return found
-
-    def parameters(self, nic: Nic) -> Mapping[str, frozenset[str]]:
-        """The parameters of a card's qdiscs that netuned set: key -> tc's names."""
-        return self._of(nic).parameters
 
     def record(
         self, nic: Nic, found: Mapping[str, State], wanted: Mapping[str, State] | None = None
@@ -150,52 +121,48 @@ class Baseline:
         """Remember tunables' settings before their first write; what is recorded already stays.
 
         Keys that are ``wanted`` and not found are recorded as absent: they come with netuned's
-        own changes (queues, a parent qdisc) and go when those are put back.
+        own changes (queues) and go when those are put back. A tunable that is set key by key has
+        keys that come with its own (parameters of a qdisc): those are recorded once they are there.
         On return the values are on disk. Raises: StateFileError; then nothing may be written.
         """
         with self._lock:
             card = self._of(nic)
-            new: dict[str, Record] = {}
-            for tunable, state in found.items():
-                keys = state.keys() | (wanted or {}).get(tunable, {}).keys()
-                if keys := keys - card.settings.get(tunable, {}).keys():
-                    values = {key: settled(nic, state.get(key)) for key in sorted(keys)}
-                    new[tunable] = {**card.settings.get(tunable, {}), **values}
-            parameters = dict(card.parameters)
-            for key, value in (wanted or {}).get("qdisc", {}).items() if "qdisc" in found else ():
-                if isinstance(value, Qdisc) and (names := {name for name, _ in value.parameters}):
-                    parameters[key] = parameters.get(key, frozenset()) | names
-            if not new and parameters == card.parameters:
+            new: dict[str, State] = {}
+            for name, state in found.items():
+                tunable = BY_NAME[name]
+                absent = (
+                    ()
+                    if tunable.by_key and tunable.fresh is not ABSENT
+                    else (wanted or {}).get(name, {})
+                )
+                keys = {*state, *absent} - card.settings.get(name, {}).keys()
+                if keys:
+                    values = {
+                        key: tunable.recorded(nic, state.get(key, ABSENT)) for key in sorted(keys)
+                    }
+                    _check(nic, tunable, values)
+                    new[name] = {**card.settings.get(name, {}), **values}
+            if not new:
                 return
             if not nic.instance:
                 raise StateFileError(f"{nic.name}: nothing tells which card this is; not changed")
-            record = CardRecord(nic.ifindex, {**card.settings, **new}, parameters)
+            record = CardRecord(nic.ifindex, {**card.settings, **new})
             self._save({**self._cards, nic.instance: record}, self._host, _UNCHANGED)
 
-    def keep_parameters(self, nic: Nic, names: Mapping[str, frozenset[str]]) -> None:
-        """Of a card's qdiscs, parameters other than these are as before. Raises: StateFileError."""
-        with self._lock:
-            card = self._of(nic)
-            parameters = {
-                key: names.get(key, frozenset()) & had for key, had in card.parameters.items()
-            }
-            parameters = {key: had for key, had in parameters.items() if had}
-            if parameters != card.parameters:
-                cards = {**self._cards, nic.instance: replace(card, parameters=parameters)}
-                self._save(cards, self._host, _RESTORED)
-
-    def forget(self, nic: Nic, tunables: Iterable[str]) -> None:
+    def forget(self, nic: Nic, settings: Collection[Setting]) -> None:
         """Drop what was put back. Raises: StateFileError."""
         with self._lock:
             card = self._of(nic)
-            gone = card.settings.keys() & set(tunables)
-            if not gone:
+            gone = set(settings)
+            left = {
+                name: {key: value for key, value in state.items() if (name, key) not in gone}
+                for name, state in card.settings.items()
+            }
+            left = {name: state for name, state in left.items() if state}
+            if left == card.settings:
                 return
-            settings = {name: card.settings[name] for name in card.settings if name not in gone}
-            cards = {**self._cards, nic.instance: replace(card, settings=settings)}
-            if "qdisc" in gone:
-                cards[nic.instance] = replace(cards[nic.instance], parameters={})
-            if not settings:
+            cards = {**self._cards, nic.instance: replace(card, settings=left)}
+            if not left:
                 del cards[nic.instance]
             self._save(cards, self._host, _RESTORED)
 
@@ -251,7 +218,7 @@ class Baseline:
         parts = {
             "boot_id": statefile.encode_part(self._boot_id),
             "lost": statefile.encode_part(self.lost),
-            "host": statefile.encode_part({n: encode_value(value) for n, value in host.items()}),
+            "host": statefile.encode_part({n: valuejson.encode(v) for n, v in host.items()}),
             "cards": statefile.join_parts({str(i): text for i, (_, text) in self._texts.items()}),
         }
         try:
@@ -266,112 +233,65 @@ _UNCHANGED = "nothing was changed, because what was there before could not be sa
 _RESTORED = "settings are as they should be, but are not known as such after a restart"
 
 
-def settled(nic: Nic, value: Value | None) -> Value | None:
-    """The value to restore: an RSS table even over all queues is the kernel's, not a fixed list."""
-    if isinstance(value, RssTable) and value.even_over == nic.rss_queues:
-        return RssTable((), nic.rss_queues)
-    return value
+def _check(nic: Nic, tunable: Tunable, state: State) -> None:
+    """What would not be read back is not written: a file with one such key would be lost whole.
+
+    Raises: StateFileError.
+    """
+    for key, value in state.items():
+        if not tunable.accepts(key) or not isinstance(value, (*tunable.holds, type(ABSENT))):
+            setting = f"{nic.name} {tunable.name} {key!r:.80}"
+            raise StateFileError(f"{setting} with {value} cannot be kept; {_UNCHANGED}")
 
 
 def _encode_card(card: CardRecord) -> dict[str, Any]:
-    return {
-        "ifindex": card.ifindex,
-        "settings": {
-            name: {key: encode_value(value) for key, value in state.items()}
-            for name, state in card.settings.items()
-        },
-        "parameters": {key: sorted(had) for key, had in card.parameters.items()},
-    }
+    return {"ifindex": card.ifindex, "settings": encode_states(card.settings)}
 
 
 def _card(data: Mapping[str, Any]) -> CardRecord:
-    settings = {name: decode_record(name, state) for name, state in data["settings"].items()}
-    parameters = {key: frozenset(map(str, had)) for key, had in data["parameters"].items()}
-    return CardRecord(decode_number(data["ifindex"], MOST_IFINDEX), settings, parameters)
+    ifindex = valuejson.whole(data["ifindex"], MOST_IFINDEX)
+    return CardRecord(ifindex, decode_states(data["settings"]))
 
 
-def decode_record(tunable: str, data: Mapping[str, Any]) -> Record:
-    """One tunable's settings. Raises: ValueError, TypeError, AttributeError."""
-    if tunable not in HOLDS:
-        raise ValueError(f"{tunable!r:.40} is nothing that netuned sets")
-    for key in data:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"{key!r:.80} is no setting of a card")
-    return {key: _value(tunable, value) for key, value in data.items()}
+def encode_states(states: Mapping[str, State]) -> dict[str, Any]:
+    """Tunable -> key -> value, as JSON."""
+    return {
+        name: {key: valuejson.encode(value) for key, value in state.items()}
+        for name, state in states.items()
+    }
 
 
-def _value(tunable: str, data: Mapping[str, Any]) -> Value | None:
-    value = decode_value(data)
-    if tunable not in HOLDS or not isinstance(value, HOLDS[tunable] | None):
-        raise ValueError(f"{tunable!r:.40} has no such value as {data!r:.80}")
-    return value
+def decode_states(data: object, *, absent: bool = True) -> dict[str, State]:
+    """What :func:`encode_states` made, also of an earlier version. Raises: ValueError, TypeError.
+
+    Keys are not judged: that was when they were recorded, and one that this version does not know
+    is no reason to lose the others. Without ``absent`` only what may come and go can be so.
+    """
+    states = {name: _state(_tunable(name), st) for name, st in valuejson.mapping(data).items()}
+    for name, state in states.items():
+        if not absent and BY_NAME[name].fresh is not ABSENT and ABSENT in state.values():
+            raise ValueError(f"{name} has a value that is none")
+    return states
 
 
-def _setting(tunable: str, data: Mapping[str, Any]) -> Value:
-    value = _value(tunable, data)
-    if value is None:
+def _setting(name: str, data: object) -> Value:
+    value = _state(_tunable(name), {"": data})[""]
+    if value is ABSENT:
         raise ValueError(f"{data!r:.80} is no setting of the host")
     return value
 
 
-def encode_value(value: Value | None) -> dict[str, Any]:
-    """A value, or that there is none, as JSON."""
-    match value:
-        case None:
-            return {"absent": True}
-        case CpuSet():
-            return {"cpus": str(value)}
-        case ChannelCounts():
-            return {"channels": [value.rx, value.tx, value.combined]}
-        case RssTable():
-            return {"table": list(value.entries), "queues": value.queues}
-        case FlowTable():
-            return {"flows": value.entries}
-        case Qdisc():
-            return {
-                "qdisc": value.kind,
-                "parameters": dict(value.parameters),
-                "default": value.default,
-            }
+def _tunable(name: str) -> Tunable:
+    if name not in BY_NAME:
+        raise ValueError(f"{name!r:.40} is nothing that netuned sets")
+    return BY_NAME[name]
 
 
-def decode_value(data: Mapping[str, Any]) -> Value | None:
-    """What :func:`encode_value` made. Raises: ValueError, TypeError."""
-    match dict(data):
-        case {"absent": True}:
-            return None
-        case {"cpus": str(text)}:
-            return CpuSet.parse_list(text)
-        case {"channels": [rx, tx, combined]}:
-            return ChannelCounts(_queues(rx), _queues(tx), _queues(combined))
-        case {"table": [*entries], "queues": queues} if len(entries) <= _MOST_ENTRIES:
-            return RssTable(tuple(map(_queues, entries)), _queues(queues))
-        case {"flows": entries}:
-            return FlowTable(decode_number(entries, _MOST_FLOWS))
-        case {"qdisc": str(kind), "parameters": dict(parameters), "default": bool(default)} if (
-            len(kind.encode()) <= _MOST_KIND and "\0" not in kind
-        ):
-            numbers = {
-                name: decode_number(number, _MOST_PARAMETER, -_MOST_PARAMETER)
-                for name, number in parameters.items()
-            }
-            return Qdisc(kind, tuple(sorted(numbers.items())), default)
-    raise ValueError(f"{data!r:.80} is not a recorded value")
-
-
-def decode_number(data: object, most: int, least: int = 0) -> int:
-    """A whole number from ``least`` to ``most``. Raises: ValueError."""
-    if isinstance(data, bool) or not isinstance(data, int) or not least <= data <= most:
-        raise ValueError(f"{data!r:.80} is no number from {least} to {most}")
-    return data
-
-
-def _queues(data: object) -> int:
-    return decode_number(data, _MOST_QUEUES)
-
-
-def decode_text(data: object, most: int) -> str:
-    """A text of at most so many characters. Raises: ValueError."""
-    if not isinstance(data, str) or len(data) > most:
-        raise ValueError(f"{data!r:.80} is no text of at most {most} characters")
-    return data
+def _state(tunable: Tunable, data: object) -> State:
+    state: dict[str, Value] = {}
+    for key, encoded in tunable.upgrade(valuejson.mapping(data)).items():
+        value = valuejson.decode(encoded)
+        if not isinstance(value, (*tunable.holds, type(ABSENT))):
+            raise ValueError(f"{tunable.name!r:.40} has no such value as {encoded!r:.80}")
+        state[valuejson.text(key, _MOST_KEY)] = value
+    return state

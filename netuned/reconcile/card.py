@@ -5,50 +5,58 @@ Everything here blocks and runs in a worker thread, one at a time per card.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
-from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
-from netuned.hardware.nic import Nic, read_nic, with_managed
+from netuned.hardware.nic import Nic, read_nic, renewed
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.plan import Change
 from netuned.planning.diff import diff
 from netuned.reconcile.baseline import Baseline
-from netuned.tunables import BY_NAME, TUNABLES, channels, irq, qdisc
-from netuned.tunables.base import Qdiscs, Target, Tunable, View
-from netuned.values import ChannelCounts, Qdisc, State, Value
+from netuned.tunables import TUNABLES
+from netuned.tunables.base import NOT_ASKED, Boot, Limits, Qdiscs, Target, Tunable, View
+from netuned.values import ABSENT, Setting, State, Value
 
 NOTHING_HELD: Mapping[str, str] = {}
+NOTHING: State = {}
+WITHHELD = "policy.disruptive is deny, and it drops the link"
+NOBODY_ASKS = f"no profile asks for it: {NOT_ASKED}"
 
 
 class Card:
     """One card at run time: its facts, what is wanted of it, and what was last found."""
 
-    def __init__(self, kernel: Kernel, nic: Nic) -> None:
+    def __init__(self, kernel: Kernel, nic: Nic, tunables: Sequence[Tunable] = TUNABLES) -> None:
         self.kernel = kernel
         self.nic = nic
+        self.tunables = {tunable.name: tunable for tunable in tunables}
         self.target: Target | None = None
+        self.denies = False
+        """Whether its policy forbids what drops the link."""
         self.wanted: dict[str, State] = {}
-        self.restoring: set[str] = set()
+        self.restoring: frozenset[Setting] = frozenset()
+        """Of what is wanted, what no profile names: it is as it was before netuned."""
         self.held: Mapping[str, str] = {}
         """Tunables that are looked at and left alone, and the sentence that says why."""
         self.found: dict[str, State] = {}
         self.unsupported: dict[str, str] = {}
-        self.refused: dict[tuple[str, str], tuple[Value, str]] = {}
-        """(tunable, key) -> the value that could not be set, and why.
+        self.refused: dict[Setting, tuple[Value | None, str]] = {}
+        """The value that could not be set (None: that the profile asks for), and why.
 
         Replaced, never changed: the loop's thread reads it while a worker gives a setting up.
         """
-        self.accepted: dict[tuple[str, str], tuple[Value, Value]] = {}
-        """(tunable, key) -> a value that was written, and what the kernel makes of it."""
-        self.remade: set[str] = set()
-        """Qdiscs that were put up anew in this pass, without parameters nobody names any more."""
+        self.accepted: dict[Setting, tuple[Value, Value]] = {}
+        """A value that was written, and what the kernel makes of it."""
+        self.withheld: tuple[Change, ...] = ()
+        """What the policy forbids to write."""
         self.version = 0
         """Changes whenever anything above does, so that status is made anew only then."""
         self._kept = KeptFiles(kernel.files)
+        self._limits: dict[str, Limits] = {}
+        self._unrecorded: frozenset[Setting] = frozenset()
+        """What is to stay as it was before netuned, and is not on record yet."""
         self._clean: dict[str, tuple[State, State]] = {}
         self._again: Callable[[], None] = self.close
 
@@ -62,69 +70,82 @@ class Card:
     ) -> None:
         """Set what is wanted: the profile's states, else what was there before netuned.
 
-        Without ``restore`` a card without a target is left as it is.
+        Without ``restore`` a card without a target is left as it is. Raises: KernelError.
         """
         self._again = partial(self.aim, target, baseline, restore=restore, held=held)
-        whole = target = target and self._attainable(target)
-        if target is not None and "channels" in held:  # the rest is for those that are there
-            target = replace(target, channels=self.nic.counts)
-        self.target, self.held = target, held
-        self.version += 1
-        self.wanted, self.unsupported, self.restoring = {}, {}, set()
+        self._begin(target is not None and target.denies, held)
         recorded = baseline.of(self.nic) if target is not None or restore else {}
-        for tunable in TUNABLES:
-            name = tunable.NAME
+        self.refused = {at: why for at, why in self.refused.items() if why[0] is not None}
+        for tunable in self.tunables.values():
+            target = self._aim_at(tunable, target, recorded.get(tunable.name, NOTHING))
+        self.target = target
+
+    def _begin(self, denies: bool, held: Mapping[str, str]) -> None:
+        self.target, self.denies, self.held = None, denies, held
+        self.version += 1
+        self.wanted, self.unsupported, self.withheld = {}, {}, ()
+        self.restoring = self._unrecorded = frozenset()
+
+    def _aim_at(self, tunable: Tunable, target: Target | None, recorded: State) -> Target | None:
+        """Set what is wanted of one tunable. Returns the target for those that come after it."""
+        name, back = tunable.name, recorded
+        state: dict[str, Value] = {}
+        if target is not None and tunable.asked(target.profile):
             try:
-                aim = whole if name == "channels" else target
-                state = tunable.desired(aim, self.nic) if aim else None
+                wanted = tunable.desired(target, self.nic, self._limits_of(tunable))
             except UnsupportedError as error:
                 self.unsupported[name] = error.why
-                continue
-            if state is None and name in recorded:
-                if self._may_not(tunable):
-                    self.unsupported[name] = "policy.disruptive is deny: not put back"
-                    continue
-                state = recorded[name]
-                self.restoring.add(name)
-            elif state is not None and name == qdisc.NAME:
-                set_before = baseline.parameters(self.nic)
-                left = {key: names for key, names in set_before.items() if key not in self.remade}
-                state = qdisc.without(state, left, recorded.get(name, {}))
-            if state is not None:
-                self.wanted[name] = {
-                    key: value
-                    for key, value in state.items()
-                    if self.refused.get((name, key), (None,))[0] != value
-                }
+                return target
+            for key, value in wanted.items():
+                if isinstance(value, UnsupportedError):
+                    self.refused = {**self.refused, (name, key): (None, value.why)}
+                elif not isinstance(value, Boot):
+                    state[key] = value
+                elif key in recorded:
+                    state[key] = recorded[key]
+                else:
+                    self._unrecorded |= {(name, key)}
+            target = self._standing(tunable, target, state)
+            back = {k: v for k, v in recorded.items() if tunable.by_key and k not in wanted}
+        elif not recorded:
+            return target
+        self.restoring |= {(name, key) for key in back}
+        self.wanted[name] = {
+            key: value
+            for key, value in {**state, **back}.items()
+            if self.refused.get((name, key), (None,))[0] != value
+        }
+        return target
+
+    def _limits_of(self, tunable: Tunable) -> Limits:
+        """Read once until the facts are read anew. Raises: UnsupportedError, KernelError."""
+        if tunable.name not in self._limits:
+            view = self.view(self.kernel.rtnl.qdiscs)
+            self._limits[tunable.name] = tunable.limits(view)
+        return self._limits[tunable.name]
+
+    def _standing(self, tunable: Tunable, target: Target, state: State) -> Target:
+        """The target for the rest, where this comes out as another value than wanted."""
+        if tunable.stands is None:
+            return target
+        for key, value in state.items():
+            at = tunable.name, key
+            if tunable.name in self.held or self.refused.get(at, (None,))[0] == value:
+                return tunable.stands(target, self.nic, None)
+            if at in self.accepted and self.accepted[at][0] == value:
+                return tunable.stands(target, self.nic, self.accepted[at][1])
+        return target
 
     def aim_back(self, states: Mapping[str, State]) -> None:
         """Want these states of these tunables and nothing else, whatever the profile says."""
         self._again = partial(self.aim_back, states)
-        self.target, self.held = None, NOTHING_HELD
-        self.version += 1
+        self._begin(self.denies, NOTHING_HELD)
         self.wanted = {name: dict(state) for name, state in states.items()}
-        self.unsupported, self.restoring = {}, set(states)
+        self.restoring = frozenset((n, key) for n, state in states.items() for key in state)
 
     def aim_again(self) -> None:
         """Want the same of the card as it is now, after a structural change."""
         self._again()
-
-    def _attainable(self, target: Target) -> Target:
-        """With channels as the card makes them of those wanted, or has if no others can be set."""
-        refused = self.refused.get((channels.NAME, ""))
-        accepted = self.accepted.get((channels.NAME, ""))
-        if accepted is not None and target.channels == accepted[0]:
-            assert isinstance(accepted[1], ChannelCounts)
-            return replace(target, channels=accepted[1])
-        deny = target.profile.policy.disruptive == "deny"
-        if target.channels and (deny or (refused is not None and target.channels == refused[0])):
-            return replace(target, channels=self.nic.counts)
-        return target
-
-    def _may_not(self, tunable: Tunable) -> bool:
-        """Whether the profile's policy forbids to write it."""
-        deny = self.target is not None and self.target.profile.policy.disruptive == "deny"
-        return deny and tunable.disruptive("")
 
     def refresh(self) -> bool:
         """Read the facts anew after a structural change. Says whether they differ.
@@ -133,17 +154,16 @@ class Card:
         """
         self._kept.close()
         self._clean.clear()
+        self._limits.clear()
         self.version += 1
         before = self.nic
         name = self.kernel.card_name(before.ifindex)
-        now = read_nic(self.kernel, before.ifindex, name)
-        if not now.speed_mbps:  # unknown while the link is down; a profile must not let go then
-            now = replace(now, speed_mbps=before.speed_mbps)
-        self.nic = now
-        if before.vectors == self.nic.vectors:
-            self.nic = with_managed(self.kernel, self.nic, before.managed)
-        else:
-            self.refused = {at: why for at, why in self.refused.items() if at[0] != "irq"}
+        self.nic = renewed(self.kernel, before, read_nic(self.kernel, before.ifindex, name))
+        self.refused = {
+            (name, key): why
+            for (name, key), why in self.refused.items()
+            if (facts := self.tunables[name].facts)(before) == facts(self.nic)
+        }
         return before != self.nic or before.instance != self.nic.instance
 
     def observe(self, scope: frozenset[str] | None, qdiscs: Callable[[], Qdiscs]) -> set[str]:
@@ -157,7 +177,7 @@ class Card:
             if scope is not None and name not in scope:
                 continue
             try:
-                state = BY_NAME[name].read(view)
+                state = self.tunables[name].read(view)
             except UnsupportedError as error:
                 if self.unsupported.get(name) != error.why:
                     self.version += 1
@@ -172,35 +192,62 @@ class Card:
             self.found[name] = state
         return doubtful
 
-    def differences(self, names: set[str]) -> tuple[Change, ...]:
-        """Pending changes among ``names``; without any, these are remembered as clean."""
+    def differences(self, names: Collection[str]) -> tuple[Change, ...]:
+        """Pending changes among ``names``; without any, these are remembered as clean.
+
+        Raises nothing, writes nothing, and knows no policy: see ``withhold``.
+        """
         wanted = {name: self.wanted[name] for name in names if name in self.found}
-        if self.restoring:
-            wanted = {name: self._restorable(name, state) for name, state in wanted.items()}
+        restoring = {name for name, _ in self.restoring}
+        for name in restoring & wanted.keys():
+            wanted[name] = self._restorable(name, wanted[name])
         changes = tuple(
             change
-            for change in diff(self.nic.name, wanted, self.found, self.why)
+            for change in diff(
+                self.nic.name, wanted, self.found, self.why, tuple(self.tunables.values())
+            )
             if self.accepted.get((change.tunable, change.key)) != (change.after, change.before)
         )
         differing = {change.tunable for change in changes}
-        for name in wanted.keys() - differing - self.restoring:
+        for name in wanted.keys() - differing - restoring:
             self._clean[name] = (self.wanted[name], self.found[name])
         return changes
 
     def _restorable(self, name: str, state: State) -> State:
-        """Of a recorded state, what exists now: queues may have gone since."""
-        if name not in self.restoring:
+        """Of a state that is put back, what exists now, or can be made: queues may have gone."""
+        if self.tunables[name].fresh is ABSENT:
             return state
-        return {key: value for key, value in state.items() if key in self.found[name]}
+        found = self.found[name]
+        return {
+            key: value
+            for key, value in state.items()
+            if key in found or (name, key) not in self.restoring
+        }
 
-    def give_up(self, name: str, key: str, value: Value, why: str) -> None:
+    def withhold(self, changes: Iterable[Change]) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+        """The one place between what differs and what is written: what may be, and what may not."""
+        if not self.denies:
+            return tuple(changes), ()
+        changes = tuple(changes)
+        allowed = tuple(change for change in changes if not change.disruptive)
+        return allowed, tuple(change for change in changes if change.disruptive)
+
+    def note_withheld(self, withheld: tuple[Change, ...], scope: frozenset[str] | None) -> None:
+        """Remember, for status, what the policy forbids; ``scope`` is what was looked at."""
+        unseen = (c for c in self.withheld if scope is not None and c.tunable not in scope)
+        if (known := (*unseen, *withheld)) != self.withheld:
+            self.withheld = known
+            self.version += 1
+
+    def give_up(self, change: Change, why: str) -> None:
         """Take one setting out of what is wanted: the card or the kernel does not let it be set."""
         self.version += 1
-        if why == irq.KERNEL_MANAGED:  # a fact of the card from now on, to plan with
-            number = {vector.irq for vector in self.nic.vectors if vector.key == key}
-            self.nic = with_managed(self.kernel, self.nic, number)
+        name, key = change.tunable, change.key
+        nic = self.tunables[name].learn(self.kernel, self.nic, key, why)
+        if nic is not self.nic:
+            self.nic = nic
         else:
-            self.refused = {**self.refused, (name, key): (value, why)}
+            self.refused = {**self.refused, (name, key): (change.after, why)}
         left = {other: kept for other, kept in self.wanted[name].items() if other != key}
         self.wanted[name] = left
         if not left:
@@ -208,39 +255,85 @@ class Card:
 
     def accept(self, change: Change) -> bool:
         """Take what was read back for what the kernel makes of the value, if it can be that."""
-        if change.before is None or not BY_NAME[change.tunable].within(change.after, change.before):
+        tunable, before = self.tunables[change.tunable], change.before
+        if before is None or not tunable.within(change.key, change.after, before):
             return False
-        if isinstance(change.after, CpuSet) and self._takes(change):
+        if not change.disruptive and self._takes(change):
             return False  # the kernel does not make this of it: somebody else does
-        self.accepted[change.tunable, change.key] = (change.after, change.before)
+        self.accepted[change.tunable, change.key] = (change.after, before)
         return True
 
     def _takes(self, change: Change) -> bool:
-        """Whether a mask is, right after its write, as it was written. Raises: KernelError."""
-        tunable, view = BY_NAME[change.tunable], self.view(self.kernel.rtnl.qdiscs)
-        tunable.write(view, self.found[change.tunable], change.key, change.after)
-        return tunable.read(view)[change.key] == change.after
+        """Whether a value is, right after its write, as it was written. Raises: KernelError."""
+        tunable, view = self.tunables[change.tunable], self.view(self.kernel.rtnl.qdiscs)
+        wanted = {change.key: change.after}
+        tunable.write(view, self.found[change.tunable], wanted)
+        found = tunable.read(view)
+        return change.key in found and tunable.same(change.key, wanted, found)
 
-    def note_written(self, change: Change) -> None:
-        """A qdisc that was put up anew need not be again."""
-        if isinstance(change.after, Qdisc) and change.after.anew:
-            self.remade.add(change.key)
-            now = replace(change.after, anew=False)
-            self.wanted[qdisc.NAME] = {**self.wanted[qdisc.NAME], change.key: now}
+    def to_record(self, changes: Iterable[Change]) -> tuple[dict[str, State], dict[str, State]]:
+        """What is on record before netuned writes: what was found, and what is wanted of it.
 
-    def managed_states(self) -> Mapping[str, State]:
-        """What was found of the tunables that a profile names and netuned may write now."""
-        without = self.restoring | self.held.keys()
-        return {
-            name: state
-            for name, state in self.found.items()
-            if name not in without and not self._may_not(BY_NAME[name])
-        }
+        All that a profile names, not only what is about to be written: what somebody else changes
+        later, and netuned then repairs, was never the state before netuned. With it what these
+        changes take along. What is withheld was never netuned's.
+        """
+        withheld = {(change.tunable, change.key) for change in self.withheld}
+        lost: dict[str, set[str]] = {}
+        for change in changes:
+            keys = self.tunables[change.tunable].loses(self.found[change.tunable], change.key)
+            lost.setdefault(change.tunable, set()).update(keys)
+        found: dict[str, State] = {}
+        wanted: dict[str, State] = {}
+        for name, state in self.wanted.items():
+            if name in self.held or name not in self.found:
+                continue
+            own = {key: v for key, v in state.items() if (name, key) not in self.restoring}
+            boot = {key for other, key in self._unrecorded if other == name}
+            if not own and not boot:
+                continue
+            if not self.tunables[name].by_key:  # queues that end take theirs with them
+                lost.setdefault(name, set()).update(self.found[name])
+            keys = (own.keys() | lost.get(name, set()) | boot) - {
+                key for other, key in withheld if other == name
+            }
+            found[name] = {key: v for key, v in self.found[name].items() if key in keys}
+            wanted[name] = {key: value for key, value in own.items() if key in keys}
+        return found, wanted
+
+    def before(self) -> dict[str, State]:
+        """What a rollback goes back to: what was found of all that is wanted, absent rules too."""
+        before: dict[str, State] = {}
+        for name in self.wanted.keys() & self.found.keys():
+            tunable, found = self.tunables[name], self.found[name]
+            missing = self.wanted[name].keys() - found.keys() if tunable.fresh is ABSENT else ()
+            state = {key: tunable.recorded(self.nic, value) for key, value in found.items()}
+            before[name] = {**state, **dict.fromkeys(missing, ABSENT)}
+        return before
+
+    def settle(self, gone: frozenset[Setting]) -> None:
+        """What was put back, or is not there to be, is wanted no more."""
+        self.restoring -= gone
+        for name in {name for name, _ in gone}:
+            left = {key: v for key, v in self.wanted[name].items() if (name, key) not in gone}
+            self.wanted[name] = left
+            if not left:
+                del self.wanted[name]
+                self.found.pop(name, None)
+
+    def is_asked(self, name: str) -> bool:
+        """Whether the profile in force sets a tunable."""
+        return self.target is not None and self.tunables[name].asked(self.target.profile)
 
     def why(self, name: str, key: str) -> str:
-        if self.target is None or name in self.restoring:
-            return "no profile asks for it: as it was before netuned"
-        return BY_NAME[name].why(self.target, self.nic, key)
+        if self.target is None or (name, key) in self.restoring:
+            return NOBODY_ASKS
+        return self.tunables[name].why(self.target, self.nic, key)
+
+    @property
+    def expects_record(self) -> bool:
+        """Whether something waits for its present value to be on record."""
+        return bool(self._unrecorded)
 
     def view(self, qdiscs: Callable[[], Qdiscs]) -> View:
         return View(self.kernel, self.nic, self._kept, qdiscs)

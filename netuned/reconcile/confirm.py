@@ -13,17 +13,13 @@ from dataclasses import dataclass, field, replace
 
 from netuned.hardware.nic import Nic
 from netuned.profiles.profile import Profile
-from netuned.tunables import BY_NAME, TUNABLES, channels, qdisc, rss
-from netuned.values import ChannelCounts, RssTable, State
+from netuned.tunables import NAMES
+from netuned.values import Setting, State
 
-ALL = frozenset(tunable.NAME for tunable in TUNABLES)
+ALL = NAMES
 
 ROLLED_BACK = "rolled-back"
 RESTORED = "restored"
-
-
-Setting = tuple[str, str]
-"""(tunable, key)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,80 +154,3 @@ def with_writes(tried: Tried, writes: Iterable[tuple[str, str, object]]) -> Trie
 def held_by(tried: Tried) -> frozenset[str]:
     """The tunables that are left alone after this trial; all where it failed or was cut short."""
     return ALL if tried.error or tried.left is None else frozenset(tried.written)
-
-
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """What a rollback puts back, and the settings that it leaves as somebody else has set them."""
-
-    back: Mapping[str, State]
-    foreign: tuple[Setting, ...] = ()
-
-
-def undo_of(tried: Tried, found: Mapping[str, State]) -> Undo:
-    """What goes back, given what is found now.
-
-    A setting that is as the trial wrote or left it goes back. One that is neither that nor as
-    before was changed by somebody else since, and stays: it is then in ``back`` as it is found,
-    so that what a change of channels does to it is mended. Where channels were set and the trial
-    did not get far enough to see the consequences, all that it did not write is taken for these.
-    """
-    restructured = channels.NAME in tried.written
-    names = tried.before.keys() if restructured else tried.before.keys() & tried.written.keys()
-    back: dict[str, State] = {}
-    foreign: list[Setting] = []
-    for name in (tunable.NAME for tunable in TUNABLES if tunable.NAME in names):
-        before, has = tried.before[name], found.get(name)
-        if has is None:
-            continue
-        wanted = dict(before)
-        for key in before.keys() & has.keys():
-            if not _same(name, key, before, has) and not _is_ours(tried, name, key, has):
-                wanted[key] = has[key]
-                foreign.append((name, key))
-        back[name] = wanted
-    _keep_roots(back, found, foreign)
-    _keep_channels(back, found, foreign)
-    return Undo(back, tuple(sorted(foreign)))
-
-
-def _is_ours(tried: Tried, name: str, key: str, has: State) -> bool:
-    """Whether a setting that is not as before is what the trial made of it."""
-    left = None if tried.left is None else tried.left.get(name)
-    written = tried.written.get(name, {})
-    if key in written and _same(name, key, written, has):
-        return True
-    if left is not None:
-        return key in left and _same(name, key, left, has)
-    return channels.NAME in tried.written and key not in written
-
-
-def _same(name: str, key: str, wanted: State, has: State) -> bool:
-    if name == qdisc.NAME and key != qdisc.ROOT:  # below the kernel's own root every leaf would do
-        wanted = {key: wanted[key]}
-    return wanted[key] == has[key] or BY_NAME[name].same(key, wanted, has)
-
-
-def _keep_roots(back: dict[str, State], found: Mapping[str, State], foreign: list[Setting]) -> None:
-    """Another root would take others' leaves away with it, and under theirs ours are none."""
-    keys = [key for name, key in foreign if name == qdisc.NAME]
-    if qdisc.ROOT in keys:
-        del back[qdisc.NAME]
-    elif keys:
-        back[qdisc.NAME] = {**back[qdisc.NAME], qdisc.ROOT: found[qdisc.NAME][qdisc.ROOT]}
-
-
-def _keep_channels(
-    back: dict[str, State], found: Mapping[str, State], foreign: list[Setting]
-) -> None:
-    """Channels and the RSS table must fit: the kernel ends no queue that the table names."""
-    counts = back.get(channels.NAME, {}).get("")
-    table = back.get(rss.NAME, {}).get("")
-    if not isinstance(counts, ChannelCounts) or not isinstance(table, RssTable):
-        return
-    if max(table.entries, default=0) < counts.rx_queues:
-        return
-    if (rss.NAME, "") in foreign:
-        back[channels.NAME] = found[channels.NAME]
-    else:
-        del back[rss.NAME]

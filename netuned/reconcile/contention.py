@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from netuned.plan import Change
-
-Setting = tuple[str, str]
-"""Of one card, or of the host: tunable and key (``rx-3``, ``root``, or empty)."""
+from netuned.tunables import BY_NAME
+from netuned.tunables.base import CARD
+from netuned.values import Setting
 
 SHOWN = 3
 """Keys that a sentence names; the rest are counted."""
@@ -138,10 +138,10 @@ class Gate:
 
 
 def _needs(change: Change, held: frozenset[Setting]) -> bool:
-    """Leaves need their root; queues to come, and a table over them, need the channels."""
-    if ("channels", "") in held and (change.before is None or change.tunable == "rss"):
+    """Whether a change cannot be made without others; what is still to come needs its card's."""
+    if held.intersection(BY_NAME[change.tunable].needs(change.key)):
         return True
-    return ("qdisc", "root") in held and change.tunable == "qdisc"
+    return change.before is None and any(BY_NAME[n].stale(key) == CARD for n, key in held)
 
 
 def by_tunable(settings: Iterable[Setting]) -> dict[str, tuple[str, ...]]:

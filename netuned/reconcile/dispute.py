@@ -17,7 +17,8 @@ from netuned.hardware.nic import Nic
 from netuned.kernel.writers import Glimpse, OpenTrace, Writer, describe, glimpse
 from netuned.reconcile.contention import Budget, Gate, Limits, by_tunable, named
 from netuned.reconcile.work import Work
-from netuned.tunables import irq, rfs, rps, xps
+from netuned.tunables import BY_NAME
+from netuned.tunables.rfs import HOST_FILE
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +27,6 @@ LOOKS_S = 0.25
 SEARCH_AGAIN_S = 50.0
 """Less than the time between two repairs: each is an occasion to see who answers it."""
 
-_FILES = {rps.NAME: rps.FILE, rfs.NAME: rfs.FILE, xps.NAME: xps.FILE}
-
-_HOW_TO_FIND = {
-    "channels": "look for `ethtool -L` in scripts and timers",
-    "rss": "look for `ethtool -X` in scripts and timers",
-    "qdisc": "look for `tc` in scripts and timers",
-}
 _HOW_TO_FIND_A_FILE = "`fatrace -c` in the directory of that file, as root, shows who writes it"
 
 DAMPED_S = 0.05
@@ -53,14 +47,8 @@ class Place:
     def files(self, tunable: str, key: str) -> tuple[str, ...]:
         """How the paths of a setting's files end; none where it is no file."""
         if self.nic is None:
-            return (rfs.HOST_FILE.removeprefix("/proc/sys/"),)
-        if tunable == irq.NAME:
-            path = next((irq.path(v.irq) for v in self.nic.vectors if v.key == key), "")
-            ending = path.removeprefix("/proc/")
-            return (ending, f"{ending}_list") if path else ()
-        if tunable in _FILES:
-            return (f"{self.nic.name}/queues/{key}/{_FILES[tunable]}",)
-        return ()
+            return (HOST_FILE.removeprefix("/proc/sys/"),)
+        return BY_NAME[tunable].writers.files(self.nic, key)
 
 
 class Search:
@@ -229,7 +217,7 @@ class Dispute:
     def reason(self, tunable: str) -> str:
         writer = self._writers.get(tunable)
         if writer is None:
-            who, hint = "an unknown program", _HOW_TO_FIND.get(tunable, _HOW_TO_FIND_A_FILE)
+            who, hint = "an unknown program", BY_NAME[tunable].writers.hint or _HOW_TO_FIND_A_FILE
         else:
             who, hint = str(writer), f"end that, or have the profile keep {tunable}"
             if writer.unit.endswith(".service"):

@@ -48,6 +48,7 @@ from netuned.reconcile.trialfile import TrialFile
 from netuned.reconcile.trials import Trials
 from netuned.reconcile.work import Work
 from netuned.status import ManagerStatus, NicStatus, Status
+from netuned.tunables import TUNABLES
 
 log = logging.getLogger(__name__)
 
@@ -204,11 +205,11 @@ class Reconciler:
         slot.scope.add(tunable)
         self.passes.start(slot)
 
-    def touch_qdisc(self, ifindex: int, sender: int) -> None:
-        """Somebody, most often the process with this pid, changed a qdisc of a card."""
+    def touch_by(self, ifindex: int, tunable: str, sender: int) -> None:
+        """As ``touch``; most often the process with the pid ``sender`` made the change."""
         if slot := self.cards.slots.get(ifindex):
-            slot.dispute.heard("qdisc", sender)
-        self.touch(ifindex, "qdisc")
+            slot.dispute.heard(tunable, sender)
+        self.touch(ifindex, tunable)
 
     def rescan(self) -> None:
         """Cards came or went. Many at once are one look."""
@@ -344,8 +345,10 @@ class Reconciler:
 
     async def _look_at_irqbalance(self) -> None:
         if await self.shared.look_at_irqbalance():
+            moved = [tunable.name for tunable in TUNABLES if tunable.writers.irqbalance]
             for slot in self.cards.slots.values():
-                self.touch(slot.card.nic.ifindex, "irq")
+                for name in moved:
+                    self.touch(slot.card.nic.ifindex, name)
 
     async def look_at_shared(self) -> None:
         """Look at what is no single card's."""

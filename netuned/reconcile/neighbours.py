@@ -10,7 +10,7 @@ plugin_irq.py, google-compute-engine's instance_configs.cfg(5), irqbalance(1).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -19,7 +19,8 @@ from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.kernel.files import FileTree
 from netuned.kernel.writers import Writer, unit_of
 from netuned.planning.planner import Desired
-from netuned.tunables import BY_NAME
+from netuned.tunables import BY_NAME, TUNABLES
+from netuned.tunables.base import Writers
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +51,6 @@ _MARKS = (UNITS, TUNED_ACTIVE, GOOGLE_CONFIG, *LINK_DIRECTORIES, *KEYFILE_DIRECT
 
 INCLUDES_MOST = 20
 
-_LINK_KEYS = {
-    "RxChannels": "channels",
-    "TxChannels": "channels",
-    "CombinedChannels": "channels",
-    "ReceivePacketSteeringCPUMask": "rps",
-    "IRQAffinityPolicy": "irq",
-    "IRQAffinity": "irq",
-}
-
 Line = tuple[str, str, str]
 """Section, key and value of a configuration file."""
 
@@ -70,11 +62,15 @@ class Kept:
     nic: Nic
     tunables: frozenset[str]
 
+    def sets(self, own: Callable[[Writers], bool]) -> list[str]:
+        """Those of them that somebody else sets, too, as they declare."""
+        return [t.name for t in TUNABLES if t.name in self.tunables and own(t.writers)]
+
 
 def kept_by(nics: Iterable[Nic], desired: Desired) -> tuple[Kept, ...]:
     """What profiles in force set, on which cards."""
     return tuple(
-        Kept(nic, frozenset(n for n in BY_NAME if getattr(target.profile, n) is not None))
+        Kept(nic, frozenset(t.name for t in TUNABLES if t.asked(target.profile)))
         for nic in nics
         if (target := desired.targets.get(nic.ifindex)) is not None
         and target.profile.policy.enforce == "yes"
@@ -161,13 +157,13 @@ def _links(files: FileTree, kept: tuple[Kept, ...]) -> Iterator[str]:
     for card in kept:
         for path, lines in links:
             if _link_matches(lines, card.nic):
-                keys = {key: _LINK_KEYS.get(key, "") for _, key, value in lines if value}
-                ours = {key for key, tunable in keys.items() if tunable in card.tunables}
-                if ours:
+                keys = {key for _, key, value in lines if value}
+                ours = {name: BY_NAME[name].writers.link & keys for name in card.tunables}
+                if names := [name for name, own in ours.items() if own]:
                     yield (
-                        f"udev sets {', '.join(sorted(ours))} of {card.nic.name} by {path}, too: "
-                        f"take that out there, or have the profile keep "
-                        f"{_listed(keys[key] for key in ours)}"
+                        f"udev sets {_listed(key for own in ours.values() for key in own)} of "
+                        f"{card.nic.name} by {path}, too: take that out there, or have the profile "
+                        f"keep {_listed(names)}"
                     )
                 break
 
@@ -204,7 +200,9 @@ def _any(patterns: list[str], fact: str) -> bool:
 
 
 def _irqbalance(writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
-    names = [card.nic.name for card in kept if "irq" in card.tunables and card.nic.vectors]
+    names = [
+        card.nic.name for card in kept if card.sets(lambda w: w.irqbalance) and card.nic.vectors
+    ]
     if names:
         yield (
             f"{writer} moves interrupts of {_listed(names)} that profiles place: "
@@ -219,8 +217,9 @@ def _tuned(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator[
     seen = set()
     for section, key, value in lines:
         plugin = plugins.get(section, section)
-        tunable = _tuned_sets(plugin, key)
         devices = next((v for s, k, v in lines if (s, k) == (section, "devices")), "")
+        option = f"{plugin}.{key}"
+        tunable = next((t.name for t in TUNABLES if option in t.writers.tuned), "")
         names = [
             card.nic.name
             for card in kept
@@ -235,15 +234,6 @@ def _tuned(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator[
                 f"in [{section}] of its profile {' '.join(active)}: take that out there, or have "
                 f"the profile of netuned keep {tunable}"
             )
-
-
-def _tuned_sets(plugin: str, key: str) -> str:
-    """The tunable that an option of a plugin sets, or none."""
-    if plugin in ("net", "sysctl"):
-        return {"channels": "channels", "net.core.rps_sock_flow_entries": "rfs"}.get(key, "")
-    if plugin == "scheduler":
-        return "irq" if key == "isolated_cores" else ""
-    return "irq" if (plugin, key) == ("irq", "affinity") else ""
 
 
 def _tuned_profile(files: FileTree, name: str) -> list[Line]:
@@ -266,24 +256,25 @@ def _network_manager(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) ->
     for path in _by_name(files, KEYFILE_DIRECTORIES, ""):
         lines = _lines(files, path)
         for card in kept:
-            keys = [
-                f"{section}.{key}"
-                for section, key, _ in lines
-                if _network_manager_sets(section, key) in card.tunables
-            ]
+            sets = {
+                f"{section}.{key}": _network_manager_sets(section, key) for section, key, _ in lines
+            }
+            keys = [key for key, tunable in sets.items() if tunable in card.tunables]
             if keys and _keyfile_matches(lines, card.nic):
                 yield (
                     f"NetworkManager ({writer.pid_and_unit}) sets {', '.join(keys)} of "
                     f"{card.nic.name}, too, by {path}: remove it there (`nmcli connection "
-                    f"modify`), or have the profile keep "
-                    f"{_listed(_network_manager_sets(*key.split('.', 1)) for key in keys)}"
+                    f"modify`), or have the profile keep {_listed(sets[key] for key in keys)}"
                 )
 
 
 def _network_manager_sets(section: str, key: str) -> str:
-    if section == "ethtool" and key.startswith("channels-"):
-        return "channels"
-    return "qdisc" if section == "tc" and key.startswith("qdisc.") else ""
+    """The tunable that a key of a connection sets, or none."""
+    name = f"{section}.{key}"
+    for tunable in TUNABLES:
+        if any(fnmatchcase(name, pattern) for pattern in tunable.writers.network_manager):
+            return tunable.name
+    return ""
 
 
 def _keyfile_matches(lines: tuple[Line, ...], nic: Nic) -> bool:
@@ -308,9 +299,9 @@ def _google(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator
     lines = _lines(files, GOOGLE_CONFIG)
     if ("InstanceSetup", "set_multiqueue", "false") in lines:
         return
-    sets = frozenset(("channels", "irq", "xps"))
     for card in kept:
-        if card.nic.driver in ("virtio_net", "gve") and (ours := sets & card.tunables):
+        ours = card.sets(lambda writers: writers.google)
+        if card.nic.driver in ("virtio_net", "gve") and ours:
             yield (
                 f"{writer} runs google_set_multiqueue, which sets {_listed(ours)} of "
                 f"{card.nic.name}, too: `set_multiqueue = false` under [InstanceSetup] in "
@@ -319,10 +310,10 @@ def _google(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator
 
 
 def _bpftune(writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
-    if any("rfs" in card.tunables for card in kept):
+    if names := {name for card in kept for name in card.sets(lambda writers: writers.bpftune)}:
         yield (
             f"{writer} tunes sysctls of net.core by itself, and gives up for good what another "
-            "program writes: end it, or have the profiles keep rfs"
+            f"program writes: end it, or have the profiles keep {_listed(names)}"
         )
 
 

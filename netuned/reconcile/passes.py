@@ -110,7 +110,11 @@ class Passes:
                 slot.aimed = False
                 await self._around.replan()
         if not slot.aimed:
-            await self.aim(slot)
+            try:
+                await self.aim(slot)
+            except KernelError as error:
+                self._lost(slot, error)
+                return
         nic, tunables = card.nic, frozenset(card.wanted)
         known = slot.armed is not None and slot.armed[0] is nic and slot.armed[1] == tunables
         if not known and not slot.gone:
@@ -131,7 +135,7 @@ class Passes:
             await self._around.replan()
 
     async def aim(self, slot: Slot) -> None:
-        """Tell the card what is wanted of it."""
+        """Tell the card what is wanted of it. Raises: KernelError."""
         target, restore, held = slot.target, slot.restore, slot.held
         aim = partial(slot.card.aim, target, self._baseline, restore=restore, held=held)
         await self._work.in_worker(aim)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
 from netuned import __version__
-from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.plan import Change
 from netuned.planning.matching import Through
@@ -21,9 +19,11 @@ from netuned.status import (
     DRIFTED,
     IN_SYNC,
     OBSERVED,
+    PARTIAL,
     PAUSED,
     UNMANAGED,
     UNSUPPORTED,
+    WITHHELD,
     Applied,
     ManagerStatus,
     NicStatus,
@@ -31,8 +31,7 @@ from netuned.status import (
     QueueStatus,
     SettingStatus,
 )
-from netuned.tunables import TUNABLES, irq
-from netuned.values import State, describe
+from netuned.values import describe
 
 
 def nic_status(
@@ -55,7 +54,7 @@ def nic_status(
         driver=card.nic.driver,
         profile=profile,
         state=state,
-        queues=_queues(card.nic, card.found) if profile else (),
+        queues=_queues(card) if profile else (),
         settings=_settings(card, pending, contended, failed) if profile else (),
         last_change=last_change,
         last_error=last_error,
@@ -83,7 +82,7 @@ def with_uppers(
 
 
 def _worst(states: set[str]) -> str:
-    order = (DEGRADED, CONTENDED, DRIFTED, APPLYING, PAUSED, OBSERVED)
+    order = (DEGRADED, CONTENDED, DRIFTED, APPLYING, PAUSED, PARTIAL, OBSERVED)
     return next((state for state in order if state in states), IN_SYNC)
 
 
@@ -127,78 +126,62 @@ def manager_status(
     )
 
 
-def summary(state: State) -> str:
-    """A tunable's state in a few words: what is common, or each different value with its count."""
-    if set(state) == {""}:
-        return str(state[""])
-    texts = Counter(describe(value) for key, value in state.items() if key != "root")
-    root = [describe(state["root"])] if "root" in state else []
-    if len(texts) <= 3:
-        return ", ".join(root + [f"{text} ×{n}" if n > 1 else text for text, n in texts.items()])
-    words = [describe(value) for value in state.values()]
-    return " ".join(words[:8]) + (f" … ({len(words)})" if len(words) > 8 else "")
-
-
 def _settings(
     card: Card, pending: tuple[Change, ...], contended: Mapping[str, str], failed: str
 ) -> tuple[SettingStatus, ...]:
     differing = {change.tunable for change in pending}
+    withheld = {change.tunable: change for change in reversed(card.withheld)}
     settings = []
-    for tunable in TUNABLES:
-        name = tunable.NAME
+    for name, tunable in card.tunables.items():
         wanted, found = card.wanted.get(name), card.found.get(name)
         if name in card.unsupported:
             settings.append(SettingStatus(name, UNSUPPORTED, reason=card.unsupported[name]))
             continue
         if wanted is None or found is None:
             continue
-        refused = [why for (tunable, _), (_, why) in card.refused.items() if tunable == name]
-        if name == irq.NAME:
-            refused += [irq.KERNEL_MANAGED for v in card.nic.vectors if v.irq in card.nic.managed]
+        shown = tunable.summary(wanted), tunable.summary(found)
+        refused = [
+            f"{key}: {why}" if tunable.by_key else why
+            for (other, key), (_, why) in card.refused.items()
+            if other == name
+        ]
+        refused += tunable.refusals(card.nic)
         if refused:
-            reason = f"{len(refused)} of {len(found)} cannot be set: {refused[0]}"
-            settings.append(
-                SettingStatus(name, UNSUPPORTED, summary(wanted), summary(found), reason)
-            )
+            count = len(found.keys() | {key for other, key in card.refused if other == name})
+            reason = f"{len(refused)} of {count} cannot be set: {refused[0]}"
+            settings.append(SettingStatus(name, UNSUPPORTED, *shown, reason))
             continue
-        reason = ""
-        if name == "channels" and card.target and card.target.withheld:
-            reason = f"policy.disruptive is deny: {card.target.withheld} is not set"
-        reason = card.held.get(name, reason)
         state = DEGRADED if name == failed else DRIFTED if name in differing else IN_SYNC
+        reason = card.held.get(name, "")
+        if name in withheld:
+            state, reason = WITHHELD, _why_withheld(card, withheld[name])
         if name in contended:
             state, reason = CONTENDED, contended[name]
-        settings.append(SettingStatus(name, state, summary(wanted), summary(found), reason))
+        settings.append(SettingStatus(name, state, *shown, reason))
     return tuple(settings)
 
 
-def _queues(nic: Nic, found: Mapping[str, State]) -> tuple[QueueStatus, ...]:
-    affinity = dict(zip((vector.key for vector in nic.vectors), nic.affinity, strict=True))
-    affinity |= found.get("irq", {})  # type: ignore[arg-type]  # all CpuSet
+def _why_withheld(card: Card, change: Change) -> str:
+    if (change.tunable, change.key) in card.restoring:
+        return "policy.disruptive is deny: not put back"
+    what = f"{change.key} {describe(change.after)}".strip()
+    return f"policy.disruptive is deny: {what} is not set"
+
+
+def _queues(card: Card) -> tuple[QueueStatus, ...]:
+    nic = card.nic
+    columns = {
+        tunable.column: tunable.queues(nic, card.found.get(tunable.name, {}))
+        for tunable in card.tunables.values()
+        if tunable.column
+    }
     queues = []
     for kind, count in ((RX, nic.rx_queues), (TX, nic.tx_queues)):
-        vectors = {v.queue: v for v in nic.vectors if v.role in (kind, COMBINED)}
+        irqs = {v.queue: v.irq for v in nic.vectors if v.role in (kind, COMBINED)}
         for index in range(count):
-            vector = vectors.get(index)
-            queues.append(
-                QueueStatus(
-                    kind=kind,
-                    index=index,
-                    irq=vector.irq if vector else -1,
-                    cpus=str(affinity[vector.key]) if vector else "",
-                    rps=str(found.get("rps", {}).get(f"rx-{index}", "")) if kind == RX else "",
-                    xps=str(found.get("xps", {}).get(f"tx-{index}", "")) if kind == TX else "",
-                    qdisc=_qdisc(found.get("qdisc", {}), kind, index, count),
-                )
-            )
+            texts = {name: found.get((kind, index), "") for name, found in columns.items()}
+            queues.append(QueueStatus(kind, index, irqs.get(index, -1), **texts))
     return tuple(queues)
-
-
-def _qdisc(state: State, kind: str, index: int, count: int) -> str:
-    if kind == RX:
-        return ""
-    value = state.get(f"tx-{index}") or (state.get("root") if count == 1 else None)
-    return str(value) if value is not None else ""
 
 
 def card_state(card: Card, pending: tuple[Change, ...]) -> str:
@@ -207,4 +190,4 @@ def card_state(card: Card, pending: tuple[Change, ...]) -> str:
         return DRIFTED
     if card.target is not None and card.target.profile.policy.enforce == "no":
         return OBSERVED
-    return IN_SYNC
+    return PARTIAL if card.withheld else IN_SYNC

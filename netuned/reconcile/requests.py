@@ -61,20 +61,24 @@ class Requests:
     async def plan(self) -> Plan:
         """What would be written now, without writing."""
         changes: list[Change] = []
+        withheld: list[Change] = []
         problems = list(self._cards.desired.problems)
         for slot in tuple(self._cards.slots.values()):
             if slot.target is None and not slot.card.wanted:
                 continue
             async with slot.lock:
                 card = slot.card
-                if not slot.aimed:  # a paused card is planned, too
-                    await self._passes.aim(slot)
                 try:
-                    changes += await self._loop.work.in_worker(partial(plan_card, card))
+                    if not slot.aimed:  # a paused card is planned, too
+                        await self._passes.aim(slot)
+                    work = partial(plan_card, card)
+                    allowed, forbidden = await self._loop.work.in_worker(work)
+                    changes += allowed
+                    withheld += forbidden
                 except KernelError as error:
                     problems.append(Problem(card.nic.name, str(error)))
         host = await self._loop.shared.plan()
-        return Plan((*host.changes, *changes), (*host.problems, *problems))
+        return Plan((*host.changes, *changes), (*host.problems, *problems), tuple(withheld))
 
     async def pause(self, ifname: str) -> None:
         """Make no changes to a card, or to any, until resumed. Waits for a pass under way."""

@@ -11,6 +11,8 @@ from netuned.reconcile.irqbalance import IrqbalanceKeeper
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.trials import Trials
 from netuned.status import SettingStatus
+from netuned.tunables import TUNABLES
+from netuned.tunables.rfs import NAME
 
 
 class Shared:
@@ -65,8 +67,11 @@ class Shared:
             slot.card.nic
             for slot in self._cards.slots.values()
             if slot.target is not None
-            and slot.target.profile.irq is not None
-            and not self._is_restored(slot, "irq")
+            and any(
+                tunable.asked(slot.target.profile) and not self._is_restored(slot, tunable.name)
+                for tunable in TUNABLES
+                if tunable.writers.irqbalance
+            )
         ]
         mode, moved = self._cards.desired.irqbalance, False
         if held := self._held():
@@ -85,7 +90,7 @@ class Shared:
         targets = {
             slot.card.nic.name: slot.target
             for slot in self._cards.slots.values()
-            if slot.target is not None and not self._is_restored(slot, "rfs")
+            if slot.target is not None and not self._is_restored(slot, NAME)
         }
         return wanted_of_host(targets, restore=self.restore, held=self._held())
 

@@ -17,29 +17,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from netuned import statefile
+from netuned import statefile, valuejson
 from netuned.errors import StateFileError
 from netuned.hardware.nic import Nic
 from netuned.profiles.timeout import MOST_S
 from netuned.reconcile.baseline import (
     MOST_IFINDEX,
     MOST_SENTENCE,
-    decode_number,
-    decode_record,
-    decode_text,
-    encode_value,
+    decode_states,
+    encode_states,
 )
 from netuned.reconcile.confirm import (
     ALL,
     RESTORED,
     ROLLED_BACK,
     Hold,
-    Setting,
     Trial,
     Tried,
     held_by,
 )
-from netuned.values import State
+from netuned.values import Setting
 
 NAME = "confirm.json"
 VERSION = 3
@@ -275,7 +272,7 @@ def parse(content: bytes) -> tuple[tuple[Trial, ...], tuple[Hold, ...], str]:
     _once("trial", (trial.id for trial in trials))
     cards = (tried for trial in trials for tried in trial.cards.values())
     _once("card", ((tried.ifindex, tried.instance) for tried in cards))
-    return trials, holds, decode_text(data["boot_id"], _MOST_WORD)
+    return trials, holds, valuejson.text(data["boot_id"], _MOST_WORD)
 
 
 def _encode_trial(trial: Trial) -> dict[str, Any]:
@@ -292,10 +289,10 @@ def _encode_trial(trial: Trial) -> dict[str, Any]:
                 "device": tried.device,
                 "profile": tried.profile,
                 "error": tried.error,
-                "before": _encode_states(tried.before),
-                "written": _encode_states(tried.written),
-                "left": None if tried.left is None else _encode_states(tried.left),
-                "back": None if tried.back is None else _encode_states(tried.back),
+                "before": encode_states(tried.before),
+                "written": encode_states(tried.written),
+                "left": None if tried.left is None else encode_states(tried.left),
+                "back": None if tried.back is None else encode_states(tried.back),
                 "foreign": list(map(list, tried.foreign)),
             }
             for tried in trial.cards.values()
@@ -306,16 +303,16 @@ def _encode_trial(trial: Trial) -> dict[str, Any]:
 def _decode_trial(data: Mapping[str, Any]) -> Trial:
     cards = [
         Tried(
-            ifindex=decode_number(card["ifindex"], MOST_IFINDEX, 1),
-            instance=decode_number(card["instance"], _MOST_INSTANCE),
+            ifindex=valuejson.whole(card["ifindex"], MOST_IFINDEX, 1),
+            instance=valuejson.whole(card["instance"], _MOST_INSTANCE),
             name=_name(card["name"]),
-            device=decode_text(card["device"], _MOST_PATH),
+            device=valuejson.text(card["device"], _MOST_PATH),
             profile=_word(card["profile"], least=0),
-            error=decode_text(card["error"], MOST_SENTENCE),
-            before=_decode_states(card["before"]),
-            written=_decode_states(card["written"]),
-            left=None if card["left"] is None else _decode_states(card["left"]),
-            back=None if card["back"] is None else _decode_states(card["back"]),
+            error=valuejson.text(card["error"], MOST_SENTENCE),
+            before=decode_states(card["before"], absent=False),
+            written=decode_states(card["written"], absent=False),
+            left=None if card["left"] is None else decode_states(card["left"], absent=False),
+            back=None if card["back"] is None else decode_states(card["back"], absent=False),
             foreign=_settings(card["foreign"]),
         )
         for card in data["cards"]
@@ -323,8 +320,8 @@ def _decode_trial(data: Mapping[str, Any]) -> Trial:
     _once("card", (tried.ifindex for tried in cards))
     return Trial(
         _word(data["id"]),
-        decode_number(data["deadline_ns"], _MOST_NS),
-        decode_text(data["until"], _MOST_WORD),
+        valuejson.whole(data["deadline_ns"], _MOST_NS),
+        valuejson.text(data["until"], _MOST_WORD),
         {tried.ifindex: tried for tried in cards},
         data["over"] is True,
     )
@@ -352,37 +349,20 @@ def _decode_hold(data: Mapping[str, Any]) -> Hold:
     return Hold(
         kind,
         _word(data["id"], least=0),
-        decode_number(data["ifindex"], MOST_IFINDEX),
+        valuejson.whole(data["ifindex"], MOST_IFINDEX),
         _name(data["name"]),
-        decode_text(data["device"], _MOST_PATH),
+        valuejson.text(data["device"], _MOST_PATH),
         tunables,
         _word(data["profile"], least=0),
-        decode_text(data["error"], MOST_SENTENCE),
-        decode_number(data["instance"], _MOST_INSTANCE),
+        valuejson.text(data["error"], MOST_SENTENCE),
+        valuejson.whole(data["instance"], _MOST_INSTANCE),
         _settings(data["foreign"]),
     )
 
 
-def _encode_states(states: Mapping[str, State]) -> dict[str, Any]:
-    return {
-        name: {key: encode_value(value) for key, value in state.items()}
-        for name, state in states.items()
-    }
-
-
-def _decode_states(data: Mapping[str, Any]) -> dict[str, State]:
-    states: dict[str, State] = {}
-    for name, encoded in data.items():
-        state = {key: v for key, v in decode_record(name, encoded).items() if v is not None}
-        if len(state) != len(encoded):
-            raise ValueError(f"{name} has a value that is none")
-        states[name] = state
-    return states
-
-
 def _settings(data: Iterable[tuple[str, str]]) -> tuple[Setting, ...]:
     settings = tuple(
-        (decode_text(name, _MOST_WORD), decode_text(key, _MOST_WORD)) for name, key in data
+        (valuejson.text(name, _MOST_WORD), valuejson.text(key, _MOST_WORD)) for name, key in data
     )
     if not {name for name, _ in settings} <= ALL:
         raise ValueError(f"{settings!r:.80} are not all settings")
@@ -396,7 +376,7 @@ def _once(what: str, ids: Iterable[object]) -> None:
 
 def _word(data: object, least: int = 1) -> str:
     """A plain word, as ids and digests are: people type it, commands show it."""
-    word = decode_text(data, _MOST_WORD)
+    word = valuejson.text(data, _MOST_WORD)
     if len(word) < least or not set(word) <= _PLAIN:
         raise ValueError(f"{word!r} is no plain word")
     return word
@@ -404,7 +384,7 @@ def _word(data: object, least: int = 1) -> str:
 
 def _name(data: object) -> str:
     """A card's name: bytes, of which the kernel takes 15."""
-    name = decode_text(data, _MOST_NAME)
+    name = valuejson.text(data, _MOST_NAME)
     if not 0 < len(os.fsencode(name)) <= _MOST_NAME or "\0" in name:
         raise ValueError(f"{name!r} is no card's name")
     return name

@@ -18,7 +18,7 @@ from netuned.errors import NetunedError
 from netuned.hardware.nic import Nic
 from netuned.kernel import Kernel
 from netuned.plan import Change
-from netuned.reconcile.baseline import Baseline, settled
+from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.confirm import Trial, Tried, now_ns, with_writes
 from netuned.reconcile.holds import Holds, Surroundings
@@ -164,11 +164,7 @@ class Trials:
         writes = [(change.tunable, change.key, change.after) for change in changes]
         tried = self._file.trials.get(trial.id, trial).cards[nic.ifindex]
         if not tried.written:
-            before = {
-                name: {key: settled(nic, value) or value for key, value in state.items()}
-                for name, state in card.found.items()
-                if name in card.wanted
-            }
+            before = card.before()
             tried = replace(tried, before=before)
         self._file.add(trial, with_writes(tried, writes))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.hardware.nic import Nic
 from netuned.kernel import inotify
 from netuned.kernel.events import (
     FileWatch,
@@ -19,12 +19,14 @@ from netuned.kernel.events import (
     monitor_uevents,
 )
 from netuned.reconcile.loop import Reconciler
-from netuned.tunables import rfs
+from netuned.tunables import BY_NAME, TUNABLES
+from netuned.tunables.base import CARD, QDISC_EVENT
+from netuned.tunables.rfs import HOST_FILE
 
 log = logging.getLogger(__name__)
 
-FileKey = tuple[int, str, str]
-"""Of a watched directory: the card's ifindex, the tunable, the directory."""
+FileKey = tuple[int, str]
+"""Of a watched directory: the card's ifindex and the directory."""
 
 SETTLE_S = 0.002
 """A dropped file raises several events; one reload follows the last by this much."""
@@ -60,13 +62,15 @@ class Watches:
         self._watched: dict[int, str] = {}
         self._reload: asyncio.TimerHandle | None = None
         self._armed: dict[int, set[FileKey]] = {}
+        self._files_of: dict[int, Mapping[str, Mapping[str, str]]] = {}
+        """Of each card, directory -> file -> tunable."""
 
     def start(self) -> None:
         """Listen, on the running loop. What this kernel does not have is left to the resync."""
         calls = self._loop_calls
         lost = calls.touch_everything
         monitors: tuple[Callable[[], Monitor], ...] = (
-            lambda: monitor_rtnl(self._on_link, calls.touch_qdisc, lost),
+            lambda: monitor_rtnl(self._on_link, self._on_qdisc, lost),
             lambda: monitor_ethtool(self._on_ethtool, lost),
             lambda: monitor_uevents(self._on_uevent, lost),
         )
@@ -82,7 +86,7 @@ class Watches:
             log.warning("No file notification (%s), leaving it to the resync", error)
             return
         asyncio.get_running_loop().add_reader(self._profiles.fileno(), self._on_profiles)
-        self._watch((HOST, rfs.NAME, os.path.dirname(rfs.HOST_FILE)))
+        self._watch((HOST, os.path.dirname(HOST_FILE)))
         self._watch_directories()
 
     def close(self) -> None:
@@ -109,27 +113,32 @@ class Watches:
         if self._files is None:
             return
         before = self._armed.pop(nic.ifindex, set())
-        keys = {(nic.ifindex, tunable, path) for path, tunable in _directories(nic, tunables)}
+        files = _watched(nic, tunables)
+        self._files_of[nic.ifindex] = files
+        keys = {(nic.ifindex, directory) for directory in files}
         for key in keys:
             self._watch(key)
         for key in before - keys:
             self._files.unwatch(key)
         if keys:
             self._armed[nic.ifindex] = keys
+        else:
+            del self._files_of[nic.ifindex]
 
     def _watch(self, key: FileKey) -> None:
         assert self._files is not None
         try:
-            self._files.watch(key[2], key)
+            self._files.watch(key[1], key)
         except KernelError as error:
-            log.debug("Cannot watch %s: %s, ignoring", key[2], error)
+            log.debug("Cannot watch %s: %s, ignoring", key[1], error)
 
     def _on_write(self, key: FileKey, filename: str) -> None:
-        ifindex, tunable, _ = key
-        if ifindex != HOST:
-            self._loop_calls.touch(ifindex, rfs.NAME if filename == rfs.FILE else tunable)
-        elif filename == os.path.basename(rfs.HOST_FILE):
-            self._loop_calls.touch_host()
+        ifindex, directory = key
+        if ifindex == HOST:
+            if filename == os.path.basename(HOST_FILE):
+                self._loop_calls.touch_host()
+        elif tunable := self._files_of.get(ifindex, {}).get(directory, {}).get(filename):
+            self._loop_calls.touch(ifindex, tunable)
 
     # Netlink and uevents
 
@@ -140,10 +149,15 @@ class Watches:
             self._loop_calls.touch(ifindex)
 
     def _on_ethtool(self, ifindex: int, what: str) -> None:
-        if what == "rss":
-            self._loop_calls.touch(ifindex, "rss")
-        elif what in ("channels", "rings"):
-            self._loop_calls.touch(ifindex)
+        for tunable in TUNABLES:
+            if what in tunable.events:
+                restructures = tunable.stale("") == CARD
+                self._loop_calls.touch(ifindex, None if restructures else tunable.name)
+
+    def _on_qdisc(self, ifindex: int, sender: int) -> None:
+        for tunable in TUNABLES:
+            if QDISC_EVENT in tunable.events:
+                self._loop_calls.touch_by(ifindex, tunable.name, sender)
 
     def _on_uevent(self, action: str, path: str, subsystem: str, fields: Mapping[str, str]) -> None:
         if subsystem == "cpu" and action in ("online", "offline", "add", "remove"):
@@ -192,12 +206,10 @@ class Watches:
         self._loop_calls.touch_profiles()
 
 
-def _directories(nic: Nic, tunables: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """Directories to watch, and the tunable whose files each holds; rfs has its beside rps's."""
-    queues = f"{CLASS_NET}/{nic.name}/queues"
-    if tunables & {"rps", "rfs"}:
-        yield from ((f"{queues}/rx-{number}", "rps") for number in range(nic.rx_queues))
-    if "xps" in tunables:
-        yield from ((f"{queues}/tx-{number}", "xps") for number in range(nic.tx_queues))
-    if "irq" in tunables:
-        yield from ((f"/proc/irq/{vector.irq}", "irq") for vector in nic.vectors)
+def _watched(nic: Nic, tunables: frozenset[str]) -> Mapping[str, Mapping[str, str]]:
+    """The files to watch: directory -> file -> the tunable that it tells of."""
+    files: dict[str, dict[str, str]] = {}
+    for name in tunables:
+        for directory, file in BY_NAME[name].watched(nic):
+            files.setdefault(directory, {})[file] = name
+    return files

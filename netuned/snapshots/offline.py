@@ -15,6 +15,7 @@ from pathlib import Path
 
 from netuned.errors import KernelError, SnapshotError, StateFileError
 from netuned.hardware.host import Host, read_host
+from netuned.hardware.nic import Nic
 from netuned.hardware.topology import read_topology
 from netuned.kernel import Kernel
 from netuned.kernel.recorded import RecordedKernel
@@ -22,6 +23,7 @@ from netuned.kernel.recording import MAX_FILE
 from netuned.placement.seatfile import parse_seats
 from netuned.placement.seats import NOBODY, Seats
 from netuned.plan import Change, Plan, Problem
+from netuned.planning.explain import LimitsOf
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import DEFAULT_DIRECTORIES, ProfileSet
 from netuned.profiles.loader import load as load_profiles
@@ -33,6 +35,7 @@ from netuned.reconcile.card import Card
 from netuned.reconcile.hostwide import plan_of_host, wanted_of_host
 from netuned.snapshots import described, snapshot
 from netuned.snapshots.archive import is_archive, open_regular
+from netuned.tunables.base import Limits, Tunable
 
 
 def load(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, ProfileSet]:
@@ -82,6 +85,7 @@ def plan(kernel: Kernel, profiles: ProfileSet) -> Plan:
     # A profile that cannot be read may be the one a card without any has: leave it as it is.
     restore = not profiles.errors
     changes: list[Change] = []
+    withheld: list[Change] = []
     problems += desired.problems
     unplanned = {problem.ifname for problem in desired.problems}
     for ifindex, nic in host.nics.items():
@@ -89,16 +93,27 @@ def plan(kernel: Kernel, profiles: ProfileSet) -> Plan:
         if nic.name in unplanned:
             continue
         card = Card(kernel, nic)
-        card.aim(target, baseline, restore=restore)
-        if target is not None or card.wanted:
-            try:
-                changes += plan_card(card)
-            except KernelError as error:
-                problems.append(Problem(nic.name, str(error)))
+        try:
+            card.aim(target, baseline, restore=restore)
+            if target is not None or card.wanted:
+                allowed, forbidden = plan_card(card)
+                changes += allowed
+                withheld += forbidden
+        except KernelError as error:
+            problems.append(Problem(nic.name, str(error)))
         card.close()
     targets = {host.nics[ifindex].name: target for ifindex, target in desired.targets.items()}
     whole = plan_of_host(kernel, baseline, wanted_of_host(targets, restore=restore))
-    return Plan((*whole.changes, *changes), (*whole.problems, *problems))
+    return Plan((*whole.changes, *changes), (*whole.problems, *problems), tuple(withheld))
+
+
+def limits_of(kernel: Kernel) -> LimitsOf:
+    """Reads what cards have at most. It raises: UnsupportedError, KernelError."""
+
+    def limits(tunable: Tunable, nic: Nic) -> Limits:
+        return tunable.limits(Card(kernel, nic).view(kernel.rtnl.qdiscs))
+
+    return limits
 
 
 def read_baseline(kernel: Kernel) -> tuple[Baseline, list[Problem]]:

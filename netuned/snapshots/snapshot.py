@@ -111,6 +111,7 @@ def take(
         view = Card(recording, nic).view(recording.rtnl.qdiscs)
         for tunable in TUNABLES:
             try:
+                tunable.limits(view)
                 tunable.read(view)
             except NetunedError:  # the answer, recorded as any other
                 continue

@@ -1,18 +1,26 @@
 """The tunables, one module each, in the order in which they are applied.
 
 A tunable knows its own state and nothing of the others: which CPU serves which queue was decided
-before (``placement``), what must come first follows from the order here and from the values
-(``diff``). Adding one is adding its module to ``TUNABLES`` and its lines to the profile schema.
+before (:mod:`netuned.placement.place`), what must come first follows from the order here and from
+the values (:mod:`netuned.planning.diff`). Adding one is adding its declaration to ``TUNABLES`` and
+its lines to the profile schema.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from netuned.tunables import channels, irq, qdisc, rfs, rps, rss, xps
 from netuned.tunables.base import Target, Tunable, View
+from netuned.tunables.channels import CHANNELS
+from netuned.tunables.irq import IRQ
+from netuned.tunables.qdisc import QDISC
+from netuned.tunables.rfs import RFS
+from netuned.tunables.rps import RPS
+from netuned.tunables.rss import RSS
+from netuned.tunables.xps import XPS
 
-TUNABLES: Final[tuple[Tunable, ...]] = (channels, rss, irq, rps, rfs, xps, qdisc)
-BY_NAME: Final[dict[str, Tunable]] = {tunable.NAME: tunable for tunable in TUNABLES}
+TUNABLES: Final[tuple[Tunable, ...]] = (CHANNELS, RSS, IRQ, RPS, RFS, XPS, QDISC)
+BY_NAME: Final[dict[str, Tunable]] = {tunable.name: tunable for tunable in TUNABLES}
+NAMES: Final = frozenset(BY_NAME)
 
-__all__ = ["BY_NAME", "TUNABLES", "Target", "Tunable", "View"]
+__all__ = ["BY_NAME", "NAMES", "TUNABLES", "Target", "Tunable", "View"]

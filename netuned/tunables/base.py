@@ -1,12 +1,19 @@
-"""What every tunable takes and gives."""
+"""The contract of a tunable: all that is particular to one setting of a card, in one declaration.
+
+Nothing outside this package knows a tunable by name. What the rest needs to know of it (what its
+keys and values are, how it is read and written, what comes before it, what tells of a change, who
+else sets it, how it reads in a status line) it declares here; most of that has a default.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
 
 from netuned.cpuset import CpuSet
+from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.hardware.topology import Topology
 from netuned.kernel import Kernel
@@ -14,9 +21,28 @@ from netuned.kernel.files import KeptFiles
 from netuned.kernel.rtnl import QdiscEntry
 from netuned.placement.objective import Places
 from netuned.profiles.profile import Profile
-from netuned.values import ChannelCounts, State, Value
+from netuned.values import ChannelCounts, Setting, State, Value, describe
 
 Qdiscs = Mapping[int, tuple[QdiscEntry, ...]]
+
+Limits = Mapping[str, int]
+"""What the hardware has at most, by the tunable's own names."""
+
+NO_LIMITS: Limits = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What was there before netuned, as a profile's ``default`` where the kernel has none."""
+
+
+BOOT = Boot()
+
+Wanted = Mapping[str, Value | UnsupportedError | Boot]
+"""What a profile wants of one tunable: key -> value, or why this card cannot have that."""
+
+NOT_ASKED = "as it was before netuned"
+"""Why a setting that no profile names is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,55 +96,154 @@ class Target:
         """The queue counts the card will have once its channels are as wanted."""
         return self.channels or ChannelCounts(nic.rx_queues, nic.tx_queues, 0)
 
+    @property
+    def denies(self) -> bool:
+        """Whether the profile forbids what drops the link."""
+        return self.profile.policy.disruptive == "deny"
 
-def never(key: str, /) -> bool:
-    """For tunables whose writes never are disruptive, or never restructure the card."""
-    return False
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """How whoever else writes a setting is found.
+
+    ``files`` are how the paths of a key's files end, none where it is no file. ``hint`` says how a
+    person finds out; empty: what there is to say of any file. ``link``, ``tuned`` and
+    ``network_manager`` are the keys by which those programs set it, ``google`` whether
+    google_set_multiqueue does, ``bpftune`` whether that may. A key of TuneD's is plugin.option.
+    """
+
+    files: Callable[[Nic, str], tuple[str, ...]] = lambda nic, key: ()
+    hint: str = ""
+    link: frozenset[str] = frozenset()
+    tuned: frozenset[str] = frozenset()
+    network_manager: tuple[str, ...] = ()
+    """Globs of section.key."""
+    google: bool = False
+    bpftune: bool = False
+    irqbalance: bool = False
 
 
-def equal(key: str, wanted: State, found: State, /) -> bool:
-    """For tunables whose values read back as they were written."""
+Queue = tuple[str, int]
+"""``rx`` or ``tx``, and its number."""
+
+NOTHING, OWN, CARD = "nothing", "own", "card"
+"""What a write makes stale: nothing else, other settings of the tunable that need it, all."""
+
+QDISC_EVENT = "qdisc"
+"""Rtnetlink's notification of qdiscs; the others are ethtool's."""
+
+Watched = tuple[str, str]
+"""A file whose writes tell of a change: its directory and its name."""
+
+
+def _equal(key: str, wanted: State, found: State, /) -> bool:
     return wanted[key] == found[key]
 
 
-def always_replaceable(found: State, /) -> str:
-    """For tunables whose every state can be written back."""
-    return ""
+def _exactly(key: str, wanted: Value, found: Value, /) -> bool:
+    return wanted == found
 
 
-class Tunable(Protocol):
-    """The shape of a tunable module."""
+def _summary(state: State) -> str:
+    """What is common, or each different value with its count."""
+    if set(state) == {""}:
+        return str(state[""])
+    texts = Counter(describe(value) for value in state.values())
+    if len(texts) <= 3:
+        return ", ".join(f"{text} ×{n}" if n > 1 else text for text, n in texts.items())
+    words = [describe(value) for value in state.values()]
+    return " ".join(words[:8]) + (f" … ({len(words)})" if len(words) > 8 else "")
 
-    @property
-    def NAME(self) -> str:
-        """Its key in profiles, plans and status."""
 
-    def read(self, view: View, /) -> State:
-        """What the kernel has. Raises: UnsupportedError, KernelError."""
+def keyed_summary(state: State) -> str:
+    """For tunables whose keys say what each is: ``rx-usecs 50, adaptive-rx off``."""
+    return ", ".join(f"{key} {describe(value)}".rstrip() for key, value in state.items())
 
-    def desired(self, target: Target, nic: Nic, /) -> State | None:
-        """What the profile wants of this card; None to leave the tunable alone."""
 
-    def write(self, view: View, found: State, key: str, value: Value, /) -> None:
-        """Write one setting. Raises: UnsupportedError, KernelError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunable:
+    """One tunable. ``name`` is its key in profiles, plans and status.
 
-    def same(self, key: str, wanted: State, found: State, /) -> bool:
-        """Whether what is found under ``key`` is what the wanted value becomes in this kernel."""
+    What it is: ``holds`` are the types of its values, ``accepts`` says whether a text is a key of
+    its. ``fresh`` is what a key that was not there before is put back to where it has to stay (a
+    queue that came with more channels): ABSENT where it goes again, None where nothing is known.
 
-    def within(self, wanted: Value, found: Value, /) -> bool:
-        """Whether ``found``, read after ``wanted`` was written, can be what became of it.
+    The kernel: ``read`` and ``limits`` ask it, ``write`` writes a group of settings in one request
+    (``group``: those with an equal answer go together). All three raise UnsupportedError and
+    KernelError; one whose ``attribute`` is a key of the group refuses that one alone.
 
-        ``same`` says what is known beforehand; this, what a driver or the kernel may do besides.
-        """
+    The profile: ``desired`` is what it wants of a card. Where ``by_key`` it names each key by
+    itself, and one that it no longer names is put back; else it names all or none.
+    """
 
-    def why(self, target: Target, nic: Nic, key: str, /) -> str:
-        """The reason for the wanted value, a clause for plans."""
+    name: str
+    holds: tuple[type[Value], ...]
+    accepts: Callable[[str], bool]
+    read: Callable[[View], State]
+    write: Callable[[View, State, State], None]
+    desired: Callable[[Target, Nic, Limits], Wanted]
+    why: Callable[[Target, Nic, str], str]
+    limits: Callable[[View], Limits] = lambda view: NO_LIMITS
+    by_key: bool = False
+    fresh: Value | None = None
+    group: Callable[[str], str] = lambda key: key
 
-    def disruptive(self, key: str, /) -> bool:
-        """Whether a write drops the link."""
+    same: Callable[[str, State, State], bool] = _equal
+    """Whether what is found under a key is what the wanted value becomes in this kernel."""
+    within: Callable[[str, Value, Value], bool] = _exactly
+    """Whether what was read after a value was written can be what became of it.
 
-    def irreplaceable(self, found: State, /) -> str:
-        """Why this state, once gone, could not be put back; empty if it could."""
+    ``same`` says what is known beforehand; this, what a driver or the kernel may do besides.
+    """
+    recorded: Callable[[Nic, Value], Value] = lambda nic, value: value
+    """What to put back for a value that was found before the first write."""
+    irreplaceable: Callable[[State], str] = lambda found: ""
+    """Why this state, once gone, could not be put back; empty if it could."""
 
-    def restructures(self, key: str, /) -> bool:
-        """Whether a write changes what else exists, so that the rest must be observed anew."""
+    disruptive: Callable[[str, Value | None, Value], bool] = lambda key, before, after: False
+    """Whether a write drops the link, given what was there before and what comes."""
+    stale: Callable[[str], str] = lambda key: NOTHING
+    """What a write of a key makes stale: ``NOTHING``, ``OWN`` or ``CARD``."""
+    needs: Callable[[str], tuple[Setting, ...]] = lambda key: ()
+    """The settings without which a key cannot be set, or which it must fit."""
+    loses: Callable[[State, str], Iterable[str]] = lambda found, key: ()
+    """Other keys of the tunable whose present values a write of a key takes away."""
+    yields: Callable[[State, State], bool] = lambda wanted, found: False
+    """Whether the change ends what others still name, so that those leave it first."""
+    leaves: bool = False
+    """Whether it is to be set before one that ``yields``."""
+    fits: Callable[[Mapping[str, State]], bool] = lambda states: True
+    """Whether its state goes together with those of the others, among which it is."""
+    stands: Callable[[Target, Nic, Value | None], Target] | None = None
+    """The target that the rest is planned for where this setting comes out as a value (None: as it
+    is now), not as wanted."""
+
+    events: frozenset[str] = frozenset()
+    """The kernel's notifications that tell of a change."""
+    watched: Callable[[Nic], Iterator[Watched]] = lambda nic: iter(())
+    writers: Writers = Writers()  # frozen
+
+    summary: Callable[[State], str] = _summary
+    """Its line in status."""
+    refusals: Callable[[Nic], tuple[str, ...]] = lambda nic: ()
+    """Why keys cannot be set, one for each, as the card's facts say."""
+    learn: Callable[[Kernel, Nic, str, str], Nic] = lambda kernel, nic, key, why: nic
+    """The card with what the refusal of a key tells of it; as it is where that is no such fact."""
+    facts: Callable[[Nic], object] = lambda nic: None
+    """The facts that its keys are of: when they change, what was refused may be possible."""
+    column: str = ""
+    """Its name in a queue's record."""
+    queues: Callable[[Nic, State], Mapping[Queue, str]] = lambda nic, state: {}
+    """What of it is each queue's, as text; queues of which there is nothing are left out."""
+    upgrade: Callable[[Mapping[str, object]], Mapping[str, object]] = lambda state: state
+    """A recorded state as an earlier version wrote it, in the present form."""
+    explained: Callable[[State, int], tuple[str, str | None]] | None = None
+    """For ``explain``: the key that a queue's reason is of, and its value (None: it has none)."""
+    in_table: bool = False
+    """Whether ``explain`` has a column for it."""
+    receives: bool = False
+    """Whether it is of receive queues only, by ``explained`` of no other."""
+
+    def asked(self, profile: Profile) -> bool:
+        """Whether a profile sets it."""
+        return getattr(profile, self.name, None) is not None

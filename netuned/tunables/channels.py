@@ -5,14 +5,14 @@ Source: ethtool(8) -L; Documentation/networking/ethtool-netlink.rst, CHANNELS_SE
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
-from netuned.tunables.base import Target, View, always_replaceable, equal
+from netuned.tunables.base import CARD, NOT_ASKED, Limits, Target, Tunable, View, Writers
 from netuned.values import ChannelCounts, State, Value
 
 NAME = "channels"
-same = equal
-irreplaceable = always_replaceable
 
 
 def read(view: View) -> State:
@@ -21,19 +21,18 @@ def read(view: View) -> State:
     return view.kept.same(NAME, counts, lambda counts: {"": counts})
 
 
-def desired(target: Target, nic: Nic) -> State | None:
-    if target.profile.channels is None:
-        return None
+def desired(target: Target, nic: Nic, limits: Limits) -> State:
     if target.no_channels:
-        raise UnsupportedError("channels", target.no_channels)
-    if target.channels is None:
-        raise UnsupportedError("channels", f"the driver {nic.driver} has a fixed number of queues")
-    return {"": target.channels}
+        raise UnsupportedError(NAME, target.no_channels)
+    wanted = target.withheld or target.channels
+    if wanted is None:
+        raise UnsupportedError(NAME, f"the driver {nic.driver} has a fixed number of queues")
+    return {"": wanted}
 
 
-def write(view: View, found: State, key: str, value: Value) -> None:
+def write(view: View, found: State, values: State) -> None:
+    value, before = values[""], found.get("")
     assert isinstance(value, ChannelCounts)
-    before = found.get(key)
 
     def changed(name: str) -> int | None:
         wanted: int = getattr(value, name)
@@ -44,7 +43,7 @@ def write(view: View, found: State, key: str, value: Value) -> None:
     )
 
 
-def within(wanted: Value, found: Value) -> bool:
+def within(key: str, wanted: Value, found: Value) -> bool:
     """Drivers that open a power of two, or as many as they get interrupts for, round down."""
     assert isinstance(wanted, ChannelCounts)
     assert isinstance(found, ChannelCounts)
@@ -55,7 +54,7 @@ def within(wanted: Value, found: Value) -> bool:
 def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.channels
     if spec is None:
-        return "as it was before netuned"
+        return NOT_ASKED
     counts = (spec.combined, spec.rx, spec.tx)
     if "auto" in counts:
         most = nic.channels.combined_max or nic.channels.rx_max if nic.channels else 0
@@ -63,9 +62,41 @@ def why(target: Target, nic: Nic, key: str) -> str:
     return "max: all that the card has" if "max" in counts else "the profile's number"
 
 
-def disruptive(key: str) -> bool:
-    return True
+def shrinks(wanted: State, found: State) -> bool:
+    """Whether receive queues end: the kernel ends none that the RSS table still names."""
+    after, before = wanted.get(""), found.get("")
+    return (
+        isinstance(after, ChannelCounts)
+        and isinstance(before, ChannelCounts)
+        and after.rx_queues < before.rx_queues
+    )
 
 
-def restructures(key: str) -> bool:
-    return True
+def stands(target: Target, nic: Nic, value: Value | None) -> Target:
+    """The rest is for the queues that there are."""
+    assert value is None or isinstance(value, ChannelCounts)
+    return replace(target, channels=value or nic.counts)
+
+
+CHANNELS = Tunable(
+    name=NAME,
+    holds=(ChannelCounts,),
+    accepts=lambda key: not key,
+    read=read,
+    write=write,
+    desired=desired,
+    why=why,
+    within=within,
+    disruptive=lambda key, before, after: True,
+    stale=lambda key: CARD,
+    yields=shrinks,
+    stands=stands,
+    events=frozenset({"channels"}),
+    writers=Writers(
+        hint="look for `ethtool -L` in scripts and timers",
+        link=frozenset({"RxChannels", "TxChannels", "CombinedChannels"}),
+        tuned=frozenset({"net.channels"}),
+        network_manager=("ethtool.channels-*",),
+        google=True,
+    ),
+)

@@ -6,21 +6,20 @@ Source: Documentation/core-api/irq/irq-affinity.rst; scaling.rst, "RSS IRQ Confi
 from __future__ import annotations
 
 import errno
+import re
+from collections.abc import Iterator, Mapping
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
-from netuned.hardware.nic import Nic
-from netuned.hardware.vectors import RX, TX
+from netuned.hardware.nic import Nic, with_managed
+from netuned.hardware.vectors import COMBINED, RX, TX
+from netuned.kernel import Kernel
 from netuned.tunables import masks
-from netuned.tunables.base import Target, View, always_replaceable, equal, never
-from netuned.values import State, Value
+from netuned.tunables.base import NOT_ASKED, Limits, Queue, Target, Tunable, View, Watched, Writers
+from netuned.values import State
 
 NAME = "irq"
-same = equal
-within = masks.within
-disruptive = never
-restructures = never
-irreplaceable = always_replaceable
+FILES = ("smp_affinity", "smp_affinity_list")
 
 KERNEL_MANAGED = "kernel-managed"
 """Why an interrupt is left alone whose affinity the kernel keeps to itself."""
@@ -28,29 +27,29 @@ KERNEL_MANAGED = "kernel-managed"
 MANAGED = (errno.EIO, errno.EPERM, errno.EACCES)
 """A write to a kernel-managed interrupt: EIO before 6.10, then EPERM; file mode 0444 later."""
 
+_KEY = re.compile(rf"({RX}|{TX}|{COMBINED})-[0-9]{{1,5}}")
+
 
 def path(irq: int) -> str:
-    return f"/proc/irq/{irq}/smp_affinity"
+    return f"/proc/irq/{irq}/{FILES[0]}"
 
 
 def read(view: View) -> State:
     vectors = view.nic.vectors
     if not vectors:
         if view.nic.device and not view.nic.up:
-            raise UnsupportedError("irq", "the card is down, its interrupts come when it goes up")
-        raise UnsupportedError("irq", "the card has no interrupts of its own")
+            raise UnsupportedError(NAME, "the card is down, its interrupts come when it goes up")
+        raise UnsupportedError(NAME, "the card has no interrupts of its own")
     keys = tuple(vector.key for vector in vectors)
     return masks.read(view, keys, tuple(path(vector.irq) for vector in vectors))
 
 
-def desired(target: Target, nic: Nic) -> State | None:
+def desired(target: Target, nic: Nic, limits: Limits) -> State:
     spec = target.profile.irq
-    if spec is None:
-        return None
     cpus = target.queue_cpus
     keys = {vector.key: vector.queue for vector in nic.vectors if vector.irq not in nic.managed}
     if nic.vectors and not keys:
-        raise UnsupportedError("irq", KERNEL_MANAGED)
+        raise UnsupportedError(NAME, KERNEL_MANAGED)
     if target.channels not in (None, nic.counts):  # the channel change will bring or end vectors
         roles = dict.fromkeys(vector.role for vector in nic.vectors)
         counts = target.queues(nic)
@@ -65,21 +64,21 @@ def desired(target: Target, nic: Nic) -> State | None:
     return {key: cpus[queue] for key, queue in keys.items() if queue < len(cpus)}
 
 
-def write(view: View, found: State, key: str, value: Value) -> None:
-    assert isinstance(value, CpuSet)
-    irq = next(vector.irq for vector in view.nic.vectors if vector.key == key)
-    try:
-        masks.write(view, path(irq), value)
-    except KernelError as error:
-        if error.errno in MANAGED and view.kernel.files.exists(path(irq)):
-            raise UnsupportedError(f"irq {key}", KERNEL_MANAGED) from error
-        raise
+def write(view: View, found: State, values: State) -> None:
+    for key, value in values.items():
+        irq = next(vector.irq for vector in view.nic.vectors if vector.key == key)
+        try:
+            masks.write(view, path(irq), value)
+        except KernelError as error:
+            if error.errno in MANAGED and view.kernel.files.exists(path(irq)):
+                raise UnsupportedError(f"{NAME} {key}", KERNEL_MANAGED) from error
+            raise
 
 
 def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.irq
     if spec is None:
-        return "as it was before netuned"
+        return NOT_ASKED
     if spec == "default":
         return "the kernel's default affinity"
     node = f"node {nic.numa_node}" if nic.numa_node >= 0 else "no node"
@@ -90,3 +89,59 @@ def why(target: Target, nic: Nic, key: str) -> str:
         "all": "anywhere on",
     }
     return f"{rule[spec.spread]} {target.pool}; card on {node}"
+
+
+def learn(kernel: Kernel, nic: Nic, key: str, why: str) -> Nic:
+    """That the kernel manages an interrupt is a fact of the card from then on, to plan with."""
+    if why != KERNEL_MANAGED:
+        return nic
+    return with_managed(kernel, nic, {v.irq for v in nic.vectors if v.key == key})
+
+
+def refusals(nic: Nic) -> tuple[str, ...]:
+    return tuple(KERNEL_MANAGED for vector in nic.vectors if vector.irq in nic.managed)
+
+
+def watched(nic: Nic) -> Iterator[Watched]:
+    for vector in nic.vectors:
+        for file in FILES:
+            yield f"/proc/irq/{vector.irq}", file
+
+
+def files(nic: Nic, key: str) -> tuple[str, ...]:
+    irqs = [vector.irq for vector in nic.vectors if vector.key == key]
+    return tuple(f"irq/{irq}/{file}" for irq in irqs[:1] for file in FILES)
+
+
+def queues(nic: Nic, state: State) -> Mapping[Queue, str]:
+    """The CPUs of the interrupt that serves a queue: as found, or when the facts were read."""
+    return {
+        (kind, vector.queue): str(state.get(vector.key, cpus))
+        for vector, cpus in zip(nic.vectors, nic.affinity, strict=True)
+        for kind in ((RX, TX) if vector.role == COMBINED else (vector.role,))
+    }
+
+
+IRQ = Tunable(
+    name=NAME,
+    holds=(CpuSet,),
+    accepts=lambda key: _KEY.fullmatch(key) is not None,
+    read=read,
+    write=write,
+    desired=desired,
+    why=why,
+    within=masks.within,
+    learn=learn,
+    refusals=refusals,
+    facts=lambda nic: nic.vectors,
+    watched=watched,
+    writers=Writers(
+        files=files,
+        link=frozenset({"IRQAffinityPolicy", "IRQAffinity"}),
+        tuned=frozenset({"irq.affinity", "scheduler.isolated_cores"}),
+        google=True,
+        irqbalance=True,
+    ),
+    column="cpus",
+    queues=queues,
+)

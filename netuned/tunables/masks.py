@@ -1,15 +1,19 @@
-"""CPU masks in the kernel's files: what irq, rps and xps share."""
+"""What a card has one of for each queue, in the kernel's files: masks of CPUs and numbers."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
-from netuned.tunables.base import View
-from netuned.values import State, Value
+from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.tunables.base import Queue, View, Watched
+from netuned.values import State, Value, describe
+
+RX, TX = "rx", "tx"
 
 
 @lru_cache(maxsize=4096)
@@ -23,8 +27,13 @@ def parse(content: bytes) -> CpuSet:
         raise KernelError("read", f"cpumask {content[:40]!r}", errno.EPROTO) from None
 
 
-def read(view: View, keys: tuple[str, ...], paths: tuple[str, ...]) -> State:
-    """Read one mask per key. Raises: KernelError."""
+def read(
+    view: View,
+    keys: tuple[str, ...],
+    paths: tuple[str, ...],
+    parse: Callable[[bytes], Value] = parse,
+) -> State:
+    """Read one value per key. Raises: KernelError."""
 
     def build(contents: Sequence[bytes]) -> State:
         return dict(zip(keys, map(parse, contents), strict=True))
@@ -32,18 +41,13 @@ def read(view: View, keys: tuple[str, ...], paths: tuple[str, ...]) -> State:
     return view.kept.sweep(paths, build)
 
 
-def write(view: View, path: str, mask: CpuSet) -> None:
+def write(view: View, path: str, mask: Value) -> None:
     """Write one mask. Raises: KernelError."""
+    assert isinstance(mask, CpuSet)
     view.kernel.files.write(path, mask.to_mask().encode())
 
 
-def write_queue(view: View, queue: str, file: str, value: Value) -> None:
-    """Write one queue's mask. Raises: KernelError."""
-    assert isinstance(value, CpuSet)
-    write(view, f"/sys/class/net/{view.nic.name}/queues/{queue}/{file}", value)
-
-
-def within(wanted: Value, found: Value) -> bool:
+def within(key: str, wanted: Value, found: Value) -> bool:
     """CPUs that are offline or isolated are left out, and some interrupts show the one they use.
 
     All may be left out. Source: rps_cpumask_housekeeping(); irq-affinity.rst, effective_affinity.
@@ -53,10 +57,45 @@ def within(wanted: Value, found: Value) -> bool:
     return not found - wanted
 
 
+def queue_key(kind: str) -> Callable[[str], bool]:
+    """What says whether a text is the key of a queue of this kind: ``rx-3``."""
+    return re.compile(rf"{kind}-[0-9]{{1,5}}").fullmatch  # type: ignore[return-value]  # truth
+
+
+def path(ifname: str, key: str, file: str) -> str:
+    """An attribute of a queue."""
+    return f"{CLASS_NET}/{ifname}/queues/{key}/{file}"
+
+
+def ending(file: str) -> Callable[[Nic, str], tuple[str, ...]]:
+    """How the path of a queue's attribute ends, for whoever looks for its writer."""
+    return lambda nic, key: (f"{nic.name}/queues/{key}/{file}",)
+
+
+def watched(kind: str, file: str) -> Callable[[Nic], Iterator[Watched]]:
+    """The attribute of every queue of a kind, by directory."""
+
+    def files(nic: Nic) -> Iterator[Watched]:
+        for queue in range(nic.rx_queues if kind == RX else nic.tx_queues):
+            yield f"{CLASS_NET}/{nic.name}/queues/{kind}-{queue}", file
+
+    return files
+
+
+def queues(nic: Nic, state: State) -> Mapping[Queue, str]:
+    """Each queue's value, by keys like ``rx-3``."""
+    return {(key[:2], int(key[3:])): str(value) for key, value in state.items()}
+
+
+def explained(state: State, key: str) -> tuple[str, str | None]:
+    """For ``explain``: a queue's key, and its value if it has one."""
+    return key, describe(state[key]) if key in state else None
+
+
 @lru_cache(maxsize=4096)
 def queue_files(
     ifname: str, kind: str, count: int, file: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Keys and paths of one attribute over all queues of a kind (rx or tx)."""
     keys = tuple(f"{kind}-{index}" for index in range(count))
-    return keys, tuple(f"/sys/class/net/{ifname}/queues/{key}/{file}" for key in keys)
+    return keys, tuple(path(ifname, key, file) for key in keys)

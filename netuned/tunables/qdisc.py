@@ -1,22 +1,37 @@
 """Queueing disciplines: mq with one leaf per transmit queue, or one root on a single-queue card.
 
+What is attached and each of its parameters are settings of their own: ``tx-3`` is the kind of a
+queue's qdisc, ``tx-3 fq flow_limit`` a parameter of it. So a new qdisc is attached first, with what
+the kernel gives it, and shows then what its parameters were before netuned set them.
+
 Source: tc(8), tc-mq(8); net/sched/sch_mq.c. An automatic mq has handle 0 and cannot be a parent,
 so an explicit one replaces it before leaves are set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from netuned.hardware.nic import Nic
 from netuned.kernel.qdisc_options import PARAMETERS, same_parameter
 from netuned.kernel.rtnl import QdiscEntry
-from netuned.tunables.base import Target, View, never
-from netuned.values import Qdisc, State, Value
+from netuned.tunables.base import (
+    NOT_ASKED,
+    NOTHING,
+    OWN,
+    QDISC_EVENT,
+    Limits,
+    Queue,
+    Target,
+    Tunable,
+    View,
+    Writers,
+)
+from netuned.values import Number, Qdisc, Setting, State, Value
 
 NAME = "qdisc"
-disruptive = never
 ROOT = "root"
 ROOT_PARENT = 0xFFFFFFFF
 ROOT_HANDLE = 0x4E54 << 16
@@ -25,11 +40,9 @@ ROOT_HANDLE = 0x4E54 << 16
 ROOT_ONLY = ("noqueue",)
 """Kinds the kernel accepts at the root only."""
 
-KERNELS_HANDLES = 0x8000 << 16
-"""From here on the kernel numbers by itself."""
-
 DEFAULT = Qdisc("", default=True)
-NAMELESS: frozenset[str] = frozenset()
+
+_KEY = re.compile(r"(?:root|tx-[0-9]{1,5})(?: [a-z0-9_]{1,20} [a-z0-9_]{1,30})?")
 
 
 def read(view: View) -> State:
@@ -42,129 +55,116 @@ def _state(entries: Sequence[QdiscEntry], tx_queues: int) -> State:
     root = next((entry for entry in entries if entry.parent == ROOT_PARENT), None)
     if root is None:  # a card that was never up, or noqueue by default, has none attached
         return {ROOT: Qdisc("noqueue", default=True)}
-    state: dict[str, Value] = {ROOT: _value(root, root.handle == 0)}
+    at = {ROOT: root}
     if root.kind == "mq":
         leaves = {
             (entry.parent & 0xFFFF) - 1: entry
             for entry in entries
             if entry.parent != ROOT_PARENT and entry.parent >> 16 == root.handle >> 16
         }
-        # A leaf is never "the default": deleting one does not bring that back, it installs noop,
-        # which drops every packet. To restore it is to attach its kind and parameters.
-        state |= {f"tx-{n}": _value(leaves[n], False) for n in range(tx_queues) if n in leaves}
-    return state
+        at |= {f"tx-{n}": leaves[n] for n in range(tx_queues) if n in leaves}
+    # A leaf is never "the default": deleting one does not bring that back, it installs noop,
+    # which drops every packet. To restore it is to attach its kind and set its parameters.
+    kinds: dict[str, Value] = {
+        key: Qdisc(entry.kind, key == ROOT and entry.handle == 0, entry.handle)
+        for key, entry in at.items()
+    }
+    return kinds | {
+        f"{key} {entry.kind} {name}": Number(value)
+        for key, entry in at.items()
+        for name, value in entry.parameters.items()
+    }
 
 
-def _value(entry: QdiscEntry, default: bool) -> Qdisc:
-    return Qdisc(entry.kind, tuple(sorted(entry.parameters.items())), default, entry.handle)
+def place_of(key: str) -> str:
+    """Where a setting's qdisc is: ``root`` or ``tx-3``."""
+    return key.partition(" ")[0]
 
 
-def desired(target: Target, nic: Nic) -> State | None:
+def desired(target: Target, nic: Nic, limits: Limits) -> State:
     spec = target.profile.qdisc
-    if spec is None:
-        return None
+    assert spec is not None
     if spec == "default":
         return {ROOT: DEFAULT}
-    wanted = Qdisc.of(spec.kind, spec.parameters())
     count = target.queues(nic).tx_queues
+    state: dict[str, Value] = {}
     if spec.kind in ROOT_ONLY or count < 2:
-        return {ROOT: wanted}
-    return {ROOT: Qdisc("mq"), **{f"tx-{queue}": wanted for queue in range(count)}}
-
-
-def write(view: View, found: State, key: str, value: Value) -> None:
-    assert isinstance(value, Qdisc)
-    rtnl = view.kernel.rtnl
-    if key == ROOT:
-        parent, handle = ROOT_PARENT, ROOT_HANDLE if value.kind == "mq" else 0
+        places: Sequence[str] = (ROOT,)
     else:
+        places = [f"tx-{queue}" for queue in range(count)]
+        state[ROOT] = Qdisc("mq")
+    state |= dict.fromkeys(places, Qdisc(spec.kind))
+    return state | {
+        f"{place} {spec.kind} {name}": Number(value)
+        for place in places
+        for name, value in sorted(spec.parameters().items())
+    }
+
+
+def group(key: str) -> str:
+    """The parameters of one qdisc go together; what is attached goes before them."""
+    return key.rpartition(" ")[0] or key
+
+
+def write(view: View, found: State, values: State) -> None:
+    first = next(iter(values))
+    place, kind, _ = (*first.split(), "", "")[:3]
+    parent, handle = ROOT_PARENT, 0
+    if place != ROOT:
         root = found[ROOT]
         assert isinstance(root, Qdisc)
-        parent, handle = root.handle | int(key.removeprefix("tx-")) + 1, 0
-    if value.anew:
-        handle = _free_handle(view, key)
-    if value.default:
-        rtnl.delete_qdisc(view.nic.ifindex)
-    else:
-        rtnl.replace_qdisc(view.nic.ifindex, parent, handle, value.kind, dict(value.parameters))
-
-
-def _free_handle(view: View, key: str) -> int:
-    """One that no qdisc of the card has, nor another queue takes in the same round.
-
-    A qdisc of the same kind is changed where it is, unless the handle is another.
-    """
-    taken = {entry.handle for entry in view.qdiscs().get(view.nic.ifindex, ())}
-    queue = 0 if key == ROOT else int(key.removeprefix("tx-"))
-    free = range(ROOT_HANDLE + (queue + 1 << 16), KERNELS_HANDLES, max(view.nic.tx_queues, 1) << 16)
-    return next(handle for handle in free if handle not in taken)
+        parent = root.handle | int(place.removeprefix("tx-")) + 1
+    parameters: dict[str, int] = {}
+    for key, value in values.items():
+        if isinstance(value, Number):
+            parameters[key.rpartition(" ")[2]] = value.value
+        else:
+            assert isinstance(value, Qdisc)
+            if value.default:
+                view.kernel.rtnl.delete_qdisc(view.nic.ifindex)
+                return
+            kind = value.kind
+            if place == ROOT and kind == "mq":
+                handle = ROOT_HANDLE
+    view.kernel.rtnl.replace_qdisc(view.nic.ifindex, parent, handle, kind, parameters)
 
 
 def same(key: str, wanted: State, found: State) -> bool:
-    """A leaf or root is right when its kind and every parameter the profile names are.
+    """A leaf or root is right when its kind is, whatever parameters nobody names.
 
-    An automatic mq is as good as one of our own while no leaf below it has to be written. Where
-    the root is to be the kernel's, so are its leaves, which nobody can set.
+    An automatic mq is as good as one of our own while nothing below it has to be written. Where
+    the root is to be the kernel's, so is all below it, which nobody can set.
     """
     asked, has, root = wanted[key], found[key], wanted.get(ROOT)
-    assert isinstance(asked, Qdisc)
-    assert isinstance(has, Qdisc)
     if key != ROOT and isinstance(root, Qdisc) and root.default:
         return True
-    if asked.anew:
-        return False
+    if isinstance(asked, Number):
+        assert isinstance(has, Number)
+        _, kind, name = key.split()
+        chosen = name == "bandwidth" and _set(wanted, key.replace(name, "autorate"))
+        return chosen or same_parameter(kind, name, asked.value, has.value)
+    assert isinstance(asked, Qdisc)
+    assert isinstance(has, Qdisc)
     if asked.default:
         return has.default
     if asked.kind == has.kind == "mq" and has.default:
-        return all(leaf in found and same(leaf, wanted, found) for leaf in wanted if leaf != key)
-    return asked.kind == has.kind and _same_parameters(asked, has)
+        return all(
+            below in found and same(below, wanted, found) for below in wanted if below != key
+        )
+    return asked.kind == has.kind
 
 
-def _same_parameters(wanted: Qdisc, found: Qdisc) -> bool:
-    has, named = dict(found.parameters), dict(wanted.parameters)
-    if named.get("autorate"):  # cake then sets its bandwidth by itself
-        named.pop("bandwidth", None)
-    return all(
-        name in has and same_parameter(wanted.kind, name, value, has[name])
-        for name, value in named.items()
-    )
+def _set(wanted: State, flag: str) -> bool:
+    """Whether a flag is on: cake with autorate changes its bandwidth by itself."""
+    value = wanted.get(flag)
+    return isinstance(value, Number) and bool(value.value)
 
 
-def within(wanted: Value, found: Value) -> bool:
+def within(key: str, wanted: Value, found: Value) -> bool:
     """Times and sizes are rounded, by less than a hundredth; how, differs between kernels."""
-    assert isinstance(wanted, Qdisc)
-    assert isinstance(found, Qdisc)
-    has = dict(found.parameters)
-    return wanted.kind == found.kind and all(
-        name in has and abs(has[name] - value) * 100 <= abs(value)
-        for name, value in wanted.parameters
-    )
-
-
-def parameter_names(value: Value) -> frozenset[str]:
-    """What a qdisc names of its parameters."""
-    return frozenset(name for name, _ in value.parameters) if isinstance(value, Qdisc) else NAMELESS
-
-
-def without(wanted: State, set_before: Mapping[str, frozenset[str]], recorded: State) -> State:
-    """The wanted state, and in it the way back for parameters that were set and are not named now.
-
-    The kernel keeps what is not named of a qdisc of the same kind. So they get the value they had
-    before netuned, if it was of this kind then; else a new one takes its place.
-    """
-    state = dict(wanted)
-    for key, value in wanted.items():
-        assert isinstance(value, Qdisc)
-        left = set_before.get(key, NAMELESS) - parameter_names(value)
-        if not left or not PARAMETERS.get(value.kind):
-            continue
-        before = recorded.get(key)
-        if isinstance(before, Qdisc) and before.kind == value.kind:
-            old = {name: number for name, number in before.parameters if name in left}
-            state[key] = Qdisc.of(value.kind, {**dict(value.parameters), **old})
-        else:
-            state[key] = replace(value, anew=True)
-    return state
+    if isinstance(wanted, Number) and isinstance(found, Number):
+        return abs(found.value - wanted.value) * 100 <= abs(wanted.value)
+    return wanted == found
 
 
 def irreplaceable(found: State) -> str:
@@ -175,15 +175,106 @@ def irreplaceable(found: State) -> str:
     return ""
 
 
+def needs(key: str) -> tuple[Setting, ...]:
+    """A leaf needs its root, a parameter its qdisc."""
+    place = place_of(key)
+    above = ((NAME, place),) if place != key else ()
+    return (*above, (NAME, ROOT)) if place != ROOT else above
+
+
+def loses(found: State, key: str) -> Iterator[str]:
+    """Another root takes all that is below it away, another qdisc its parameters.
+
+    What is below an automatic mq is the kernel's and comes back with it. fq_codel cannot change
+    ``flows``: a new one takes its place.
+    """
+    root, place = found.get(ROOT), place_of(key)
+    if isinstance(root, Qdisc) and root.default:
+        return
+    if place != key:
+        _, kind, name = key.split()
+        row = PARAMETERS.get(kind, {}).get(name)
+        if row is None or not row.creation_only:
+            return
+    for other in found:
+        if other != key and (key == ROOT or other.startswith(f"{place} ")):
+            yield other
+
+
 def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.qdisc
     if spec is None:
-        return "as it was before netuned"
+        return NOT_ASKED
     if spec == "default":
         return "the kernel's own choice"
     many = target.queues(nic).tx_queues > 1 and spec.kind not in ROOT_ONLY
     return "parent of the queues' qdiscs" if key == ROOT and many else "the profile's qdisc"
 
 
-def restructures(key: str) -> bool:
-    return key == ROOT
+def texts(state: State) -> dict[str, str]:
+    """What is attached where, with its parameters: ``fq flow_limit 1000``."""
+    found = {key: str(value) for key, value in state.items() if isinstance(value, Qdisc)}
+    kinds = {key: value.kind for key, value in state.items() if isinstance(value, Qdisc)}
+    for key, value in state.items():
+        if isinstance(value, Number):
+            place, kind, name = key.split(" ")
+            if kinds.get(place) == kind:
+                found[place] += f" {name} {value}"
+    return found
+
+
+def summary(state: State) -> str:
+    """The root first, then each different leaf with its count."""
+    shown = texts(state)
+    root = shown.pop(ROOT, None)
+    leaves = Counter(shown.values())
+    many = [f"{text} ×{count}" if count > 1 else text for text, count in leaves.items()]
+    more = [f"… ({len(leaves)})"] if len(leaves) > 3 else []
+    return ", ".join([*filter(None, [root]), *many[:3], *more])
+
+
+def queues(nic: Nic, state: State) -> Mapping[Queue, str]:
+    """The qdisc of each transmit queue; of a single one the root."""
+    shown = texts(state)
+    root = shown.pop(ROOT, "")
+    found = {("tx", int(key.removeprefix("tx-"))): text for key, text in shown.items()}
+    return found or ({("tx", 0): root} if nic.tx_queues == 1 and root else {})
+
+
+def upgrade(state: Mapping[str, object]) -> Mapping[str, object]:
+    """Up to version 3 of the baseline a qdisc's parameters stood in its value."""
+    found: dict[str, object] = {}
+    for key, value in state.items():
+        if not isinstance(value, dict) or "parameters" not in value:
+            found[key] = value
+            continue
+        kind, default = value.get("qdisc"), value.get("default")
+        found[key] = {"qdisc": kind, "default": default}
+        for name, number in {} if default else dict(value["parameters"]).items():
+            found[f"{key} {kind} {name}"] = {"number": number}
+    return found
+
+
+QDISC = Tunable(
+    name=NAME,
+    holds=(Qdisc, Number),
+    accepts=lambda key: _KEY.fullmatch(key) is not None,
+    read=read,
+    write=write,
+    desired=desired,
+    why=why,
+    by_key=True,
+    group=group,
+    same=same,
+    within=within,
+    irreplaceable=irreplaceable,
+    stale=lambda key: OWN if key == place_of(key) else NOTHING,
+    needs=needs,
+    loses=loses,
+    events=frozenset({QDISC_EVENT}),
+    writers=Writers(hint="look for `tc` in scripts and timers", network_manager=("tc.qdisc.*",)),
+    summary=summary,
+    column=NAME,
+    queues=queues,
+    upgrade=upgrade,
+)

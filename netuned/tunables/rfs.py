@@ -1,6 +1,6 @@
 """Receive flow steering: packets go to the CPU on which the application reads their flow.
 
-A flow's CPU stands in the host's table, which all cards share (:mod:`netuned.hostwide`). Each
+A flow's CPU stands in the host's table, which all cards share (:mod:`netuned.tunables.flows`). Each
 receive queue has a table of its own beside it, set here, so that packets are not reordered when
 the application moves. Without the host's table those of the queues do nothing, and without those
 the host's steers nothing. A queue's table goes with its queue when channels change; a change of
@@ -12,22 +12,17 @@ Source: Documentation/networking/scaling.rst, "RFS Configuration".
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.hardware.nic import Nic
 from netuned.profiles.profile import Profile
 from netuned.tunables import masks
-from netuned.tunables.base import Target, View, always_replaceable, equal, never
+from netuned.tunables.base import NOT_ASKED, Limits, Target, Tunable, View, Writers
 from netuned.values import FlowTable, State, Value
 
 NAME = "rfs"
 FILE = "rps_flow_cnt"
 HOST_FILE = "/proc/sys/net/core/rps_sock_flow_entries"
-same = equal
-disruptive = never
-restructures = never
-irreplaceable = always_replaceable
 
 AUTO_FLOWS = 32768
 """The kernel document's value for a moderately busy server."""
@@ -38,16 +33,12 @@ OFF = FlowTable(0)
 def read(view: View) -> State:
     if not view.kernel.files.exists(HOST_FILE):
         raise UnsupportedError(
-            "rfs",
+            NAME,
             "the host's table of flows (net.core.rps_sock_flow_entries) is not here: Linux has it "
             "in the first network namespace only, and the queues' do nothing without it",
         )
     keys, paths = masks.queue_files(view.nic.name, "rx", view.nic.rx_queues, FILE)
-
-    def build(contents: Sequence[bytes]) -> State:
-        return dict(zip(keys, map(parse, contents), strict=True))
-
-    return view.kept.sweep(paths, build)
+    return masks.read(view, keys, paths, parse)
 
 
 def parse(content: bytes) -> FlowTable:
@@ -66,7 +57,7 @@ def host_table(profile: Profile) -> FlowTable:
     return FlowTable.holding(AUTO_FLOWS if spec.entries == "auto" else spec.entries)
 
 
-def within(wanted: Value, found: Value) -> bool:
+def within(key: str, wanted: Value, found: Value) -> bool:
     """Tables are rounded up to a power of two."""
     assert isinstance(wanted, FlowTable)
     assert isinstance(found, FlowTable)
@@ -87,10 +78,8 @@ def receiving(target: Target, nic: Nic) -> frozenset[int]:
     return frozenset(queue for queue, weight in weighted if weight and queue < count)
 
 
-def desired(target: Target, nic: Nic) -> State | None:
+def desired(target: Target, nic: Nic, limits: Limits) -> State:
     """The host's flows, shared out over the queues that receive; none for the others."""
-    if target.profile.rfs is None:
-        return None
     keys, _ = masks.queue_files(nic.name, "rx", target.queues(nic).rx_queues, FILE)
     flows = host_table(target.profile).entries
     sharing = receiving(target, nic)
@@ -98,16 +87,41 @@ def desired(target: Target, nic: Nic) -> State | None:
     return {key: each if queue in sharing else OFF for queue, key in enumerate(keys)}
 
 
-def write(view: View, found: State, key: str, value: Value) -> None:
-    assert isinstance(value, FlowTable)
-    path = f"{CLASS_NET}/{view.nic.name}/queues/{key}/{FILE}"
-    view.kernel.files.write(path, str(value.entries).encode())
+def write(view: View, found: State, values: State) -> None:
+    for key, value in values.items():
+        assert isinstance(value, FlowTable)
+        path = masks.path(view.nic.name, key, FILE)
+        view.kernel.files.write(path, str(value.entries).encode())
 
 
 def why(target: Target, nic: Nic, key: str) -> str:
     host, sharing = host_table(target.profile), receiving(target, nic)
     if host == OFF:
-        return "off" if target.profile.rfs else "as it was before netuned"
+        return "off" if target.profile.rfs else NOT_ASKED
     if int(key.removeprefix("rx-")) not in sharing:
         return "no packets come here by hash"
     return f"{host} of the host over {len(sharing)} receiving queues"
+
+
+def explained(state: State, queue: int) -> tuple[str, str | None]:
+    return masks.explained(state, f"rx-{queue}")
+
+
+RFS = Tunable(
+    name=NAME,
+    holds=(FlowTable,),
+    accepts=masks.queue_key(masks.RX),
+    read=read,
+    write=write,
+    desired=desired,
+    why=why,
+    fresh=OFF,
+    within=within,
+    watched=masks.watched(masks.RX, FILE),
+    writers=Writers(
+        files=masks.ending(FILE),
+        tuned=frozenset({"sysctl.net.core.rps_sock_flow_entries"}),
+        bpftune=True,
+    ),
+    explained=explained,
+)

@@ -13,30 +13,23 @@ from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.placement.place import PACK
 from netuned.tunables import masks
-from netuned.tunables.base import Target, View, always_replaceable, equal, never
+from netuned.tunables.base import NOT_ASKED, Limits, Target, Tunable, View, Writers
 from netuned.tunables.rfs import receiving as receiving_queues
-from netuned.values import State, Value
+from netuned.values import State
 
 NAME = "rps"
 FILE = "rps_cpus"
 FEW_QUEUES = 16
 """Cards with more receive queues seldom saturate their cores; a sibling is then not worth it."""
 
-same = equal
-within = masks.within
-disruptive = never
-restructures = never
-irreplaceable = always_replaceable
-
 
 def read(view: View) -> State:
     return masks.read(view, *masks.queue_files(view.nic.name, "rx", view.nic.rx_queues, FILE))
 
 
-def desired(target: Target, nic: Nic) -> State | None:
+def desired(target: Target, nic: Nic, limits: Limits) -> State:
     spec = target.profile.rps
-    if spec is None:
-        return None
+    assert spec is not None
     count = target.queues(nic).rx_queues
     keys, _ = masks.queue_files(nic.name, "rx", count, FILE)
     if spec == "default" or spec.cpus == "none":
@@ -45,7 +38,7 @@ def desired(target: Target, nic: Nic) -> State | None:
         # The kernel takes isolated CPUs out of every mask (rps_cpumask_housekeeping(), 5.9).
         cpus = target.rps_cpus - target.topology.isolated - target.topology.nohz_full
         if not cpus:
-            raise UnsupportedError("rps", f"all CPUs of {spec.cpus!r} are isolated")
+            raise UnsupportedError(NAME, f"all CPUs of {spec.cpus!r} are isolated")
         return dict.fromkeys(keys, cpus)
     return dict(zip(keys, _auto(target, nic, count), strict=True))
 
@@ -88,16 +81,39 @@ def _most_queues(nic: Nic) -> int:
     return nic.channels.rx_max + nic.channels.combined_max
 
 
-def write(view: View, found: State, key: str, value: Value) -> None:
-    masks.write_queue(view, key, FILE, value)
+def write(view: View, found: State, values: State) -> None:
+    for key, value in values.items():
+        masks.write(view, masks.path(view.nic.name, key, FILE), value)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.rps
     if spec is None:
-        return "as it was before netuned"
+        return NOT_ASKED
     if spec == "default" or spec.cpus == "none":
         return "off"
     if target.rps_cpus is not None:
         return f"the profile's set {spec.cpus}"
     return "auto: cores of the memory domain, where more of them than queues are worth using"
+
+
+def explained(state: State, queue: int) -> tuple[str, str | None]:
+    return masks.explained(state, f"rx-{queue}")
+
+
+RPS = Tunable(
+    name=NAME,
+    holds=(CpuSet,),
+    accepts=masks.queue_key(masks.RX),
+    read=read,
+    write=write,
+    desired=desired,
+    why=why,
+    fresh=CpuSet(),
+    within=masks.within,
+    watched=masks.watched(masks.RX, FILE),
+    writers=Writers(files=masks.ending(FILE), link=frozenset({"ReceivePacketSteeringCPUMask"})),
+    column=NAME,
+    queues=masks.queues,
+    explained=explained,
+)

@@ -6,19 +6,19 @@ Source: Documentation/networking/scaling.rst, "RSS Configuration"; ethtool(8) -X
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import cycle, islice
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
-from netuned.tunables.base import Target, View, always_replaceable, never
-from netuned.values import RssTable, State, Value
+from netuned.tunables import channels
+from netuned.tunables.base import NOT_ASKED, Limits, Target, Tunable, View, Writers
+from netuned.values import ChannelCounts, RssTable, State, Value
 
 NAME = "rss"
-disruptive = never
-restructures = never
-irreplaceable = always_replaceable
+ENTRIES = "entries"
+"""Of the limits: how many the table has; 0 without one."""
 
 
 def read(view: View) -> State:
@@ -26,12 +26,18 @@ def read(view: View) -> State:
     return view.kept.same(NAME, entries, lambda entries: {"": RssTable(entries)})
 
 
-def desired(target: Target, nic: Nic) -> State | None:
+def limits(view: View) -> Limits:
+    try:
+        return {ENTRIES: len(view.kernel.ethtool.rss_table(view.nic.ifindex))}
+    except UnsupportedError:
+        return {ENTRIES: 0}
+
+
+def desired(target: Target, nic: Nic, limits: Limits) -> State:
     spec = target.profile.rss
-    if spec is None:
-        return None
-    if not nic.rss_entries:
-        raise UnsupportedError("rss", f"the driver {nic.driver} has no indirection table")
+    assert spec is not None
+    if not limits[ENTRIES]:
+        raise UnsupportedError(NAME, f"the driver {nic.driver} has no indirection table")
     reachable = target.queues(nic).rx_queues
     if nic.rss_queues < nic.rx_queues:  # ixgbe and others reach fewer queues than they open
         reachable = min(reachable, nic.rss_queues)
@@ -41,14 +47,14 @@ def desired(target: Target, nic: Nic) -> State | None:
     beyond = [queue for queue in queues if queue >= reachable]
     if beyond:
         raise UnsupportedError(
-            "rss", f"the profile names queue {beyond[0]}, the card reaches queues 0-{reachable - 1}"
+            NAME, f"the profile names queue {beyond[0]}, the card reaches queues 0-{reachable - 1}"
         )
     weights = (1,) * len(queues) if spec.weights == "equal" else spec.weights
     if len(weights) != len(queues):
         raise UnsupportedError(
-            "rss", f"the profile gives {len(weights)} weights for {len(queues)} queues"
+            NAME, f"the profile gives {len(weights)} weights for {len(queues)} queues"
         )
-    return {"": RssTable(spread(queues, weights, nic.rss_entries))}
+    return {"": RssTable(spread(queues, weights, limits[ENTRIES]))}
 
 
 @lru_cache(maxsize=64)  # a host's cards are mostly alike, and each is asked in every pass
@@ -85,7 +91,8 @@ def _shares(weights: Sequence[int], entries: int) -> list[int]:
     return shares
 
 
-def write(view: View, found: State, key: str, value: Value) -> None:
+def write(view: View, found: State, values: State) -> None:
+    value = values[""]
     assert isinstance(value, RssTable)
     ifindex, entries = view.nic.ifindex, value.entries
     if entries:
@@ -110,7 +117,7 @@ def same(key: str, wanted: State, found: State) -> bool:
     return asked == has or (len(asked.entries) == len(has.entries) and asked.shares == has.shares)
 
 
-def within(wanted: Value, found: Value) -> bool:
+def within(key: str, wanted: Value, found: Value) -> bool:
     """A driver that keeps fewer entries than it says deals them out by the same shares."""
     assert isinstance(wanted, RssTable)
     assert isinstance(found, RssTable)
@@ -124,8 +131,55 @@ def within(wanted: Value, found: Value) -> bool:
 def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.rss
     if spec is None:
-        return "as it was before netuned"
+        return NOT_ASKED
     if spec == "default":
         return "the kernel's own table"
     queues = "all queues" if spec.queues == "all" else f"{len(spec.queues)} queues"
     return f"{queues}, {'equal shares' if spec.weights == 'equal' else 'weighted'}"
+
+
+def recorded(nic: Nic, value: Value) -> Value:
+    """A table that is even over all queues is the kernel's, not a fixed list."""
+    if isinstance(value, RssTable) and value.even_over == nic.rss_queues:
+        return RssTable((), nic.rss_queues)
+    return value
+
+
+def fits(states: Mapping[str, State]) -> bool:
+    """The kernel ends no queue that the table names, and takes no table that names others."""
+    table = states.get(NAME, {}).get("")
+    counts = states.get(channels.NAME, {}).get("")
+    if not isinstance(counts, ChannelCounts) or not isinstance(table, RssTable):
+        return True
+    return max(table.entries, default=0) < counts.rx_queues
+
+
+def explained(state: State, queue: int) -> tuple[str, str | None]:
+    """A receive queue's part of the table."""
+    table = state[""]
+    assert isinstance(table, RssTable)
+    if not table.entries:
+        return "", "its share" if queue < table.queues else "none"
+    return "", f"{table.entries.count(queue) or 'none'} of {len(table.entries)} entries"
+
+
+RSS = Tunable(
+    name=NAME,
+    holds=(RssTable,),
+    accepts=lambda key: not key,
+    read=read,
+    write=write,
+    desired=desired,
+    why=why,
+    limits=limits,
+    same=same,
+    within=within,
+    recorded=recorded,
+    needs=lambda key: ((channels.NAME, ""),),
+    leaves=True,
+    fits=fits,
+    events=frozenset({"rss"}),
+    writers=Writers(hint="look for `ethtool -X` in scripts and timers"),
+    explained=explained,
+    receives=True,
+)

@@ -15,16 +15,11 @@ from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.placement.objective import Places
 from netuned.tunables import masks
-from netuned.tunables.base import Target, View, always_replaceable, equal, never
-from netuned.values import State, Value
+from netuned.tunables.base import NOT_ASKED, Limits, Target, Tunable, View, Writers
+from netuned.values import State
 
 NAME = "xps"
 FILE = "xps_cpus"
-same = equal
-within = masks.within
-disruptive = never
-restructures = never
-irreplaceable = always_replaceable
 
 
 def read(view: View) -> State:
@@ -33,13 +28,12 @@ def read(view: View) -> State:
     return masks.read(view, *masks.queue_files(view.nic.name, "tx", view.nic.tx_queues, FILE))
 
 
-def desired(target: Target, nic: Nic) -> State | None:
+def desired(target: Target, nic: Nic, limits: Limits) -> State:
     spec = target.profile.xps
-    if spec is None:
-        return None
+    assert spec is not None
     count = target.queues(nic).tx_queues
     if count < 2:
-        raise UnsupportedError("xps", "the card has a single transmit queue")
+        raise UnsupportedError(NAME, "the card has a single transmit queue")
     keys, _ = masks.queue_files(nic.name, "tx", count, FILE)
     if spec == "default" or spec.cpus == "none":
         return dict.fromkeys(keys, CpuSet())
@@ -110,16 +104,40 @@ def _deal(masks_of: list[int], queues: Sequence[int], cpus: Sequence[int]) -> No
         masks_of[queue] |= bits
 
 
-def write(view: View, found: State, key: str, value: Value) -> None:
-    masks.write_queue(view, key, FILE, value)
+def write(view: View, found: State, values: State) -> None:
+    for key, value in values.items():
+        masks.write(view, masks.path(view.nic.name, key, FILE), value)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.xps
     if spec is None:
-        return "as it was before netuned"
+        return NOT_ASKED
     if spec == "default" or spec.cpus == "none":
         return "off: the queue follows the flow's hash"
     if target.xps_cpus is not None:
         return f"the CPUs of {spec.cpus}, each on the queue nearest to it"
     return "auto: every CPU on the queue nearest to it"
+
+
+def explained(state: State, queue: int) -> tuple[str, str | None]:
+    return masks.explained(state, f"tx-{queue}")
+
+
+XPS = Tunable(
+    name=NAME,
+    holds=(CpuSet,),
+    accepts=masks.queue_key(masks.TX),
+    read=read,
+    write=write,
+    desired=desired,
+    why=why,
+    fresh=CpuSet(),
+    within=masks.within,
+    watched=masks.watched(masks.TX, FILE),
+    writers=Writers(files=masks.ending(FILE), google=True),
+    column=NAME,
+    queues=masks.queues,
+    explained=explained,
+    in_table=True,
+)

@@ -19,10 +19,11 @@ from netuned.errors import NetunedError
 from netuned.placement import seatfile
 from netuned.profiles.timeout import MOST_S
 from netuned.reconcile import baseline, pausefile
-from netuned.reconcile.confirm import ROLLED_BACK, Hold, Trial, Tried, now_ns, undo_of
+from netuned.reconcile.confirm import ROLLED_BACK, Hold, Trial, Tried, now_ns
 from netuned.reconcile.trialfile import TrialFile
+from netuned.reconcile.undo import undo_of
 from netuned.snapshots import snapshot
-from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State, describe
+from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, describe
 from tests.fuzz.target import Target, sound
 from tests.unit.machines import nic
 
@@ -147,7 +148,7 @@ BEFORE: dict[str, State] = {
     "rss": {"": RssTable((0, 1, 1, 1), 2)},
     "rps": {"rx-0": CpuSet(3)},
     "rfs": {"rx-0": FlowTable(8)},
-    "qdisc": {"root": Qdisc("mq", default=True), "tx-0": Qdisc.of("fq", {"limit": 100})},
+    "qdisc": {"root": Qdisc("mq", default=True), "tx-0": Qdisc("fq"), "tx-0 fq limit": Number(100)},
 }
 AFTER: dict[str, State] = {"channels": {"": ChannelCounts(0, 0, 4)}, "rps": {"rx-0": CpuSet(1)}}
 
@@ -157,7 +158,9 @@ def _kept_baseline() -> bytes:
     path.unlink(missing_ok=True)
     made = baseline.Baseline(path, "boot")
     made.record_host("rfs", FlowTable(64))
-    made.record(CARD, BEFORE, {"qdisc": {"tx-0": Qdisc.of("fq", {"limit": 1})}, "xps": {}})
+    made.record(
+        CARD, BEFORE, {"qdisc": {"tx-0": Qdisc("fq"), "tx-0 fq limit": Number(1)}, "xps": {}}
+    )
     return path.read_bytes()
 
 

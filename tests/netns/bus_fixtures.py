@@ -423,8 +423,8 @@ PLAN = Plan(
                 "enp0s3",
                 "qdisc",
                 f"tx-{queue}",
-                Qdisc.of("fq_codel", {"limit": 10240}) if queue < 2 else None,
-                Qdisc.of("fq", {"flow_limit": 1000}),
+                Qdisc("fq_codel") if queue < 2 else None,
+                Qdisc("fq"),
                 "the profile's kind",
             )
             for queue in range(4)

@@ -96,9 +96,9 @@ def test_tables_of_queues_read_back_as_powers_of_two(
     assert found == {"rx-0": rfs.OFF, "rx-1": rfs.OFF}
     for flows in (1, 5, 4096, 5000):
         table = FlowTable.holding(flows)
-        rfs.write(view, found, "rx-1", FlowTable(flows))
+        rfs.write(view, found, {"rx-1": FlowTable(flows)})
         assert rfs.read(view) == {"rx-0": rfs.OFF, "rx-1": table}
-    rfs.write(view, found, "rx-1", rfs.OFF)
+    rfs.write(view, found, {"rx-1": rfs.OFF})
     assert rfs.read(view) == found
 
 

@@ -10,6 +10,7 @@ from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.hardware.topology import Topology
 from netuned.hardware.vectors import COMBINED, RX, TX, Vector
 from netuned.kernel.ethtool import Channels
+from netuned.tunables.base import Limits, Tunable
 
 
 def topology(
@@ -75,7 +76,6 @@ def nic(
         rx_queues=queues,
         tx_queues=queues,
         channels=Channels(0, 0, 1, queues, 0, 0, 1, maximum),
-        rss_entries=128,
         rss_queues=queues,
         vectors=vectors,
         affinity=(CpuSet.parse_list("0"),) * queues,
@@ -113,7 +113,6 @@ def virtio(ifindex: int, name: str, queues: int = 4, node: int = -1, maximum: in
         driver="virtio_net",
         pci="1af4:1041",
         speed_mbps=0,
-        rss_entries=0,
         rss_queues=queues,
         vectors=vectors,
         affinity=(CpuSet.parse_list("0"),) * len(vectors),
@@ -131,7 +130,6 @@ def veth(ifindex: int, name: str, queues: int = 4, node: int = -1, maximum: int 
         speed_mbps=10_000,
         device="",
         channels=Channels(queues, queues, 0, 0, maximum, maximum, 0, 0),
-        rss_entries=0,
         vectors=(),
         affinity=(),
         interrupts=(),
@@ -141,9 +139,16 @@ def veth(ifindex: int, name: str, queues: int = 4, node: int = -1, maximum: int 
 def e1000e(ifindex: int, name: str, queues: int = 1, node: int = 0, maximum: int = 1) -> Nic:
     """One queue for good, one interrupt, nothing to set but that and the root qdisc."""
     card = nic(ifindex, name, 1, node, 1)
-    return replace(
-        card, driver="e1000e", pci="8086:10d3", speed_mbps=1000, channels=None, rss_entries=0
-    )
+    return replace(card, driver="e1000e", pci="8086:10d3", speed_mbps=1000, channels=None)
+
+
+RSS_ENTRIES = {"ice": 128, "igb": 128, "ixgbe": 128}
+"""By driver, how many entries the RSS indirection table has; those of others have none."""
+
+
+def limits(tunable: Tunable, card: Nic) -> Limits:
+    """What the card's hardware has at most."""
+    return {"entries": RSS_ENTRIES.get(card.driver, 0)} if tunable.name == "rss" else {}
 
 
 CARDS: dict[str, Callable[..., Nic]] = {

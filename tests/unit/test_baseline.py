@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from netuned import statefile
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
-from netuned.reconcile.baseline import DEPARTED, HOLDS, VERSION, Baseline
-from netuned.tunables import BY_NAME
-from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State
+from netuned.reconcile.baseline import DEPARTED, VERSION, Baseline
+from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, Setting, State
 from tests.unit.machines import nic
 
 FOUND: dict[str, State] = {
@@ -26,8 +25,17 @@ FOUND: dict[str, State] = {
     "rss": {"": RssTable((0, 0, 3, 3))},
     "irq": {"rxtx-0": CpuSet.parse_list("0-3,40")},
     "rfs": {"rx-0": FlowTable(0), "rx-1": FlowTable(4096)},
-    "qdisc": {"root": Qdisc("mq", default=True), "tx-0": Qdisc.of("fq", {"limit": 5})},
+    "qdisc": {
+        "root": Qdisc("mq", default=True),
+        "tx-0": Qdisc("fq"),
+        "tx-0 fq limit": Number(5),
+    },
 }
+
+
+def settings(states: dict[str, State], *names: str) -> list[Setting]:
+    """All settings of some tunables."""
+    return [(name, key) for name in names or states for key in states[name]]
 
 
 def make(path: Path, boot: str = "boot-1") -> Baseline:
@@ -124,20 +132,58 @@ def test_of_many_cards_a_save_encodes_one(tmp_path: Path, monkeypatch: pytest.Mo
     baseline.record(cards[-1], FOUND)
     assert [part["ifindex"] for part in encoded if isinstance(part, dict) and part] == [20]
     assert all(make(tmp_path / "b.json").of(each) == FOUND for each in cards)
-    baseline.forget(cards[0], FOUND)
+    baseline.forget(cards[0], settings(FOUND))
     assert not make(tmp_path / "b.json").of(cards[0])
 
 
-def test_parameters_that_were_set_are_known_until_put_back(tmp_path: Path) -> None:
+def test_what_was_put_back_of_a_tunable_leaves_its_rest(tmp_path: Path) -> None:
     baseline = make(tmp_path / "b.json")
-    fq: dict[str, State] = {"qdisc": {"root": Qdisc.of("fq", {"limit": 1, "quantum": 2})}}
-    baseline.record(nic(), {"qdisc": FOUND["qdisc"]}, fq)
-    names = frozenset({"limit", "quantum"})
-    assert make(tmp_path / "b.json").parameters(nic()) == {"root": names}
-    baseline.keep_parameters(nic(), {"root": frozenset({"limit", "pacing"})})
-    assert make(tmp_path / "b.json").parameters(nic()) == {"root": {"limit"}}
-    baseline.forget(nic(), ["qdisc"])
-    assert make(tmp_path / "b.json").parameters(nic()) == {}
+    baseline.record(nic(), FOUND)
+    baseline.forget(nic(), [("qdisc", "tx-0 fq limit")])
+    left = {key: value for key, value in FOUND["qdisc"].items() if key != "tx-0 fq limit"}
+    assert make(tmp_path / "b.json").of(nic()) == {**FOUND, "qdisc": left}
+
+
+def test_a_key_that_comes_with_netuneds_own_write_is_recorded_once_it_is_there(
+    tmp_path: Path,
+) -> None:
+    baseline = make(tmp_path / "b.json")
+    wanted: dict[str, State] = {"qdisc": {"root": Qdisc("fq"), "root fq limit": Number(7)}}
+    baseline.record(nic(), {"qdisc": {"root": Qdisc("mq", default=True)}}, wanted)
+    baseline.record(nic(), {"qdisc": {"root": Qdisc("fq"), "root fq limit": Number(9)}}, wanted)
+    assert make(tmp_path / "b.json").of(nic()) == {
+        "qdisc": {"root": Qdisc("mq", default=True), "root fq limit": Number(9)}
+    }
+
+
+def test_a_key_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+    baseline = make(tmp_path / "b.json")
+    baseline.record(nic(), FOUND)
+    for state in ({"rx-0 or so": CpuSet(1)}, {"rx-1": FlowTable(4)}):
+        with pytest.raises(StateFileError, match="cannot be kept; nothing was changed"):
+            baseline.record(nic(), {"rps": state})
+    assert make(tmp_path / "b.json").of(nic()) == FOUND
+
+
+def test_the_file_of_the_version_before_is_read(tmp_path: Path) -> None:
+    """Parameters stood in the qdisc's value, and beside it those that netuned had set."""
+    before = {
+        "qdisc": {
+            "root": {"qdisc": "mq", "parameters": {}, "default": True},
+            "tx-0": {"qdisc": "fq", "parameters": {"limit": 5}, "default": False},
+        },
+        "rps": {"rx-0": {"cpus": "0"}, "rx-1": {"absent": True}},
+        "rfs": {"rx-0": {"flows": 0}},
+    }
+    content = sealed(
+        host={"rfs": {"flows": 256}}, cards=card(before, parameters={"tx-0": ["limit"]})
+    )
+    (tmp_path / "b.json").write_text(content)
+    assert make(tmp_path / "b.json").of(nic()) == {
+        "qdisc": FOUND["qdisc"],
+        "rps": {"rx-0": CpuSet(1), "rx-1": CpuSet()},
+        "rfs": {"rx-0": FlowTable(0)},
+    }
 
 
 def test_another_boot_starts_afresh(tmp_path: Path) -> None:
@@ -148,9 +194,9 @@ def test_another_boot_starts_afresh(tmp_path: Path) -> None:
 def test_forgetting_one_tunable_and_a_card(tmp_path: Path) -> None:
     baseline = make(tmp_path / "b.json")
     baseline.record(nic(), FOUND)
-    baseline.forget(nic(), ["irq"])
+    baseline.forget(nic(), settings(FOUND, "irq"))
     assert set(make(tmp_path / "b.json").of(nic())) == {"channels", "rss", "rfs", "qdisc"}
-    baseline.forget(nic(), FOUND)
+    baseline.forget(nic(), settings(FOUND))
     assert make(tmp_path / "b.json").of(nic()) == {}
 
 
@@ -263,10 +309,6 @@ def test_what_cannot_be_read_or_set_aside_is_reported(tmp_path: Path) -> None:
         make(tmp_path / "b.json")
 
 
-def test_every_tunable_has_its_kind_of_value() -> None:
-    assert HOLDS.keys() == BY_NAME.keys()
-
-
 class Full:
     """A disk that takes nothing while ``error`` is set."""
 
@@ -311,7 +353,7 @@ def test_what_was_not_saved_is_not_remembered(tmp_path: Path, disk: Full, error:
     disk.error = error
     for _ in range(2):
         with pytest.raises(StateFileError, match="settings are as they should be"):
-            baseline.forget(nic(), FOUND)
+            baseline.forget(nic(), settings(FOUND))
         with pytest.raises(StateFileError, match="settings are as they should be"):
             baseline.forget_host("rfs")
     assert baseline.of(nic()) == make(tmp_path / "b.json").of(nic()) == FOUND

@@ -19,10 +19,10 @@ from netuned.reconcile.confirm import (
     Hold,
     Trial,
     Tried,
-    undo_of,
     with_writes,
 )
 from netuned.reconcile.trialfile import TrialFile
+from netuned.reconcile.undo import undo_of
 from netuned.statefile import checksum
 from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State
 from tests.unit.machines import nic
@@ -39,7 +39,7 @@ AFTER: States = {
     "channels": {"": ChannelCounts(0, 0, 4)},
     "rss": {"": RssTable((0, 1, 2, 3))},
     "rps": {f"rx-{n}": CpuSet(3) for n in range(4)},
-    "qdisc": {"root": Qdisc("mq"), **{f"tx-{n}": Qdisc.of("fq", {}) for n in range(4)}},
+    "qdisc": {"root": Qdisc("mq"), **{f"tx-{n}": Qdisc("fq") for n in range(4)}},
 }
 
 
@@ -76,7 +76,7 @@ def test_a_setting_somebody_changed_since_stays_as_it_is() -> None:
 
 
 def test_a_root_somebody_set_keeps_its_leaves() -> None:
-    found = {**AFTER, "qdisc": {"root": Qdisc.of("htb", {})}}
+    found = {**AFTER, "qdisc": {"root": Qdisc("htb")}}
     undo = undo_of(tried(BEFORE, AFTER), found)
     assert undo.foreign == (("qdisc", "root"),)
     assert "qdisc" not in undo.back

@@ -113,12 +113,12 @@ def test_a_card_on_hyper_v_has_no_interrupts_and_can_be_spread_all_the_same() ->
     nic = card("{name: eth0, driver: hv_netvsc, node: 0}")
     assert (nic.kind, nic.pci, nic.numa_node, nic.interrupts) == (PHYSICAL, "", 0, ())
     assert nic.channels is not None
-    assert (nic.channels.combined_max, nic.rss_entries, nic.rss_queues) == (64, 128, 16)
+    assert (nic.channels.combined_max, nic.rss_queues) == (64, 16)
 
 
 def test_a_single_queue_driver_says_nothing_of_channels() -> None:
     nic = card("{name: eth0, driver: r8169}")
-    assert (nic.channels, nic.rss_entries, len(nic.interrupts)) == (None, 0, 1)
+    assert (nic.channels, len(nic.interrupts)) == (None, 1)
 
 
 def test_interrupts_may_sit_on_some_cpus() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from netuned.cpuset import CpuSet
 from netuned.planning.diff import diff
+from netuned.tunables import BY_NAME
 from netuned.tunables.rss import spread
-from netuned.values import ChannelCounts, Qdisc, RssTable, State
+from netuned.values import ABSENT, ChannelCounts, Number, Qdisc, RssTable, State
 
 
 def because(tunable: str, key: str) -> str:
@@ -40,19 +43,38 @@ def test_only_what_was_observed_is_compared() -> None:
     assert names(state(4, (0, 3)), {"irq": {"rxtx-0": CpuSet(1)}}) == ["irq rxtx-0"]
 
 
+def fq(**parameters: int) -> State:
+    named = {f"tx-0 fq {name}": Number(value) for name, value in parameters.items()}
+    return {"tx-0": Qdisc("fq"), **named}
+
+
 def test_a_qdisc_is_right_when_every_named_parameter_is() -> None:
-    wanted: dict[str, State] = {"qdisc": {"tx-0": Qdisc.of("fq", {"flow_limit": 1000})}}
-    more = Qdisc.of("fq", {"flow_limit": 1000, "quantum": 3028})
-    assert names(wanted, {"qdisc": {"tx-0": more}}) == []
-    assert names(wanted, {"qdisc": {"tx-0": Qdisc.of("fq", {"flow_limit": 100})}}) == ["qdisc tx-0"]
-    assert names(wanted, {"qdisc": {"tx-0": Qdisc.of("fq_codel", {})}}) == ["qdisc tx-0"]
+    wanted: dict[str, State] = {"qdisc": fq(flow_limit=1000)}
+    assert names(wanted, {"qdisc": fq(flow_limit=1000, quantum=3028)}) == []
+    assert names(wanted, {"qdisc": fq(flow_limit=100)}) == ["qdisc tx-0 fq flow_limit"]
+    other: State = {"tx-0": Qdisc("fq_codel"), "tx-0 fq_codel limit": Number(1)}
+    assert names(wanted, {"qdisc": other}) == ["qdisc tx-0", "qdisc tx-0 fq flow_limit"]
 
 
 def test_cake_with_autorate_chooses_its_bandwidth() -> None:
-    asked = Qdisc.of("cake", {"autorate": 1, "bandwidth": 9})
-    wanted: dict[str, State] = {"qdisc": {"root": asked}}
-    found = Qdisc.of("cake", {"autorate": 1, "bandwidth": 5})
-    assert names(wanted, {"qdisc": {"root": found}}) == []
+    def cake(bandwidth: int) -> dict[str, State]:
+        numbers = {"autorate": 1, "bandwidth": bandwidth}
+        named = {f"root cake {name}": Number(value) for name, value in numbers.items()}
+        return {"qdisc": {"root": Qdisc("cake"), **named}}
+
+    assert names(cake(9), cake(5)) == []
+
+
+def test_what_may_come_and_go_is_wanted_absent_and_made_anew() -> None:
+    tunables = (replace(BY_NAME["rps"], fresh=ABSENT),)
+
+    def changes(wanted: State, found: State) -> list[tuple[object, object]]:
+        made = diff("en0", {"rps": wanted}, {"rps": found}, because, tunables)
+        return [(change.before, change.after) for change in made]
+
+    assert changes({"rx-0": ABSENT}, {}) == []
+    assert changes({"rx-0": ABSENT}, {"rx-0": CpuSet(1)}) == [(CpuSet(1), ABSENT)]
+    assert changes({"rx-0": CpuSet(1)}, {}) == [(ABSENT, CpuSet(1))]
 
 
 def test_an_automatic_mq_is_enough_until_a_leaf_must_be_written() -> None:

@@ -140,7 +140,7 @@ def every_verdict(path: Path) -> Iterator[tuple[CpuSet, int, str]]:
     loaded = profiles(**case["profiles"])
     host, desired = offline.host_and_desired(kernel, loaded)
     for ifindex in desired.targets:
-        found = explain(loaded.profiles, host, desired, ifindex)
+        found = explain(loaded.profiles, host, desired, ifindex, offline.limits_of(kernel))
         for queue in found.queues:
             for cpu in host.topology.possible:
                 yield queue.cpus, cpu, found.verdict(queue.queue, cpu).rule
@@ -158,7 +158,9 @@ def test_an_interrupt_that_the_kernel_manages_stays() -> None:
     host, _ = offline.host_and_desired(kernel, loaded)
     nic = replace(host.nics[2], managed=frozenset(host.nics[2].interrupts))
     host = replace(host, nics={2: nic})
-    found = explain(loaded.profiles, host, plan_host(loaded.profiles, host), 2)
+    found = explain(
+        loaded.profiles, host, plan_host(loaded.profiles, host), 2, offline.limits_of(kernel)
+    )
     assert found.queue(1).cpus == CpuSet.parse_list("3")
     assert "the kernel manages it" in found.queue(1).why
     assert found.verdict(1, 0).text.endswith("the kernel manages it")

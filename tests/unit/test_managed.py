@@ -15,6 +15,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import _is_managed, with_managed
 from netuned.kernel import Kernel
 from netuned.kernel.files import Files
+from netuned.plan import Change
 from netuned.reconcile.card import Card
 from netuned.reconcile.report import _settings
 from netuned.tunables import irq, masks
@@ -60,15 +61,16 @@ def test_what_is_managed_is_where_it_runs(kernel: Kernel) -> None:
 
 def test_a_refused_write_is_learnt_once(kernel: Kernel) -> None:
     card = Card(kernel, CARD)
-    card.wanted = {"irq": irq.desired(target(), CARD) or {}}
+    card.wanted = {"irq": irq.desired(target(), CARD, {})}
     assert card.wanted["irq"].keys() == {"rxtx-0", "rxtx-1"}
     card.found = {"irq": dict(card.wanted["irq"])}
     before = card.nic
-    card.give_up("irq", "rxtx-1", CpuSet.parse_list("1"), irq.KERNEL_MANAGED)
+    change = Change("en0", "irq", "rxtx-1", None, CpuSet.parse_list("1"), "")
+    card.give_up(change, irq.KERNEL_MANAGED)
     assert card.nic is not before  # which is what has the loop plan anew
     assert card.nic.managed == {SECOND}
     assert not card.refused
-    assert (irq.desired(target(), card.nic) or {}).keys() == {"rxtx-0"}
+    assert irq.desired(target(), card.nic, {}).keys() == {"rxtx-0"}
     (setting,) = _settings(card, (), {}, "")
     assert (setting.state, setting.reason) == (
         "unsupported",
@@ -79,7 +81,7 @@ def test_a_refused_write_is_learnt_once(kernel: Kernel) -> None:
 def test_a_card_of_managed_interrupts_has_no_affinity_to_set() -> None:
     card = replace(CARD, managed=frozenset(CARD.interrupts))
     with pytest.raises(UnsupportedError, match="kernel-managed"):
-        irq.desired(target(), card)
+        irq.desired(target(), card, {})
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EPERM, errno.EACCES])
@@ -92,4 +94,4 @@ def test_each_way_to_refuse_means_the_same(
     monkeypatch.setattr(masks, "write", refuse)
     view = cast("View", SimpleNamespace(nic=CARD, kernel=kernel))
     with pytest.raises(UnsupportedError, match="kernel-managed"):
-        irq.write(view, {}, "rxtx-0", CpuSet.parse_list("0"))
+        irq.write(view, {}, {"rxtx-0": CpuSet.parse_list("0")})

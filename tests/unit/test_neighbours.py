@@ -26,7 +26,6 @@ NIC = Nic(
     rx_queues=1,
     tx_queues=1,
     channels=None,
-    rss_entries=0,
     rss_queues=1,
     vectors=(Vector("rxtx", 0, 24),),
     affinity=(),

@@ -35,8 +35,9 @@ from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import ProfileSet, load
 from netuned.reconcile.hostwide import wanted_of_host
 from netuned.tunables import BY_NAME, TUNABLES
-from netuned.values import ChannelCounts, FlowTable, Qdisc, RssTable, State, Value
-from tests.unit.machines import CARDS, topology, with_channels
+from netuned.tunables.base import Boot
+from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value
+from tests.unit.machines import CARDS, RSS_ENTRIES, limits, topology, with_channels
 
 GOLDEN = Path(__file__).with_name("golden") / "plan"
 CASES = sorted(GOLDEN.glob("*.yaml"))
@@ -87,7 +88,7 @@ def test_there_are_cases_for_all_tunables() -> None:
         for line in path.read_text().partition(EXPECTED)[2].splitlines()
         if line.startswith("    ")
     )
-    assert all(shown[tunable.NAME] for tunable in TUNABLES)
+    assert all(shown[tunable.name] for tunable in TUNABLES)
 
 
 # A case becomes a machine
@@ -114,8 +115,8 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
     state: dict[str, State] = {}
     if nic.counts:
         state["channels"] = {"": nic.counts}
-    if nic.rss_entries:
-        table = tuple(index % nic.rss_queues for index in range(nic.rss_entries))
+    if entries := RSS_ENTRIES.get(nic.driver):
+        table = tuple(index % nic.rss_queues for index in range(entries))
         state["rss"] = {"": RssTable(table)}
     if nic.vectors:
         state["irq"] = {vector.key: online for vector in nic.vectors}
@@ -126,7 +127,7 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
     if nic.kind != PHYSICAL:
         state["qdisc"] = {"root": Qdisc("noqueue", default=True)}
     elif nic.tx_queues > 1:
-        leaves = dict.fromkeys(queues, Qdisc("fq_codel"))
+        leaves: State = dict.fromkeys(queues, Qdisc("fq_codel"))
         state["qdisc"] = {"root": Qdisc("mq", default=True), **leaves}
     else:
         state["qdisc"] = {"root": Qdisc("fq_codel", default=True)}
@@ -135,13 +136,20 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
 
 def _given(tunable: str, values: object, state: State, nic: Nic) -> State:
     each = values if isinstance(values, dict) else dict.fromkeys(state, values)
-    return {key: _value(tunable, str(text), nic) for key, text in each.items()}
+    found: dict[str, Value] = {}
+    for key, text in each.items():
+        if tunable == "qdisc":
+            kind, *words = str(text).split()
+            found[key] = Qdisc(kind)
+            pairs = zip(words[::2], words[1::2], strict=True)
+            found |= {f"{key} {kind} {name}": Number(int(number)) for name, number in pairs}
+        else:
+            found[key] = _value(tunable, str(text), nic)
+    return found
 
 
 def _value(tunable: str, text: str, nic: Nic) -> Value:
-    """A CPU list; for rss queues in turn, or ``0*64 1*64``; for rfs a number of flows; for qdisc
-    its kind and parameters.
-    """
+    """A CPU list; for rss queues in turn, or ``0*64 1*64``; for rfs a number of flows."""
     if tunable == "rfs":
         return FlowTable(int(text))
     if tunable == "rss":
@@ -149,11 +157,9 @@ def _value(tunable: str, text: str, nic: Nic) -> Value:
             runs = (map(int, run.split("*")) for run in text.split())
             return RssTable(tuple(queue for queue, count in runs for _ in range(count)))
         queues = list(CpuSet.parse_list(text))
-        return RssTable(tuple(queues[index % len(queues)] for index in range(nic.rss_entries)))
-    if tunable == "qdisc":
-        kind, *words = text.split()
-        pairs = zip(words[::2], words[1::2], strict=True)
-        return Qdisc.of(kind, {name: int(number) for name, number in pairs})
+        return RssTable(
+            tuple(queues[index % len(queues)] for index in range(RSS_ENTRIES[nic.driver]))
+        )
     return CpuSet.parse_list(text)
 
 
@@ -183,19 +189,23 @@ def _plan(desired: Desired, machine: Machine) -> dict[int, CardPlan]:
         wanted: dict[str, State] = {}
         unsupported = {}
         for tunable in TUNABLES:
-            try:
-                state = tunable.desired(target, nic)
-            except UnsupportedError as error:
-                unsupported[tunable.NAME] = error.why
+            if not tunable.asked(target.profile):
                 continue
-            if state is not None:
-                wanted[tunable.NAME] = state
+            try:
+                state = tunable.desired(target, nic, limits(tunable, nic))
+            except UnsupportedError as error:
+                unsupported[tunable.name] = error.why
+                continue
+            wanted[tunable.name] = {
+                k: v for k, v in state.items() if not isinstance(v, UnsupportedError | Boot)
+            }
 
         def why(name: str, key: str, target: Any = target, nic: Nic = nic) -> str:
             return BY_NAME[name].why(target, nic, key)
 
         changes = diff(nic.name, wanted, machine.found[ifindex], why)
-        plans[ifindex] = CardPlan(changes, unsupported)
+        allowed = tuple(c for c in changes if not (c.disruptive and target.denies))
+        plans[ifindex] = CardPlan(allowed, unsupported)
     return plans
 
 

@@ -1,0 +1,135 @@
+"""Values as JSON: as netuned's own files keep them, and as people's programs read them.
+
+In the files a value says what it is (``{"cpus": "0-3"}``), so that one that does not belong there
+is refused. Outward it is a plain number, list, map or word.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from netuned.cpuset import CpuSet
+from netuned.values import (
+    ABSENT,
+    Absent,
+    ChannelCounts,
+    FlowTable,
+    Number,
+    Qdisc,
+    RssTable,
+    Value,
+    Word,
+)
+
+_MOST_QUEUES = 1 << 16
+_MOST_ENTRIES = 1 << 16
+_MOST_FLOWS = 1 << 32
+_MOST_WORD = 64
+_MOST_NUMBER = 1 << 64
+"""What a file may have at most: more than any kernel shows, and little enough to go on with."""
+
+
+def encode(value: Value) -> dict[str, Any]:
+    """A value as a file keeps it."""
+    match value:
+        case Absent():
+            return {"absent": True}
+        case CpuSet():
+            return {"cpus": str(value)}
+        case ChannelCounts():
+            return {"channels": [value.rx, value.tx, value.combined]}
+        case RssTable():
+            return {"table": list(value.entries), "queues": value.queues}
+        case FlowTable():
+            return {"flows": value.entries}
+        case Qdisc():
+            return {"qdisc": value.kind, "default": value.default}
+        case Number():
+            return {"number": value.value, "unit": value.unit}
+        case Word():
+            return {"word": value.text}
+
+
+def decode(data: object) -> Value:
+    """What :func:`encode` made. Raises: ValueError, TypeError."""
+    match data:
+        case {"absent": True}:
+            return ABSENT
+        case {"cpus": str(text)}:
+            return CpuSet.parse_list(text)
+        case {"channels": [rx, tx, combined]}:
+            return ChannelCounts(_queues(rx), _queues(tx), _queues(combined))
+        case {"table": [*entries], "queues": queues} if len(entries) <= _MOST_ENTRIES:
+            return RssTable(tuple(map(_queues, entries)), _queues(queues))
+        case {"flows": entries}:
+            return FlowTable(whole(entries, _MOST_FLOWS))
+        case {"qdisc": str(kind), "default": bool(default)}:
+            return Qdisc(_word(kind), default)
+        case {"number": number, "unit": str(unit)}:
+            return Number(whole(number, _MOST_NUMBER, -_MOST_NUMBER), _word(unit))
+        case {"number": number}:
+            return Number(whole(number, _MOST_NUMBER, -_MOST_NUMBER))
+        case {"word": str(text)}:
+            return Word(_word(text))
+    raise ValueError(f"{data!r:.80} is not a recorded value")
+
+
+def typed(value: Value | None) -> Any:
+    """A value for programs: a number, a word, a list of CPUs, a map; None for what is not there.
+
+    ``channels`` is a map of the kinds that the card has open, an RSS table one of its number of
+    entries, its queues and the entries of each (no queues: what the kernel chooses by itself).
+    """
+    match value:
+        case None | Absent():
+            return None
+        case CpuSet():
+            return list(value)
+        case ChannelCounts():
+            counts = {"combined": value.combined, "rx": value.rx, "tx": value.tx}
+            return {kind: count for kind, count in counts.items() if count}
+        case RssTable():
+            shares = sorted(Counter(value.entries).items())
+            queues, weights = [queue for queue, _ in shares], [count for _, count in shares]
+            return {"entries": len(value.entries), "queues": queues, "weights": weights}
+        case FlowTable():
+            return value.entries
+        case Qdisc():
+            return "default" if value.default and not value.kind else value.kind
+        case Number():
+            return value.value
+        case Word():
+            return value.text
+
+
+def whole(data: object, most: int, least: int = 0) -> int:
+    """A whole number from ``least`` to ``most``. Raises: ValueError."""
+    if isinstance(data, bool) or not isinstance(data, int) or not least <= data <= most:
+        raise ValueError(f"{data!r:.80} is no number from {least} to {most}")
+    return data
+
+
+def text(data: object, most: int) -> str:
+    """A text of at most so many characters. Raises: ValueError."""
+    if not isinstance(data, str) or len(data) > most:
+        raise ValueError(f"{data!r:.80} is no text of at most {most} characters")
+    return data
+
+
+def _queues(data: object) -> int:
+    return whole(data, _MOST_QUEUES)
+
+
+def _word(data: str) -> str:
+    if "\0" in data:
+        raise ValueError(f"{data!r:.80} is no word")
+    return text(data, _MOST_WORD)
+
+
+def mapping(data: object) -> Mapping[str, Any]:
+    """A JSON object. Raises: TypeError."""
+    if not isinstance(data, dict):
+        raise TypeError(f"{data!r:.80} is no object")
+    return data
