@@ -1,9 +1,10 @@
 """Pure: which CPU serves which queue, decided once for all cards together.
 
-docs/placement.md has the objective and its reasons, :mod:`netuned.objective` measures it. Cards are
-laid out one after the other, each at its optimum (:mod:`netuned.filling`); then cards exchange CPUs
-where together they gain (:mod:`netuned.exchange`); then queues take the CPUs of their card by
-number. The same input gives the same layout in whatever order cards are enumerated.
+docs/placement.md has the objective and its reasons, :mod:`netuned.placement.objective` measures it.
+Cards are laid out one after the other, each at its optimum (:mod:`netuned.placement.filling`); then
+cards exchange CPUs where together they gain (:mod:`netuned.placement.exchange`); then queues take
+the CPUs of their card by number. The same input gives the same layout in whatever order cards are
+enumerated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pure: what the objective says of a queue on another CPU, all else as it is.
 
-The difference in :func:`netuned.objective.score` is computed from what the queue leaves and what it
-comes to, so that all CPUs of a large machine can be asked about.
+The difference in :func:`netuned.placement.objective.score` is computed from what the queue leaves
+and what it comes to, so that all CPUs of a large machine can be asked about.
 """
 
 from __future__ import annotations

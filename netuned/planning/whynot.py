@@ -1,7 +1,7 @@
 """Pure: why a queue is on its CPU and not on another, for people.
 
 Said of a layout by comparing it with what it would be with that one queue elsewhere
-(:mod:`netuned.elsewhere`): whichever term of the objective gets worse first is the reason.
+(:mod:`netuned.planning.elsewhere`): whichever term of the objective gets worse first is the reason.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 ``first(N, set)`` and ``last(N, set)`` are those with the lowest and the highest numbers. All three
 choose among online CPUs and give the whole set where it has fewer than N.
 
-Only online CPUs come out of :func:`evaluate`, and never none. :mod:`netuned.syntax` says how
-expressions are written.
+Only online CPUs come out of :func:`evaluate`, and never none. :mod:`netuned.profiles.syntax` says
+how expressions are written.
 """
 
 from __future__ import annotations
