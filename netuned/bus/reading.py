@@ -6,8 +6,6 @@ changes, all cards are their bytes in a row (D-Bus aligns an array's elements to
 they stand), and the next reader waits until the last one's answer is in the socket, so that one
 answer is held and not hundreds.
 
-The one module that knows how dbus-fast lays out a message.
-
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html, Message Protocol
 """
 
@@ -20,14 +18,13 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from dbus_fast import DBusError, Message, MessageFlag, MessageType, Variant
-from dbus_fast._private.marshaller import Marshaller
 from dbus_fast.aio import MessageBus
 
 from netuned.bus import wire
+from netuned.bus.connection import Encoded, encode
 from netuned.bus.interfaces import Manager, Nic
 from netuned.status import NicStatus
 
-OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 OBJECTS_SIGNATURE = "a{oa{sa{sv}}}"
 PROPERTIES_SIGNATURE = "a{sv}"
@@ -38,11 +35,6 @@ SLICE_S = 0.005
 """Many cards are encoded, or told of, for this long before the loop gets a turn."""
 WAITING_MOST = 1000
 """Who comes while so many wait is refused."""
-
-HEADER_SIGNATURE = "yyyyuua(yv)"
-LITTLE_ENDIAN = ord("l")
-PROTOCOL_VERSION = 1
-REPLY_SERIAL, DESTINATION, SIGNATURE = 5, 6, 8
 
 
 class Readers:
@@ -67,7 +59,7 @@ class Readers:
             # To read for nobody is of no use, and what is wrong with it dbus-fast would log
             return not _may_act(call)
         if not _reads_everything(call):
-            if (call.interface, call.member) == (OBJECT_MANAGER, "GetManagedObjects"):
+            if (call.interface, call.member) == (wire.OBJECT_MANAGER, "GetManagedObjects"):
                 # dbus-fast would gather all objects, whatever the path and the arguments
                 raise DBusError(UNKNOWN_METHOD, f"{wire.ROOT} has GetManagedObjects(), no more")
             return False
@@ -98,9 +90,9 @@ class Readers:
 
     def _reply(self, call: Message) -> Message:
         if call.member == "GetAll":
-            body = _encode(PROPERTIES_SIGNATURE, _properties(self._manager))
-            return _Encoded(call, PROPERTIES_SIGNATURE, body)
-        return _Encoded(call, OBJECTS_SIGNATURE, _array(self._pieces[i][1] for i in self._nics))
+            body = encode(PROPERTIES_SIGNATURE, _properties(self._manager))
+            return Encoded(call, PROPERTIES_SIGNATURE, body)
+        return Encoded(call, OBJECTS_SIGNATURE, _array(self._pieces[i][1] for i in self._nics))
 
     async def _encode_cards(self) -> None:
         """Bring the pieces of all cards up to date; on return all of them are."""
@@ -119,33 +111,8 @@ class Readers:
 
     def _encode_card(self, ifindex: int, nic: Nic) -> None:
         shown = {wire.nic_path(ifindex): {wire.NIC: _properties(nic)}}
-        piece = _encode(OBJECTS_SIGNATURE, shown)[8:]  # after the array's length
+        piece = encode(OBJECTS_SIGNATURE, shown)[8:]  # after the array's length
         self._pieces[ifindex] = nic.status, piece
-
-
-class _Encoded(Message):
-    """A reply whose body is bytes already."""
-
-    def __init__(self, call: Message, signature: str, encoded: bytes) -> None:
-        super().__init__(
-            message_type=MessageType.METHOD_RETURN,
-            flags=MessageFlag.NO_REPLY_EXPECTED,
-            destination=call.sender,
-            reply_serial=call.serial,
-            signature=signature,
-        )
-        self._encoded = encoded
-
-    def _marshall(self, negotiate_unix_fd: bool) -> bytearray:
-        fields = [
-            [REPLY_SERIAL, Variant("u", self.reply_serial)],
-            [DESTINATION, Variant("s", self.destination)],
-            [SIGNATURE, Variant("g", self.signature)],
-        ]
-        kind, flags = self.message_type.value, self.flags.value
-        head = [LITTLE_ENDIAN, kind, flags, PROTOCOL_VERSION, len(self._encoded), self.serial]
-        header = Marshaller(HEADER_SIGNATURE, [*head, fields]).marshall()
-        return bytearray().join((header, bytes(-len(header) % 8), self._encoded))
 
 
 def _may_act(call: Message) -> bool:
@@ -157,7 +124,7 @@ def _reads_everything(call: Message) -> bool:
     if call.path != wire.ROOT:
         return False
     if call.member == "GetManagedObjects":
-        return call.interface == OBJECT_MANAGER and not call.signature
+        return call.interface == wire.OBJECT_MANAGER and not call.signature
     wanted = call.member == "GetAll" and call.interface == PROPERTIES and call.signature == "s"
     return wanted and call.body[0] == wire.MANAGER
 
@@ -172,10 +139,6 @@ def _properties(interface: Manager | Nic) -> dict[str, Variant]:
 
 
 _SIGNATURES: dict[type, dict[str, str]] = {}
-
-
-def _encode(signature: str, value: object) -> bytes:
-    return bytes(Marshaller(signature, [value]).marshall())
 
 
 def _array(pieces: Iterable[bytes]) -> bytes:

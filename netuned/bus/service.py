@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 
-from dbus_fast import BusType, Message, MessageType, NameFlag, RequestNameReply
+from dbus_fast import BusType, NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusFastError
 
 from netuned.bus import polkit, wire
+from netuned.bus.connection import Connection
 from netuned.bus.interfaces import Controller, Manager, Nic, changed_properties
-from netuned.bus.reading import OBJECT_MANAGER, SLICE_S, Readers
+from netuned.bus.reading import SLICE_S, Readers
 from netuned.errors import BusError
 from netuned.status import ManagerStatus, NicStatus, Status
 
@@ -24,71 +24,6 @@ LAST_RETRY_S = 5.0
 """Short: at boot the daemon runs before D-Bus does, and a try without it costs microseconds."""
 
 log = logging.getLogger(__name__)
-
-
-class _Connection(MessageBus):
-    """A bus connection that can be lost while methods are being served.
-
-    Signals of one turn of the loop go out in one system call: after each the loop's thread waits
-    for the interpreter, and where hundreds of cards change there are thousands of signals.
-    """
-
-    async def connect(self) -> MessageBus:
-        self._signals = bytearray()
-        bus = await super().connect()
-        assert self._writer is not None
-        assert self._writer.sock is not None
-        self._writer.sock = _PatientSocket(self._writer.sock)  # type: ignore[assignment]
-        return bus
-
-    def send(self, msg: Message) -> asyncio.Future[None]:  # type: ignore[override]  # as MessageBus
-        if not self.connected:
-            # dbus-fast would watch the closed descriptor's number, by now perhaps another file's
-            dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            dropped.set_result(None)
-            return dropped
-        if msg.message_type is MessageType.SIGNAL:
-            return self._send_soon(msg)
-        self._send_signals()
-        sent: asyncio.Future[None] = super().send(msg)
-        sent.add_done_callback(asyncio.Future.exception)  # that the connection is lost, run() sees
-        return sent
-
-    def _send_soon(self, signal: Message) -> asyncio.Future[None]:
-        if signal.interface == OBJECT_MANAGER:
-            # The D-Bus specification has the manager send these, dbus-fast the object that comes
-            signal.path = wire.ROOT
-        loop = asyncio.get_running_loop()
-        if not self._signals:
-            loop.call_soon(self._send_signals)
-        signal.serial = self.next_serial()
-        self._signals += signal._marshall(False)
-        sent: asyncio.Future[None] = loop.create_future()
-        sent.set_result(None)
-        return sent
-
-    def _send_signals(self) -> None:
-        signals, self._signals = self._signals, bytearray()
-        if signals and self.connected:
-            assert self._writer is not None
-            self._writer.messages.append((signals, None, None))
-            self._writer.schedule_write()
-
-
-class _PatientSocket:
-    """What dbus-fast's writer sends on: a full socket takes nothing now, it is not lost.
-
-    dbus-fast 5.2 disconnects on EAGAIN, as its ancestor did (altdesktop/python-dbus-next #153).
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def send(self, data: memoryview) -> int:
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
 
 
 class BusService:
@@ -136,7 +71,7 @@ class BusService:
     async def connect(self) -> None:
         """Connect, export every object, then take the name. Raises: BusError."""
         try:
-            bus = _Connection(self._address or None, BusType.SYSTEM, auth_timeout=AUTH_TIMEOUT_S)
+            bus = Connection(self._address or None, BusType.SYSTEM, auth_timeout=AUTH_TIMEOUT_S)
             await bus.connect()
         except (OSError, EOFError, DBusFastError) as error:
             raise BusError(f"cannot connect to the system bus: {_sentence(error)}") from error

@@ -14,6 +14,7 @@ SERVICE = "org.netuned1"
 ROOT = "/org/netuned1"
 MANAGER = "org.netuned1.Manager"
 NIC = "org.netuned1.Nic"
+OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 
 ACTIONS = {
     "Plan": "",

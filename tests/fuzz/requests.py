@@ -11,8 +11,9 @@ from typing import Any
 from dbus_fast import ErrorType, Message, MessageFlag, MessageType, Variant
 
 from netuned.bus import wire
-from netuned.bus.reading import OBJECT_MANAGER, PROPERTIES
-from netuned.bus.service import BusService, _Connection
+from netuned.bus.connection import Connection
+from netuned.bus.reading import PROPERTIES
+from netuned.bus.service import BusService
 from netuned.errors import KernelError
 from netuned.plan import Plan
 from netuned.profiles.timeout import MOST_S
@@ -28,7 +29,7 @@ INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
 
 MEMBERS = (*wire.ACTIONS, "Get", "Set", "GetAll", "GetManagedObjects", "Introspect", "Ping", "Nope")
 INTERFACES = (
-    *(wire.MANAGER, None, wire.NIC, PROPERTIES, OBJECT_MANAGER, INTROSPECTABLE),
+    *(wire.MANAGER, None, wire.NIC, PROPERTIES, wire.OBJECT_MANAGER, INTROSPECTABLE),
     *("org.freedesktop.DBus.Peer", "org.netuned1", "org.freedesktop.DBus.x"),
 )
 PATHS = (wire.ROOT, wire.nic_path(2), wire.nic_path(99), "/", "/org/netuned1/nic")
@@ -40,7 +41,7 @@ FLAGS = (
 )
 
 
-class _Bus(_Connection):
+class _Bus(Connection):
     """A connection without a bus: keeps what is sent, and answers who asks for a user id."""
 
     def __init__(self) -> None:
@@ -216,8 +217,8 @@ TARGETS = (
             _seed("Set", PROPERTIES, "ssv", wire.NIC.encode() + b"\nName", path=PATHS[1]),
             _seed("Get", PROPERTIES, "ss", wire.MANAGER.encode() + b"\nNope", flags=1),
             _seed("GetAll", PROPERTIES, "s", wire.MANAGER.encode()),
-            _seed("GetManagedObjects", OBJECT_MANAGER, "", b""),
-            _seed("GetManagedObjects", OBJECT_MANAGER, "", b"", path="/"),
+            _seed("GetManagedObjects", wire.OBJECT_MANAGER, "", b""),
+            _seed("GetManagedObjects", wire.OBJECT_MANAGER, "", b"", path="/"),
             _seed("Introspect", INTROSPECTABLE, "", b"", path=PATHS[4]),
         ),
         (

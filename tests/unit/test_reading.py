@@ -11,9 +11,9 @@ import pytest
 from dbus_fast import DBusError, Message, MessageFlag, MessageType, Variant
 
 from netuned.bus import reading, wire
+from netuned.bus.connection import _PatientSocket
 from netuned.bus.interfaces import Manager, Nic
 from netuned.bus.reading import Readers
-from netuned.bus.service import _PatientSocket
 from netuned.status import Applied, ManagerStatus, NicStatus, QueueStatus
 
 CARD = NicStatus(
@@ -41,7 +41,7 @@ def readers(nics: dict[int, Nic]) -> tuple[Readers, Wire]:
     return Readers(bus, Manager(bus, controller, ManagerStatus("1", "in-sync")), nics), bus
 
 
-def call(member: str = "GetManagedObjects", interface: str = reading.OBJECT_MANAGER) -> Message:
+def call(member: str = "GetManagedObjects", interface: str = wire.OBJECT_MANAGER) -> Message:
     arguments: dict[str, Any] = {}
     if member == "GetAll":
         interface = reading.PROPERTIES
