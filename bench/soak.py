@@ -32,7 +32,7 @@ from bench.table import Row, render
 from netuned.bus import wire
 from netuned.bus.client import Client
 from tests.fuzz import __main__ as fuzz
-from tests.netns import faults
+from tests.netns.faults.runs import run as run_faults
 from tests.netns.lab import Lab
 
 BLOCK_MS = 50.0
@@ -341,7 +341,7 @@ def main() -> int:
 
 def _faults() -> list[Row]:
     """Every kernel call failing in each way, and a kill at each step of a transaction."""
-    figures = faults.run()
+    figures = run_faults()
     what = f"{figures.faults} faults injected, {figures.kills} kills; {figures.seconds:.0f} s"
     for case in figures.failed:
         print(f"not survived: {case}")

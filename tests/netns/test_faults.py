@@ -14,8 +14,9 @@ import pytest
 
 from netuned import daemon
 from netuned.errors import KernelError
-from tests.netns import faults
 from tests.netns.conftest import Namespace
+from tests.netns.faults.card import CARD, QUEUES
+from tests.netns.faults.runs import inject
 
 pytestmark = pytest.mark.netns
 
@@ -27,8 +28,8 @@ STRIDE = 19
 def test_one_failing_call_neither_confuses_nor_leaves_anything_behind(
     netns: Namespace, tmp_path: Path, own_qdiscs: bool
 ) -> None:
-    netns.veth(faults.CARD, faults.QUEUES)
-    figures = faults.inject(tmp_path, own_qdiscs=own_qdiscs, stride=STRIDE, offset=own_qdiscs)
+    netns.veth(CARD, QUEUES)
+    figures = inject(tmp_path, own_qdiscs=own_qdiscs, stride=STRIDE, offset=own_qdiscs)
     print(figures)
     assert not figures.failed
     assert figures.faults > 50

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns import faults
 from tests.netns.conftest import Namespace
+from tests.netns.faults.card import CARD, QUEUES
+from tests.netns.faults.runs import kill
 
 pytestmark = pytest.mark.netns
 
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.netns
 def test_a_start_after_a_kill_converges_or_restores(
     netns: Namespace, tmp_path: Path, own_qdiscs: bool
 ) -> None:
-    netns.veth(faults.CARD, faults.QUEUES)
-    figures = faults.kill(tmp_path, own_qdiscs=own_qdiscs, stride=11)
+    netns.veth(CARD, QUEUES)
+    figures = kill(tmp_path, own_qdiscs=own_qdiscs, stride=11)
     print(figures)
     assert not figures.failed
     assert figures.kills > 10

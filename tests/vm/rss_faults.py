@@ -1,7 +1,7 @@
 """Each call that sets or reads back a real card's RSS table fails once; prints figures as JSON.
 
 ``python -m tests.vm.rss_faults CARD STRIDE``, as root, where no other netuned has a profile for
-the card; every STRIDE-th fault. The harness is that of veth cards (tests/netns/faults.py), which
+the card; every STRIDE-th fault. The harness is that of veth cards (tests/netns/faults), which
 have no such table.
 """
 
@@ -14,7 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from netuned.values import RssTable, describe
-from tests.netns import faults
+from tests.netns.faults.bench import bench
+from tests.netns.faults.calls import faults_of
+from tests.netns.faults.card import Card, State
+from tests.netns.faults.runs import Figures
 
 KEY = "rss "
 PROFILE = 'match: [{{name: {card}}}]\nrss: {{queues: "0-2", weights: [2, 1, 1]}}\n'
@@ -22,10 +25,10 @@ CALLS = 6
 """From the first write on: by netlink, perhaps by the ioctl, and what is read back."""
 
 
-class Bench(faults.Bench):
-    """The card of which netuned sets the table and nothing else."""
+class RealCard(Card):
+    """A card of which netuned sets the table and nothing else."""
 
-    def state(self) -> faults.State:
+    def state(self) -> State:
         return {KEY: describe(RssTable(self.kernel.ethtool.rss_table(self.ifindex)))}
 
     def prepare(self, *, own_qdiscs: bool) -> None:
@@ -33,10 +36,10 @@ class Bench(faults.Bench):
         self.before = self.state()
 
 
-def inject(directory: Path, stride: int) -> faults.Figures:
+def inject(card: Card, directory: Path, stride: int) -> Figures:
     """As the profile comes and as it goes."""
-    figures = faults.Figures()
-    with faults.bench(directory, own_qdiscs=False) as made:
+    figures = Figures()
+    with bench(card, directory, own_qdiscs=False) as made:
         for case in (made.applying, made.restoring):
             if wrong := made.attempt(case, None):
                 figures.failed.append(f"{case.__name__} without a fault: {wrong}")
@@ -45,7 +48,7 @@ def inject(directory: Path, stride: int) -> faults.Figures:
             about = [at for at, (_, name) in enumerate(names) if "rss" in name]
             first = next(at for at in about if names[at][1].startswith("set rss"))
             tried = [at for at in about if at >= first][:CALLS]
-            chosen = [fault for fault in faults.faults_of(names) if fault.at in tried]
+            chosen = [fault for fault in faults_of(names) if fault.at in tried]
             for fault in chosen[::stride]:
                 figures.faults += 1
                 if wrong := made.attempt(case, fault):
@@ -55,12 +58,11 @@ def inject(directory: Path, stride: int) -> faults.Figures:
 
 
 def main() -> None:
-    card, stride = sys.argv[1], int(sys.argv[2])
-    faults.CARD, faults.PROFILE = card, PROFILE.format(card=card)
-    faults.Bench = Bench  # type: ignore[misc]  # the harness makes this one
+    name, stride = sys.argv[1], int(sys.argv[2])
+    card = RealCard(name, PROFILE.format(card=name))
     with tempfile.TemporaryDirectory(prefix="netuned-faults-") as directory:
         Path(directory).chmod(0o755)
-        print(json.dumps(asdict(inject(Path(directory), stride))))
+        print(json.dumps(asdict(inject(card, Path(directory), stride))))
 
 
 if __name__ == "__main__":

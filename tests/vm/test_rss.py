@@ -116,11 +116,12 @@ def test_a_table_like_the_kernels_own_stays_its_own(card: Guest) -> None:
 
 
 def test_every_fault_around_a_table_is_survived(card: Guest) -> None:
-    for name in (
-        *("__init__.py", "netns/__init__.py", "netns/faults.py", "netns/lab.py"),
-        *("netns/listener.py", "vm/rss_faults.py"),
+    for path in (
+        *(TESTS / "__init__.py", TESTS / "netns/__init__.py", TESTS / "netns/lab.py"),
+        *(TESTS / "netns/listener.py", TESTS / "vm/rss_faults.py"),
+        *(TESTS / "netns/faults").glob("*.py"),
     ):
-        card.machine.put(f"/root/faults/tests/{name}", (TESTS / name).read_text())
+        card.machine.put(f"/root/faults/tests/{path.relative_to(TESTS)}", path.read_text())
     card.machine.put("/root/faults/tests/vm/__init__.py", "")
     stride = 2 if card.machine.system == image.NEWEST else 11  # by netlink; again by the ioctl
     command = f"cd /root/faults; {PYTHON} -B -m tests.vm.rss_faults {FIRST} {stride}"
