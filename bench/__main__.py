@@ -9,7 +9,7 @@ import argparse
 import platform
 import sys
 
-from bench import daemon, drift, idle_pass, placement, planning, profile_drop
+from bench import daemon, drift, idle_pass, placement, planning, profile_drop, starting
 from bench.table import Row, render
 
 PARTS = {
@@ -17,6 +17,7 @@ PARTS = {
     "idle": lambda quick: idle_pass.measure(),
     "drop": lambda quick: profile_drop.measure(),
     "daemon": lambda quick: daemon.measure(5.0 if quick else 60.0),
+    "starting": lambda quick: starting.measure(),
     "placement": lambda quick: placement.measure(),
     "planning": lambda quick: planning.measure(3 if quick else 9),
 }

@@ -108,7 +108,8 @@ class Soak:
 
     def _run(self) -> list[Row]:
         size = self.size
-        self._make_cards()
+        pairs = zip(self.names[::2], self.names[1::2], strict=True)
+        self.lab.add_pairs(pairs, size.queues)
         self.lab.profile("edge", PROFILE.format(cpus="0-1"))
         start = time.monotonic()
         self.lab.start()
@@ -251,16 +252,6 @@ class Soak:
         self.figures.append(json.loads(self.control.readline()))
 
     # Cards
-
-    def _make_cards(self) -> None:
-        many = f"numrxqueues {self.size.queues} numtxqueues {self.size.queues}"
-        lines = []
-        for first, second in zip(self.names[::2], self.names[1::2], strict=True):
-            lines.append(f"link add {first} {many} type veth peer name {second} {many}")
-            lines += [f"link set {first} up", f"link set {second} up"]
-        batch = self.lab.directory / "batch"
-        batch.write_text("\n".join(lines))
-        self.lab.run("ip", "-batch", str(batch))
 
     def _read_masks(self) -> dict[Path, str]:
         """What the kernel has, of every queue."""

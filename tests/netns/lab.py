@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -94,13 +94,18 @@ class Lab:
 
     def add_pair(self, first: str, second: str, queues: int = 8) -> None:
         """Two veth cards cabled to each other, up."""
-        self.run(
-            *("ip", "link", "add", first, "numrxqueues", str(queues), "numtxqueues", str(queues)),
-            *("type", "veth", "peer", "name", second),
-            *("numrxqueues", str(queues), "numtxqueues", str(queues)),
-        )
-        for name in (first, second):
-            self.run("ip", "link", "set", name, "up")
+        self.add_pairs([(first, second)], queues)
+
+    def add_pairs(self, pairs: Iterable[tuple[str, str]], queues: int = 8) -> None:
+        """Hundreds too: to start a program for each would take longer than to make them."""
+        many = f"numrxqueues {queues} numtxqueues {queues}"
+        lines = []
+        for first, second in pairs:
+            lines.append(f"link add {first} {many} type veth peer name {second} {many}")
+            lines += [f"link set {first} up", f"link set {second} up"]
+        batch = self.directory / "batch"
+        batch.write_text("\n".join(lines))
+        self.run("ip", "-batch", str(batch))
 
     def attribute(self, ifname: str, queue: str, file: str) -> str:
         return self.shell(f"cat /sys/class/net/{ifname}/queues/{queue}/{file}").strip()
