@@ -45,13 +45,19 @@ class Desired:
     """Where queues sit now, for the next plan."""
 
 
-def plan_host(profiles: Sequence[LoadedProfile], host: Host, seats: Seats = NOBODY) -> Desired:
+def plan_host(
+    profiles: Sequence[LoadedProfile],
+    host: Host,
+    seats: Seats = NOBODY,
+    override: Mapping[int, LoadedProfile] | None = None,
+) -> Desired:
     """Match profiles to cards, count channels, and lay out all queues together.
 
-    ``seats`` is where queues sat before, so that no more of them move than must.
+    ``seats`` is where queues sat before, so that no more of them move than must. ``override`` gives
+    cards, by ifindex, a profile whatever matches, as ``match_cards`` says.
     """
     topology = host.topology
-    matched = match_cards(profiles, host.nics)
+    matched = match_cards(profiles, host.nics, override)
     chosen = matched.profiles
     bonds = groups(host.nics)
     drafts: dict[int, _Draft] = {}

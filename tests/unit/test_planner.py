@@ -7,6 +7,7 @@ Each file in ``golden/plan`` is one case, run through the real loader, planner, 
     cards:     name, driver (``machines.CARDS``), queues, node, maximum; ``now`` is what differs
                from the kernel's defaults, by tunable: one value for all keys, or key -> value
     profiles:  name -> the text of its file
+    override:  card -> the name of the profile that it is given whatever matches
     expected:  the plan; a line that ends in ``…`` may end in anything. ``NETUNED_WRITE_GOLDEN=1``
                writes it where it differs, to be judged before it is committed
 """
@@ -32,7 +33,7 @@ from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.plan import Change
 from netuned.planning.diff import diff
 from netuned.planning.planner import Desired, plan_host
-from netuned.profiles.loader import ProfileSet, load
+from netuned.profiles.loader import LoadedProfile, ProfileSet, load
 from netuned.reconcile.hostwide import wanted_of_host
 from netuned.tunables import BY_NAME, TUNABLES
 from netuned.tunables.base import Boot
@@ -42,7 +43,7 @@ from tests.unit.machines import CARDS, RSS_ENTRIES, limits, topology, with_chann
 GOLDEN = Path(__file__).with_name("golden") / "plan"
 CASES = sorted(GOLDEN.glob("*.yaml"))
 EXPECTED = "\nexpected: |\n"
-KEYS = {"about", "machine", "cards", "profiles", "expected"}
+KEYS = {"about", "machine", "cards", "profiles", "override", "expected"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def test_plan_is_golden(path: Path, tmp_path: Path) -> None:
     assert not case.keys() - KEYS
     machine = _machine(case)
     profiles = _load(case["profiles"], tmp_path, machine)
-    desired = plan_host(profiles.profiles, machine.host)
+    override = _override(case.get("override", {}), profiles, machine)
+    desired = plan_host(profiles.profiles, machine.host, override=override)
     plan = _plan(desired, machine)
     shown = _shown(profiles, desired, machine, plan).replace(f"{tmp_path}/", "")
     expected = _filled(case["expected"] or "", shown)
@@ -68,7 +70,7 @@ def test_plan_is_golden(path: Path, tmp_path: Path) -> None:
         body = "".join(f"  {line}\n" for line in shown.splitlines())
         path.write_text(text.partition(EXPECTED)[0] + EXPECTED + body)
     assert shown == expected
-    _settles(profiles, machine, plan)
+    _settles(profiles, override, machine, plan)
 
 
 def _filled(expected: str, shown: str) -> str:
@@ -172,6 +174,14 @@ def _load(texts: Mapping[str, str], directory: Path, machine: Machine) -> Profil
     return load((str(directory),), possible=possible, owner=os.getuid())
 
 
+def _override(
+    given: Mapping[str, str], profiles: ProfileSet, machine: Machine
+) -> dict[int, LoadedProfile]:
+    by_name = {loaded.profile.name: loaded for loaded in profiles.profiles}
+    ifindexes = {nic.name: ifindex for ifindex, nic in machine.host.nics.items()}
+    return {ifindexes[card]: by_name[name] for card, name in given.items()}
+
+
 # A machine becomes a plan
 
 
@@ -247,13 +257,18 @@ def _text(value: Value | None) -> str:
 # A plan that was carried out leaves nothing to do
 
 
-def _settles(profiles: ProfileSet, machine: Machine, plans: Mapping[int, CardPlan]) -> None:
+def _settles(
+    profiles: ProfileSet,
+    override: Mapping[int, LoadedProfile],
+    machine: Machine,
+    plans: Mapping[int, CardPlan],
+) -> None:
     nics, found = {}, {}
     for ifindex, nic in machine.host.nics.items():
         changes = plans[ifindex].changes if ifindex in plans else ()
         nics[ifindex], found[ifindex] = _carried_out(nic, machine.found[ifindex], changes)
     after = Machine(replace(machine.host, nics=nics), found)
-    second = _plan(plan_host(profiles.profiles, after.host), after)
+    second = _plan(plan_host(profiles.profiles, after.host, override=override), after)
     assert [change for plan in second.values() for change in plan.changes] == []
 
 

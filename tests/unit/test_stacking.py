@@ -197,6 +197,66 @@ def test_a_failover_pair_is_tuned_together(tmp_path: Path, name: str) -> None:
     assert matched.through.keys() == ({6} if name == "ens3" else set())
 
 
+def test_a_profile_that_is_given_comes_before_all_that_match(tmp_path: Path) -> None:
+    given, first, other = profiles(
+        tmp_path,
+        a="priority: 1",
+        b="{match: [{name: eth0}], priority: 99}",
+        c="{match: [{name: [eth0, eth1]}], priority: 99}",
+    )
+    matched = match_cards((first, other), host(ETH0, ETH1), {2: given})
+    assert matched.profiles == {2: given, 3: other}
+    assert not matched.conflicts
+    assert match_cards((first, other), host(ETH0, ETH1)).conflicts
+
+
+def test_a_changed_profile_is_given_under_the_name_of_one_that_matches(tmp_path: Path) -> None:
+    """What an experiment tries on one card of a bond is not in force through the bond."""
+    (loaded,) = profiles(tmp_path, fast="match: [{kind: bond}]")
+    changed = replace(loaded, profile=loaded.profile.model_copy(update={"priority": 1}))
+    matched = match_cards((loaded,), host(ETH0, ETH1, BOND), {2: changed})
+    assert matched.profiles == {2: changed, 3: loaded}
+    assert (matched.through[10].profile, matched.through[10].cards) == ("fast", (3,))
+    assert not matched.conflicts
+
+
+def test_what_is_given_to_a_bond_reaches_the_cards_below(tmp_path: Path) -> None:
+    given, own, matching = profiles(
+        tmp_path, a="{}", b="{}", c="{match: [{kind: [bond, physical]}], priority: 99}"
+    )
+    nics = host(ETH0, ETH1, BOND, nic(4, "eth2"))
+    matched = match_cards((matching,), nics, {10: given})
+    assert names(matched) == {2: "a", 3: "a", 4: "c"}
+    assert (matched.through[10].profile, matched.through[10].cards) == ("a", (2, 3))
+    matched = match_cards((matching,), nics, {10: given, 3: own})
+    assert names(matched) == {2: "a", 3: "b", 4: "c"}
+    assert (matched.through[10].profile, matched.through[10].cards) == ("a", (2,))
+    matched = match_cards((), nics, {2: own})
+    assert (names(matched), matched.through) == ({2: "b"}, {})
+
+
+def test_what_is_given_to_one_of_an_accelerated_pair_is_for_both(tmp_path: Path) -> None:
+    one, two = profiles(tmp_path, a="{}", b="{}")
+    assert names(match_cards((), host(NETVSC, VF), {5: one})) == {4: "a", 5: "a"}
+    assert names(match_cards((), host(NETVSC, VF), {4: two, 5: one})) == {4: "b", 5: "a"}
+
+
+def test_two_profiles_that_are_given_to_cards_above_one_conflict(tmp_path: Path) -> None:
+    one, two = profiles(tmp_path, a="priority: 1", b="priority: 99")
+    nics = host(ETH0, upper(10, "eth0.5", "vlan", 2), upper(11, "eth0.6", "vlan", 2))
+    matched = match_cards((), nics, {10: two, 11: one})
+    assert names(matched) == {2: "a"}
+    assert matched.conflicts == (
+        "eth0: profiles a and b were given to eth0.6 and eth0.5 above it; a is used",
+    )
+    assert {ifindex: through.cards for ifindex, through in matched.through.items()} == {11: (2,)}
+
+
+def test_what_is_given_to_a_card_that_is_not_there_does_nothing(tmp_path: Path) -> None:
+    loaded = profiles(tmp_path, fast="match: [{name: eth0}]")
+    assert match_cards(loaded, host(ETH0), {99: loaded[0]}) == match_cards(loaded, host(ETH0))
+
+
 def test_order_of_cards_and_profiles_does_not_matter(tmp_path: Path) -> None:
     loaded = profiles(
         tmp_path, a="match: [{kind: bond}]", b="match: [{kind: vlan}]", c="match: [{name: eth0}]"
