@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from netuned.cpuset import CpuSet
@@ -12,35 +13,35 @@ from netuned.errors import ProfileError
 from netuned.profiles.mistakes import mistakes
 from netuned.profiles.profile import Profile
 from netuned.profiles.scalars import did_you_mean, shown
-from netuned.profiles.trust import ANYONE, read_trusted, trusted_directory
-from netuned.profiles.yamltree import Entry, Items, Position, Scalar, Table, parse_yaml, to_data
+from netuned.profiles.searchpath import (
+    DEFAULT_DIRECTORIES,
+    MAX_ERRORS,
+    Recorded,
+    SearchPath,
+    Source,
+    shipped_templates,
+)
+from netuned.profiles.trust import ANYONE
+from netuned.profiles.yamltree import Entry, Items, Position, Scalar, Table, to_data
 from netuned.profiles.yamltree import positions as positions_of
 from netuned.text import escape
 
-__all__ = ["DEFAULT_DIRECTORIES", "LoadedProfile", "Position", "ProfileSet", "check", "load"]
+__all__ = [
+    "DEFAULT_DIRECTORIES",
+    "Drop",
+    "LoadedProfile",
+    "Position",
+    "ProfileSet",
+    "check",
+    "load",
+    "load_dropped",
+    "shipped_templates",
+]
 
-DEFAULT_DIRECTORIES = (
-    "/etc/netuned/profiles.d",
-    "/run/netuned/profiles.d",
-    "/usr/lib/netuned/profiles.d",
-)
-"""A file in an earlier directory replaces the file of the same name in a later one."""
-
-SUFFIXES = (".yaml", ".yml")
 MAX_EXTENDS = 32
 """How many profiles may build on each other."""
 
-MAX_ERRORS = 50
-"""How many of a file's mistakes are reported at once."""
-
 NOT_INHERITED = ("name", "description", "extends")
-
-
-RecordedDirectory = Mapping[str, bytes | ProfileError] | ProfileError
-"""File name -> content, or why it is not used; or why none of the directory is."""
-
-Recorded = Mapping[str, RecordedDirectory]
-"""The profile directories of a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,20 @@ class ProfileSet:
     errors: tuple[ProfileError, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """What becomes of the profiles in force when files are dropped among them.
+
+    ``dropped`` are their paths. ``refused`` are the errors that come with them, in the files or in
+    what extends them. ``void`` are those that are empty, and mask none.
+    """
+
+    profiles: ProfileSet
+    dropped: tuple[str, ...] = ()
+    refused: tuple[ProfileError, ...] = ()
+    void: tuple[str, ...] = ()
+
+
 def load(
     directories: Sequence[str],
     *,
@@ -72,25 +87,38 @@ def load(
     previous: ProfileSet | None = None,
     owner: int = 0,
     recorded: Recorded | None = None,
+    dropped: Mapping[str, bytes] | None = None,
+    templates: str = "",
 ) -> ProfileSet:
     """Load every profile in ``directories``, the highest in precedence first.
 
     A file that has an error, or extends one that has, keeps its version of ``previous``. With
     ``possible``, CPU numbers past it are errors. ``owner`` may own the files besides root. With
-    ``recorded`` no file is opened: the directories are those of a snapshot.
+    ``recorded`` no file is opened: the directories are those of a snapshot. ``dropped`` are paths
+    and contents of files that count as if they were in the first directory. ``templates`` is a
+    directory below all others, on this host and whoever owns it.
+
+    Raises: ProfileError if ``templates`` cannot be read.
     """
     before = previous or ProfileSet()
-    files = _Files(recorded=recorded)
+    files = SearchPath()
     kept: list[LoadedProfile] = []
+    for path, data in (dropped or {}).items():
+        files.drop(path, data)
     for directory in directories:
         try:
-            files.scan(directory, owner)
+            if recorded is None:
+                files.scan(directory, owner)
+            else:
+                files.take(directory, recorded.get(directory.rstrip("/"), {}))
         except ProfileError as error:
             files.errors.append(error)
             for loaded in before.profiles:
                 if os.path.dirname(loaded.path) == directory.rstrip("/"):
                     files.seen.add(os.path.basename(loaded.path))
                     kept.append(loaded)
+    if templates:
+        files.scan(templates, ANYONE)
     holders = {loaded.profile.name: loaded.path for loaded in before.profiles}
     library = _Library(files, holders, possible)
     good: dict[str, LoadedProfile] = {}
@@ -108,6 +136,48 @@ def load(
     return ProfileSet(profiles, _sorted(files.errors))
 
 
+def load_dropped(
+    dropped: Mapping[str, bytes],
+    directories: Sequence[str],
+    *,
+    possible: CpuSet | None = None,
+    owner: int = 0,
+    recorded: Recorded | None = None,
+    templates: str = "",
+) -> Drop:
+    """Load the profiles in ``directories`` as they would be with files dropped into the first.
+
+    What is there counts as in force already: it keeps its name, and its last good version where
+    a dropped file breaks what extends it. The arguments are those of ``load``.
+    """
+    now = partial(
+        load,
+        directories,
+        possible=possible,
+        owner=owner,
+        recorded=recorded,
+        templates=templates,
+    )
+    before = now()
+    if not dropped:
+        return Drop(before)
+    after = now(previous=before, dropped=dropped)
+    wrong = {error.path for error in before.errors}
+    refused = (e for e in after.errors if e.path in dropped or e.path not in wrong)
+    void = (path for path in dropped if _void(path, before, after))
+    return Drop(after, tuple(dropped), tuple(refused), tuple(void))
+
+
+def _void(path: str, before: ProfileSet, after: ProfileSet) -> bool:
+    """Whether a file that was dropped is empty, and masks none that was there before."""
+
+    def files(found: ProfileSet) -> set[str]:
+        return {one.path for one in found.profiles} | {error.path for error in found.errors}
+
+    masked = {os.path.basename(there) for there in files(before)}
+    return path not in files(after) and os.path.basename(path) not in masked
+
+
 def check(
     path: str, directories: Sequence[str] = (), *, possible: CpuSet | None = None
 ) -> tuple[ProfileError, ...]:
@@ -115,7 +185,7 @@ def check(
 
     What it extends is looked for beside it, then in ``directories``. Ownership does not matter.
     """
-    files = _Files()
+    files = SearchPath()
     target = files.read(path, ANYONE)
     if target is None:
         return _sorted(files.errors)
@@ -135,117 +205,16 @@ def check(
     return _sorted(error for error in files.errors if error.path in involved)
 
 
-@dataclass(slots=True)
-class _Source:
-    """One file that was read: its name and tree; ``root`` is None if it cannot be used at all."""
-
-    path: str
-    name: str
-    root: Table | None
-    merged: Table | None = None
-    resolved: bool = False
-    usable: bool = True
-
-    @property
-    def named_at(self) -> Position:
-        entry = self.root.entries.get("name") if self.root else None
-        return entry.value.position if entry else Position(self.path, 1, 1)
-
-
-@dataclass(slots=True)
-class _Files:
-    """The files of the search path, in order of precedence, and everything wrong so far."""
-
-    sources: list[_Source] = field(default_factory=list)
-    errors: list[ProfileError] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
-    recorded: Recorded | None = None
-
-    def scan(self, directory: str, owner: int) -> None:
-        """Read a directory's profiles that none before it replaces or masks.
-
-        Raises: ProfileError if the directory cannot be trusted or read; none if it is not there.
-        """
-        directory = directory.rstrip("/")
-        if self.recorded is not None:
-            self._scan_recorded(directory, self.recorded.get(directory, {}))
-            return
-        try:
-            with trusted_directory(directory, owner) as descriptor:
-                names = [name for name in os.listdir(descriptor) if name.endswith(SUFFIXES)]
-                for name in sorted(names):
-                    if name not in self.seen and not name.startswith("."):
-                        self.seen.add(name)
-                        self.read(os.path.join(directory, name), owner, descriptor)
-        except FileNotFoundError:
-            return
-
-    def _scan_recorded(self, directory: str, found: RecordedDirectory) -> None:
-        """As ``scan``, of what was read elsewhere."""
-        if isinstance(found, ProfileError):
-            raise found
-        for name in sorted(found.keys() - self.seen):
-            if name.endswith(SUFFIXES) and not name.startswith("."):
-                self.seen.add(name)
-                path, content = os.path.join(directory, name), found[name]
-                if isinstance(content, ProfileError):
-                    self._unusable(path, content)
-                else:
-                    self._parse(path, content)
-
-    def read(self, path: str, owner: int, directory: int | None = None) -> _Source | None:
-        """Read one file; None if it is empty (it masks) or gone."""
-        try:
-            data = read_trusted(path, owner, directory)
-        except FileNotFoundError:
-            if directory is None or os.path.islink(path):
-                return self._unusable(path, ProfileError(path, 0, 0, "", "there is no such file"))
-            return None
-        except ProfileError as error:
-            return self._unusable(path, error)
-        return self._parse(path, data or b"")
-
-    def _unusable(self, path: str, error: ProfileError) -> _Source:
-        self.errors.append(error)
-        return self._add(_Source(path, _stem(path), None))
-
-    def _parse(self, path: str, data: bytes) -> _Source | None:
-        root, errors = parse_yaml(data, path)
-        self.errors += errors[:MAX_ERRORS]
-        if root is None and not errors:
-            return None
-        if root is not None and not isinstance(root, Table):
-            problem = "a profile is a mapping of keys, like `match:` and `irq:`"
-            place = root.position
-            self.errors.append(ProfileError(path, place.line, place.column, "", problem))
-            root = None
-        source = _Source(path, _name_of(root, _stem(path)), root, usable=not errors)
-        return self._add(source)
-
-    def _add(self, source: _Source) -> _Source:
-        self.sources.append(source)
-        return source
-
-    def drop_namesakes(self, target: _Source, searched: set[str]) -> None:
-        """For a check: of files with one name the first counts; only the search path's clash."""
-        names: set[str] = set()
-        left = []
-        for source in self.sources:
-            clashes = os.path.dirname(source.path) in searched and source.name == target.name
-            if source is target or clashes or source.name not in names | {target.name}:
-                left.append(source)
-            names.add(source.name)
-        self.sources = left
-
-
 class _Library:
     """All files by profile name; merges what extends what, and validates the result."""
 
-    def __init__(self, files: _Files, holders: Mapping[str, str], possible: CpuSet | None) -> None:
+    def __init__(
+        self, files: SearchPath, holders: Mapping[str, str], possible: CpuSet | None
+    ) -> None:
         """``holders`` says which path holds a name already, when several files claim it."""
         self._files = files
         self._possible = possible
-        self._by_name: dict[str, _Source] = {}
+        self._by_name: dict[str, Source] = {}
         for source in files.sources:
             first = self._by_name.setdefault(source.name, source)
             if first is source or source.root is None:
@@ -261,7 +230,7 @@ class _Library:
             problem = f"{winner.path} already has a profile with the name `{escape(source.name)}`"
             self._error(loser.named_at, "name", f"{problem}; give one of them another name")
 
-    def loaded(self, source: _Source) -> LoadedProfile | None:
+    def loaded(self, source: Source) -> LoadedProfile | None:
         """The finished profile of a file, None if it has an error."""
         self._resolve(source, ())
         if not source.usable or source.merged is None:
@@ -269,7 +238,7 @@ class _Library:
         profile = Profile.model_validate(to_data(source.merged))
         return LoadedProfile(profile, source.path, dict(positions_of(source.merged)))
 
-    def ancestors(self, source: _Source) -> Iterator[_Source]:
+    def ancestors(self, source: Source) -> Iterator[Source]:
         """Every file that this one builds on, however far."""
         pending, seen = [source], {source.path}
         while pending:
@@ -280,7 +249,7 @@ class _Library:
                     pending.append(parent)
                     yield parent
 
-    def _resolve(self, source: _Source, chain: tuple[str, ...]) -> None:
+    def _resolve(self, source: Source, chain: tuple[str, ...]) -> None:
         """Merge a file over those it extends and validate the result; these come first."""
         if source.resolved:
             return
@@ -314,7 +283,7 @@ class _Library:
             self._files.errors.append(error)
             source.usable = False
 
-    def _parent(self, item: Scalar, chain: tuple[str, ...]) -> tuple[_Source | None, str]:
+    def _parent(self, item: Scalar, chain: tuple[str, ...]) -> tuple[Source | None, str]:
         name = str(item.value)
         if name in chain:
             circle = " -> ".join([*chain[chain.index(name) :], name])
@@ -366,24 +335,13 @@ def _normal(root: Table) -> Table:
     return Table(root.position, {**root.entries, "match": Entry(entry.key, items)})
 
 
-def _extended(source: _Source) -> list[Scalar]:
+def _extended(source: Source) -> list[Scalar]:
     """The names after ``extends``; what is not a name is left to validation."""
     entry = source.root.entries.get("extends") if source.root else None
     if entry is None:
         return []
     items = entry.value.items if isinstance(entry.value, Items) else (entry.value,)
     return [item for item in items if isinstance(item, Scalar) and item.value is not None]
-
-
-def _stem(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
-
-
-def _name_of(root: Table | None, stem: str) -> str:
-    entry = root.entries.get("name") if root else None
-    if entry and isinstance(entry.value, Scalar) and isinstance(entry.value.value, str | int):
-        return str(entry.value.value)
-    return stem
 
 
 def _sorted(errors: Iterable[ProfileError]) -> tuple[ProfileError, ...]:

@@ -23,7 +23,12 @@ from netuned.kernel.answers import from_json, to_json
 from netuned.kernel.files import FileTree
 from netuned.kernel.recorded import NOT_HELD, File, Link, RecordedKernel, Refused, Tree
 from netuned.kernel.recording import MAX_FILE, RecordingKernel
-from netuned.profiles.loader import DEFAULT_DIRECTORIES, SUFFIXES, Recorded, RecordedDirectory
+from netuned.profiles.searchpath import (
+    DEFAULT_DIRECTORIES,
+    SUFFIXES,
+    Recorded,
+    RecordedDirectory,
+)
 from netuned.profiles.trust import read_trusted, trusted_directory
 from netuned.reconcile.card import Card
 from netuned.snapshots.archive import MAX_MEMBERS, read_archive, write_archive

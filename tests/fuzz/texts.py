@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
-from netuned.profiles import loader, settings, syntax
+from netuned.profiles import loader, searchpath, settings, syntax
 from netuned.snapshots import described
 from tests.fuzz.target import Target, sound
 
@@ -19,7 +19,9 @@ def _text(data: bytes) -> str:
 
 def _profile(data: bytes) -> None:
     directory = "/etc/netuned/profiles.d"
-    recorded: loader.Recorded = {directory: {"edge.yaml": data, "base.yaml": b"irq: {cpus: all}"}}
+    recorded: searchpath.Recorded = {
+        directory: {"edge.yaml": data, "base.yaml": b"irq: {cpus: all}"}
+    }
     possible = CpuSet.parse_list("0-63")
     for error in loader.load((directory,), possible=possible, recorded=recorded).errors:
         sound(error)

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
-from netuned.profiles.loader import ProfileSet, check, load
+from netuned.profiles import searchpath
+from netuned.profiles.loader import Drop, ProfileSet, check, load, load_dropped
+from netuned.profiles.searchpath import PACKAGE, shipped_templates
 from netuned.profiles.yamltree import MAX_BYTES, parse_yaml
 
 ME = os.getuid()
@@ -630,6 +632,108 @@ def test_yaml_1_2_scalars(host: Host) -> None:
     assert loaded.profile.cpus == {"a": "010", "b": "16"}
     assert loaded.profile.match[0].pci == ("8086:1521",)
     assert loaded.profile.match[0].mac == ("10:20:30:40:50:6",)
+
+
+# --- as if dropped -------------------------------------------------------------------------
+
+
+def drop(host: Host, **texts: str) -> Drop:
+    """Load with files in the working directory, by their names, as if they were dropped."""
+    dropped = {f"./{name}.yaml": text.encode() for name, text in texts.items()}
+    return load_dropped(dropped, host.directories, owner=ME, templates=str(SHIPPED))
+
+
+def outcome(found: Drop, host: Host) -> tuple[dict[str, int], list[str]]:
+    """Profile name -> priority, and what is refused."""
+    priorities = {one.profile.name: one.profile.priority for one in found.profiles.profiles}
+    shipped = {path.stem for path in SHIPPED.glob("*.yaml")}
+    refused = [str(error).replace(f"{host.root}/", "") for error in found.refused]
+    return {name: priorities[name] for name in priorities.keys() - shipped}, refused
+
+
+@pytest.mark.parametrize("below", ["etc", "usr"])
+def test_a_dropped_file_replaces_the_one_of_its_name(host: Host, below: str) -> None:
+    host.write(f"{below}/edge.yaml", "priority: 1")
+    host.write("usr/web.yaml", "priority: 2")
+    found = drop(host, edge="priority: 3")
+    assert outcome(found, host) == ({"edge": 3, "web": 2}, [])
+    (edge,) = (one for one in found.profiles.profiles if one.profile.name == "edge")
+    assert edge.path == edge.origins["priority"].path == "./edge.yaml"
+    assert outcome(drop(host, edge="# nothing"), host) == ({"web": 2}, [])
+
+
+def test_a_dropped_file_is_what_it_would_be_when_it_is_dropped(host: Host) -> None:
+    """The same profiles as after the drop, however files replace and extend each other."""
+    host.write("usr/common.yaml", "priority: 7\nrps: {cpus: 0}")
+    host.write("usr/edge.yaml", "extends: common")
+    host.write("web.yaml", "extends: [common, edge]\nmatch: {name: eth0}")
+    texts = {"common": "priority: 9", "new": "extends: web", "edge": ""}
+    found = drop(host, **texts, web="extends: common")
+    for name, text in {**texts, "web": "extends: common"}.items():
+        host.write(f"{name}.yaml", text)
+    dropped = load(host.directories, owner=ME, templates=str(SHIPPED))
+    assert [one.profile for one in found.profiles.profiles] == [
+        one.profile for one in dropped.profiles
+    ]
+    assert (found.refused, dropped.errors) == ((), ())
+
+
+def test_a_dropped_file_extends_files_of_the_host_and_shipped_templates(host: Host) -> None:
+    host.write("usr/common.yaml", "priority: 7")
+    found = drop(host, edge="extends: [throughput, common, other]", other="rps: {cpus: 0}")
+    assert outcome(found, host) == ({"common": 7, "edge": 7, "other": 50}, [])
+    host.write("throughput.yaml", "priority: 8")  # the host's own comes before what is shipped
+    assert outcome(drop(host, edge="extends: throughput"), host)[0]["edge"] == 8
+
+
+def test_mistakes_of_a_dropped_file_are_told_apart(host: Host) -> None:
+    host.write("bad.yaml", "prio: 1")
+    assert outcome(drop(host, edge="priority: 3"), host) == ({"edge": 3}, [])
+    _, (refused,) = outcome(drop(host, edge="priority: 3\nrps: {cpu: 0}"), host)
+    assert refused.startswith("./edge.yaml:2:7: rps.cpu: ")
+    _, (refused,) = outcome(drop(host, edge="extends: bad"), host)
+    assert refused == "./edge.yaml:1:10: extends: `bad` has an error, see etc/bad.yaml"
+    _, (refused,) = outcome(drop(host, bad="prio: 2"), host)
+    assert refused.startswith("./bad.yaml:1:1: prio: ")
+    assert outcome(drop(host, bad="priority: 2"), host) == ({"bad": 2}, [])
+
+
+def test_what_a_dropped_file_breaks_refuses_it(host: Host) -> None:
+    host.write("common.yaml", "cpus: {mine: 0-1}")
+    host.write("edge.yaml", "extends: common\npriority: 4\nirq: {cpus: mine}")
+    found = drop(host, common="priority: 1")
+    assert outcome(found, host)[0]["edge"] == 4  # its last good version, as in the daemon
+    (refused,) = found.refused
+    assert (os.path.basename(refused.path), refused.line) == ("edge.yaml", 3)
+
+
+def test_a_dropped_file_does_not_take_the_name_of_one_in_force(host: Host) -> None:
+    host.write("web.yaml", "name: edge")
+    _, (refused,) = outcome(drop(host, edge="priority: 3"), host)
+    assert refused.startswith("./edge.yaml:1:1: name: etc/web.yaml already has a profile")
+    assert outcome(drop(host, web="priority: 2", edge="priority: 3"), host)[1] == []
+
+
+def test_an_empty_file_that_masks_nothing_is_told(host: Host) -> None:
+    host.write("usr/edge.yaml", "priority: 1")
+    host.write("bad.yaml", "prio: 1")
+    assert drop(host, edge="", bad="", new="# later", base="").void == ("./new.yaml",)
+
+
+def test_templates_are_found_beside_the_package_or_below_its_prefix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "installed"
+    monkeypatch.setattr(searchpath, "DEFAULT_DIRECTORIES", (str(installed),))
+    assert shipped_templates() == str(SHIPPED) == str(PACKAGE.parent / "profiles")
+    package = tmp_path / "lib/python3.11/site-packages/netuned"
+    (package.parent / "profiles").mkdir(parents=True)  # another's package
+    assert shipped_templates(package) == ""
+    share = tmp_path / "share/netuned/profiles"
+    share.mkdir(parents=True)
+    assert shipped_templates(package) == str(share)
+    installed.mkdir()
+    assert shipped_templates(package) == str(installed)
 
 
 # --- check ---------------------------------------------------------------------------------

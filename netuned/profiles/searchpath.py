@@ -1,0 +1,165 @@
+"""The search path: which files are profiles, read in order of precedence, each as a tree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from netuned.errors import ProfileError
+from netuned.profiles.trust import read_trusted, trusted_directory
+from netuned.profiles.yamltree import Position, Scalar, Table, parse_yaml
+
+DEFAULT_DIRECTORIES = (
+    "/etc/netuned/profiles.d",
+    "/run/netuned/profiles.d",
+    "/usr/lib/netuned/profiles.d",
+)
+"""A file in an earlier directory replaces the file of the same name in a later one."""
+
+SUFFIXES = (".yaml", ".yml")
+PACKAGE = Path(__file__).parents[1]
+
+MAX_ERRORS = 50
+"""How many of a file's mistakes are reported at once."""
+
+RecordedDirectory = Mapping[str, bytes | ProfileError] | ProfileError
+"""File name -> content, or why it is not used; or why none of the directory is."""
+
+Recorded = Mapping[str, RecordedDirectory]
+"""The profile directories of a snapshot."""
+
+
+@dataclass(slots=True)
+class Source:
+    """One file that was read: its name and tree; ``root`` is None if it cannot be used at all."""
+
+    path: str
+    name: str
+    root: Table | None
+    merged: Table | None = None
+    resolved: bool = False
+    usable: bool = True
+
+    @property
+    def named_at(self) -> Position:
+        entry = self.root.entries.get("name") if self.root else None
+        return entry.value.position if entry else Position(self.path, 1, 1)
+
+
+@dataclass(slots=True)
+class SearchPath:
+    """The files of the search path, in order of precedence, and everything wrong so far."""
+
+    sources: list[Source] = field(default_factory=list)
+    errors: list[ProfileError] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+    def scan(self, directory: str, owner: int) -> None:
+        """Read a directory's profiles that none before it replaces or masks.
+
+        Raises: ProfileError if the directory cannot be trusted or read; none if it is not there.
+        """
+        directory = directory.rstrip("/")
+        try:
+            with trusted_directory(directory, owner) as descriptor:
+                names = [name for name in os.listdir(descriptor) if name.endswith(SUFFIXES)]
+                for name in sorted(names):
+                    if name not in self.seen and not name.startswith("."):
+                        self.seen.add(name)
+                        self.read(os.path.join(directory, name), owner, descriptor)
+        except FileNotFoundError:
+            return
+
+    def take(self, directory: str, found: RecordedDirectory) -> None:
+        """Take a directory's profiles, as ``scan`` does, from what a snapshot holds of it.
+
+        Raises: ProfileError if the directory could not be trusted or read.
+        """
+        if isinstance(found, ProfileError):
+            raise found
+        for name in sorted(found.keys() - self.seen):
+            if name.endswith(SUFFIXES) and not name.startswith("."):
+                self.seen.add(name)
+                path, content = os.path.join(directory, name), found[name]
+                if isinstance(content, ProfileError):
+                    self._unusable(path, content)
+                else:
+                    self._parse(path, content)
+
+    def read(self, path: str, owner: int, directory: int | None = None) -> Source | None:
+        """Read one file; None if it is empty (it masks) or gone."""
+        try:
+            data = read_trusted(path, owner, directory)
+        except FileNotFoundError:
+            if directory is None or os.path.islink(path):
+                return self._unusable(path, ProfileError(path, 0, 0, "", "there is no such file"))
+            return None
+        except ProfileError as error:
+            return self._unusable(path, error)
+        return self._parse(path, data or b"")
+
+    def drop(self, path: str, data: bytes) -> None:
+        """Take a file's content as if it were in the directory that is scanned next."""
+        self.seen.add(os.path.basename(path))
+        self._parse(path, data)
+
+    def _unusable(self, path: str, error: ProfileError) -> Source:
+        self.errors.append(error)
+        return self._add(Source(path, _stem(path), None))
+
+    def _parse(self, path: str, data: bytes) -> Source | None:
+        root, errors = parse_yaml(data, path)
+        self.errors += errors[:MAX_ERRORS]
+        if root is None and not errors:
+            return None
+        if root is not None and not isinstance(root, Table):
+            problem = "a profile is a mapping of keys, like `match:` and `irq:`"
+            place = root.position
+            self.errors.append(ProfileError(path, place.line, place.column, "", problem))
+            root = None
+        source = Source(path, _name_of(root, _stem(path)), root, usable=not errors)
+        return self._add(source)
+
+    def _add(self, source: Source) -> Source:
+        self.sources.append(source)
+        return source
+
+    def drop_namesakes(self, target: Source, searched: set[str]) -> None:
+        """For a check: of files with one name the first counts; only the search path's clash."""
+        names: set[str] = set()
+        left = []
+        for source in self.sources:
+            clashes = os.path.dirname(source.path) in searched and source.name == target.name
+            if source is target or clashes or source.name not in names | {target.name}:
+                left.append(source)
+            names.add(source.name)
+        self.sources = left
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _name_of(root: Table | None, stem: str) -> str:
+    entry = root.entries.get("name") if root else None
+    if entry and isinstance(entry.value, Scalar) and isinstance(entry.value.value, str | int):
+        return str(entry.value.value)
+    return stem
+
+
+def shipped_templates(package: Path = PACKAGE) -> str:
+    """The directory of the profiles that netuned comes with; empty if they did not come along.
+
+    Installed on the system they are the last of the search path. Else ``package`` runs from its
+    source tree, beside ``profiles``, or from a wheel, whose data are below ``share`` of the prefix.
+    """
+    if os.path.isdir(DEFAULT_DIRECTORIES[-1]):
+        return DEFAULT_DIRECTORIES[-1]
+    parent = package.parent
+    if (parent / "pyproject.toml").is_file():
+        return str(parent / "profiles")
+    prefixes = (parent, *parent.parents)[:4]  # PREFIX/lib/python3.11/site-packages
+    shares = (prefix / "share/netuned/profiles" for prefix in prefixes)
+    return next((str(share) for share in shares if share.is_dir()), "")
