@@ -19,10 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from netuned.profiles.loader import DEFAULT_DIRECTORIES, check
+    from netuned.profiles.loader import DEFAULT_DIRECTORIES, check, shipped_templates
 
     possible = possible_cpus(Files())
-    errors = {file: check(file, DEFAULT_DIRECTORIES, possible=possible) for file in arguments.files}
+    directories = dict.fromkeys(
+        (*DEFAULT_DIRECTORIES, shipped_templates() or DEFAULT_DIRECTORIES[-1])
+    )
+    errors = {file: check(file, tuple(directories), possible=possible) for file in arguments.files}
     if arguments.json:
         print_json({"files": [as_json(file, found) for file, found in errors.items()]})
     else:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from netuned.bus import wire
-from netuned.cli.text import Screen, card_name, print_json
+from netuned.cli.text import Screen, card_name, no_card, print_json
 from netuned.cpuset import MAX_CPU, CpuSet
 from netuned.errors import NetunedError
 from netuned.text import escape
@@ -88,13 +88,9 @@ def look(kernel: Kernel, profiles: ProfileSet, name: str) -> Explanation:
 
 def _find(host: Host, name: str) -> int:
     """The ifindex of a card. Raises: NetunedError naming the cards there are."""
-    from netuned.profiles.scalars import did_you_mean
-
     names = {wire.text(nic.name): nic.ifindex for nic in host.nics.values()}
     if name not in names:
-        hint = did_you_mean(name, names)
-        there = f"there are: {', '.join(names) or 'none'}"
-        raise NetunedError(f"there is no card named {name}; {f'{hint} ' if hint else ''}{there}")
+        raise NetunedError(no_card(name, names))
     return names[name]
 
 

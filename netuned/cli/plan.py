@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from netuned.bus import wire
 from netuned.bus.client import Client
-from netuned.cli.text import Screen, print_json
+from netuned.cli.text import Screen, card_name, no_card, print_json
 from netuned.cpuset import CpuSet
+from netuned.errors import NetunedError
 from netuned.plan import Change, Plan, Problem
 from netuned.text import escape
 from netuned.values import describe
@@ -26,6 +28,13 @@ NOTHING = "Nothing to do: every card with a profile is as the profile says.\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "words",
+        metavar="FILE|NIC",
+        nargs="*",
+        help="plan without the daemon, as if this profile were dropped (- is standard input); "
+        "or show this card alone. A FILE is there, has a slash, or ends with .yaml or .yml",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--exit-code", action="store_true", help="exit with 3 if changes pend")
     parser.add_argument(
@@ -42,41 +51,115 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a plan is told of a card by: its profile, and the cards that it is tuned through."""
+
+    profile: str
+    through: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A plan, and what is said beside it; names of cards are as over D-Bus.
+
+    ``complete`` is false where a profile could not be read. ``notes`` are sentences about files.
+    """
+
+    plan: Plan
+    cards: Mapping[str, Card]
+    complete: bool = True
+    notes: tuple[str, ...] = ()
+
+    def of(self, names: Collection[str]) -> Answer:
+        """The part that is about these cards, and about what stands in the way of all.
+
+        Raises: NetunedError if there is no such card.
+        """
+        for name in names:
+            if name not in self.cards:
+                raise NetunedError(no_card(name, self.cards))
+        shown = {*names, *(below for name in names for below in self.cards[name].through)}
+        plan = Plan(
+            tuple(change for change in self.plan.changes if change.ifname in shown),
+            tuple(p for p in self.plan.problems if p.ifname in shown or not p.ifname),
+        )
+        return replace(self, plan=plan, cards={name: self.cards[name] for name in names})
+
+
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.snapshot is not None or arguments.profiles:
-        plan, complete = plan_offline(arguments.snapshot, arguments.profiles)
+    files = [word for word in arguments.words if _is_file(word)]
+    names = [card_name(word) for word in arguments.words if not _is_file(word)]
+    if files or arguments.snapshot is not None or arguments.profiles:
+        answer = plan_offline(arguments.snapshot, arguments.profiles, files)
     else:
-        with Client() as client:
-            plan, complete = client.plan(), True
+        answer = _ask(cards=bool(names))
+    if names:
+        answer = answer.of(names)
+    plan = answer.plan
     if arguments.json:
-        print_json(as_json(plan))
-    elif complete or plan.changes or plan.problems:
-        print(show(plan, Screen.of_stdout()), end="")
+        print_json({**as_json(plan), "notes": list(answer.notes)})
+    else:
+        print(show(answer, names, Screen.of_stdout()), end="")
     if not arguments.exit_code:
         return 0
-    return 1 if plan.problems or not complete else PENDING if plan.changes else 0
+    return 1 if plan.problems or not answer.complete else PENDING if plan.changes else 0
 
 
-def plan_offline(path: str | None, directories: Sequence[str]) -> tuple[Plan, bool]:
-    """The plan for a snapshot, a described machine or (None) this host, names as over D-Bus.
+def _is_file(word: str) -> bool:
+    """Whether a word means a profile's file; else it is the name of a card, which has no slash."""
+    return word == "-" or "/" in word or word.endswith((".yaml", ".yml")) or os.path.isfile(word)
 
-    Mistakes in profiles go to standard error. Also says whether there were none.
+
+def _ask(*, cards: bool) -> Answer:
+    """The daemon's own plan, with its ``cards`` if they are needed."""
+    with Client() as client:
+        plan = client.plan()
+        nics = client.status().nics if cards else ()
+    return Answer(plan, {nic.name: Card(nic.profile, nic.through) for nic in nics})
+
+
+def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[str] = ()) -> Answer:
+    """The plan for a snapshot, a described machine or (None) this host, as if files were dropped.
+
+    Mistakes in profiles go to standard error.
+    Raises: NetunedError; also if the files have a mistake.
     """
+    from netuned.planning.dropped import idle
     from netuned.snapshots import offline
 
-    kernel, profiles = offline.load(path, directories)
-    for error in profiles.errors:
+    kernel, drop = offline.load_with(files, path, directories)
+    profiles = drop.profiles
+    for error in drop.refused or profiles.errors:
         print(escape(str(error)), file=sys.stderr)
-    plan = offline.plan(kernel, profiles)
+    if drop.refused:
+        raise NetunedError("nothing is planned, since netuned would not take what is given")
+    host, desired = offline.host_and_desired(kernel, profiles)
+    plan = offline.plan(kernel, profiles, (host, desired))
+    notes = [
+        f"{file} is empty, and there is no profile in a file of that name to mask."
+        for file in drop.void
+    ]
+    notes += idle(drop.dropped, profiles.profiles, host.nics, desired.profiles)
+    cards = {}
+    for ifindex, nic in host.nics.items():
+        loaded, through = desired.profiles.get(ifindex), desired.through.get(ifindex)
+        profile = through.profile if through else loaded.profile.name if loaded else ""
+        below = (wire.text(host.nics[card].name) for card in (through.cards if through else ()))
+        cards[wire.text(nic.name)] = Card(profile, tuple(below))
     changes = (replace(change, ifname=wire.text(change.ifname)) for change in plan.changes)
     problems = (Problem(wire.text(p.ifname), wire.text(p.message)) for p in plan.problems)
-    return Plan(tuple(changes), tuple(problems)), not profiles.errors
+    return Answer(
+        Plan(tuple(changes), tuple(problems)),
+        cards,
+        not profiles.errors,
+        tuple(map(wire.text, notes)),
+    )
 
 
-def show(plan: Plan, screen: Screen) -> str:
-    """The plan as people read it."""
-    if not plan.changes and not plan.problems:
-        return NOTHING
+def show(answer: Answer, names: Sequence[str], screen: Screen) -> str:
+    """The plan as people read it, of all cards or of those that were named."""
+    plan = answer.plan
     parts = []
     if plan.changes:
         parts.append(show_changes(plan.changes, screen))
@@ -86,7 +169,20 @@ def show(plan: Plan, screen: Screen) -> str:
             )
     if plan.problems:
         parts.append(show_problems(plan.problems, screen))
+    if answer.notes:
+        parts.append("".join(map(screen.sentence, answer.notes)))
+    if not (plan.changes or plan.problems) and answer.complete:
+        if names:
+            parts.insert(0, "".join(screen.sentence(_nothing(n, answer.cards[n])) for n in names))
+        elif not answer.notes:
+            return NOTHING
     return "\n".join(parts)
+
+
+def _nothing(name: str, card: Card) -> str:
+    if not card.profile:
+        return f"Nothing to do: {name} has no profile, and there is nothing to put back."
+    return f"Nothing to do: {name} is as its profile {card.profile} says."
 
 
 def show_changes(changes: Iterable[Change], screen: Screen) -> str:

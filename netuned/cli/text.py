@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from netuned import status
 from netuned.bus import wire
@@ -187,6 +187,15 @@ def _fit(rows: Sequence[Sequence[str]], width: int) -> list[int]:
 def card_name(argument: str) -> str:
     """The name of a card on the command line as D-Bus shows it, whatever the locale's encoding."""
     return wire.text(os.fsencode(argument).decode("utf-8", "surrogateescape"))
+
+
+def no_card(name: str, names: Collection[str]) -> str:
+    """That there is no card of a name, and which there are."""
+    from netuned.profiles.scalars import did_you_mean
+
+    hint = did_you_mean(name, names)
+    there = f"there are: {', '.join(names) or 'none'}"
+    return f"there is no card named {name}; {f'{hint} ' if hint else ''}{there}"
 
 
 def print_json(data: object) -> None:

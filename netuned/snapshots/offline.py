@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from netuned.errors import KernelError, SnapshotError, StateFileError
+from netuned.errors import KernelError, ProfileError, SnapshotError, StateFileError
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.nic import Nic
 from netuned.hardware.topology import read_topology
@@ -25,9 +25,15 @@ from netuned.placement.seats import NOBODY, Seats
 from netuned.plan import Change, Plan, Problem
 from netuned.planning.explain import LimitsOf
 from netuned.planning.planner import Desired, plan_host
-from netuned.profiles.loader import DEFAULT_DIRECTORIES, ProfileSet
+from netuned.profiles.loader import Drop, ProfileSet, load_dropped
 from netuned.profiles.loader import load as load_profiles
-from netuned.profiles.trust import ANYONE
+from netuned.profiles.searchpath import (
+    DEFAULT_DIRECTORIES,
+    SUFFIXES,
+    Recorded,
+    shipped_templates,
+)
+from netuned.profiles.trust import ANYONE, read_trusted
 from netuned.profiles.yamltree import MAX_BYTES
 from netuned.reconcile.apply import plan_card
 from netuned.reconcile.baseline import Baseline
@@ -36,6 +42,9 @@ from netuned.reconcile.hostwide import plan_of_host, wanted_of_host
 from netuned.snapshots import described, snapshot
 from netuned.snapshots.archive import is_archive, open_regular
 from netuned.tunables.base import Limits, Tunable
+
+STDIN = "stdin.yaml"
+"""What standard input is called as a profile."""
 
 
 def load(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, ProfileSet]:
@@ -46,22 +55,7 @@ def load(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, Pro
 
     Raises: SnapshotError; ProfileError for a mistake in a description; KernelError.
     """
-    for directory in directories:
-        if not os.path.isdir(directory):
-            raise SnapshotError(f"{directory}: is no directory of profiles")
-    kernel: Kernel
-    recorded = None
-    if path is None:
-        kernel = Kernel()
-    elif is_archive(head := _read(path, 512)):
-        taken = snapshot.read(path)
-        kernel = taken.kernel
-        recorded = None if directories else snapshot.recorded_profiles(taken)
-    elif b"\0" in head:
-        raise SnapshotError(f"{path}: is neither a snapshot nor a described machine")
-    else:
-        text = _read(path, MAX_BYTES + 1).decode("utf-8", "surrogateescape")
-        kernel = described.machine(text, path)
+    kernel, recorded = _found(path, directories)
     profiles = load_profiles(
         tuple(directories) or DEFAULT_DIRECTORIES,
         possible=read_topology(kernel.files).possible,
@@ -71,6 +65,81 @@ def load(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, Pro
     return kernel, profiles
 
 
+def load_with(
+    files: Sequence[str], path: str | None, directories: Sequence[str] = ()
+) -> tuple[Kernel, Drop]:
+    """A host, and what its profiles would be with files dropped into the first directory.
+
+    The rest is as for ``load``. A file may be anybody's; ``-`` is standard input. Where netuned is
+    not installed the templates that it comes with are found all the same.
+
+    Raises: SnapshotError; KernelError; ProfileError for a mistake in a description, or a file that
+    cannot be read or would not be a profile by its name.
+    """
+    dropped = _read_dropped(files)
+    kernel, recorded = _found(path, directories)
+    last = DEFAULT_DIRECTORIES[-1]
+    installed = os.path.isdir(last) if recorded is None else recorded.get(last)
+    drop = load_dropped(
+        dropped,
+        tuple(directories) or DEFAULT_DIRECTORIES,
+        possible=read_topology(kernel.files).possible,
+        owner=ANYONE if directories else 0,
+        recorded=recorded,
+        templates=shipped_templates() if files and not (directories or installed) else "",
+    )
+    return kernel, drop
+
+
+def _found(path: str | None, directories: Sequence[str]) -> tuple[Kernel, Recorded | None]:
+    """The host, and of a snapshot its profiles if no ``directories`` are used instead."""
+    for directory in directories:
+        if not os.path.isdir(directory):
+            raise SnapshotError(f"{directory}: is no directory of profiles")
+    if path is None:
+        return Kernel(), None
+    if is_archive(head := _read(path, 512)):
+        taken = snapshot.read(path)
+        return taken.kernel, None if directories else snapshot.recorded_profiles(taken)
+    if b"\0" in head:
+        raise SnapshotError(f"{path}: is neither a snapshot nor a described machine")
+    text = _read(path, MAX_BYTES + 1).decode("utf-8", "surrogateescape")
+    return described.machine(text, path), None
+
+
+def _read_dropped(files: Sequence[str]) -> dict[str, bytes]:
+    """The contents of files that are to count as dropped, by path.
+
+    Raises: ProfileError if one cannot be read, or netuned would not read it by its name.
+    """
+    found: dict[str, bytes] = {}
+    names: dict[str, str] = {}
+    for file in files:
+        path = STDIN if file == "-" else file
+        name = os.path.basename(path)
+        problem = ""
+        if not name.endswith(SUFFIXES) or name.startswith("."):
+            problem = "netuned reads files whose names end with .yaml or .yml, without a first dot"
+        elif name in names:
+            problem = f"{names[name]} has the same name, so one of them would replace the other"
+        if problem:
+            raise ProfileError(path, 0, 0, "", problem)
+        names[name] = path
+        try:
+            found[path] = (_read_stdin() if file == "-" else read_trusted(path, ANYONE)) or b""
+        except FileNotFoundError:
+            raise ProfileError(path, 0, 0, "", "there is no such file") from None
+    return found
+
+
+def _read_stdin() -> bytes:
+    try:
+        with open(0, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ProfileError(STDIN, 0, 0, "", f"cannot be read: {error.strerror}") from None
+
+
 def host_and_desired(kernel: Kernel, profiles: ProfileSet) -> tuple[Host, Desired]:
     """What is there, and what the profiles make of it. Raises: KernelError."""
     host = read_host(kernel)
@@ -78,9 +147,12 @@ def host_and_desired(kernel: Kernel, profiles: ProfileSet) -> tuple[Host, Desire
     return host, replace(desired, problems=(*desired.problems, *_without_macs(kernel, profiles)))
 
 
-def plan(kernel: Kernel, profiles: ProfileSet) -> Plan:
-    """What the daemon would write on that host now. Raises: KernelError."""
-    host, desired = host_and_desired(kernel, profiles)
+def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | None = None) -> Plan:
+    """What the daemon would write on that host now. Raises: KernelError.
+
+    ``known`` is what ``host_and_desired`` gave, where that was asked before.
+    """
+    host, desired = known or host_and_desired(kernel, profiles)
     baseline, problems = read_baseline(kernel)
     # A profile that cannot be read may be the one a card without any has: leave it as it is.
     restore = not profiles.errors

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -105,3 +110,179 @@ def test_a_directory_of_profiles_that_is_not_there(capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert shown.err == "netunedctl: /nonexistent: is no directory of profiles\n"
     assert not shown.out
+
+
+# As if files were dropped
+
+MACHINE = """\
+nodes: 1
+cores: 4
+cards:
+  - {name: eth0, driver: ice, queues: 2}
+  - {name: eth1, driver: igb, queues: 2}
+  - {name: eth2, driver: igb, queues: 2}
+  - {name: bond0, kind: bond, over: [eth1, eth2]}
+"""
+
+
+class Host:
+    """A described machine, the profiles in force there, and files that are not dropped yet."""
+
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root = root
+        self.capsys = capsys
+        (root / "etc").mkdir()
+        self.write("machine", MACHINE)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.write_text(text)
+        return path
+
+    def plan(self, *words: str, profiles: bool = True) -> tuple[int, str, str]:
+        """Its exit status and what it says, where lines are joined."""
+        where = ("--profiles", "etc") if profiles else ()
+        status = run(["plan", "--snapshot", "machine", *where, *words])
+        shown = self.capsys.readouterr()
+        return status, " ".join(shown.out.split()), shown.err
+
+    def changes(self, *words: str) -> list[str]:
+        status = run(["plan", "--snapshot", "machine", "--profiles", "etc", "--json", *words])
+        shown = self.capsys.readouterr()
+        assert (status, shown.err) == (0, "")
+        return [
+            f"{change['ifname']} {change['tunable']} {change['key']}: {change['after']}"
+            for change in json.loads(shown.out)["changes"]
+        ]
+
+
+@pytest.fixture
+def host(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Host:
+    monkeypatch.chdir(tmp_path)
+    return Host(tmp_path, capsys)
+
+
+def test_a_file_is_planned_as_if_it_were_dropped(host: Host) -> None:
+    host.write("etc/common.yaml", "rps: {cpus: 3}")
+    host.write("new.yaml", "extends: common\nmatch: {name: eth0}")
+    assert host.changes() == []
+    assert host.changes("new.yaml") == ["eth0 rps rx-0: 3", "eth0 rps rx-1: 3"]
+    (host.root / "new.yaml").rename(host.root / "etc/new.yaml")
+    assert host.changes() == ["eth0 rps rx-0: 3", "eth0 rps rx-1: 3"]
+    host.write("common.yaml", "rps: {cpus: 2}")
+    assert host.changes("common.yaml") == ["eth0 rps rx-0: 2", "eth0 rps rx-1: 2"]
+    host.write("new.yaml", "")
+    assert host.changes("new.yaml", "./common.yaml") == []
+    assert host.plan("new.yaml", "--exit-code")[0] == 0
+    assert host.plan("common.yaml", "--exit-code")[0] == 3
+
+
+def test_shipped_templates_are_found_without_an_installation(host: Host) -> None:
+    host.write("new.yaml", "extends: base\nmatch: {name: eth0}")
+    status, shown, _ = host.plan("new.yaml", profiles=False)
+    assert status == 0
+    assert "eth0 irq rxtx-0" in shown
+    _, _, said = host.plan("new.yaml")  # these profiles instead of the host's
+    assert said.startswith("new.yaml:1:10: extends: there is no profile `base`\n")
+
+
+def test_a_file_from_standard_input(host: Host) -> None:
+    command = [sys.executable, "-m", "netuned.cli", "plan", "-", "--snapshot", "machine", "--json"]
+
+    def ask(profile: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        return subprocess.run(
+            command, check=False, input=profile, capture_output=True, text=True, env=env
+        )
+
+    answer = json.loads(ask("match: {name: eth0}\nrps: {cpus: 1}").stdout)
+    assert [change["key"] for change in answer["changes"]] == ["rx-0", "rx-1"]
+    assert answer["notes"] == []
+    refused = ask("match: {name: eth0}\nrps: {cpu: 1}")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("stdin.yaml:2:7: rps.cpu: ")
+    assert json.loads(ask("").stdout)["notes"] == [
+        "stdin.yaml is empty, and there is no profile in a file of that name to mask."
+    ]
+
+
+def test_a_mistake_is_told_with_its_place_and_nothing_is_planned(host: Host) -> None:
+    host.write("etc/web.yaml", "match: {name: eth1}\nrps: {cpus: 3}")
+    host.write("new.yaml", "match: {name: eth0}\nrps: {cpu: 1}\npriority: high")
+    for words in (("new.yaml",), ("new.yaml", "--json"), ("new.yaml", "eth1")):
+        status, shown, said = host.plan(*words)
+        assert (status, shown) == (1, "")
+        *mistakes, last = said.splitlines()
+        assert [line.partition(" ")[0] for line in mistakes] == ["new.yaml:2:7:", "new.yaml:3:11:"]
+        assert last == "netunedctl: nothing is planned, since netuned would not take what is given"
+
+
+def test_a_mistake_that_was_there_before_does_not_hinder(host: Host) -> None:
+    host.write("etc/bad.yaml", "prio: 3")
+    host.write("new.yaml", "match: {name: eth0}\nrps: {cpus: 1}")
+    status, shown, said = host.plan("new.yaml", "--exit-code")
+    assert status == 1
+    assert shown.startswith("CARD SETTING")
+    assert said.startswith("etc/bad.yaml:1:1: prio: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("new.yaml", "new.yaml: there is no such file"),
+        ("./eth0", "./eth0: netuned reads files whose names end with .yaml or .yml, without"),
+        ("machine", "machine: netuned reads files whose names end with .yaml or .yml, without"),
+        ("./.a.yaml", "./.a.yaml: netuned reads files whose names end with .yaml or .yml, without"),
+        ("dir.yaml", "dir.yaml: is not a regular file"),
+        ("a.yaml etc/a.yaml", "etc/a.yaml: a.yaml has the same name, so one of them would replace"),
+        ("eth7", "there is no card named eth7; did you mean `eth2`? there are: eth0, eth1, eth2"),
+    ],
+)
+def test_what_cannot_be_planned(host: Host, words: str, said: str) -> None:
+    host.write("a.yaml", "{}")
+    host.write("etc/a.yaml", "{}")
+    (host.root / "dir.yaml").mkdir()
+    status, shown, errors = host.plan(*words.split())
+    assert (status, shown) == (1, "")
+    assert errors.startswith(f"netunedctl: {said}")
+
+
+def test_a_profile_that_matches_no_card_says_what_is_nearest(host: Host) -> None:
+    host.write("new.yaml", "match: {driver: ice, name: [lan0, lan1]}\nrps: {cpus: 1}")
+    status, shown, _ = host.plan("new.yaml", "--exit-code")
+    assert status == 0
+    assert shown == (
+        "Profile new (new.yaml) matches no card; nearest are "
+        "eth0 (name is eth0, not [lan0, lan1]), "
+        "bond0 (name is bond0, not [lan0, lan1]; driver is bonding, not ice), "
+        "eth1 (name is eth1, not [lan0, lan1]; driver is igb, not ice)."
+    )
+
+
+def test_a_template_and_a_profile_that_comes_second_are_in_force_nowhere(host: Host) -> None:
+    host.write("etc/web.yaml", "match: {name: eth0}\npriority: 80")
+    host.write("etc/bonded.yaml", "match: {kind: bond}\npriority: 70")
+    host.write("new.yaml", "match: {kind: [bond, physical]}\nrps: {cpus: 1}")
+    host.write("common.yaml", "rps: {cpus: 1}")
+    assert host.plan("new.yaml", "common.yaml")[1] == (
+        "Profile common (common.yaml) is a template: it has no match, so it is in force on no card "
+        "by itself. Profile new (new.yaml) is in force on no card: with priority 50 it comes after "
+        "web (priority 80) on eth0 and bonded (priority 70) on eth1, eth2."
+    )
+    host.write("new.yaml", "extends: common\nmatch: {name: eth0}\npriority: 90")
+    assert host.plan("new.yaml", "common.yaml")[1].startswith("CARD SETTING")
+
+
+def test_a_card_alone_and_those_it_is_tuned_through(host: Host) -> None:
+    host.write("new.yaml", "match: {kind: [bond, physical]}\nrps: {cpus: 1}")
+    cards = [line.partition(" rps")[0] for line in host.changes("new.yaml")]
+    assert cards == ["eth0", "eth0", "eth1", "eth1", "eth2", "eth2"]
+    assert {line.split()[0] for line in host.changes("new.yaml", "eth1")} == {"eth1"}
+    assert {line.split()[0] for line in host.changes("bond0", "new.yaml")} == {"eth1", "eth2"}
+    host.write("new.yaml", "match: {name: eth0}\nrps: {cpus: none}")
+    assert host.plan("new.yaml", "eth0", "bond0")[1] == (
+        "Nothing to do: eth0 is as its profile new says. "
+        "Nothing to do: bond0 has no profile, and there is nothing to put back."
+    )

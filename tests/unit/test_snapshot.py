@@ -431,6 +431,16 @@ def test_what_the_baseline_holds_is_put_back(tmp_path: Path) -> None:
     assert [(c.ifname, c.tunable, c.key, str(c.after)) for c in plan.changes] == [
         ("eth0", "irq", "rxtx-0", "5")
     ]
+    # and so it is when the profile goes, since an empty file of its name is dropped
+    directory = tmp_path / "profiles.d"
+    directory.mkdir()
+    (directory / "edge.yaml").write_text(PROFILE)
+    (tmp_path / "edge.yaml").write_text("")
+    assert offline.plan(*offline.load(archive_path, [str(directory)])) != plan
+    masked = str(tmp_path / "edge.yaml")
+    without, drop = offline.load_with([masked], archive_path, [str(directory)])
+    assert (drop.refused, drop.void) == ((), ())
+    assert offline.plan(without, drop.profiles) == plan
     kernel.tree.add_directory("/var/lib/netuned")["baseline.json"] = File(b"{}")
     problems = [problem.message for problem in offline.plan(kernel, ProfileSet()).problems]
     assert problems == [
