@@ -23,6 +23,7 @@ from netuned import statefile, valuejson
 from netuned.errors import StateFileError
 from netuned.hardware.nic import Nic
 from netuned.tunables import BY_NAME, Tunable
+from netuned.tunables.base import OWN
 from netuned.values import ABSENT, Setting, State, Value
 
 log = logging.getLogger(__name__)
@@ -130,11 +131,7 @@ class Baseline:
             new: dict[str, State] = {}
             for name, state in found.items():
                 tunable = BY_NAME[name]
-                absent = (
-                    ()
-                    if tunable.by_key and tunable.fresh is not ABSENT
-                    else (wanted or {}).get(name, {})
-                )
+                absent = (k for k in (wanted or {}).get(name, {}) if _comes_and_goes(tunable, k))
                 keys = {*state, *absent} - card.settings.get(name, {}).keys()
                 if keys:
                     values = {
@@ -231,6 +228,11 @@ class Baseline:
 
 _UNCHANGED = "nothing was changed, because what was there before could not be saved"
 _RESTORED = "settings are as they should be, but are not known as such after a restart"
+
+
+def _comes_and_goes(tunable: Tunable, key: str) -> bool:
+    """Whether that a key was not there is on record; else its first value is."""
+    return not tunable.by_key or tunable.fresh is ABSENT or tunable.stale(key) == OWN
 
 
 def _check(nic: Nic, tunable: Tunable, state: State) -> None:

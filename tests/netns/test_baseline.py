@@ -129,7 +129,7 @@ def test_channels_that_netuned_never_wrote_are_not_put_back(lab: Lab) -> None:
     lab.shell("ethtool -L lan0 rx 2 tx 2")
     path = lab.profile("edge", DENY)
     lab.start()
-    lab.wait_state("lan0", "in-sync")
+    lab.wait_state("lan0", "partial")
     lab.shell("ethtool -L lan0 rx 3 tx 3")
     lab.wait(lambda: len(lab.card("lan0")["queues"]) == 6, "the new queues")
     path.unlink()

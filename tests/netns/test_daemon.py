@@ -271,10 +271,13 @@ def test_a_denied_disruption_is_reported_and_not_made(lab: Lab) -> None:
     lab.shell("ethtool -L lan0 rx 2 tx 2")
     lab.profile("edge", EDGE + "policy: {disruptive: deny}\n")
     lab.start()
-    lab.wait_state("lan0", "in-sync")
+    lab.wait_state("lan0", "partial")
     channels = lab.card("lan0")["settings"][0]
+    assert channels["state"] == "withheld"
     assert "deny" in channels["reason"]
     assert "2 rx + 2 tx" in channels["found"]
+    assert lab.ctl("status", "--exit-code", check=False).returncode == 3
+    assert "withheld: channels" in lab.ctl("status").stdout
 
 
 def test_paused_cards_are_left_alone(edge: Lab) -> None:

@@ -8,7 +8,7 @@ from netuned.errors import KernelError
 from netuned.hardware.nic import CLASS_NET, Nic, read_nic
 from netuned.kernel import Kernel
 from netuned.tunables import qdisc
-from netuned.values import Qdisc, describe
+from netuned.values import Number, Qdisc, describe
 
 CARD = "lan0"
 QUEUES = 3
@@ -74,11 +74,14 @@ class Card:
         self.before = self.state()
 
     def made_by_the_kernel(self, setting: str) -> bool:
-        """Whether a setting is a leaf that the kernel puts below a new root."""
+        """Whether a setting is a leaf that the kernel puts below a new root, or as it makes one."""
         if not setting.startswith("qdisc tx-"):
             return False
         entries = self.kernel.rtnl.qdiscs((self.ifindex,)).get(self.ifindex, ())
         found = qdisc._state(entries, QUEUES)[setting.removeprefix("qdisc ")]
+        if isinstance(found, Number):  # the limit of a pfifo that is attached without one
+            length = self.kernel.files.read_int(f"{CLASS_NET}/{self.name}/tx_queue_len", 0)
+            return setting.endswith(" pfifo limit") and found.value == length
         return isinstance(found, Qdisc) and found.kind in ("pfifo_fast", "noqueue", "noop")
 
 
