@@ -113,7 +113,7 @@ class Client:
         """End a pause."""
         self._change("Resume", ifname)
 
-    def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
+    def begin_trial(self, ifname: str, timeout_s: int) -> tuple[str, str]:
         """As ``reconcile``, undone after a while unless confirmed.
 
         Returns the id and until when, in the daemon's local time; empty if nothing was changed.

@@ -64,7 +64,7 @@ class Controller(Protocol):
     async def resume(self, ifname: str) -> None:
         """Manage a paused card ("" for all) again."""
 
-    async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
+    async def begin_trial(self, ifname: str, timeout_s: int) -> tuple[str, str]:
         """As ``reconcile``, undone after ``timeout_s`` unless confirmed. Its id, and until when."""
 
     async def confirm(self, id: str) -> None:
@@ -172,7 +172,7 @@ class Manager(_Interface):
         if not 1 <= timeout_s <= MOST_S:
             text = f"a timeout has from 1 to {MOST_S} seconds"
             raise DBusError("org.freedesktop.DBus.Error.InvalidArgs", text)
-        return await self.controller.try_out(self._known(ifname), timeout_s)
+        return await self.controller.begin_trial(self._known(ifname), timeout_s)
 
     @_method()
     async def Confirm(self, id: DBusStr) -> Nothing:

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         before = _only(client.plan(), names)
         id, until = "", ""
         if arguments.confirm:
-            id, until = client.try_out(arguments.nic, arguments.confirm)
+            id, until = client.begin_trial(arguments.nic, arguments.confirm)
         else:
             client.reconcile(arguments.nic)
         after = _only(client.plan(), names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from netuned.errors import KernelError, NetunedError
@@ -12,13 +13,12 @@ from netuned.hardware.host import Host
 from netuned.hardware.nic import Nic
 from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet
-from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.confirm import digest
+from netuned.reconcile.context import Context
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import Pauses
-from netuned.reconcile.slot import Listener, Slot
+from netuned.reconcile.slot import Aim, Slot
 from netuned.reconcile.trials import Trials
-from netuned.reconcile.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -28,24 +28,20 @@ class Cards:
 
     def __init__(
         self,
-        work: Work,
-        baseline: Baseline,
+        context: Context,
         passes: Passes,
         trials: Trials,
         pauses: Pauses,
-        listener: Listener,
         slot_of: Callable[[Nic], Slot],
     ) -> None:
-        self.slots: dict[int, Slot] = {}
+        self.slots = context.slots
         self.desired = Desired({}, {}, (), (), None)
-        self._work = work
-        self._baseline = baseline
+        self._context = context
         self._passes = passes
         self._trials = trials
         self._pauses = pauses
-        self._rereading: set[int] = set()
-        self._listener = listener
         self._slot_of = slot_of
+        self._rereading: set[int] = set()
 
     def adopt(
         self, host: Host, desired: Desired, profiles: ProfileSet, confirm_timeout_s: int
@@ -55,20 +51,11 @@ class Cards:
         With ``confirm_timeout_s`` (0: none) other profiles are undone unless confirmed until then.
         """
         self.desired = desired
-        if self._pauses.follow(host.nics.values()):
-            self._work.spawn(self._pauses.keep())
-        if gone := self.slots.keys() - host.nics.keys():
-            for ifindex in gone:
-                self._drop(ifindex)
-            present = list(host.nics.values())
-            self._work.spawn(self._work.in_worker(lambda: self._baseline.retire(present)))
-        # A profile that cannot be read may be the one a card without any has: leave it as it is.
-        restore = not profiles.errors
+        self._follow(host)
         problems = {problem.ifname: problem.message for problem in desired.problems}
         profiles_of = {id(target.profile): target.profile for target in desired.targets.values()}
         digests = {number: digest(profile) for number, profile in profiles_of.items()}
-        none = digest(None)
-        tried: list[Slot] = []
+        on_trial: list[Slot] = []
         certain: dict[int, str] = {}
         for ifindex, nic in host.nics.items():
             slot = self.slots.get(ifindex)
@@ -76,56 +63,47 @@ class Cards:
                 slot = self.slots[ifindex] = self._slot_of(nic)
             loaded = desired.profiles.get(ifindex)
             target = desired.targets.get(ifindex)
-            problem = problems.get(nic.name, "")
-            profile = digests[id(target.profile)] if target else none
-            if self._trials.waits_with_other(ifindex, profile):
-                slot.restore &= slot.digest is not None
+            aim = Aim(
+                target=target,
+                profile=loaded.profile.name if loaded else "",
+                digest=digests[id(target.profile)] if target else "",
+                profiles=profiles,
+                # one that cannot be read may be that of a card without any: leave it as it is
+                restore=not profiles.errors,
+            )
+            if self._trials.waits_with_other(slot.card.nic, aim.digest):
                 continue  # until that is confirmed or rolled back
-            slot.profile = loaded.profile.name if loaded else ""
-            if problem:
-                if problem != slot.problem:
-                    log.error("%s: %s", nic.name, problem)
-                slot.problem = problem  # what was in force stays in force
+            if problem := problems.get(nic.name):
+                slot.stay(aim.profile, problem)
                 continue
-            slot.problem = ""
-            if confirm_timeout_s and self._must_be_tried(slot, profile, profiles):
-                tried.append(slot)
-            slot.digest, slot.profiles = profile, profiles
-            if target is not None or restore:
-                certain[ifindex] = profile
-            if slot.tries is None and (held := self._trials.holds.held(nic, profile)) != slot.held:
-                slot.held, slot.aimed = held, False
-            if target != slot.target:
-                slot.target, slot.aimed, slot.settled = target, False, False
-                self._passes.end_wait(slot)
-            if target is None and slot.restore != restore:
-                slot.aimed = False
-            slot.restore = restore
+            if confirm_timeout_s and slot.changes_profile(aim):
+                paused = self.is_paused(slot)
+                slot.note_pause(adopted=paused)
+                on_trial += [] if paused else [slot]
+            if target is not None or aim.restore:
+                certain[ifindex] = aim.digest
+            slot.adopt(replace(aim, held=self._trials.holds.held(nic, aim.digest)))
             if not slot.aimed:
-                self._passes.mark(slot, everything=True)
-        if self._pauses.loaded:  # which profile a card had when it was paused is not known
-            self._pauses.loaded = False
+                self._passes.look(slot)
+        if self._pauses.take_loaded():  # which profile a card had when it was paused is not known
             for slot in self.slots.values():
-                slot.untried = self.is_paused(slot)
-        self._trials.holds.follow(host.nics, certain)
-        if tried:
-            self._trials.conclude_later(self._trials.begin(tried, confirm_timeout_s), tried)
+                slot.note_pause(adopted=self.is_paused(slot))
+        self._trials.holds.follow(host.nics.values(), certain)
+        if on_trial:
+            self._trials.conclude_later(self._trials.begin(on_trial, confirm_timeout_s), on_trial)
 
-    def _must_be_tried(self, slot: Slot, profile: str, profiles: ProfileSet) -> bool:
-        """Whether a card gets another profile because profiles were read anew, not at the start."""
-        if slot.digest in (None, profile) or slot.profiles is profiles:
-            return False
-        slot.untried = self.is_paused(slot)
-        return not slot.untried
-
-    def _drop(self, ifindex: int) -> None:
-        slot = self.slots.pop(ifindex)
-        slot.gone = True
-        self._passes.end_wait(slot)
-        slot.dispute.close()
-        self._work.in_line(partial(self._listener.arm, slot.card.nic, frozenset()))
-        if slot.task is None:  # else its worker still reads through these descriptors
-            slot.card.close()
+    def _follow(self, host: Host) -> None:
+        """Cards left, or have other names now."""
+        work = self._context.work
+        if self._pauses.follow(host.nics.values()):
+            work.spawn(self._pauses.save())
+        if gone := self.slots.keys() - host.nics.keys():
+            for ifindex in gone:
+                slot = self.slots.pop(ifindex)
+                slot.leave()
+                work.in_line(partial(self._context.listener.arm, slot.card.nic, frozenset()))
+            retire = partial(self._context.baseline.retire, list(host.nics.values()))
+            work.spawn(work.in_worker(retire))
 
     def is_paused(self, slot: Slot) -> bool:
         """Whether the card, all, or one that is tuned through it was paused."""
@@ -153,12 +131,13 @@ class Cards:
             if slot.gone:
                 return False
             try:
-                changed = await self._work.in_worker(slot.card.refresh)
+                changed = await self._context.work.in_worker(slot.card.refresh)
             except KernelError as error:
                 if not error.gone:
                     log.warning("Cannot read card %s: %s, ignoring", slot.card.nic.name, error)
                 return False
-        slot.aimed &= not changed
+        if changed:
+            slot.aim_anew()
         return changed
 
     def named(self, ifname: str) -> list[Slot]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from netuned.hardware.nic import Nic
+from netuned.plan import Change
 from netuned.profiles.profile import Profile
+from netuned.reconcile.cardid import CardId
 from netuned.tunables import NAMES
 from netuned.values import Setting, State
 
@@ -26,41 +27,41 @@ RESTORED = "restored"
 class Tried:
     """What a trial did to one card.
 
-    ``before`` is what was found before its first write, ``written`` the last value of each setting
-    it wrote, ``left`` what was found when it was done (None: it did not get that far), ``back``
-    what goes back and ``foreign`` what stays as others set it, once that was decided.
-    ``profile`` is the digest of what was tried.
+    ``profile`` is the digest of what was tried, ``before`` what was found before its first write,
+    ``written`` the last value of each setting it wrote, ``left`` what was found when it was done
+    (None: it did not get that far), ``back`` what goes back and ``foreign`` what stays as others
+    set it, once that was decided.
     """
 
-    ifindex: int
-    name: str
-    device: str
+    card: CardId
     profile: str
-    before: Mapping[str, State]
-    written: Mapping[str, State]
+    before: Mapping[str, State] = field(default_factory=dict)
+    written: Mapping[str, State] = field(default_factory=dict)
     left: Mapping[str, State] | None = None
     back: Mapping[str, State] | None = None
     error: str = ""
-    instance: int = 0
-    """``Nic.instance``: a card that comes back is another one."""
     foreign: tuple[Setting, ...] = ()
 
-    def is_of(self, nic: Nic) -> bool:
-        if self.instance and nic.instance:
-            return self.instance == nic.instance
-        return self.ifindex == nic.ifindex
+    def with_writes(self, changes: Iterable[Change]) -> Tried:
+        """With what is about to be written."""
+        written = {name: dict(state) for name, state in self.written.items()}
+        for change in changes:
+            written.setdefault(change.tunable, {})[change.key] = change.after
+        return replace(self, written=written)
 
-    def may_be(self, nic: Nic) -> bool:
-        """Whether a card is in the place of this one."""
-        return (self.device, self.name) == (nic.device, nic.name)
+    @property
+    def tunables(self) -> frozenset[str]:
+        """The tunables that are left alone after it; all where it failed or was cut short."""
+        return ALL if self.error or self.left is None else frozenset(self.written)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Changes on some cards that wait for one word. ``deadline_ns`` is on CLOCK_BOOTTIME.
+    """Changes on some cards (by ifindex) that wait for one word.
 
-    ``until`` is the same on the clock on the wall as it was then, for people. ``over`` says that
-    it is being rolled back.
+    ``deadline_ns`` is on CLOCK_BOOTTIME; ``until`` is the same on the clock on the wall as it was
+    when the trial began, for people. ``over`` says that it is being rolled back, ``problem`` why
+    that is not done yet.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Trial:
     until: str
     cards: Mapping[int, Tried] = field(default_factory=dict)
     over: bool = False
+    problem: str = ""
 
     @property
     def finished(self) -> bool:
@@ -78,47 +80,50 @@ class Trial:
         """Seconds until the deadline; not positive once it has passed."""
         return (self.deadline_ns - now_ns()) / 1e9
 
+    def with_card(self, tried: Tried) -> Trial:
+        """With what it did to one card until now."""
+        return replace(self, cards={**self.cards, tried.card.ifindex: tried})
+
+    def without(self, ifindexes: Collection[int]) -> Trial:
+        """The trial of its other cards."""
+        return replace(self, cards={i: t for i, t in self.cards.items() if i not in ifindexes})
+
+    def hold(self, tried: Tried) -> Hold:
+        """What is left alone of a card once this trial of it has been rolled back."""
+        return Hold(
+            kind=ROLLED_BACK,
+            id=self.id,
+            card=tried.card,
+            tunables=tried.tunables,
+            profile=tried.profile,
+            error=tried.error,
+            foreign=tried.foreign,
+        )
+
     def __str__(self) -> str:
-        names = ", ".join(sorted(tried.name for tried in self.cards.values()))
-        if self.over:
-            return f"{self.id}: {names}, being rolled back"
-        return f"{self.id}: {names}, until {self.until}"
+        names = ", ".join(sorted(tried.card.name for tried in self.cards.values()))
+        if not self.over:
+            return f"{self.id}: {names}, until {self.until}"
+        problem = f": {self.problem}" if self.problem else ""
+        return f"{self.id}: {names}, being rolled back{problem}"
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Tunables of a card that the loop leaves alone, as long as it has this profile.
-
-    ``ifindex`` is 0 where the card left, or the hold is of an earlier boot: then ``device`` and
-    ``name`` say which it is.
-    """
+    """Tunables of a card that the loop leaves alone, as long as it has this profile."""
 
     kind: str
     id: str
-    ifindex: int
-    name: str
-    device: str
+    card: CardId
     tunables: frozenset[str]
     profile: str
     error: str = ""
-    instance: int = 0
     foreign: tuple[Setting, ...] = ()
     """What somebody else had changed by then, and so was not rolled back."""
 
-    def is_of(self, nic: Nic) -> bool:
-        if not self.ifindex:
-            return self.may_be(nic)
-        if self.instance and nic.instance:
-            return self.instance == nic.instance
-        return self.ifindex == nic.ifindex
-
-    def may_be(self, nic: Nic) -> bool:
-        """Whether a card is in the place of this one."""
-        return (self.device, self.name) == (nic.device, nic.name)
-
     def why(self, tunable: str) -> str:
         """A sentence for status on one of its tunables."""
-        again = f"`netunedctl apply {self.name}` brings it into force"
+        again = f"`netunedctl apply {self.card.name}` brings it into force"
         if self.kind == RESTORED:
             return f"restored to what was before netuned and left alone; {again}"
         if keys := [key or tunable for name, key in self.foreign if name == tunable]:
@@ -141,16 +146,3 @@ def now_ns() -> int:
 def digest(profile: Profile | None) -> str:
     """What is in force on a card, for comparison: empty without a profile."""
     return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()[:16] if profile else ""
-
-
-def with_writes(tried: Tried, writes: Iterable[tuple[str, str, object]]) -> Tried:
-    """With what is about to be written: (tunable, key, value)."""
-    written = {name: dict(state) for name, state in tried.written.items()}
-    for name, key, value in writes:
-        written.setdefault(name, {})[key] = value  # type: ignore[assignment]  # a Value
-    return replace(tried, written=written)
-
-
-def held_by(tried: Tried) -> frozenset[str]:
-    """The tunables that are left alone after this trial; all where it failed or was cut short."""
-    return ALL if tried.error or tried.left is None else frozenset(tried.written)

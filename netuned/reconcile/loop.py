@@ -32,12 +32,13 @@ from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.cards import Cards
 from netuned.reconcile.contention import LIMITS, Limits
+from netuned.reconcile.context import Context
 from netuned.reconcile.dispute import Dispute, Search
 from netuned.reconcile.hostwide import HostKeeper
 from netuned.reconcile.irqbalance import IrqbalanceKeeper
 from netuned.reconcile.neighbours import Neighbours, kept_by
 from netuned.reconcile.passes import Passes
-from netuned.reconcile.pausefile import NAME as PAUSED
+from netuned.reconcile.pauses import NAME as PAUSED
 from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.report import manager_status
 from netuned.reconcile.shared import Shared
@@ -89,16 +90,12 @@ class Reconciler:
         self._names: list[str] = []
         self._rescanning = False
         self.settings = Settings()
-        self.passes = Passes(self.work, self._baseline, listener, self)
+        context = Context(kernel, self.work, self._baseline, listener, {}, self)
+        self.passes = Passes(context)
         trials = TrialFile(options.state_directory / TRIALS, boot_id)
-        self.trials = Trials(
-            *(kernel, self.work, trials, self._baseline, self.passes, listener, self)
-        )
+        self.trials = Trials(context, trials, self.passes)
         self.pauses = Pauses(options.runtime_directory / PAUSED, self.work)
-        self.cards = Cards(
-            *(self.work, self._baseline, self.passes, self.trials, self.pauses, listener),
-            self._slot,
-        )
+        self.cards = Cards(context, self.passes, self.trials, self.pauses, self._slot_of)
         exclusion = Exclusion(options.runtime_directory)
         irqbalance = IrqbalanceKeeper(exclusion, self.work.threads, self.touch_irqbalance)
         self._search = Search(self.work)
@@ -113,23 +110,18 @@ class Reconciler:
 
     async def start(self) -> None:
         """Load profiles, find cards, and bring them into force for the first time."""
-        try:
-            self._baseline.load()
-        except NetunedError as error:
-            self._note(error)
-        try:
-            self.pauses.load()
-        except NetunedError as error:
-            self._note(error)
-        try:
-            await self.trials.start()
-        except NetunedError as error:
-            self._note(error)
+        in_worker = self.work.in_worker
+        for begun_before in (
+            in_worker(self._baseline.load),
+            in_worker(self.pauses.load),
+            self.trials.start(),
+        ):
+            try:
+                await begun_before
+            except NetunedError as error:
+                self._notes = (*self._notes, str(error))
+                log.error("%s", error)
         await self.reload()
-
-    def _note(self, error: NetunedError) -> None:
-        self._notes = (*self._notes, str(error))
-        log.error("%s", error)
 
     async def run(self) -> None:
         """The slow resync, for what raises no event. Runs until cancelled."""
@@ -185,15 +177,13 @@ class Reconciler:
                 self.rescan()
             return
         if tunable is None:
-            self.passes.mark(slot, facts=True)
+            self.passes.look(slot, facts=True)
             if self.is_paused(slot):
                 self.work.spawn(self._reread(slot))
-        elif tunable in slot.card.wanted:
-            if slot.dispute.damp(tunable, partial(self._look_at, slot, tunable)):
-                return
-            if not slot.event_at:
-                slot.event_at = time.monotonic()
-            self._look_at(slot, tunable)
+        elif tunable in slot.card.wanted and not slot.dispute.damp(
+            tunable, partial(self._look_at, slot, tunable)
+        ):
+            self._look_at(slot, tunable, time.monotonic())
 
     async def _reread(self, slot: Slot) -> None:
         """A paused card's facts: a new name is shown, and can be resumed."""
@@ -201,8 +191,8 @@ class Reconciler:
             await self.replan()
             self.publish()
 
-    def _look_at(self, slot: Slot, tunable: str) -> None:
-        slot.scope.add(tunable)
+    def _look_at(self, slot: Slot, tunable: str, event_at: float = 0.0) -> None:
+        slot.mark(tunable, event_at=event_at)
         self.passes.start(slot)
 
     def touch_by(self, ifindex: int, tunable: str, sender: int) -> None:
@@ -284,20 +274,12 @@ class Reconciler:
         self.work.spawn(self._look_at_irqbalance())
         self.work.spawn(self._look_at_neighbours())
 
-    def slot(self, ifindex: int) -> Slot | None:
-        """A card's place, if it is here."""
-        return self.cards.slots.get(ifindex)
-
-    def slots(self) -> tuple[Slot, ...]:
-        """All cards' places."""
-        return tuple(self.cards.slots.values())
-
-    def _slot(self, nic: Nic) -> Slot:
+    def _slot_of(self, nic: Nic) -> Slot:
         def again() -> None:
-            self.passes.mark(slot, everything=True)
+            self.passes.look(slot)
 
         dispute = Dispute(self._options.contention, self._search, again, self.publish)
-        slot = Slot(Card(self._kernel, nic), dispute)
+        slot = Slot(Card(self._kernel, nic), dispute, self._listener)
         return slot
 
     def is_paused(self, slot: Slot) -> bool:
@@ -323,7 +305,7 @@ class Reconciler:
             )
         for slot in idle:
             if slot.card in differing:
-                self.passes.mark(slot, facts=True)
+                self.passes.look(slot, facts=True)
         if names != self._names:
             self.rescan()
         if self.shared.due:

@@ -49,9 +49,8 @@ class Requests:
         slots = self._cards.named(ifname)
         await self._trials.holds.release(slots)
         for slot in slots:
-            slot.card.refused = {}  # what was refused may be possible now
-            slot.aimed = False
-            slot.dispute.forget()
+            self._trials.holds.hold_again(slot)
+            slot.ask_again()
             self._passes.look_now(slot)
         await self._loop.until_quiet()
         if not ifname:
@@ -88,7 +87,7 @@ class Requests:
             async with slot.lock:
                 pass
         self._loop.publish()
-        await self._pauses.keep()
+        await self._pauses.save()
 
     async def resume(self, ifname: str) -> None:
         """End a pause and look at what happened meanwhile."""
@@ -96,30 +95,30 @@ class Requests:
         if ifname and self._pauses.all_cards:
             raise NetunedError(ALL_PAUSED)
         timeout_s = self._loop.settings.confirm_timeout_s
-        untried = self._untried(slots) if timeout_s else []
+        on_trial = self._changed_in_pause(slots) if timeout_s else []
         self._pauses.end(slots[0].card.nic if ifname else None)
-        if untried:
-            self._trials.conclude_later(self._trials.begin(untried, timeout_s), untried)
+        if on_trial:
+            self._trials.conclude_later(self._trials.begin(on_trial, timeout_s), on_trial)
         for slot in slots:
             self._passes.look_now(slot)
         await self._loop.look_at_shared()
-        await self._pauses.keep()
+        await self._pauses.save()
 
-    def _untried(self, slots: Iterable[Slot]) -> list[Slot]:
+    def _changed_in_pause(self, slots: Iterable[Slot]) -> list[Slot]:
         """Those whose end of a pause is a trial.
 
         A trial is of all that a profile says, so none begins where some of that was restored.
         Raises: NetunedError where only a part was: the rest may be in force by a trial alone.
         """
-        untried = [slot for slot in slots if slot.untried]
-        for slot in untried:
-            nic, profile = slot.card.nic, slot.digest or ""
-            restored = any(self._trials.holds.restored(nic, profile, name) for name in slot.held)
-            if restored and not slot.held.keys() >= ALL:
+        changed = [slot for slot in slots if slot.adopted_in_pause]
+        for slot in changed:
+            nic, held = slot.card.nic, slot.aim.held
+            restored = any(self._trials.holds.restored(nic, slot.digest, name) for name in held)
+            if restored and not held.keys() >= ALL:
                 raise NetunedError(RESTORED_IN_PART.format(nic.name))
-        return [slot for slot in untried if not slot.held]
+        return [slot for slot in changed if not slot.aim.held]
 
-    async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
+    async def begin_trial(self, ifname: str, timeout_s: int) -> tuple[str, str]:
         """As ``reconcile``, undone after ``timeout_s`` unless confirmed; a pause of these ends.
 
         Returns the id and until when; both are empty if nothing was to be changed.
@@ -136,19 +135,18 @@ class Requests:
         await self._trials.announce(trial, slots)
         self._pauses.end(nic)
         try:
-            await self._pauses.keep()
+            await self._pauses.save()
         except StateFileError as error:  # the trial has begun
             log.error("%s, going on", error)
         for slot in slots:
-            slot.card.refused = {}
-            slot.dispute.forget()
+            slot.ask_again()
             self._passes.look_now(slot)
         concluded = await self._trials.conclude(trial, slots)
         await self._loop.look_at_shared()
         return (concluded.id, concluded.until) if concluded else ("", "")
 
     async def confirm(self, id: str) -> None:
-        """Keep what a trial did."""
+        """What a trial did stays."""
         await self._trials.confirm(id)
 
     async def roll_back(self, id: str) -> None:
@@ -158,6 +156,8 @@ class Requests:
 
     async def restore(self, ifname: str, tunable: str) -> None:
         """Put back what was there before netuned, and leave it alone from then on."""
-        await self._trials.restore(self._cards.named(ifname), tunable)
+        slots = self._cards.named(ifname)
+        self._trials.refuse_second(slots)
+        await self._trials.holds.restore(slots, tunable)
         await self._loop.until_quiet()
         await self._loop.look_at_shared()

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from netuned.errors import NetunedError
-from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.confirm import Trial, Tried, now_ns
-from netuned.reconcile.holds import Holds, Surroundings
-from netuned.reconcile.passes import Passes
+from netuned.reconcile.context import Context
+from netuned.reconcile.holds import Holds, tell
 from netuned.reconcile.putback import roll_back
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.trialfile import TrialFile
-from netuned.reconcile.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -30,25 +28,17 @@ RETRY_MOST_S = 60.0
 class Rollbacks:
     """Ends trials that were not confirmed."""
 
-    def __init__(
-        self,
-        work: Work,
-        file: TrialFile,
-        baseline: Baseline,
-        passes: Passes,
-        holds: Holds,
-        around: Surroundings,
-    ) -> None:
+    def __init__(self, context: Context, file: TrialFile, holds: Holds) -> None:
         self.deciding = asyncio.Lock()
         """Held while it is decided whether a trial is confirmed or rolled back."""
-        self.started = False
-        """Before that no profile is loaded, and no card is in the loop."""
-        self._work = work
+        self._context = context
         self._file = file
-        self._baseline = baseline
-        self._passes = passes
         self._holds = holds
-        self._around = around
+        self._begun: set[str] = set()
+
+    def has(self, id: str) -> bool:
+        """Whether a trial is being, or was, rolled back by this process."""
+        return id in self._begun
 
     async def expire(self, id: str, least_s: float = 0.0) -> None:
         """Roll back at the deadline. A trial is in the file from its first write on."""
@@ -65,27 +55,28 @@ class Rollbacks:
         """Roll a trial back. Returns what could not be; that is tried again by itself."""
         async with self.deciding:
             trial = self._file.trials.get(id)
-            if trial is None or id in self._holds.over:
+            if trial is None or id in self._begun:
                 return []
-            self._holds.over[id] = ""
+            self._begun.add(id)
             log.warning("Rolling back %s: %s", trial, why)
-            await self.keep(partial(self._file.undo, id))
-        self._around.publish()
+            over = partial(self._file.revise, id, lambda trial: replace(trial, over=True))
+            await self._context.work.attempt(over)
+        self._context.loop.publish()
         problems = await self._roll_back_all(id)
         if problems or self._file.stale:
-            self._work.spawn(self._keep_trying(id))
+            self._context.work.spawn(self._try_again(id))
         await self.after(trial)
         return problems
 
-    async def _keep_trying(self, id: str) -> None:
+    async def _try_again(self, id: str) -> None:
         wait_s = RETRY_FIRST_S
         while (trial := self._file.trials.get(id)) is not None or self._file.stale:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, RETRY_MOST_S)
             if self._file.stale:
-                await self.keep(self._file.save)
-            problem = self._holds.over[id]
-            if trial and (not await self._roll_back_all(id) or self._holds.over[id] != problem):
+                await self._context.work.attempt(self._file.save)
+            problems = await self._roll_back_all(id)
+            if trial and (not problems or "; ".join(problems) != trial.problem):
                 await self.after(trial)
 
     async def _roll_back_all(self, id: str) -> list[str]:
@@ -93,76 +84,69 @@ class Rollbacks:
         cards = tuple(trial.cards.values()) if trial else ()
         found = await asyncio.gather(*(self._roll_back(id, tried) for tried in cards))
         problems = [problem for each in found for problem in each]
-        self._holds.over[id] = "; ".join(problems)
+        note = partial(self._file.note_problem, id, "; ".join(problems))
+        await self._context.work.in_worker(note)
         return problems
 
     async def _roll_back(self, id: str, tried: Tried) -> list[str]:
         """Put one card back. Returns what could not be put back; whatever it is, it is retried."""
+        name = tried.card.name
         try:
             return await self._roll_back_one(id, tried)
         except NetunedError as error:
-            log.error("Cannot roll back %s: %s, trying again", tried.name, error)
-            return [f"{tried.name}: {error}"]
+            log.error("Cannot roll back %s: %s, trying again", name, error)
+            return [f"{name}: {error}"]
         except Exception as error:  # the loop's edge: a bug over one card keeps no other from it
-            log.exception("Internal error in the rollback of %s, trying again", tried.name)
-            return [f"{tried.name}: internal error: {error!r}; see the log"]
+            log.exception("Internal error in the rollback of %s, trying again", name)
+            return [f"{name}: internal error: {error!r}; see the log"]
 
     async def _roll_back_one(self, id: str, tried: Tried) -> list[str]:
-        here = (slot for slot in self._around.slots() if tried.is_of(slot.card.nic))
+        slots = self._context.slots.values()
+        here = (slot for slot in slots if tried.card.is_of(slot.card.nic))
         if slot := next(here, None):  # also under another number, after a way through a namespace
             async with slot.lock:
-                return await self.roll_back_card(id, tried, slot.card, slot)
-        card = await self._holds.card(tried.ifindex)
-        if card is not None and not tried.is_of(card.nic):
-            card.close()
-            card = None
-        if card is None:  # it left: nothing is to be put back, nor applied when it comes again
-            await self.keep(partial(self._file.end, id, [tried.ifindex], confirmed=False))
+                slot.end_trial()
+                slot.aim_anew(settled=False)
+                problems = await self._roll_back_card(id, tried, slot.card, slot)
+                # what this wrote raises events, looked at once the lock is free
+                self._holds.hold_again(slot)
+                return problems
+        card = await self._context.read_card(tried.card.ifindex)
+        if card is None or not tried.card.is_of(card.nic):
+            # it left: nothing is to be put back, nor applied when it comes again
+            await self._ended(id, tried)
             return []
         try:
-            return await self.roll_back_card(id, tried, card, None)
+            return await self._roll_back_card(id, tried, card, None)
         finally:
             card.close()
 
-    async def roll_back_card(
+    async def _roll_back_card(
         self, id: str, tried: Tried, card: Card, slot: Slot | None
     ) -> list[str]:
-        """Put one card back; the caller holds its lock. Returns what could not be put back."""
+        def decide(decided: Tried) -> None:
+            self._file.revise(id, lambda trial: trial.with_card(decided))
 
-        def keep(decided: Tried) -> None:
-            self._file.change(id, tried.ifindex, lambda _: decided)
-
-        if slot is not None:
-            slot.tries = None
-            slot.aimed = slot.settled = False
-            self._passes.end_wait(slot)
-            slot.failures = 0
-        done = await self._work.in_worker(partial(roll_back, card, self._baseline, tried, keep))
-        self._holds.tell(card.nic, slot, done, "rollback")
+        work = partial(roll_back, card, self._context.baseline, tried, decide)
+        done = await self._context.work.in_worker(work)
+        tell(slot, done.made, "rollback")
         for name, key in done.foreign:
             setting = f"{card.nic.name} {name} {key}".rstrip()
             log.warning("%s: somebody has changed it since, not rolled back", setting)
-        if not done.problems:
-            await self.keep(partial(self._file.end, id, [tried.ifindex], confirmed=False))
         for problem in done.problems:
-            log.error("Cannot roll back %s: %s, trying again", tried.name, problem)
-        if slot is not None:  # what this wrote raises events, looked at once the lock is free
-            slot.held = self._holds.held(card.nic, slot.digest or "")
+            log.error("Cannot roll back %s: %s, trying again", tried.card.name, problem)
+        if not done.problems:
+            await self._ended(id, tried)
         return done.problems
 
-    async def keep(self, work: Callable[[], object]) -> None:
-        """Write to the file; what has to be undone is undone without it, too."""
-        try:
-            await self._work.in_worker(work)
-        except NetunedError as error:
-            log.error("%s, going on", error)
+    async def _ended(self, id: str, tried: Tried) -> None:
+        end = partial(self._file.end, id, [tried.card.ifindex], confirmed=False)
+        await self._context.work.attempt(end)
 
     async def after(self, trial: Trial) -> None:
         """A trial has ended: look at its cards, and adopt what had to wait for that."""
-        if not self.started:
-            return
         for ifindex in trial.cards:
-            if slot := self._around.slot(ifindex):
+            if slot := self._context.slots.get(ifindex):
                 self._holds.renew(slot)
-        await self._around.replan()
-        self._around.publish()
+        await self._context.loop.replan()
+        self._context.loop.publish()

@@ -1,14 +1,19 @@
-"""A card's place in the reconcile loop: what is to be looked at, and what the last look gave."""
+"""A card's place in the reconcile loop: what is to be looked at, and what the last look gave.
+
+What is wanted (``Aim``) is replaced as a whole. All else is run state, which nothing but the slot's
+own methods changes; each is named for what happened.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
-from netuned.errors import NetunedError
+from netuned.errors import KernelError, NetunedError
 from netuned.hardware.nic import Nic
 from netuned.plan import Change
 from netuned.profiles.loader import ProfileSet
@@ -50,130 +55,289 @@ class Listener(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is wanted of a card, and by which profiles; this one: nothing was wanted yet.
+
+    ``profile`` is the name of the card's profile and ``digest`` tells its content, both empty
+    without one; ``profiles`` are those that were loaded when this was adopted. With ``restore`` a
+    card without a target is put back to what was there before netuned. ``held`` are tunables that
+    are left alone, and why.
+    """
+
+    target: Target | None = None
+    profile: str = ""
+    digest: str = ""
+    profiles: ProfileSet | None = None
+    restore: bool = False
+    held: Mapping[str, str] = field(default_factory=dict)
+
+    def wants_as(self, other: Aim) -> bool:
+        """Whether the same is wanted of the card, whoever wants it."""
+        put_back = self.restore == other.restore or self.target is not None
+        return self.target is other.target and self.held == other.held and put_back
+
+
+class Look(NamedTuple):
+    """What one look is for: these tunables (None: everything), and the card's facts anew before.
+
+    ``event_at`` is when the first event came, on the monotonic clock; 0 without one.
+    """
+
+    scope: frozenset[str] | None
+    facts: bool
+    event_at: float
+
+
 class Slot:
     """One card in the loop: what is to be looked at, and what the last look gave."""
 
-    def __init__(self, card: Card, dispute: Dispute) -> None:
+    def __init__(self, card: Card, dispute: Dispute, listener: Listener) -> None:
         self.card = card
         self.dispute = dispute
         self.lock = asyncio.Lock()
+        """Held while a worker has the card."""
+        self.aim = Aim()
+        self.adopted_in_pause = False
+        """Another profile was adopted while it was paused, which was then no trial."""
+        self.recorder: Tries | None = None
+        """Told of changes before they are written, while the card is in a trial that begins."""
         self.task: asyncio.Task[None] | None = None
-        self.target: Target | None = None
-        self.profile = ""
-        self.problem = ""
-        self.aimed = False
-        self.restore = True
-        self.held: Mapping[str, str] = NOTHING_HELD
-        """Tunables that are left alone, and why."""
-        self.digest: str | None = None
-        """Of the profile that was adopted last; None before the first."""
-        self.tries: Tries | None = None
-        """Told of changes that may have to be rolled back."""
-        self.profiles: ProfileSet | None = None
-        """Those that were loaded then."""
-        self.untried = False
-        """Another profile was adopted during a pause, without a trial."""
-        self.gone = False
-        self.armed: tuple[Nic, frozenset[str]] | None = None
-        self.everything = True
-        self.scope: set[str] = set()
-        self.facts = False
-        self.event_at = 0.0
-        self.settled = False
-        self.pending: tuple[Change, ...] = ()
-        self.failures = 0
-        self.failed = ""
         self.retry: asyncio.TimerHandle | None = None
-        self.last_change: Applied | None = None
+        self.gone = False
+        self.settled = False
+        """All was in force when last looked: what differs from now on is drift."""
+        self.failures = 0
         self.last_error = ""
         self.state = UNMANAGED
+        self._listener = listener
+        self._told: Aim | None = None
+        self._watched: tuple[Nic, frozenset[str]] | None = None
+        self._scope: set[str] | None = None
+        """What is marked; None: everything."""
+        self._facts = False
+        self._event_at = 0.0
+        self._problem = ""
+        self._pending: tuple[Change, ...] = ()
+        self._failed = ""
+        self._last_change: Applied | None = None
         self._shown: tuple[tuple[object, ...], NicStatus] | None = None
+
+    @property
+    def target(self) -> Target | None:
+        return self.aim.target
+
+    @property
+    def digest(self) -> str:
+        return self.aim.digest
 
     @property
     def contended(self) -> tuple[str, ...]:
         """A sentence for each tunable that somebody changes again and again."""
         return self.dispute.sentences(Place(self.card.nic))
 
+    # What is to be looked at, and when
+
     @property
     def dirty(self) -> bool:
-        return self.everything or self.facts or bool(self.scope)
+        return self._scope is None or bool(self._scope)
 
-    def status(self, *, paused: bool) -> NicStatus:
-        """How the card looks to people now; the same object until something changes."""
-        key = (
-            *(paused, self.task is None, self.state, self.last_error, self.problem, self.profile),
-            self.held,
-            *(self.settled, self.pending, self.last_change, self.card.version, self.contended),
-        )
-        if self._shown is None or self._shown[0] != key:
-            self._shown = key, self._status(paused)
-        return self._shown[1]
+    def mark(self, tunable: str = "", *, facts: bool = False, event_at: float = 0.0) -> None:
+        """Have the next look be at one tunable, or at everything, perhaps with the facts anew."""
+        if not tunable:
+            self._scope, self._facts = None, self._facts or facts
+        elif self._scope is not None:
+            self._scope.add(tunable)
+        self._event_at = self._event_at or event_at
 
-    def _status(self, paused: bool) -> NicStatus:
-        state, error = self.state, self.last_error
-        if self.problem:
-            state, error = DEGRADED, self.problem
-        elif self.held and not self.profile:
-            error = error or "; ".join(sorted(set(self.held.values())))
-        elif paused and self.profile:
-            state = PAUSED
-        elif self.task is not None and self.profile and not self.settled:
-            state = APPLYING
-        contended = {name: self.dispute.reason(name) for name in self.dispute.contended}
-        return nic_status(
-            *(self.card, self.profile, state, self.pending, contended),
-            *(self.last_change, error, self.failed),
-        )
+    def take_look(self) -> Look:
+        """What is marked, which is then no longer marked.
+
+        After a failure, and while something is put back, only a look at everything tells.
+        """
+        whole = self._scope is None or self.failures or self.card.restoring
+        scope = None if whole else frozenset(self._scope or ())
+        look = Look(scope, self._facts, self._event_at)
+        self._scope, self._facts, self._event_at = set(), False, 0.0
+        return look
+
+    def begin(self, looks: asyncio.Task[None]) -> None:
+        """Looks at the card have begun."""
+        self.task = looks
+
+    def end(self) -> None:
+        """They have ended."""
+        self.task = None
+        if self.gone:
+            self.card.close()
+
+    def wait(self, wait_s: float, then: Callable[[], None]) -> None:
+        """Look at nothing of the card until then, but by request."""
+        self.end_wait()
+        self.retry = asyncio.get_running_loop().call_later(wait_s, then)
+
+    def end_wait(self) -> None:
+        """Forget that a retry was to be waited for."""
+        if self.retry is not None:
+            self.retry.cancel()
+            self.retry = None
+
+    def leave(self) -> None:
+        """The card is not here any more."""
+        self.gone = True
+        self.end_wait()
+        self.dispute.close()
+        if self.task is None:  # else its worker still reads through these descriptors
+            self.card.close()
+
+    def is_watched(self, nic: Nic, tunables: frozenset[str]) -> bool:
+        """Whether the watches are those of the card as it is, and of these tunables."""
+        watched = self._watched
+        return watched is not None and watched[0] is nic and watched[1] == tunables
+
+    def watched(self, nic: Nic, tunables: frozenset[str]) -> None:
+        """The files of these tunables are watched from now on."""
+        self._watched = nic, tunables
+
+    # What is wanted
+
+    @property
+    def aimed(self) -> bool:
+        """Whether the card was told what is wanted of it, and nothing has changed since."""
+        return self._told is not None and self._told.wants_as(self.aim)
+
+    def adopt(self, aim: Aim) -> None:
+        """Follow another aim; a trial that begins decides by itself what is left alone."""
+        before = self.aim
+        target = before.target if aim.target == before.target else aim.target
+        held = aim.held if self.recorder is None else before.held
+        self.aim, self._problem = replace(aim, target=target, held=held), ""
+        if target is not before.target:
+            self.settled = False
+            self.end_wait()
+
+    def stay(self, profile: str, problem: str) -> None:
+        """This profile cannot be planned: what was in force stays in force."""
+        if problem != self._problem:
+            log.error("%s: %s", self.card.nic.name, problem)
+        self.aim, self._problem = replace(self.aim, profile=profile), problem
+
+    def hold(self, held: Mapping[str, str]) -> None:
+        """Leave these tunables alone from now on, and no others."""
+        self.aim = replace(self.aim, held=held)
+
+    def told(self, aim: Aim) -> None:
+        """The card was told this."""
+        self._told = aim
+
+    def aim_anew(self, *, settled: bool = True) -> None:
+        """The card is to be told again: its facts, or what it can do, may have changed.
+
+        It is not ``settled`` where it was told something else meanwhile.
+        """
+        self._told, self.settled = None, self.settled and settled
+
+    def ask_again(self) -> None:
+        """Somebody asks for all of it now: what was refused may be possible, or quiet."""
+        self.card.refused = {}
+        self.dispute.forget()
+        self.aim_anew()
+
+    def changes_profile(self, aim: Aim) -> bool:
+        """Whether it has another profile, for profiles were read anew; at the start it has none."""
+        before = self.aim.profiles
+        anew = before is not None and before is not aim.profiles
+        return anew and self.aim.digest != aim.digest
+
+    def note_pause(self, *, adopted: bool) -> None:
+        """Whether another profile is adopted in a pause that is not over."""
+        self.adopted_in_pause = adopted
+
+    # Trials
+
+    def begin_trial(self, recorder: Tries) -> None:
+        """The next looks are a trial's."""
+        self.end_trial()
+        self.aim_anew(settled=False)
+        self.hold(NOTHING_HELD)
+        self.recorder, self.adopted_in_pause, self.last_error = recorder, False, ""
+
+    def end_trial(self) -> str:
+        """Its looks are over. Returns why they failed, which is not tried again by itself."""
+        error = (self.last_error or "it failed") if self.failures else ""
+        self.recorder, self.failures = None, 0
+        self.end_wait()
+        return error
 
     # What a look gave
 
-    def note(self, outcome: Outcome, event_at: float, listener: Listener) -> None:
+    def looked(self, outcome: Outcome, event_at: float) -> None:
         """Remember, log and tell. ``event_at`` is when the event came, on the monotonic clock."""
-        cause = self.tell(outcome, event_at, listener)
-        nic = self.card.nic
+        cause = self.tell(outcome, event_at)
+        nic, held = self.card.nic, self.aim.held
         if outcome.error is not None:
             self._fail(outcome.error, outcome)
             return
         if self.last_error:
             log.info("%s: in force again after %d failures", nic.name, self.failures)
         if outcome.made and cause == "profile":
-            log.info("In force: %s has profile %s", nic.name, self.profile)
+            log.info("In force: %s has profile %s", nic.name, self.aim.profile)
         enforce = self.target is None or self.target.profile.policy.enforce == "yes"
-        if outcome.pending != self.pending and not enforce:
+        if outcome.pending != self._pending and not enforce:
             for change in outcome.pending:
                 log.warning("Drift, not repaired (policy.enforce is no): %s", change)
         for change in outcome.pending:
-            if change.tunable in self.held and change not in self.pending:
-                log.warning("Left alone: %s (it %s)", change, self.held[change.tunable])
-        self.failures, self.last_error, self.failed = 0, "", ""
+            if change.tunable in held and change not in self._pending:
+                log.warning("Left alone: %s (it %s)", change, held[change.tunable])
+        self.failures, self.last_error, self._failed = 0, "", ""
         scope = outcome.scope
-        unseen = [c for c in self.pending if scope is not None and c.tunable not in scope]
-        self.pending, self.settled = (*unseen, *outcome.pending), True
+        unseen = [c for c in self._pending if scope is not None and c.tunable not in scope]
+        self._pending, self.settled = (*unseen, *outcome.pending), True
         self.dispute.follow(Place(nic))
         managed = self.target is not None or self.card.wanted
-        self.state = card_state(self.card, self.pending) if managed else UNMANAGED
+        self.state = card_state(self.card, self._pending) if managed else UNMANAGED
         if self.dispute.contended:
             self.state = CONTENDED
 
-    def tell(self, outcome: Outcome, event_at: float, listener: Listener) -> str:
+    def let_go(self) -> None:
+        """Nothing is wanted of the card."""
+        self._pending, self.last_error, self.state = (), "", UNMANAGED
+        self.card.close()
+
+    def lost(self, error: KernelError) -> None:
+        """The card, or a file of it, was not there: queues come and go, so once is no failure."""
+        self.failures += 1
+        if self.failures > 1:
+            self.last_error, self.state = str(error), DEGRADED
+
+    def broke(self, error: Exception) -> None:
+        """A bug showed; the card is left alone until somebody asks."""
+        self.last_error, self.state = f"internal error: {error!r}; see the log", DEGRADED
+        self.aim_anew()
+        self.take_look()
+
+    def _fail(self, error: NetunedError, outcome: Outcome) -> None:
+        """The card cannot be brought into force."""
+        self.failures += 1
+        change = outcome.failed
+        self._failed = change.tunable if change else ""
+        what = f"{change}: {error}" if change else str(error)
+        if what != self.last_error:
+            undone = "what came before it was undone, " if outcome.undone else ""
+            log.error("%s: %s; %strying again", self.card.nic.name, what, undone)
+        self.last_error, self.state, self.settled = what, DEGRADED, False
+
+    # What is told
+
+    def tell(self, outcome: Outcome, event_at: float) -> str:
         """Log and tell the changes made. Returns their cause."""
         cause = "drift" if self.settled else "profile" if self.target else "restore"
         latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
-        # once a minute, and it has been said that it will be
-        fought = any(change.tunable in self.dispute.contended for change in outcome.made)
-        level = logging.DEBUG if fought else logging.WARNING
         for change in outcome.made:
-            self.tell_change(change, cause, latency_us, listener, level)
+            self.tell_change(change, cause, latency_us)
         return cause
 
-    def tell_change(
-        self,
-        change: Change,
-        cause: str,
-        latency_us: int,
-        listener: Listener,
-        level: int = logging.WARNING,
-    ) -> None:
+    def tell_change(self, change: Change, cause: str, latency_us: int = 0) -> None:
         nic = self.card.nic
         before, after = describe(change.before) or "none", describe(change.after)
         fields = {
@@ -186,20 +350,40 @@ class Slot:
         }
         where = f"{nic.name} {change.tunable} {change.key}".rstrip()
         if cause == "drift":
+            # of what is fought over once a minute, and it has been said that it will be
+            level = logging.DEBUG if change.tunable in self.dispute.contended else logging.WARNING
             log.log(level, "Repaired %s: found %s, put back %s", where, before, after, extra=fields)
-            listener.drift(nic.ifindex, change.tunable, change.key, after, before)
-            listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
+            self._listener.drift(nic.ifindex, change.tunable, change.key, after, before)
+            self._listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
         else:
             log.info("Set %s: %s -> %s", where, before, after, extra=fields)
-        self.last_change = Applied(time.time(), change.tunable, change.key, before, after, cause)
+        self._last_change = Applied(time.time(), change.tunable, change.key, before, after, cause)
 
-    def _fail(self, error: NetunedError, outcome: Outcome) -> None:
-        """A card that cannot be brought into force."""
-        self.failures += 1
-        change = outcome.failed
-        self.failed = change.tunable if change else ""
-        what = f"{change}: {error}" if change else str(error)
-        if what != self.last_error:
-            undone = "what came before it was undone, " if outcome.undone else ""
-            log.error("%s: %s; %strying again", self.card.nic.name, what, undone)
-        self.last_error, self.state, self.settled = what, DEGRADED, False
+    def status(self, *, paused: bool) -> NicStatus:
+        """How the card looks to people now; the same object until something changes."""
+        look = self.state, self.last_error, self.settled, self._pending, self._last_change
+        wanted = self.aim.profile, self.aim.held, self._problem
+        key = (paused, self.task is None, look, wanted, self.card.version, self.contended)
+        if self._shown is not None and self._shown[0] == key:
+            return self._shown[1]
+        state, error, held, profile = self.state, self.last_error, self.aim.held, self.aim.profile
+        if self._problem:
+            state, error = DEGRADED, self._problem
+        elif held and not profile:
+            error = error or "; ".join(sorted(set(held.values())))
+        elif paused and profile:
+            state = PAUSED
+        elif self.task is not None and profile and not self.settled:
+            state = APPLYING
+        status = nic_status(
+            card=self.card,
+            profile=profile,
+            state=state,
+            pending=self._pending,
+            contended={name: self.dispute.reason(name) for name in self.dispute.contended},
+            last_change=self._last_change,
+            last_error=error,
+            failed=self._failed,
+        )
+        self._shown = key, status
+        return status

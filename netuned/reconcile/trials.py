@@ -16,17 +16,16 @@ from functools import partial
 
 from netuned.errors import NetunedError
 from netuned.hardware.nic import Nic
-from netuned.kernel import Kernel
 from netuned.plan import Change
-from netuned.reconcile.baseline import Baseline
-from netuned.reconcile.card import NOTHING_HELD, Card
-from netuned.reconcile.confirm import Trial, Tried, now_ns, with_writes
-from netuned.reconcile.holds import Holds, Surroundings
+from netuned.reconcile.card import Card
+from netuned.reconcile.cardid import CardId
+from netuned.reconcile.confirm import Trial, Tried, now_ns
+from netuned.reconcile.context import Context
+from netuned.reconcile.holds import Holds
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.rollback import Rollbacks
-from netuned.reconcile.slot import Listener, Slot
-from netuned.reconcile.trialfile import TrialFile, hold_after
-from netuned.reconcile.work import Work
+from netuned.reconcile.slot import Slot
+from netuned.reconcile.trialfile import TrialFile
 from netuned.status import DEGRADED
 
 log = logging.getLogger(__name__)
@@ -35,24 +34,14 @@ log = logging.getLogger(__name__)
 class Trials:
     """All trials of the host, and with ``holds`` what is left alone because of them."""
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        work: Work,
-        file: TrialFile,
-        baseline: Baseline,
-        passes: Passes,
-        listener: Listener,
-        around: Surroundings,
-    ) -> None:
-        self.holds = Holds(kernel, work, file, baseline, passes, listener, around)
-        self._rollbacks = Rollbacks(work, file, baseline, passes, self.holds, around)
-        self._work = work
+    def __init__(self, context: Context, file: TrialFile, passes: Passes) -> None:
+        self.holds = Holds(context, file, passes)
+        self._rollbacks = Rollbacks(context, file, self.holds)
+        self._context = context
+        self._work = context.work
         self._file = file
-        self._passes = passes
-        self._around = around
         self._begun: dict[int, Trial] = {}
-        self._concluding: set[asyncio.Task[None]] = set()
+        self._concluding: set[asyncio.Task[Trial | None]] = set()
 
     async def start(self) -> None:
         """Before anything else: roll back what is overdue or was cut short, end what was begun.
@@ -60,13 +49,7 @@ class Trials:
         Nobody was told the id of a trial that was cut short, so nobody could confirm it.
         Raises: StateFileError.
         """
-        try:
-            await self._work.in_worker(self._file.load)
-            await self._catch_up()
-        finally:
-            self._rollbacks.started = True
-
-    async def _catch_up(self) -> None:
+        await self._work.in_worker(self._file.load)
         for trial in tuple(self._file.trials.values()):
             if trial.over or not trial.finished or trial.left_s() <= 0:
                 await self._rollbacks.end(trial.id, "it was over while netuned did not run")
@@ -77,10 +60,7 @@ class Trials:
 
     def pending(self) -> str:
         """What waits to be confirmed, for people; empty if nothing does."""
-        return "; ".join(
-            f"{trial}: {problem}" if (problem := self.holds.over.get(id)) else str(trial)
-            for id, trial in self._file.trials.items()
-        )
+        return "; ".join(map(str, self._file.trials.values()))
 
     def waiting(self) -> str:
         """Why what is not any one card's is left alone; empty where no change is unconfirmed."""
@@ -91,25 +71,23 @@ class Trials:
             return f"left alone, for changes of {', '.join(rolled_back)} were rolled back; {again}"
         return ""
 
-    # What the loop asks for each card
-
-    def waits_with_other(self, ifindex: int, profile: str) -> bool:
+    def waits_with_other(self, nic: Nic, profile: str) -> bool:
         """Whether a card is in a trial of another profile, and so keeps what it has for now.
 
         Or in the place of one that left while it was in a trial.
         """
-        slot = self._around.slot(ifindex)
-        trial = self._trial_of(slot.card.nic) if slot else None
-        if slot is None or trial is None:
+        trial = self._trial_of(nic)
+        if trial is None:
             return False
-        tried = trial.cards.get(ifindex)
-        return tried is None or not tried.is_of(slot.card.nic) or tried.profile != profile
+        tried = trial.cards.get(nic.ifindex)
+        return tried is None or not tried.card.is_of(nic) or tried.profile != profile
 
     def _trial_of(self, nic: Nic) -> Trial | None:
         """The trial that a card, or the one that was in its place, is in."""
         trials = (*self._file.trials.values(), *self._begun.values())
-        own = (trial for trial in trials for t in trial.cards.values() if t.is_of(nic))
-        place = (trial for trial in trials for t in trial.cards.values() if t.may_be(nic))
+        cards = [(trial, tried.card) for trial in trials for tried in trial.cards.values()]
+        own = (trial for trial, card in cards if card.is_of(nic))
+        place = (trial for trial, card in cards if card.may_be(nic))
         return next(own, None) or next(place, None)
 
     # A trial
@@ -131,42 +109,36 @@ class Trials:
         trial = Trial(secrets.token_hex(3), now_ns() + timeout_s * 10**9, at, cards)
         self._begun |= dict.fromkeys(cards, trial)
         for slot in slots:
-            slot.tries = partial(self._record, trial)
-            slot.held, slot.untried = NOTHING_HELD, False
-            slot.aimed = slot.settled = False
-            slot.failures, slot.last_error = 0, ""
-            self._passes.end_wait(slot)
+            slot.begin_trial(partial(self._record, trial))
         self._work.spawn(self._rollbacks.expire(trial.id, trial.left_s()))
         return trial
 
     async def announce(self, trial: Trial, slots: Sequence[Slot]) -> None:
-        """Keep that a trial begins, so that one that is killed now is not applied as if confirmed.
+        """Write that a trial begins: one that is killed now must not be applied as if confirmed.
 
         Raises: StateFileError; then it did not begin.
         """
         try:
-            await self._work.in_worker(partial(self._file.put, trial))
+            await self._work.in_worker(partial(self._file.add, trial))
         except NetunedError:
-            self.holds.over[trial.id] = ""
             self._ended(trial)
             for slot in slots:
-                slot.tries = None
+                slot.end_trial()
                 self.holds.renew(slot)
             raise
 
     def _record(self, trial: Trial, card: Card, changes: tuple[Change, ...]) -> None:
-        """Keep what is about to be written. Runs in a worker. Raises: NetunedError."""
-        if trial.id in self.holds.over:
+        """Write down what is about to be written. Runs in a worker. Raises: NetunedError."""
+        nic = card.nic
+        if self._rollbacks.has(trial.id) or self._begun.get(nic.ifindex) is not trial:
             raise NetunedError(_meanwhile(trial))
         if trial.left_s() <= 0:
             raise NetunedError(f"the time to confirm {trial.id} was over before it was applied")
-        nic = card.nic
-        writes = [(change.tunable, change.key, change.after) for change in changes]
         tried = self._file.trials.get(trial.id, trial).cards[nic.ifindex]
         if not tried.written:
             before = card.before()
             tried = replace(tried, before=before)
-        self._file.add(trial, with_writes(tried, writes))
+        self._file.add(trial, tried.with_writes(changes))
 
     def _ended(self, trial: Trial) -> None:
         """Its cards may be in another trial now, if they are not on file in this one."""
@@ -182,7 +154,7 @@ class Trials:
             return await self._conclude(trial, slots)
         finally:
             self._ended(trial)
-            await self._around.replan()  # what came meanwhile had to wait
+            await self._context.loop.replan()  # what came meanwhile had to wait
 
     async def _conclude(self, trial: Trial, slots: Sequence[Slot]) -> Trial | None:
         await _quiet(slots)
@@ -190,11 +162,10 @@ class Trials:
         for slot in slots:
             if error := await self._conclude_card(trial, slot):
                 errors.append(f"{slot.card.nic.name}: {error}")
-        known, over = self._file.trials.get(trial.id), trial.id in self.holds.over
+        known, over = self._file.trials.get(trial.id), self._rollbacks.has(trial.id)
         if known is not None and not over:
             idle = [i for i, tried in known.cards.items() if not tried.written]
-            end = partial(self._file.end, trial.id, idle, confirmed=True)
-            await self._rollbacks.keep(end)
+            await self._work.attempt(partial(self._file.end, trial.id, idle, confirmed=True))
         for slot in slots:
             self.holds.renew(slot)
         concluded = self._file.trials.get(trial.id)
@@ -206,10 +177,10 @@ class Trials:
             if errors:
                 errors.append(f"the other cards wait: `netunedctl confirm {trial.id}`")
         elif not errors:
-            await self.holds.drop(slots)
+            await self.holds.release(slots)
             for slot in slots:
                 self.holds.renew(slot)
-        self._around.publish()
+        self._context.loop.publish()
         if errors:
             raise NetunedError("; ".join(errors))
         return concluded
@@ -217,14 +188,10 @@ class Trials:
     async def _conclude_card(self, trial: Trial, slot: Slot) -> str:
         """What one card is left as; one that failed is rolled back. Returns why it failed."""
         async with slot.lock:
-            nic, slot.tries = slot.card.nic, None
+            nic, error = slot.card.nic, slot.end_trial()
             known = self._file.trials.get(trial.id)
             tried = known.cards.get(nic.ifindex) if known else None
-            error = (slot.last_error or "it failed") if slot.failures else ""
-            if error:
-                self._passes.end_wait(slot)
-                slot.failures = 0
-            if trial.id in self.holds.over:
+            if self._rollbacks.has(trial.id):
                 await self._leave_alone(trial, slot, "")
                 return ""
             if tried is None:
@@ -234,31 +201,28 @@ class Trials:
             if not error:
                 found = slot.card.found
                 left = {name: found[name] for name in tried.before if name in found}
-                change = partial(self._file.change, trial.id, nic.ifindex)
-                done = partial(change, lambda tried: replace(tried, left=left))
-                await self._rollbacks.keep(done)
+                done = replace(tried, left=left)
+                revise = partial(self._file.revise, trial.id, lambda t: t.with_card(done))
+                await self._work.attempt(revise)
                 return ""
             apart = secrets.token_hex(3)
-            part = partial(self._file.part, trial.id, nic.ifindex, apart, error)
-            await self._rollbacks.keep(part)
-            slot.held = self.holds.held(nic, slot.digest or "")
+            await self._work.attempt(
+                partial(self._file.split_off, trial.id, nic.ifindex, apart, error)
+            )
+            self.holds.hold_again(slot)
         await self._rollbacks.end(apart, "it failed")
         return error
 
     async def _leave_alone(self, trial: Trial, slot: Slot, error: str) -> None:
         """A card that never came into its trial is not brought into force after it either."""
         if not self._file.knows(trial.id, slot.card.nic):
-            hold = hold_after(trial, replace(_untouched(slot), error=error))
-            await self._rollbacks.keep(partial(self._file.hold, [hold]))
-        slot.held = self.holds.held(slot.card.nic, slot.digest or "")
+            hold = trial.hold(replace(_untouched(slot), error=error))
+            await self._work.attempt(partial(self._file.hold, [hold]))
+        self.holds.hold_again(slot)
 
     def conclude_later(self, trial: Trial, slots: Sequence[Slot]) -> None:
         """As ``conclude``, beside the rest; ``concluded`` waits for it."""
-
-        async def run() -> None:
-            await self.conclude(trial, slots)
-
-        task = self._work.spawn(run())
+        task = self._work.spawn(self.conclude(trial, slots))
         self._concluding.add(task)
         task.add_done_callback(self._concluding.discard)
 
@@ -270,7 +234,7 @@ class Trials:
     # Its end
 
     async def confirm(self, id: str) -> None:
-        """Keep what a trial did. Raises: NetunedError unless it waits for that."""
+        """What a trial did stays. Raises: NetunedError unless it waits for that."""
         async with self._rollbacks.deciding:
             trial = self._file.trials.get(id)
             if trial is None:
@@ -293,18 +257,14 @@ class Trials:
             raise NetunedError(f"{what} to be confirmed")
         problems = []
         for each in ids:
-            if each in self.holds.over and each in self._file.trials:
-                why = f": {self.holds.over[each]}" if self.holds.over[each] else ""
+            trial = self._file.trials.get(each)
+            if trial and self._rollbacks.has(each):
+                why = f": {trial.problem}" if trial.problem else ""
                 problems.append(f"{each} is being rolled back, not done yet{why}")
             else:
                 problems += await self._rollbacks.end(each, "as asked for")
         if problems:
             raise NetunedError(f"{'; '.join(problems)}; trying again")
-
-    async def restore(self, slots: Sequence[Slot], tunable: str) -> None:
-        """As ``holds.restore``, unless one of these cards is in a trial."""
-        self.refuse_second(slots)
-        await self.holds.restore(slots, tunable)
 
 
 def _meanwhile(trial: Trial) -> str:
@@ -313,9 +273,7 @@ def _meanwhile(trial: Trial) -> str:
 
 def _untouched(slot: Slot) -> Tried:
     """A card in a trial that has done nothing to it yet."""
-    nic = slot.card.nic
-    profile = slot.digest or ""
-    return Tried(nic.ifindex, nic.name, nic.device, profile, {}, {}, instance=nic.instance)
+    return Tried(CardId.of(slot.card.nic), slot.digest)
 
 
 async def _quiet(slots: Sequence[Slot]) -> None:

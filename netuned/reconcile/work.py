@@ -23,17 +23,24 @@ class Work:
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="card")
         self._line = ThreadPoolExecutor(1, thread_name_prefix="line")
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     async def in_worker(self, work: Callable[[], T]) -> T:
         """Run in a thread, for a driver may take seconds."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, work)
 
+    async def attempt(self, work: Callable[[], object]) -> None:
+        """As ``in_worker``, for what others go on without: that it failed is logged."""
+        try:
+            await self.in_worker(work)
+        except NetunedError as error:
+            log.error("%s, going on", error)
+
     def in_line(self, work: Callable[[], None]) -> asyncio.Future[None]:
         """Run in a thread, one after the other in this order: short work that belongs together."""
         return asyncio.get_running_loop().run_in_executor(self._line, work)
 
-    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         """Run beside the rest; an error that nobody awaits is logged."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -47,7 +54,7 @@ class Work:
         for threads in (self.threads, self._line):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s", error, exc_info=None if isinstance(error, NetunedError) else error)

@@ -18,7 +18,8 @@ from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
 from netuned.placement import seatfile
 from netuned.profiles.timeout import MOST_S
-from netuned.reconcile import baseline, pausefile
+from netuned.reconcile import baseline, pauses
+from netuned.reconcile.cardid import CardId
 from netuned.reconcile.confirm import ROLLED_BACK, Hold, Trial, Tried, now_ns
 from netuned.reconcile.trialfile import TrialFile
 from netuned.reconcile.undo import undo_of
@@ -83,13 +84,13 @@ def _confirm(data: bytes) -> None:
         assert re.fullmatch("[a-z0-9]{1,64}", trial.id)
         assert len(str(trial)) < 100 + 20 * len(trial.cards)
         for ifindex, tried in trial.cards.items():
-            found = read.pending(replace(CARD, ifindex=ifindex, instance=tried.instance))
+            found = read.pending(replace(CARD, ifindex=ifindex, instance=tried.card.instance))
             assert found is not None
             assert found[0] in read.trials.values()
             assert 0 < ifindex < 1 << 31
             shown(tried.back or {})
             shown(undo_of(tried, tried.left or tried.written).back)
-            assert tried.is_of(CARD) in (True, False)
+            assert tried.card.is_of(CARD) in (True, False)
     for hold in read.holds:
         assert all(hold.why(tunable) for tunable in hold.tunables)
     read.save()
@@ -111,10 +112,10 @@ def _seats(data: bytes) -> None:
 def _paused(data: bytes) -> None:
     """What is read can be written, and is then the same."""
     try:
-        read = pausefile.parse_paused(_with_checksum(data))
+        read = pauses.parse_paused(_with_checksum(data))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return
-    assert pausefile.parse_paused(pausefile.encode_paused(read)) == read
+    assert pauses.parse_paused(pauses.encode_paused(read)) == read
 
 
 def _snapshot(data: bytes) -> None:
@@ -167,12 +168,21 @@ def _kept_baseline() -> bytes:
 def _kept_trials() -> bytes:
     path = _directory() / "confirm.json"
     made = TrialFile(path, "boot")
-    tried = Tried(2, "eth0", "/sys/devices/pci0", "0f", BEFORE, AFTER, {**BEFORE, **AFTER},
-                  instance=5)  # fmt: skip
-    made.put(Trial("a1b2c3", now_ns(), "2026-11-21 12:00:00", {2: tried}))
-    going = replace(tried, ifindex=3, left=None, back=BEFORE, foreign=(("rps", "rx-0"),), error="x")
-    made.put(Trial("d4e5f6", now_ns(), "2026-11-21 12:00:00", {3: going}, over=True))
-    made.hold([Hold(ROLLED_BACK, "a1b2c3", 4, "eth2", "", frozenset({"rps"}), "0f", instance=6)])
+    card = CardId(2, "eth0", "/sys/devices/pci0", 5)
+    tried = Tried(card, "0f", BEFORE, AFTER, {**BEFORE, **AFTER})
+    made.add(Trial("a1b2c3", now_ns(), "2026-11-21 12:00:00", {2: tried}))
+    going = Tried(
+        card=replace(card, ifindex=3),
+        profile="0f",
+        before=BEFORE,
+        written=AFTER,
+        back=BEFORE,
+        error="x",
+        foreign=(("rps", "rx-0"),),
+    )
+    made.add(Trial("d4e5f6", now_ns(), "2026-11-21 12:00:00", {3: going}, over=True))
+    held = CardId(4, "eth2", instance=6)
+    made.hold([Hold(ROLLED_BACK, "a1b2c3", held, frozenset({"rps"}), "0f")])
     return path.read_bytes()
 
 
@@ -216,8 +226,8 @@ TARGETS = (
         "paused.json",
         _paused,
         (
-            pausefile.encode_paused([pausefile.Pause("eth0", 5), pausefile.Pause("eth1", 6)]),
-            pausefile.encode_paused([pausefile.ALL_CARDS]),
+            pauses.encode_paused([CardId(0, "eth0", instance=5), CardId(0, "eth1", instance=6)]),
+            pauses.encode_paused([pauses.ALL_CARDS]),
         ),
         (
             *(b"null", b"[" * 5000, b"{}", b"1e999", b"NaN", b'"\\ud800"', b"true", b"-1"),

@@ -87,7 +87,7 @@ class _Controller:
         assert ifname in ("", *NAMES)
         raise KernelError("pause", ifname, 22, "\x1b[31m")
 
-    async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
+    async def begin_trial(self, ifname: str, timeout_s: int) -> tuple[str, str]:
         assert ifname in ("", *NAMES)
         assert 1 <= timeout_s <= MOST_S
         return "a1b2c3", "2026-11-21 12:00:00"

@@ -198,8 +198,8 @@ class FakeController:
     async def resume(self, ifname: str) -> None:
         self.asked.append(("resume", ifname))
 
-    async def try_out(self, ifname: str, timeout_s: int) -> tuple[str, str]:
-        self.asked.append(("try_out", ifname, str(timeout_s)))
+    async def begin_trial(self, ifname: str, timeout_s: int) -> tuple[str, str]:
+        self.asked.append(("begin_trial", ifname, str(timeout_s)))
         return "a1b2c3", "2026-11-21 12:00:00"
 
     async def confirm(self, id: str) -> None:

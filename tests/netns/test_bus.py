@@ -228,7 +228,7 @@ def test_methods_reach_the_controller(bus: PrivateBus, daemon: Served) -> None:
         client.reconcile()
         client.reconcile("enp0s3")
         client.resume("e\x1b[31m\\xff")
-        assert client.try_out("enp0s3", 60) == ("a1b2c3", "2026-11-21 12:00:00")
+        assert client.begin_trial("enp0s3", 60) == ("a1b2c3", "2026-11-21 12:00:00")
         client.confirm("a1b2c3")
         client.roll_back()
         client.restore("enp0s3", "rps")
@@ -240,7 +240,7 @@ def test_methods_reach_the_controller(bus: PrivateBus, daemon: Served) -> None:
         ("reconcile", ""),
         ("reconcile", "enp0s3"),
         ("resume", "e\x1b[31m\udcff"),
-        ("try_out", "enp0s3", "60"),
+        ("begin_trial", "enp0s3", "60"),
         ("confirm", "a1b2c3"),
         ("roll_back", ""),
         ("restore", "enp0s3", "rps"),

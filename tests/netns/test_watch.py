@@ -51,9 +51,8 @@ def test_what_was_written_before_watches_are_in_place_is_seen(
     async def scenario(_: Daemon) -> None:
         await daemon.wait(lambda: daemon.card("v0").state == "in-sync")
         await daemon.reconciler.until_quiet()
-        slot = daemon.reconciler.slot(index)
-        assert slot is not None
-        slot.armed = None  # a look at one tunable alone finds that all watches are due
+        slot = daemon.reconciler.cards.slots[index]
+        slot._watched = None  # a look at one tunable alone finds that all watches are due
         daemon.written = lambda: queue(1).write_text("2")
         daemon.reconciler.touch(index, "xps")
         await daemon.wait(lambda: daemon.written is None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,6 @@ from netuned.kernel.files import Files
 from netuned.reconcile.apply import Outcome, reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
-from netuned.reconcile.passes import RETRY_MOST_S, Passes
 from netuned.tunables import BY_NAME
 from netuned.tunables.base import Target
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, Value
@@ -211,22 +209,3 @@ def cpus(text: str) -> CpuSet:
 )
 def test_what_a_value_can_become(tunable: str, wanted: Value, found: Value, taken: bool) -> None:
     assert BY_NAME[tunable].within("", wanted, found) is taken
-
-
-def test_retries_wait_twice_as_long_each_time_and_never_all_at_once() -> None:
-    async def waits() -> list[float]:
-        passes = Passes(cast("Any", None), cast("Any", None), cast("Any", None), cast("Any", None))
-        loop = asyncio.get_running_loop()
-        found = []
-        for failures in (1, 2, 3, 7, 50):
-            slot = cast("Any", SimpleNamespace(retry=None, failures=failures, note=lambda *_: None))
-            passes._note(slot, Outcome(error=StateFileError("no")), 0.0)
-            found.append(slot.retry.when() - loop.time())
-        return found
-
-    many = [asyncio.run(waits()) for _ in range(20)]
-    for nominal, seen in zip(
-        (1, 2, 4, RETRY_MOST_S, RETRY_MOST_S), zip(*many, strict=True), strict=True
-    ):
-        assert all(0.79 * nominal <= wait <= 1.21 * nominal for wait in seen)
-        assert len(set(seen)) > 15

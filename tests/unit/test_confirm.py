@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
+from netuned.plan import Change
+from netuned.reconcile.cardid import CardId
 from netuned.reconcile.confirm import (
     ALL,
     RESTORED,
@@ -19,7 +21,6 @@ from netuned.reconcile.confirm import (
     Hold,
     Trial,
     Tried,
-    with_writes,
 )
 from netuned.reconcile.trialfile import TrialFile
 from netuned.reconcile.undo import undo_of
@@ -43,15 +44,17 @@ AFTER: States = {
 }
 
 
+EN0 = CardId(2, "en0", "pci")
+
+
 def tried(before: States, after: States, *, done: bool = True) -> Tried:
     writes = [
-        (name, key, value)
+        Change("en0", name, key, None, value, "")
         for name, state in after.items()
         for key, value in state.items()
         if before.get(name, {}).get(key) != value
     ]
-    left = after if done else None
-    return with_writes(Tried(2, "en0", "pci", "abc", before, {}, left), writes)
+    return Tried(EN0, "abc", before, {}, after if done else None).with_writes(writes)
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -167,35 +170,39 @@ def test_a_trial_survives_a_restart(tmp_path: Path) -> None:
     (hold,) = file(tmp_path).holds
     assert hold.kind == ROLLED_BACK
     assert hold.tunables == set(AFTER)
-    assert hold.is_of(nic(ifindex=2))
+    assert hold.card.is_of(nic(ifindex=2))
 
 
 def test_another_boot_leaves_alone_what_was_not_confirmed(tmp_path: Path) -> None:
     card = nic(ifindex=2, name="en0")
     first = file(tmp_path)
-    first.add(TRIAL, replace(tried(BEFORE, AFTER), device=card.device))
-    first.hold([Hold(RESTORED, "", 3, "en1", "", ALL, "x")])
+    first.add(TRIAL, replace(tried(BEFORE, AFTER), card=replace(EN0, device=card.device)))
+    first.hold([Hold(RESTORED, "", CardId(3, "en1"), ALL, "x")])
     again = file(tmp_path, "boot-2")
     assert again.trials == {}
     (hold,) = again.holds
-    assert hold.is_of(replace(card, ifindex=9))
-    assert not hold.is_of(replace(card, name="en5"))
+    assert hold.card.is_of(replace(card, ifindex=9))
+    assert not hold.card.is_of(replace(card, name="en5"))
 
 
 def test_a_card_that_comes_back_is_another() -> None:
     card = replace(nic(ifindex=2, name="en0"), instance=7)
-    hold = Hold(ROLLED_BACK, "x", 2, "en0", card.device, ALL, "abc", instance=7)
-    assert hold.is_of(replace(card, ifindex=9, name="en9"))
-    assert not hold.is_of(replace(card, instance=8))
-    assert replace(hold, ifindex=0, instance=0).is_of(replace(card, ifindex=9, instance=8))
-    one = replace(tried(BEFORE, AFTER), instance=7)
-    assert one.is_of(card)
-    assert not one.is_of(replace(card, instance=8))
+    id = CardId.of(card)
+    assert id == CardId(2, "en0", card.device, 7)
+    assert id.is_of(card)
+    assert id.is_of(replace(card, ifindex=9, name="en9"))
+    assert not id.is_of(replace(card, instance=8))
+    assert id.left().is_of(replace(card, ifindex=9, instance=8))
+    assert not id.left().is_of(replace(card, name="en9"))
+    assert replace(id, device="pci", name="en5").is_of(card)
+    assert id.is_of(replace(id, ifindex=9))
+    assert not id.is_of(replace(id, instance=8))
+    assert id.is_of(replace(id.left(), name="en0"))
 
 
 def test_confirming_ends_holds_too(tmp_path: Path) -> None:
     made = file(tmp_path)
-    made.hold([Hold(ROLLED_BACK, "x", 2, "en0", "pci", ALL, "abc")])
+    made.hold([Hold(ROLLED_BACK, "x", EN0, ALL, "abc")])
     made.add(TRIAL, tried(BEFORE, AFTER))
     made.end("a1b2c3", [2], confirmed=True)
     assert file(tmp_path).holds == ()
@@ -203,13 +210,13 @@ def test_confirming_ends_holds_too(tmp_path: Path) -> None:
 
 def test_restoring_one_setting_leaves_other_holds(tmp_path: Path) -> None:
     made = file(tmp_path)
-    made.hold([Hold(ROLLED_BACK, "x", 2, "en0", "", frozenset({"rps", "xps"}), "abc")])
-    made.hold([Hold(RESTORED, "", 2, "en0", "", frozenset({"rps"}), "abc")])
+    made.hold([Hold(ROLLED_BACK, "x", EN0, frozenset({"rps", "xps"}), "abc")])
+    made.hold([Hold(RESTORED, "", EN0, frozenset({"rps"}), "abc")])
     assert {(hold.kind, *hold.tunables) for hold in file(tmp_path).holds} == {
         (ROLLED_BACK, "xps"),
         (RESTORED, "rps"),
     }
-    made.release(lambda hold: hold.is_of(nic(ifindex=2)))
+    made.release(lambda hold: hold.card.is_of(nic(ifindex=2)))
     assert file(tmp_path).holds == ()
 
 
@@ -252,7 +259,7 @@ def test_a_hold_lasts_where_the_disk_takes_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     made = TrialFile(tmp_path / "file" / "confirm.json", "boot-1")
     with pytest.raises(StateFileError):
-        made.hold([Hold(ROLLED_BACK, "x", 2, "en0", "", ALL, "abc")])
+        made.hold([Hold(ROLLED_BACK, "x", EN0, ALL, "abc")])
     assert len(made.holds) == 1
     with pytest.raises(StateFileError):
         made.add(TRIAL, tried({}, {"rfs": {"rx-0": FlowTable(8)}}))
@@ -266,7 +273,7 @@ def test_an_end_lasts_where_the_disk_takes_nothing(tmp_path: Path) -> None:
     path.unlink()
     path.mkdir()
     with pytest.raises(StateFileError):
-        made.undo("a1b2c3")
+        made.revise("a1b2c3", lambda trial: replace(trial, over=True))
     assert made.trials["a1b2c3"].over
     with pytest.raises(StateFileError):
         made.end("a1b2c3", [2], confirmed=True)

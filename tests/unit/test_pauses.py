@@ -12,16 +12,16 @@ import pytest
 from netuned import statefile
 from netuned.errors import StateFileError
 from netuned.hardware.nic import Nic
-from netuned.reconcile.pausefile import (
+from netuned.reconcile.cardid import CardId
+from netuned.reconcile.pauses import (
     ALL_CARDS,
     VERSION,
-    Pause,
+    Pauses,
     encode_paused,
     parse_paused,
     read_paused,
     write_paused,
 )
-from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.work import Work
 from tests.unit.machines import nic
 
@@ -30,16 +30,21 @@ def card(number: int, name: str = "") -> Nic:
     return replace(nic(number, name or f"lan{number}", 2), instance=100 + number)
 
 
-def run(path: Path, cards: Sequence[Nic], rounds: int) -> list[frozenset[Pause]]:
+def paused(name: str, instance: int = 0) -> CardId:
+    """A card as the file has it."""
+    return CardId(0, name, instance=instance)
+
+
+def run(path: Path, cards: Sequence[Nic], rounds: int) -> list[frozenset[CardId]]:
     """What the file has after all were paused at once, then resumed at once, and so on."""
 
-    async def ask() -> list[frozenset[Pause]]:
+    async def ask() -> list[frozenset[CardId]]:
         work, found = Work(), []
         pauses = Pauses(path, work)
 
         async def one(nic: Nic, *, begin: bool) -> None:
             (pauses.begin if begin else pauses.end)(nic)
-            await pauses.keep()
+            await pauses.save()
 
         for number in range(rounds):
             await asyncio.gather(*(one(nic, begin=not number % 2) for nic in cards))
@@ -52,7 +57,7 @@ def run(path: Path, cards: Sequence[Nic], rounds: int) -> list[frozenset[Pause]]
 
 def test_many_that_pause_and_resume_at_once_lose_nothing(tmp_path: Path) -> None:
     cards = [card(number) for number in range(12)]
-    everything = frozenset(Pause(nic.name, nic.instance) for nic in cards)
+    everything = frozenset(paused(nic.name, nic.instance) for nic in cards)
     found = run(tmp_path / "paused.json", cards, 20)
     assert found == [everything, frozenset()] * 10
     assert [path.name for path in tmp_path.iterdir()] == ["paused.json"]
@@ -85,10 +90,10 @@ def test_a_pause_of_a_device_that_left_is_of_its_successor(pauses: Pauses) -> No
 
 def test_a_pause_is_known_again_though_its_card_is_not_here(tmp_path: Path) -> None:
     path = tmp_path / "paused.json"
-    write_paused(path, [Pause("lan1", 101), ALL_CARDS])
+    write_paused(path, [paused("lan1", 101), ALL_CARDS])
     pauses = Pauses(path, Work())
     pauses.load()
-    assert pauses.loaded
+    assert (pauses.take_loaded(), pauses.take_loaded()) == (True, False)
     assert pauses.all_cards
     pauses.end(None)
     pauses.begin(card(1))
@@ -139,5 +144,5 @@ def test_a_file_has_nothing_but_what_is_paused() -> None:
 
 
 def test_names_are_bytes() -> None:
-    odd = frozenset([Pause("lan\udcff\n", 5), Pause("lan0"), ALL_CARDS])
+    odd = frozenset([paused("lan\udcff\n", 5), paused("lan0"), ALL_CARDS])
     assert parse_paused(encode_paused(odd)) == odd

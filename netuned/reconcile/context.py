@@ -1,0 +1,52 @@
+"""What the parts of the loop work with: made once, handed to each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from netuned.errors import KernelError
+from netuned.hardware.nic import read_nic
+from netuned.kernel import Kernel
+from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
+from netuned.reconcile.slot import Listener, Slot
+from netuned.reconcile.work import Work
+
+
+class Surroundings(Protocol):
+    """What the parts ask of the loop over all cards."""
+
+    async def replan(self) -> None: ...
+    def rescan(self) -> None: ...
+    def publish(self) -> None: ...
+    def is_paused(self, slot: Slot, /) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The kernel, the threads, what was there before netuned, and the cards that are here.
+
+    ``slots`` are the cards' places in the loop, by ifindex; they come and go.
+    """
+
+    kernel: Kernel
+    work: Work
+    baseline: Baseline
+    listener: Listener
+    slots: dict[int, Slot]
+    loop: Surroundings
+
+    async def read_card(self, ifindex: int) -> Card | None:
+        """A card that is not in the loop; None if it left. Raises: KernelError."""
+
+        def read() -> Card:
+            name = self.kernel.card_name(ifindex)
+            return Card(self.kernel, read_nic(self.kernel, ifindex, name))
+
+        try:
+            return await self.work.in_worker(read)
+        except KernelError as error:
+            if not error.gone:
+                raise
+            return None

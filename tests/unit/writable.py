@@ -1,0 +1,174 @@
+"""A described machine whose kernel takes writes: the one fake kernel of the unit tests.
+
+What is written to a file is what the file shows from then on; channels, the RSS table and qdiscs
+are answered as they were set, with what a kernel does besides: queues come and go with their files
+and interrupts, an mq has leaves.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from netuned.errors import KernelError
+from netuned.kernel.recorded import (
+    File,
+    Link,
+    Node,
+    RecordedEthtool,
+    RecordedFiles,
+    RecordedKernel,
+    RecordedRtnl,
+)
+from netuned.kernel.rtnl import ROOT, QdiscEntry
+from netuned.snapshots.described import parse
+from netuned.snapshots.expand import expand
+
+CLASS_NET = "/sys/class/net"
+OWN_HANDLES = 0x8001 << 16
+"""From here on the kernel numbers qdiscs that came without a handle."""
+
+
+class WritableKernel(RecordedKernel):
+    """A described machine that takes writes.
+
+    ``fails`` are the errno of writes by their number, from 1 on; ``shows`` is what a file shows of
+    what is written to it.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.fails: dict[int, int] = {}
+        self.shows: Callable[[str], str] = lambda text: text
+        self.instances: dict[str, int] = {}
+        """By name, where a card is another one than its place tells."""
+        self._machine = parse(text)
+        self._written: dict[str, bytes] = {}
+        made = expand(self._machine)
+        super().__init__(made.tree, made.answers)
+        self.files = self._files = _Files(self)
+        self.ethtool = self.ethtool_netlink = _Ethtool(self)
+        self.rtnl = _Rtnl(self)
+
+    def begin_write(self, what: str) -> None:
+        """Count a write. Raises: KernelError, if it is one of ``fails``."""
+        self.writes += 1
+        if number := self.fails.get(self.writes):
+            raise KernelError("write", what, number)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Have a file show this, whoever wrote it."""
+        parent, _, name = self.files.resolve(path).rpartition("/")
+        self._written[path] = data
+        self.tree.add_directory(parent)[name] = File(data)
+
+    def open_queues(self, ifindex: int, count: int) -> None:
+        """A card has so many queues now, all of them new; other cards are as they were."""
+        cards = list(self._machine.cards)
+        card = cards[ifindex - 2]
+        cards[ifindex - 2] = replace(card, queues=count)
+        self._machine = replace(self._machine, cards=tuple(cards))
+        device = f"{CLASS_NET}/{card.name}/device/msi_irqs"
+        own = self.files.listdir(device) if self.files.exists(device) else []
+        lost = (f"{CLASS_NET}/{card.name}/", *(f"/proc/irq/{number}/" for number in own))
+        self._written = {p: data for p, data in self._written.items() if not p.startswith(lost)}
+        made = expand(self._machine)
+        self.tree.root, self.tree._directories = made.tree.root, made.tree._directories
+        self._files.forget_places()
+        for name in ("channels", "rss_table", "rx_rings", "qdiscs"):
+            answers, anew = getattr(self.answers, name), getattr(made.answers, name)
+            setattr(self.answers, name, {**answers, ifindex: anew[ifindex]})
+        for path, data in self._written.items():
+            self.put(path, data)
+
+    def rename(self, name: str, new: str) -> None:
+        """A card has another name."""
+        entries = self.tree.add_directory(CLASS_NET)
+        entries[new] = entries.pop(name)
+
+    def remove(self, name: str) -> Node:
+        """A card leaves; what is returned brings it back by ``add``."""
+        return self.tree.add_directory(CLASS_NET).pop(name)
+
+    def add(self, name: str, card: Node) -> None:
+        """A card comes back."""
+        self.tree.add_directory(CLASS_NET)[name] = card
+
+
+class _Files(RecordedFiles):
+    """The files of the machine's tree."""
+
+    def __init__(self, kernel: WritableKernel) -> None:
+        super().__init__(kernel.tree)
+        self._kernel = kernel
+
+    def write(self, path: str, data: bytes) -> None:
+        self.read(path)
+        self._kernel.begin_write(path)
+        self._kernel.put(path, f"{self._kernel.shows(data.decode())}\n".encode())
+
+    def forget_places(self) -> None:
+        self._parents.clear()
+
+    def inode(self, path: str) -> int:
+        """Of a card, by its place in sysfs: it is the same under another name."""
+        _, _, name = path.rpartition("/")
+        node = self._tree.find(path, follow=False)[1]
+        own = zlib.crc32(node.target.encode()) if isinstance(node, Link) else 0
+        return self._kernel.instances.get(name, own)
+
+
+class _Ethtool(RecordedEthtool):
+    def __init__(self, kernel: WritableKernel) -> None:
+        super().__init__(kernel.answers)
+        self._kernel = kernel
+
+    def set_channels(
+        self,
+        ifindex: int,
+        *,
+        rx: int | None = None,
+        tx: int | None = None,
+        combined: int | None = None,
+    ) -> None:
+        self._kernel.begin_write("channels")
+        count = combined if combined is not None else rx
+        assert count is not None
+        self._kernel.open_queues(ifindex, count)
+
+    def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
+        """An empty table is the driver's own: even over all queues."""
+        self._kernel.begin_write("rss")
+        size = len(self.rss_table(ifindex))
+        rings = self.rx_rings(ifindex)
+        self._answers.rss_table[ifindex] = tuple(entries) or tuple(i % rings for i in range(size))
+
+
+class _Rtnl(RecordedRtnl):
+    def __init__(self, kernel: WritableKernel) -> None:
+        super().__init__(kernel.answers)
+        self._kernel = kernel
+
+    def replace_qdisc(
+        self, ifindex: int, parent: int, handle: int, kind: str, parameters: Mapping[str, int]
+    ) -> None:
+        self._kernel.begin_write("qdisc")
+        entries = list(self.qdiscs()[ifindex])
+        if parent == ROOT:
+            leaves = [entry for entry in entries if entry.parent != ROOT] if kind == "mq" else []
+            entries = [replace(e, parent=handle | e.parent & 0xFFFF) for e in leaves]
+        own = OWN_HANDLES + (len(entries) << 16)
+        entries = [entry for entry in entries if entry.parent != parent]
+        entry = QdiscEntry(kind, handle or own, parent, dict(parameters))
+        self._set(ifindex, sorted([*entries, entry], key=lambda e: (e.parent != ROOT, e.parent)))
+
+    def delete_qdisc(self, ifindex: int, parent: int = ROOT, handle: int = 0) -> None:
+        """The kernel's own root comes back, and with it its leaves."""
+        self._kernel.begin_write("qdisc")
+        leaves = [entry for entry in self.qdiscs()[ifindex] if entry.parent != ROOT]
+        own = [QdiscEntry("pfifo_fast", 0, e.parent & 0xFFFF, {}) for e in leaves]
+        kind = "mq" if own else "pfifo_fast"
+        self._set(ifindex, [QdiscEntry(kind, 0, ROOT, {}), *own])
+
+    def _set(self, ifindex: int, entries: Sequence[QdiscEntry]) -> None:
+        self._answers.qdiscs = {**self.qdiscs(), ifindex: tuple(entries)}
