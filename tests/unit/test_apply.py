@@ -3,59 +3,34 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, StateFileError, VerifyError
-from netuned.kernel import Kernel
-from netuned.kernel.files import Files
+from netuned.hardware.host import read_host
+from netuned.hardware.nic import Nic, read_nic
+from netuned.planning.planner import plan_host
+from netuned.profiles.loader import LoadedProfile
+from netuned.profiles.profile import Profile
 from netuned.reconcile.apply import Outcome, reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.tunables import BY_NAME
-from netuned.tunables.base import Target
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, Value
-from tests.unit.machines import nic, topology
+from tests.unit.writable import WritableKernel
 
-CARD = nic(2, "en0", queues=2)
-PATHS = [f"/proc/irq/{number}/smp_affinity" for number in CARD.interrupts]
-
-
-class MaskFiles(Files):
-    """Affinity files in a directory; ``shows`` is what the kernel makes of a mask that is written.
-
-    ``fails`` are the errno of writes by their number, from 1 on.
-    """
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(str(root))
-        self.root = root
-        self.shows: Callable[[CpuSet], CpuSet] = lambda mask: mask
-        self.fails: dict[int, int] = {}
-        self.writes = 0
-        for path in PATHS:
-            (root / path[1:]).parent.mkdir(parents=True)
-            (root / path[1:]).write_text("ff\n")
-
-    def write(self, path: str, data: bytes) -> None:
-        self.writes += 1
-        if number := self.fails.get(self.writes):
-            raise KernelError("write", path, number)
-        shown = self.shows(CpuSet.parse_mask(data.decode()))
-        (self.root / path[1:]).write_text(shown.to_mask() + "\n")
-
-    def masks(self) -> list[str]:
-        return [str(CpuSet.parse_mask((self.root / path[1:]).read_text())) for path in PATHS]
+MACHINE = "cores: 4\nthreads: 2\ncards: [{name: en0, driver: ice, queues: 2}]\n"
+PROFILE = Profile.model_validate(
+    {"name": "edge", "match": [{"name": "en0"}], "irq": {"spread": "one-per-queue"}}
+)
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> MaskFiles:
-    return MaskFiles(tmp_path / "root")
+def kernel() -> WritableKernel:
+    return WritableKernel(MACHINE)
 
 
 @pytest.fixture
@@ -63,47 +38,52 @@ def baseline(tmp_path: Path) -> Baseline:
     return Baseline(tmp_path / "state" / "baseline.json", "boot")
 
 
-def target(*cpus: str) -> Target:
-    names = ("channels", "rss", "rps", "rfs", "xps", "qdisc")
-    policy = SimpleNamespace(disruptive="allow", enforce="yes")
-    irq = SimpleNamespace(spread="one-per-queue")
-    fields: dict[str, Any] = dict.fromkeys(Target.__dataclass_fields__)
-    fields |= {
-        "profile": SimpleNamespace(irq=irq, policy=policy, **dict.fromkeys(names)),
-        "topology": topology(),
-        "queue_cpus": tuple(map(CpuSet.parse_list, cpus)),
-        "pool": CpuSet(),
-    }
-    return Target(**fields)
+def paths(kernel: WritableKernel) -> list[str]:
+    return [f"/proc/irq/{vector.irq}/smp_affinity" for vector in card_of(kernel).vectors]
 
 
-def tune(files: MaskFiles, baseline: Baseline, *cpus: str) -> tuple[Card, Outcome]:
-    kernel = SimpleNamespace(files=files, rtnl=SimpleNamespace(qdiscs=dict))
-    card = Card(cast("Kernel", kernel), CARD)
-    card.aim(target(*cpus), baseline)
+def masks(kernel: WritableKernel) -> list[str]:
+    return [str(CpuSet.parse_mask(kernel.files.read_text(path))) for path in paths(kernel)]
+
+
+def card_of(kernel: WritableKernel) -> Nic:
+    return read_nic(kernel, 2, "en0")
+
+
+def fail(kernel: WritableKernel, fails: dict[int, int]) -> None:
+    """Have writes fail by their number from now on."""
+    kernel.fails = {kernel.writes + number: error for number, error in fails.items()}
+
+
+def tune(kernel: WritableKernel, baseline: Baseline, *cpus: str) -> tuple[Card, Outcome]:
+    """Bring the planned card into force, with its queues on these CPUs."""
+    target = plan_host([LoadedProfile(PROFILE, "", {})], read_host(kernel)).targets[2]
+    target = replace(target, queue_cpus=tuple(map(CpuSet.parse_list, cpus)))
+    card = Card(kernel, card_of(kernel))
+    card.aim(target, baseline)
     return card, reconcile_card(card, baseline)
 
 
 def test_an_offline_cpu_is_left_out_and_all_is_in_sync(
-    files: MaskFiles, baseline: Baseline
+    kernel: WritableKernel, baseline: Baseline
 ) -> None:
-    files.shows = lambda mask: mask - CpuSet.parse_list("3")
-    card, outcome = tune(files, baseline, "2-3", "1")
+    kernel.shows = lambda text: (CpuSet.parse_mask(text) - CpuSet.parse_list("3")).to_mask()
+    card, outcome = tune(kernel, baseline, "2-3", "1")
     assert outcome.error is None
-    assert files.masks() == ["2", "1"]
-    writes = files.writes
+    assert masks(kernel) == ["2", "1"]
+    writes = kernel.writes
     assert reconcile_card(card, baseline).made == []
-    assert files.writes == writes
-    (files.root / PATHS[0][1:]).write_text("f\n")  # somebody else's value is not taken
+    assert kernel.writes == writes
+    kernel.put(paths(kernel)[0], b"f\n")  # somebody else's value is not taken
     assert reconcile_card(card, baseline).error is None
-    assert files.masks() == ["2", "1"]
+    assert masks(kernel) == ["2", "1"]
 
 
 def test_what_the_kernel_makes_something_else_of_is_an_error(
-    files: MaskFiles, baseline: Baseline
+    kernel: WritableKernel, baseline: Baseline
 ) -> None:
-    files.shows = lambda mask: mask | CpuSet.parse_list("5")
-    _, outcome = tune(files, baseline, "2", "1")
+    kernel.shows = lambda text: (CpuSet.parse_mask(text) | CpuSet.parse_list("5")).to_mask()
+    _, outcome = tune(kernel, baseline, "2", "1")
     assert isinstance(outcome.error, VerifyError)
     assert str(outcome.failed) == "en0 irq rxtx-0: 2,5 -> 2"
     assert str(outcome.error) == "irq rxtx-0: wrote 2, the kernel now shows 2,5"
@@ -111,61 +91,61 @@ def test_what_the_kernel_makes_something_else_of_is_an_error(
 
 @pytest.mark.parametrize("number", [errno.EBUSY, errno.ENOMEM, errno.EINVAL, errno.ENOSPC])
 def test_a_failure_undoes_what_was_written_and_names_itself(
-    files: MaskFiles, baseline: Baseline, number: int
+    kernel: WritableKernel, baseline: Baseline, number: int
 ) -> None:
-    files.fails = {2: number}
-    _, outcome = tune(files, baseline, "2", "1")
-    assert files.masks() == ["0-7", "0-7"]
+    fail(kernel, {2: number})
+    _, outcome = tune(kernel, baseline, "2", "1")
+    assert masks(kernel) == ["0-7", "0-7"]
     assert outcome.made == []
     assert str(outcome.failed) == "en0 irq rxtx-1: 0-7 -> 1"
-    assert f"write {PATHS[1]}" in str(outcome.error)
+    assert f"write {paths(kernel)[1]}" in str(outcome.error)
     assert f"({errno.errorcode[number]})" in str(outcome.error)
 
 
 def test_a_failed_undo_leaves_the_rest_undone_and_is_on_disk(
-    files: MaskFiles, baseline: Baseline, caplog: pytest.LogCaptureFixture
+    kernel: WritableKernel, baseline: Baseline, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files.fails = {2: errno.EBUSY, 3: errno.EBUSY}
-    _, outcome = tune(files, baseline, "2", "1")
+    fail(kernel, {2: errno.EBUSY, 3: errno.EBUSY})
+    _, outcome = tune(kernel, baseline, "2", "1")
     assert isinstance(outcome.error, KernelError)
-    assert files.masks() == ["2", "0-7"]
+    assert masks(kernel) == ["2", "0-7"]
     assert "Cannot undo en0 irq rxtx-0: 0-7 -> 2" in caplog.text
     again = Baseline(baseline._path, "boot")
     again.load()
-    assert str(again.of(CARD)["irq"]["rxtx-0"]) == "0-7"
+    assert str(again.of(card_of(kernel))["irq"]["rxtx-0"]) == "0-7"
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EPERM, errno.EACCES])
 def test_a_managed_interrupt_is_a_state_and_the_rest_in_force(
-    files: MaskFiles, baseline: Baseline, number: int
+    kernel: WritableKernel, baseline: Baseline, number: int
 ) -> None:
-    files.fails = {1: number}
-    card, outcome = tune(files, baseline, "2", "1")
+    fail(kernel, {1: number})
+    card, outcome = tune(kernel, baseline, "2", "1")
     assert outcome.error is None
-    assert files.masks() == ["0-7", "1"]
-    assert card.nic.managed == {CARD.interrupts[0]}
+    assert masks(kernel) == ["0-7", "1"]
+    assert card.nic.managed == {card.nic.vectors[0].irq}
 
 
 def test_the_record_of_what_cannot_be_put_back_is_kept(
-    files: MaskFiles, baseline: Baseline, caplog: pytest.LogCaptureFixture
+    kernel: WritableKernel, baseline: Baseline, caplog: pytest.LogCaptureFixture
 ) -> None:
-    card, _ = tune(files, baseline, "2", "1")
+    card, _ = tune(kernel, baseline, "2", "1")
     card.aim(None, baseline)
-    files.fails = {files.writes + 1: errno.EOPNOTSUPP}
+    fail(kernel, {1: errno.EOPNOTSUPP})
     assert reconcile_card(card, baseline).error is None
-    assert files.masks() == ["2", "0-7"]
+    assert masks(kernel) == ["2", "0-7"]
     assert "Cannot put back en0 irq: refused, keeping its record" in caplog.text
     card.refused = {}  # as `netunedctl apply` has it
     card.aim(None, baseline)
     assert reconcile_card(card, baseline).error is None
-    assert files.masks() == ["0-7", "0-7"]
-    assert baseline.of(CARD) == {}
+    assert masks(kernel) == ["0-7", "0-7"]
+    assert baseline.of(card.nic) == {}
 
 
 def test_what_was_put_back_stays_so_when_its_record_cannot_be_dropped(
-    files: MaskFiles, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card, _ = tune(files, baseline, "2", "1")
+    card, _ = tune(kernel, baseline, "2", "1")
     card.aim(None, baseline)
 
     def full(*_: object) -> None:
@@ -175,10 +155,10 @@ def test_what_was_put_back_stays_so_when_its_record_cannot_be_dropped(
         patch.setattr("netuned.statefile.write_atomically", full)
         outcome = reconcile_card(card, baseline)
     assert isinstance(outcome.error, StateFileError)
-    assert files.masks() == ["0-7", "0-7"]
+    assert masks(kernel) == ["0-7", "0-7"]
     outcome = reconcile_card(card, baseline)
     assert (outcome.error, outcome.made) == (None, [])
-    assert baseline.of(CARD) == {}
+    assert baseline.of(card.nic) == {}
 
 
 def cpus(text: str) -> CpuSet:

@@ -56,11 +56,11 @@ class WritableKernel(RecordedKernel):
         if number := self.fails.get(self.writes):
             raise KernelError("write", what, number)
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Have a file show this, whoever wrote it."""
         parent, _, name = self.files.resolve(path).rpartition("/")
         self._written[path] = data
-        self.tree.add_directory(parent)[name] = File(data)
+        self.tree.add_directory(parent)[name] = File(data, mode)
 
     def open_queues(self, ifindex: int, count: int) -> None:
         """A card has so many queues now, all of them new; other cards are as they were."""
