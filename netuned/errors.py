@@ -66,7 +66,11 @@ _EXHAUSTED = (
 
 @dataclass
 class KernelError(NetunedError):
-    """The kernel refused an operation; ``attribute`` is the one of those sent that it points at."""
+    """The kernel refused an operation.
+
+    ``extack`` is the kernel's own sentence; ``attribute`` what of the request it pointed at, by
+    ethtool's name (``tx-usecs``). Both are empty where it said nothing.
+    """
 
     operation: str
     target: str
@@ -94,7 +98,8 @@ class KernelError(NetunedError):
     def __str__(self) -> str:
         name = _errno.errorcode.get(self.errno, str(self.errno))
         said = f': "{self.extack}"' if self.extack else ""
-        return f"{self.operation} {self.target}: {os.strerror(self.errno)} ({name}){said}"
+        at = f" at {self.attribute}" if self.attribute else ""
+        return f"{self.operation} {self.target}: {os.strerror(self.errno)} ({name}){at}{said}"
 
 
 @dataclass

@@ -10,13 +10,17 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from netuned.errors import KernelError
+from netuned.kernel.answers import no_dump
 from netuned.kernel.ethtool import Channels, DriverInfo, Ethtool
 from netuned.kernel.files import Files, FileTree
 from netuned.kernel.genl import EthtoolNetlink, NetdevNetlink
+from netuned.kernel.questions import Question, Setting, Sockets
 from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
+
+A = TypeVar("A")
 
 
 class EthtoolCalls(Protocol):
@@ -69,7 +73,10 @@ class RtnlCalls(Protocol):
 
 
 class Kernel:
-    """Access to one host's kernel; ``writes`` counts what was written through it."""
+    """Access to one host's kernel; ``writes`` counts what was written through it.
+
+    ``get``, ``dump`` and ``set`` ask and set what ``questions`` has.
+    """
 
     files: FileTree
     ethtool: EthtoolCalls
@@ -80,10 +87,39 @@ class Kernel:
     def __init__(self, root: str = "/") -> None:
         self.writes = 0
         self.files = Files(root, self._wrote)
-        ioctl = self.ethtool = Ethtool(self._wrote)
-        self.ethtool_netlink = EthtoolNetlink(ioctl, self._wrote)
-        self.netdev = NetdevNetlink()
-        self.rtnl = Rtnl(self._wrote)
+        ioctl = Ethtool(self._wrote)
+        netlink = EthtoolNetlink(ioctl, self._wrote)
+        self._sockets = asked = Sockets(ioctl, netlink, NetdevNetlink(), Rtnl(self._wrote))
+        self.ethtool, self.ethtool_netlink = asked.ethtool, asked.ethtool_netlink
+        self.netdev, self.rtnl = asked.netdev, asked.rtnl
+
+    def get(self, question: Question[A], ifindex: int) -> A:
+        """Ask one card. Raises: UnsupportedError, KernelError."""
+        if question.ask is not None:
+            return question.ask(self._sockets, ifindex)
+        found = self.dump(question)
+        return found[ifindex] if ifindex in found else question.absent(ifindex)
+
+    def dump(self, question: Question[A]) -> Mapping[int, A]:
+        """Ask all cards in one request; those that have no answer are left out.
+
+        One card's error other than EOPNOTSUPP can be the answer of all (ENODEV while its driver
+        resets it): see ``Once``. What is returned must not be changed; mostly it is the very same
+        object while nothing has.
+
+        Raises: UnsupportedError where the kernel has no such request; KernelError.
+        """
+        if question.ask_all is None:
+            raise no_dump(question)
+        return question.ask_all(self._sockets)
+
+    def set(self, setting: Setting[A], ifindex: int, values: Mapping[str, int]) -> None:
+        """Set some of a card's numbers, by ethtool's names, in one message.
+
+        Raises: UnsupportedError where the card has none of it; KernelError, with the ``attribute``
+        that the kernel refuses, if it says which.
+        """
+        setting.write(self._sockets, ifindex, values)
 
     def card_name(self, ifindex: int) -> str:
         """The card's present name. Raises: KernelError; ``gone`` when it left."""

@@ -1,170 +1,180 @@
-"""Answers of ethtool and netlink as JSON: what a snapshot keeps them in."""
+"""Answers: what was asked of a kernel and answered, in memory and as JSON.
+
+The document has ``cards``, by ifindex and question; what the kernel only tells of all cards by
+question and ifindex; what answers share; and as ``dumped`` the questions that were asked of all
+cards, so that a card without an answer is known to have none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.kernel.ethtool import Channels, DriverInfo
-from netuned.kernel.recorded import Answers, Failure
-from netuned.kernel.rtnl import LinkInfo, QdiscEntry
+from netuned.kernel.forms import Form, Pool, index, items, mapping, whole
+from netuned.kernel.questions import QUESTIONS, Question
 
-T = TypeVar("T")
-Record = TypeVar("Record", DriverInfo, Channels, LinkInfo)
+NOT_HELD = errno.ENODATA
+"""What is known to be there but was left out of the snapshot."""
 
-_KINDS: dict[str, type] = {"int": int, "str": str, "bool": bool}
+Failure = KernelError | UnsupportedError
+A = TypeVar("A")
 
 
-def to_json(answers: Answers) -> dict[str, Any]:
-    """A document of plain data. A qdisc is ``[kind, handle, parent, index of its parameters]``."""
-    cards: dict[str, dict[str, Any]] = {}
-    for name, encode in (
-        ("driver_info", asdict),
-        ("channels", asdict),
-        ("rss_table", list),
-        ("rx_rings", int),
-        ("napi_interrupts", _napi_to_json),
-    ):
-        for ifindex, answer in getattr(answers, name).items():
-            cards.setdefault(str(ifindex), {})[name] = _encoded(answer, encode)
-    sets: dict[tuple[tuple[str, int], ...], int] = {}
+@dataclass(slots=True)
+class Answers:
+    """Answers, or the errors that came instead, by question and ifindex."""
 
-    def encode_qdiscs(found: Mapping[int, tuple[QdiscEntry, ...]]) -> dict[str, Any]:
-        return {
-            str(ifindex): [
-                [
-                    *(entry.kind, entry.handle, entry.parent),
-                    sets.setdefault(tuple(entry.parameters.items()), len(sets)),
-                ]
-                for entry in entries
-            ]
-            for ifindex, entries in found.items()
+    _cards: dict[str, dict[int, Any]] = field(
+        init=False, default_factory=lambda: {question.name: {} for question in QUESTIONS}
+    )
+    _failed: dict[str, Failure] = field(init=False, default_factory=dict)
+    _dumped: set[str] = field(init=False, default_factory=set)
+
+    def cards(self, question: Question[A]) -> dict[int, A | Failure]:
+        """The answers to a question by ifindex, to be read or changed."""
+        return self._cards[question.name]
+
+    def put_all(self, question: Question[A], answers: Mapping[int, A | Failure] | Failure) -> None:
+        """What all cards answered at once, in place of what was there; or the error instead.
+
+        Such an error is kept where no single card can be asked; where it can, it says nothing.
+        """
+        if not isinstance(answers, Failure):
+            self._dumped.add(question.name)
+            self._cards[question.name] = dict(answers)
+        elif question.ask is None:
+            self._failed[question.name] = answers
+
+    def get(self, question: Question[A], ifindex: int) -> A:
+        """One card's answer. Raises: the error that came instead; KernelError, ``NOT_HELD``."""
+        cards = self._cards[question.name]
+        if ifindex in cards:
+            answer: A | Failure = cards[ifindex]
+            return or_raise(answer)
+        if question.name in self._failed:
+            raise replace(self._failed[question.name])
+        if question.name in self._dumped:
+            return question.absent(ifindex)
+        target = f"{question.what} of ifindex {ifindex} in the snapshot"
+        raise KernelError("get", target, NOT_HELD)
+
+    def dump(self, question: Question[A]) -> Mapping[int, A]:
+        """The answers of all cards that have one.
+
+        Raises: as a kernel does, UnsupportedError where it has no such request, KernelError where
+        it is what a card answered; KernelError, ``NOT_HELD``.
+        """
+        if not question.dumps:
+            raise no_dump(question)
+        if question.name in self._failed:
+            raise replace(self._failed[question.name])
+        if question.name not in self._dumped:
+            raise KernelError("list", f"{question.what} in the snapshot", NOT_HELD)
+        return _of_all(self._cards[question.name])
+
+    def to_json(self) -> dict[str, Any]:
+        """A document of plain data."""
+        cards: dict[str, dict[str, Any]] = {}
+        document: dict[str, Any] = {"cards": cards}
+        dumped = document["dumped"] = []
+        pools: dict[str, Pool] = {}
+        for question in QUESTIONS:
+            pool = pools.setdefault(question.form.pool, Pool())
+            held = self.cards(question).items()
+            told = {str(ifindex): _written(question.form, answer, pool) for ifindex, answer in held}
+            if question.ask is not None:
+                for ifindex, answer in told.items():
+                    cards.setdefault(ifindex, {})[question.name] = answer
+                dumped += [question.name] * (question.name in self._dumped)
+            elif question.name in self._failed:
+                document[question.name] = _failure(self._failed[question.name])
+            elif question.name in self._dumped:
+                document[question.name] = told
+        return document | {key: pool.sets for key, pool in pools.items() if key}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Answers:
+        """The answers in a document; what a later version added to it is ignored.
+
+        Raises: ValueError with the key.
+        """
+        answers = cls()
+        document = mapping(data, "answers")
+        cards = {
+            index(key): mapping(card, f"cards.{key}")
+            for key, card in mapping(document.get("cards", {}), "cards").items()
         }
-
-    return {
-        "cards": cards,
-        "links": _encoded(
-            answers.links,
-            lambda found: {str(ifindex): asdict(link) for ifindex, link in found.items()},
-        ),
-        "qdiscs": _encoded(answers.qdiscs, encode_qdiscs),
-        "qdisc_parameters": [dict(parameters) for parameters in sets],
-    }
-
-
-def from_json(data: Any) -> Answers:
-    """The answers. What a later version added is ignored. Raises: ValueError with the key."""
-    document = _mapping(data, "answers")
-    answers = Answers()
-    for key, card in _mapping(document.get("cards", {}), "cards").items():
-        ifindex = _index(key)
-        given = _mapping(card, f"cards.{key}")
-        for name, decode in _DECODERS.items():
-            if name in given:
-                getattr(answers, name)[ifindex] = _decoded(given[name], decode, f"{key}.{name}")
-    sets = [
-        {str(name): _whole(value, name) for name, value in _mapping(item, "parameters").items()}
-        for item in _items(document.get("qdisc_parameters", []), "qdisc_parameters")
-    ]
-
-    def decode_qdiscs(found: Any, what: str) -> dict[int, tuple[QdiscEntry, ...]]:
-        return {
-            _index(key): tuple(_qdisc(item, sets) for item in _items(entries, what))
-            for key, entries in _mapping(found, what).items()
-        }
-
-    def decode_links(found: Any, what: str) -> dict[int, LinkInfo]:
-        links = _mapping(found, what).items()
-        return {_index(key): _record(LinkInfo, link, f"{what}.{key}") for key, link in links}
-
-    answers.links = _decoded(document.get("links", {}), decode_links, "links")
-    answers.qdiscs = _decoded(document.get("qdiscs", {}), decode_qdiscs, "qdiscs")
-    return answers
+        dumped = items(document.get("dumped", []), "dumped")
+        for question in QUESTIONS:
+            name, form = question.name, question.form
+            shared = items(document.get(form.pool, []), form.pool)
+            pool = Pool(_numbers(item, form.pool) for item in shared)
+            if question.ask is not None:
+                for ifindex, card in cards.items():
+                    if name in card:
+                        answer = _read(form, card[name], f"cards.{ifindex}.{name}", pool)
+                        answers.cards(question)[ifindex] = answer
+                if name in dumped:
+                    answers._dumped.add(name)
+            elif name in document:
+                told = _read_failure(document[name]) or {
+                    index(key): _read(form, answer, f"{name}.{key}", pool)
+                    for key, answer in mapping(document[name], name).items()
+                }
+                answers.put_all(question, told)
+        return answers
 
 
-def _encoded(answer: T | Failure, encode: Callable[[T], Any]) -> Any:
-    if isinstance(answer, UnsupportedError):
-        return {"unsupported": [answer.what, answer.why]}
-    if isinstance(answer, KernelError):
-        return {"error": [answer.operation, answer.target, answer.errno, answer.extack]}
-    return encode(answer)
+def or_raise(answer: A | Failure) -> A:
+    """The answer. Raises: KernelError, UnsupportedError, if that was it."""
+    if isinstance(answer, Failure):
+        raise replace(answer)
+    return answer
 
 
-def _decoded(data: Any, decode: Callable[[Any, str], T], what: str) -> T | Failure:
+def no_dump(question: Question[A]) -> UnsupportedError:
+    """The error for asking all cards what can only be asked of one."""
+    return UnsupportedError(question.what, "the kernel does not tell of all cards at once")
+
+
+def _of_all(held: Mapping[int, A | Failure]) -> Mapping[int, A]:
+    """Those that are answers. Raises: KernelError, if one of them is."""
+    found: dict[int, A] = {}
+    for ifindex, answer in held.items():
+        if isinstance(answer, KernelError):
+            raise replace(answer)
+        if not isinstance(answer, UnsupportedError):
+            found[ifindex] = answer
+    return found
+
+
+def _written(form: Form[A], answer: A | Failure, pool: Pool) -> Any:
+    return _failure(answer) if isinstance(answer, Failure) else form.write(answer, pool)
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    if isinstance(failure, UnsupportedError):
+        return {"unsupported": [failure.what, failure.why]}
+    return {"error": [failure.operation, failure.target, failure.errno, failure.extack]}
+
+
+def _read(form: Form[A], data: Any, what: str, pool: Pool) -> A | Failure:
+    return _read_failure(data) or form.read(data, what, pool)
+
+
+def _read_failure(data: Any) -> Failure | None:
     match data:
         case {"unsupported": [str(feature), str(why)]}:
             return UnsupportedError(feature, why)
         case {"error": [str(operation), str(target), int(number), str(extack)]}:
             return KernelError(operation, target, number, extack)
-    return decode(data, what)
+    return None
 
 
-def _napi_to_json(found: Mapping[tuple[str, int], int]) -> dict[str, int]:
-    return {f"{kind}-{queue}": irq for (kind, queue), irq in found.items()}
-
-
-def _napi(data: Any, what: str) -> dict[tuple[str, int], int]:
-    found = {}
-    for key, irq in _mapping(data, what).items():
-        kind, _, queue = key.rpartition("-")
-        if kind not in ("rx", "tx"):
-            raise ValueError(f"{what}: {key!r} is not a queue")
-        found[kind, _index(queue)] = _whole(irq, what)
-    return found
-
-
-def _record(kind: type[Record], data: Any, what: str) -> Record:
-    values: dict[str, Any] = {}
-    given = _mapping(data, what)
-    for field in fields(kind):
-        value = given.get(field.name)
-        if type(value) is not _KINDS[str(field.type)]:
-            raise ValueError(f"{what}.{field.name} is not of type {field.type}")
-        values[field.name] = value
-    return kind(**values)
-
-
-def _qdisc(data: Any, sets: list[dict[str, int]]) -> QdiscEntry:
-    match data:
-        case [str(kind), int(handle), int(parent), int(index)] if 0 <= index < len(sets):
-            return QdiscEntry(kind, handle, parent, sets[index])
-    raise ValueError(f"{str(data)[:60]!r} is not a qdisc")
-
-
-def _mapping(data: Any, what: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise ValueError(f"{what} is not a mapping")
-    return data
-
-
-def _items(data: Any, what: str) -> list[Any]:
-    if not isinstance(data, list):
-        raise ValueError(f"{what} is not a list")
-    return data
-
-
-def _whole(data: Any, what: str) -> int:
-    if type(data) is not int:
-        raise ValueError(f"{what} is not a whole number")
-    return data
-
-
-def _table(data: Any, what: str) -> tuple[int, ...]:
-    return tuple(_whole(entry, what) for entry in _items(data, what))
-
-
-def _index(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 11):
-        raise ValueError(f"{text[:20]!r} is not an index")
-    return int(text)
-
-
-_DECODERS: dict[str, Callable[[Any, str], Any]] = {
-    "driver_info": lambda data, what: _record(DriverInfo, data, what),
-    "channels": lambda data, what: _record(Channels, data, what),
-    "rss_table": _table,
-    "rx_rings": _whole,
-    "napi_interrupts": _napi,
-}
+def _numbers(data: Any, what: str) -> dict[str, int]:
+    return {
+        str(name): whole(value, f"{what}.{name}") for name, value in mapping(data, what).items()
+    }

@@ -36,6 +36,9 @@ _RXNFC_HEAD = struct.Struct("=IIQ")
 _RXFH = struct.Struct("=4I2B2xI")
 """struct ethtool_rxfh: cmd, context, indir_size, key_size, hfunc, input_xfrm; then u32 indir[]."""
 
+NO_OPERATION = "the driver has no such operation"
+"""Why a question is unsupported that a driver has no answer to."""
+
 _XFRM_NO_CHANGE = 0xFF
 _XFRM_NONE = 0
 
@@ -161,7 +164,7 @@ class Ethtool:
             )
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
-                raise UnsupportedError(what, "the driver has no such operation") from None
+                raise UnsupportedError(what, NO_OPERATION) from None
             operation = "set" if write else "get"
             raise KernelError(
                 operation, f"{what} of ifindex {ifindex}", error.errno or errno.EIO

@@ -23,8 +23,9 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.kernel.genl import ETHTOOL, NETLINK_GENERIC, resolve_family
+from netuned.kernel.genl import NETLINK_GENERIC, resolve_family
 from netuned.kernel.inotify import IN_IGNORED, IN_MODIFY, IN_ONLYDIR, IN_Q_OVERFLOW, Inotify
+from netuned.kernel.messages import ETHTOOL
 from netuned.kernel.netlink import HEADER, SOL_NETLINK, NetlinkSocket, attributes, open_socket
 
 _NETLINK_ROUTE = 0
@@ -49,7 +50,10 @@ _ETHTOOL_NOTIFICATIONS = {
     21: "coalesce",
     23: "pause",
     25: "eee",
+    31: "fec",
     50: "rss",
+    52: "rss-create",
+    53: "rss-delete",
 }
 
 _DATAGRAM = 1 << 16

@@ -1,7 +1,7 @@
 """EthtoolNetlink and NetdevNetlink: the generic netlink families netuned uses.
 
 Source: Documentation/netlink/specs/ethtool.yaml and netdev.yaml;
-Documentation/networking/ethtool-netlink.rst; net/ethtool/rss.c;
+Documentation/networking/ethtool-netlink.rst; net/ethtool/netlink.c, rss.c;
 tools/testing/selftests/drivers/net/hw/rss_api.py.
 """
 
@@ -11,60 +11,38 @@ import errno
 import struct
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
-from typing import Any
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.kernel.ethtool import Ethtool
-from netuned.kernel.netlink import (
-    NLA_F_NESTED,
-    NLM_F_DUMP,
-    NetlinkSocket,
-    attribute_class,
-    attributes,
-    decoding,
-    encode,
-    generic_class,
+from netuned.kernel.ethtool import NO_OPERATION, Ethtool
+from netuned.kernel.messages import (
+    CHANNELS,
+    ETHTOOL,
+    FAMILY,
+    GROUP,
+    HEADER,
+    NAPIS,
+    NETDEV,
+    QUEUES,
+    RSS,
+    Message,
 )
+from netuned.kernel.netlink import NLM_F_DUMP, KeptDump, NetlinkSocket, attributes, decoding
+from netuned.kernel.tables import GENERIC_HEADER, Content, Table, frame
 
 NETLINK_GENERIC = 16
-ETHTOOL = "ethtool"
 _GENL_ID_CTRL = 16
-_CTRL_CMD_GETFAMILY = 3
-_GENL_HEADER = 4
 
-_ETHTOOL_CHANNELS_SET = 18
-_ETHTOOL_RSS_SET = 48
-_NETDEV_QUEUE_GET = 10
-_NETDEV_NAPI_GET = 11
 _QUEUE_TYPES = {0: "rx", 1: "tx"}
 
-_GROUP_NAME, _GROUP_ID = 1, 2
-_Family = generic_class(
-    "Family", (1, "id", "uint16"), (2, "name", "asciiz"), (7, "groups", "cdata")
-)
-_Header = attribute_class("Header", (1, "ifindex", "uint32"), nla_flags=NLA_F_NESTED)
-_Channels = generic_class(
-    "Channels",
-    (1, "header", "device"),
-    (6, "rx", "uint32"),
-    (7, "tx", "uint32"),
-    (9, "combined", "uint32"),
-    device=_Header,
-)
-_Rss = generic_class("Rss", (1, "header", "device"), (4, "table", "cdata"), device=_Header)
-# netlink's "uint" has 4 or 8 bytes: taken raw
-_Queue = generic_class(
-    "Queue",
-    (1, "id", "cdata"),
-    (2, "ifindex", "uint32"),
-    (3, "type", "cdata"),
-    (4, "napi_id", "cdata"),
-)
-_Napi = generic_class("Napi", (1, "ifindex", "uint32"), (2, "id", "cdata"), (3, "irq", "cdata"))
+Numbers = Mapping[str, int]
+"""A card's settings by ethtool's names."""
+
+QueueInterrupts = dict[tuple[str, int], int]
+"""The interrupt behind each queue: ("rx" or "tx", queue) -> number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +58,9 @@ def resolve_family(opened: NetlinkSocket, name: str) -> Family:
 
     Raises: UnsupportedError where this kernel does not have it; KernelError.
     """
-    message = _new(_Family, _CTRL_CMD_GETFAMILY, name=name)
+    message = frame(_GENL_ID_CTRL, FAMILY.get, 0, FAMILY.table.encode({"name": name.encode()}))
     try:
-        replies = opened.request(encode(message, _GENL_ID_CTRL), "find", f"netlink family {name}")
+        replies = opened.request(message, "find", f"netlink family {name}")
     except KernelError as error:
         if error.errno == errno.ENOENT:
             raise UnsupportedError(
@@ -91,7 +69,7 @@ def resolve_family(opened: NetlinkSocket, name: str) -> Family:
         raise
     with decoding(f"netlink family {name}"):
         (payload,) = replies
-        found = _decode(_Family, payload)
+        found = FAMILY.table.raw(payload, GENERIC_HEADER)
         groups = map(_decode_group, _nested(found.get("groups", b"")))
         return Family(_uint(found["id"]), dict(groups))
 
@@ -105,24 +83,46 @@ class _Client:
         self._socket = NetlinkSocket(NETLINK_GENERIC)
         self._family: Family | None = None
         self._resolving = threading.Lock()
+        self._dumps: dict[int, KeptDump] = {}
+
+    def _resolve(self) -> int:
+        """The family's number. Raises: UnsupportedError where this kernel lacks it; KernelError."""
+        with self._resolving:
+            self._family = self._family or resolve_family(self._socket, self.NAME)
+        return self._family.id
 
     def _ask(
-        self, message: Any, flags: int, operation: str, what: str, ifindex: int
+        self, table: Table, command: int, flags: int, content: bytes, operation: str, target: str
     ) -> list[bytes]:
-        """Raises: UnsupportedError where this kernel lacks the family; KernelError."""
-        with self._resolving:
-            family = self._family = self._family or resolve_family(self._socket, self.NAME)
-        return self._socket.request(
-            encode(message, family.id, flags), operation, f"{what} of ifindex {ifindex}"
-        )
+        """Send one request. Raises: UnsupportedError where this kernel lacks the family;
+        KernelError, with the ``attribute`` of ``table`` that the kernel points at.
+        """
+        message = frame(self._resolve(), command, flags, content)
+        return self._socket.request(message, operation, target, partial(table.name_at, message))
+
+    def _dump(self, message: Message, what: str) -> tuple[bytes, ...]:
+        """What the family says of all cards: the same object while nothing has changed.
+
+        Raises: UnsupportedError where this kernel lacks the family or the command; KernelError.
+        """
+        kept = self._dumps.get(message.get)
+        if kept is None:
+            content = _header() if self.NAME == ETHTOOL else b""
+            asked = frame(self._resolve(), message.get, NLM_F_DUMP, content)
+            kept = self._dumps[message.get] = KeptDump(self._socket, asked)
+        try:
+            return kept.read("list", what)
+        except KernelError as error:
+            raise _unsupported(error, what, "this kernel does not tell") from None
 
 
 class EthtoolNetlink(_Client):
-    """Sets what the ethtool family can set, with the kernel's own words where it refuses.
+    """Gets and sets what the ethtool family can, with the kernel's own words where it refuses.
 
-    What this kernel has no command for goes by the ioctl. EOPNOTSUPP may as well be the driver's
-    word: then the ioctl says the same. So which it was need not be known, nor kept: what is set
-    here is set seldom. ``wrote`` is called after each write; ``ioctl`` counts its own.
+    Channels and the RSS table, which this kernel may have no command for, are then set by the
+    ioctl. EOPNOTSUPP may as well be the driver's word: then the ioctl says the same. So which it
+    was need not be known, nor kept: what is set here is set seldom. ``wrote`` is called after each
+    write; ``ioctl`` counts its own.
     """
 
     NAME = ETHTOOL
@@ -131,6 +131,54 @@ class EthtoolNetlink(_Client):
         super().__init__()
         self._ioctl = ioctl
         self._wrote = wrote
+        self._told: dict[int, tuple[tuple[bytes, ...], Mapping[int, Numbers]]] = {}
+
+    def get(self, message: Message, what: str, ifindex: int) -> Numbers:
+        """One card's settings.
+
+        Raises: UnsupportedError where the driver or this kernel has none; KernelError.
+        """
+        target = f"{what} of ifindex {ifindex}"
+        try:
+            replies = self._ask(message.table, message.get, 0, _header(ifindex), "get", target)
+        except KernelError as error:
+            raise _unsupported(error, what, NO_OPERATION) from None
+        with decoding(target):
+            (payload,) = replies
+            return message.table.numbers(payload, GENERIC_HEADER)
+
+    def dump(self, message: Message, what: str) -> Mapping[int, Numbers]:
+        """The settings of all cards whose driver has them, in one request: the same object while
+        nothing has changed.
+
+        A single card that refuses with something else than EOPNOTSUPP (ENODEV while its driver
+        resets it) ends the kernel's answer for all: then ask card by card.
+
+        Raises: UnsupportedError where this kernel lacks the family or the command; KernelError.
+        """
+        payloads = self._dump(message, what)
+        last = self._told.get(message.get)
+        if last is None or last[0] is not payloads:
+            with decoding(what):
+                found = {_card(p): message.table.numbers(p, GENERIC_HEADER) for p in payloads}
+            last = self._told[message.get] = payloads, found
+        return last[1]
+
+    def set(self, message: Message, what: str, ifindex: int, values: Numbers) -> None:
+        """Set these and leave the others, in one message; nothing is written without any.
+
+        Raises: UnsupportedError where the driver or this kernel has none of it; KernelError with
+        the kernel's reason and the ``attribute`` it points at, if it does. EINVAL is also what one
+        parameter of COALESCE gives that the driver does not have, EOPNOTSUPP with an ``attribute``
+        one of RINGS. ERANGE is a number too large for its attribute.
+        """
+        if not values:
+            return
+        try:
+            self._send(message, what, ifindex, values)
+        except KernelError as error:
+            raise _unsupported(error, what, NO_OPERATION) from None
+        self._wrote()
 
     def set_channels(
         self,
@@ -147,11 +195,9 @@ class EthtoolNetlink(_Client):
         """
         counts = {"rx": rx, "tx": tx, "combined": combined}
         sent = {name: count for name, count in counts.items() if count is not None}
-        if not sent:
-            return
-        message = _new(_Channels, _ETHTOOL_CHANNELS_SET, header=_header(ifindex), **sent)
-        by_ioctl = partial(self._ioctl.set_channels, ifindex, **counts)
-        self._set(message, "channels", ifindex, by_ioctl)
+        if sent:
+            by_ioctl = partial(self._ioctl.set_channels, ifindex, **counts)
+            self._set_either(CHANNELS, "channels", ifindex, sent, by_ioctl)
 
     def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
         """Write the whole RSS indirection table; no entries put the kernel's default back.
@@ -162,9 +208,9 @@ class EthtoolNetlink(_Client):
         with the kernel's reason, for example EINVAL for a queue that the card does not have.
         """
         table = struct.pack(f"={len(entries)}I", *entries)
-        message = _new(_Rss, _ETHTOOL_RSS_SET, header=_header(ifindex), table=table)
         by_ioctl = partial(self._ioctl.set_rss_table, ifindex, entries)
-        if self._set(message, "rss", ifindex, by_ioctl) and not self._has(ifindex, entries):
+        by_netlink = self._set_either(RSS, "rss", ifindex, {"indir": table}, by_ioctl)
+        if by_netlink and not self._has(ifindex, entries):
             by_ioctl()
 
     def _has(self, ifindex: int, entries: Sequence[int]) -> bool:
@@ -178,11 +224,18 @@ class EthtoolNetlink(_Client):
         wanted = entries or range(max(self._ioctl.rx_rings(ifindex), 1))
         return found == tuple(islice(cycle(wanted), len(found)))
 
-    def _set(self, message: Any, what: str, ifindex: int, by_ioctl: Callable[[], None]) -> bool:
+    def _set_either(
+        self,
+        message: Message,
+        what: str,
+        ifindex: int,
+        content: Mapping[str, Content],
+        by_ioctl: Callable[[], None],
+    ) -> bool:
         """Set it by netlink, else by the ioctl; says if by netlink."""
         said = ""
         try:
-            self._ask(message, 0, "set", what, ifindex)
+            self._send(message, what, ifindex, content)
         except UnsupportedError:  # no such family: CONFIG_ETHTOOL_NETLINK is not set
             pass
         except KernelError as error:
@@ -198,66 +251,94 @@ class EthtoolNetlink(_Client):
             raise UnsupportedError(what, said or error.why) from None
         return False
 
+    def _send(
+        self, message: Message, what: str, ifindex: int, content: Mapping[str, Content]
+    ) -> None:
+        target = f"{what} of ifindex {ifindex}"
+        attrs = _header(ifindex) + message.table.encode(content, target)
+        self._ask(message.table, message.set, 0, attrs, "set", target)
+
 
 class NetdevNetlink(_Client):
     """The netdev family: queues, NAPI instances and their interrupts. In Linux since 6.8."""
 
-    NAME = "netdev"
+    NAME = NETDEV
 
-    def napi_interrupts(self, ifindex: int) -> dict[tuple[str, int], int]:
-        """The interrupt behind each queue: ("rx" or "tx", queue) -> number.
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: tuple[tuple[bytes, ...], tuple[bytes, ...], dict[int, QueueInterrupts]] | None
+        self._told = None
+
+    def napi_interrupts(self, ifindex: int) -> QueueInterrupts:
+        """The interrupt behind each queue of a card.
 
         Empty where the driver does not tell (virtio_net), and while the card is down.
 
         Raises: UnsupportedError where this kernel lacks the family or the commands; KernelError.
         """
         with decoding(f"queues of ifindex {ifindex}"):
-            return self._napi_interrupts(ifindex)
+            napis = self._list(NAPIS, "NAPI instances", ifindex)
+            if not any("irq" in napi for napi in napis):
+                return {}
+            queues = self._list(QUEUES, "queues", ifindex)
+            return _by_queue(napis, queues).get(ifindex, {})
 
-    def _napi_interrupts(self, ifindex: int) -> dict[tuple[str, int], int]:
-        napis = self._dump(_Napi, _NETDEV_NAPI_GET, "NAPI instances", ifindex)
-        irqs = {_uint(napi["id"]): _uint(napi["irq"]) for napi in napis if "irq" in napi}
-        if not irqs:
-            return {}
-        found = {}
-        for queue in self._dump(_Queue, _NETDEV_QUEUE_GET, "queues", ifindex):
-            irq = irqs.get(_uint(queue["napi_id"])) if "napi_id" in queue else None
-            if irq is not None:
-                found[_QUEUE_TYPES[_uint(queue["type"])], _uint(queue["id"])] = irq
-        return found
+    def all_napi_interrupts(self) -> Mapping[int, QueueInterrupts]:
+        """As ``napi_interrupts``, of all cards that have some, in two requests; the same object
+        while nothing has changed. Raises: as that.
+        """
+        told = self._dump(NAPIS, "NAPI instances"), self._dump(QUEUES, "queues")
+        last = self._told
+        if last is None or last[0] is not told[0] or last[1] is not told[1]:
+            with decoding("queues"):
+                napis, queues = (
+                    [message.table.numbers(payload, GENERIC_HEADER) for payload in payloads]
+                    for message, payloads in zip((NAPIS, QUEUES), told, strict=True)
+                )
+                last = self._told = *told, _by_queue(napis, queues)
+        return last[2]
 
-    def _dump(
-        self, message_class: Any, command: int, what: str, ifindex: int
-    ) -> list[dict[str, bytes]]:
-        message = _new(message_class, command, ifindex=ifindex)
+    def _list(self, message: Message, what: str, ifindex: int) -> list[dict[str, int]]:
+        content = message.table.encode({"ifindex": ifindex})
+        target = f"{what} of ifindex {ifindex}"
         try:
-            payloads = self._ask(message, NLM_F_DUMP, "list", what, ifindex)
+            payloads = self._ask(message.table, message.get, NLM_F_DUMP, content, "list", target)
         except KernelError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                raise UnsupportedError(what, error.extack or "this kernel does not tell") from None
-            raise
-        return [_decode(message_class, payload) for payload in payloads]
+            raise _unsupported(error, what, "this kernel does not tell") from None
+        return [message.table.numbers(payload, GENERIC_HEADER) for payload in payloads]
 
 
-def _header(ifindex: int) -> dict[str, Any]:
-    return {"attrs": [("ifindex", ifindex)]}
+def _by_queue(
+    napis: Sequence[Mapping[str, int]], queues: Sequence[Mapping[str, int]]
+) -> dict[int, QueueInterrupts]:
+    """Raises: LookupError for an answer without what it should have."""
+    irqs = {napi["id"]: napi["irq"] for napi in napis if "irq" in napi}
+    found: dict[int, QueueInterrupts] = {}
+    for queue in queues:
+        irq = irqs.get(queue["napi-id"]) if "napi-id" in queue else None
+        if irq is not None:
+            place = _QUEUE_TYPES[queue["type"]], queue["id"]
+            found.setdefault(queue["ifindex"], {})[place] = irq
+    return found
 
 
-def _new(message_class: Any, command: int, **attributes: Any) -> Any:
-    message = message_class()
-    message["cmd"], message["version"] = command, 1
-    message["attrs"] = list(attributes.items())
-    return message
+def _unsupported(error: KernelError, what: str, why: str) -> KernelError | UnsupportedError:
+    """What to raise: EOPNOTSUPP that points at no attribute is of the whole."""
+    if error.errno == errno.EOPNOTSUPP and not error.attribute:
+        return UnsupportedError(what, error.extack or why)
+    return error
 
 
-def _decode(message_class: Any, payload: bytes) -> dict[str, bytes]:
-    """The attributes of a reply by name, raw.
+def _header(ifindex: int = 0) -> bytes:
+    """What a message of the ethtool family begins with; 0 stands for all cards, in a dump."""
+    inner = HEADER.encode({"ifindex": ifindex}) if ifindex else b""
+    return CHANNELS.table.encode({"header": inner})
 
-    pyroute2 would not end on some answers that are cut off.
-    """
-    found = attributes(payload, _GENL_HEADER)
-    names = {number: name for number, name, _ in message_class.nla_map}
-    return {names[n]: payload[start:end] for n, (start, end) in found.items() if n in names}
+
+def _card(payload: bytes) -> int:
+    """The ifindex in an answer of the ethtool family."""
+    begin, end = attributes(payload, GENERIC_HEADER)[1]
+    return HEADER.numbers(payload[begin:end])["ifindex"]
 
 
 def _nested(raw: bytes) -> list[bytes]:
@@ -266,9 +347,8 @@ def _nested(raw: bytes) -> list[bytes]:
 
 
 def _decode_group(raw: bytes) -> tuple[str, int]:
-    found = attributes(raw, 0)
-    name, number = (raw[slice(*found[key])] for key in (_GROUP_NAME, _GROUP_ID))
-    return name.rstrip(b"\0").decode("ascii"), _uint(number)
+    found = GROUP.raw(raw)
+    return found["name"].rstrip(b"\0").decode("ascii"), _uint(found["id"])
 
 
 def _uint(raw: bytes) -> int:

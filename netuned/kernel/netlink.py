@@ -1,33 +1,21 @@
 """NetlinkSocket: requests, acknowledgements and dumps, with the kernel's own words in every error.
 
-pyroute2's message classes frame what is sent. Its decoding is not used: some answers that are cut
-off it does not end on, of others it logs a traceback (0.9.7). Nor are its sockets: they swallow an
-error that ends a dump (NLMSG_DONE), bind one message class per request, end a dump silently on
-ENOBUFS, and run asyncio in threads.
-
-``import pyroute2`` runs the whole library: 24.7 MB resident, 216 ms. This module is the one place
-that imports it, and only ``pyroute2.netlink``: 3.3 MB and 20 ms alone; 1.7 MB and 12 ms with all of
-``kernel/`` in a process that has asyncio, pydantic and dbus-fast, with whose imports it overlaps.
-
-Source: Documentation/userspace-api/netlink/intro.rst; pyroute2 0.9.7.
+Source: Documentation/userspace-api/netlink/intro.rst.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
-import importlib.util
 import socket
 import struct
 import sys
 import threading
-import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
 from operator import is_not, itemgetter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from netuned.errors import KernelError
 from netuned.text import escape
@@ -60,6 +48,7 @@ _NLMSG_MIN_TYPE = 16
 _NLM_F_CAPPED = 0x100
 _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
+_NLMSGERR_ATTR_OFFS = 2
 _CODE = struct.Struct("=i")
 _DATAGRAM = 1 << 16
 """Twice what the kernel puts in one datagram of a dump (net/netlink/af_netlink.c, 32 KiB)."""
@@ -68,55 +57,12 @@ _DUMP_ATTEMPTS = 4
 _MAX_ERRNO = 4095
 
 
-def _import_pyroute2() -> Any:
-    """Import ``pyroute2.netlink`` without running ``pyroute2/__init__``, which imports everything.
-
-    A bare package of that name, with its search path, goes into ``sys.modules`` first. Where
-    pyroute2 has been imported already, it is used as it is.
-    """
-    if "pyroute2" not in sys.modules:
-        spec = importlib.util.find_spec("pyroute2")
-        if spec is None or spec.submodule_search_locations is None:
-            raise ModuleNotFoundError("netuned needs the package pyroute2", name="pyroute2")
-        bare = types.ModuleType(
-            "pyroute2", "Only what netuned imports; see netuned.kernel.netlink."
-        )
-        bare.__path__ = list(spec.submodule_search_locations)
-        bare.__spec__ = spec
-        sys.modules["pyroute2"] = bare
-    return importlib.import_module("pyroute2.netlink")
-
-
-_pyroute2 = _import_pyroute2()
-
 T = TypeVar("T")
+Namer = Callable[[int], str]
+"""Names the attribute that starts at this offset of the request."""
+
 Reader = Callable[[Callable[[int], bytes], int], T]
 """Reads the answer to a request: takes how to receive a datagram, and the sequence number."""
-
-
-def message_class(name: str, *attributes: tuple[int, str, str], **members: Any) -> Any:
-    """A pyroute2 class of rtnetlink messages; ``attributes`` are (number, name, type)."""
-    return type(name, (_pyroute2.nlmsg,), {"nla_map": attributes, **members})
-
-
-def generic_class(name: str, *attributes: tuple[int, str, str], **members: Any) -> Any:
-    """A pyroute2 class of generic netlink messages."""
-    return type(name, (_pyroute2.genlmsg,), {"nla_map": attributes, **members})
-
-
-def attribute_class(name: str, *attributes: tuple[int, str, str], **members: Any) -> Any:
-    """A pyroute2 class of one attribute: nested ``attributes``, or a struct (``fields=``)."""
-    if attributes:
-        members["nla_map"] = attributes
-    return type(name, (_pyroute2.nla,), members)
-
-
-def encode(message: Any, kind: int, flags: int = 0) -> bytes:
-    """The bytes of a pyroute2 message of type ``kind``, as ``NetlinkSocket.request`` takes them."""
-    message["header"]["type"] = kind
-    message["header"]["flags"] = flags | NLM_F_REQUEST | NLM_F_ACK
-    message.encode()
-    return bytes(message.data)
 
 
 def open_socket(protocol: int, groups: int = 0) -> socket.socket:
@@ -146,17 +92,27 @@ class NetlinkSocket:
         self._timeout = struct.pack("@ll", timeout_s, 0)
         self._thread = threading.local()
 
-    def request(self, message: bytes, operation: str, target: str) -> list[bytes]:
+    def request(
+        self, message: bytes, operation: str, target: str, namer: Namer | None = None
+    ) -> list[bytes]:
         """Send ``message`` and return the payloads of its replies, without their netlink headers.
 
-        A dump that the kernel marks as inconsistent (NLM_F_DUMP_INTR) is made again.
+        A dump that the kernel marks as inconsistent (NLM_F_DUMP_INTR) is made again. ``namer``
+        names the attribute that the kernel points at when it refuses.
 
         Raises: KernelError, with the kernel's message as ``extack``; ENOBUFS when replies were
         lost, EAGAIN when a dump never came out consistent, ETIMEDOUT without an answer.
         """
-        return self.exchange(message, _read_replies, operation, target)
+        return self.exchange(message, _read_replies, operation, target, namer)
 
-    def exchange(self, message: bytes, read: Reader[T], operation: str, target: str) -> T:
+    def exchange(
+        self,
+        message: bytes,
+        read: Reader[T],
+        operation: str,
+        target: str,
+        namer: Namer | None = None,
+    ) -> T:
         """Send ``message`` and return what ``read`` makes of the datagrams; as ``request``."""
         for _ in range(_DUMP_ATTEMPTS):
             ended = False
@@ -168,7 +124,10 @@ class NetlinkSocket:
                 ended = True
             except _Refused as refused:
                 ended = True
-                raise KernelError(operation, target, refused.number, refused.extack) from None
+                named = namer(refused.offset) if namer and refused.offset else ""
+                raise KernelError(
+                    operation, target, refused.number, refused.extack, named
+                ) from None
             except OSError as error:
                 number = errno.ETIMEDOUT if error.errno == errno.EAGAIN else error.errno
                 raise KernelError(operation, target, number or errno.EIO) from None
@@ -207,7 +166,7 @@ class NetlinkSocket:
 
 @contextlib.contextmanager
 def decoding(what: str) -> Iterator[None]:
-    """Around what takes an answer apart, with pyroute2 or by attributes that should be there.
+    """Around what takes an answer apart by attributes that should be there.
 
     Raises: KernelError (EBADMSG) for an answer that cannot be taken apart.
     """
@@ -300,10 +259,11 @@ class _DumpInterrupted(Exception):
 class _Refused(Exception):
     """The kernel's answer is an error."""
 
-    def __init__(self, number: int, extack: str) -> None:
-        super().__init__(number, extack)
+    def __init__(self, number: int, extack: str, offset: int) -> None:
+        super().__init__(number, extack, offset)
         self.number = number
         self.extack = extack
+        self.offset = offset
 
 
 def _read_replies(receive: Callable[[int], bytes], sequence: int) -> list[bytes]:
@@ -345,7 +305,7 @@ def _ends(data: bytes, kind: int, flags: int, start: int, end: int) -> bool:
     code = _CODE.unpack_from(data, start)[0] if end - start >= 4 else 0
     if code < 0:
         number = -code if -code <= _MAX_ERRNO else errno.EBADMSG
-        raise _Refused(number, _extack(data[start:end], kind, flags))
+        raise _Refused(number, *_extack(data[start:end], kind, flags))
     return kind in (_NLMSG_ERROR, _NLMSG_DONE)
 
 
@@ -370,12 +330,18 @@ def attributes(
     return found
 
 
-def _extack(payload: bytes, kind: int, flags: int) -> str:
-    """The kernel's sentence in an NLMSG_ERROR or NLMSG_DONE, empty when it has none."""
+def _extack(payload: bytes, kind: int, flags: int) -> tuple[str, int]:
+    """The kernel's sentence in an NLMSG_ERROR or NLMSG_DONE, empty when it has none.
+
+    And where in the request the attribute begins that it means; 0 when it means none.
+    """
     if not flags & _NLM_F_ACK_TLVS:
-        return ""
+        return "", 0
     start = 4
     if kind == _NLMSG_ERROR:  # the request's header comes first, and all of it if not capped
         start += 16 if flags & _NLM_F_CAPPED else HEADER.unpack_from(payload, 4)[0] + 3 & ~3
-    begin, end = attributes(payload, start).get(_NLMSGERR_ATTR_MSG, (0, 0))
-    return escape(payload[begin:end].rstrip(b"\0").decode("utf-8", "replace"))
+    found = attributes(payload, start)
+    begin, end = found.get(_NLMSGERR_ATTR_MSG, (0, 0))
+    said = escape(payload[begin:end].rstrip(b"\0").decode("utf-8", "replace"))
+    begin, end = found.get(_NLMSGERR_ATTR_OFFS, (0, 0))
+    return said, int.from_bytes(payload[begin:end], sys.byteorder)

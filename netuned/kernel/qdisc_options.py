@@ -16,7 +16,8 @@ from functools import lru_cache
 from typing import Any
 
 from netuned.errors import UnsupportedError
-from netuned.kernel.netlink import ATTRIBUTE, attribute_class, attributes
+from netuned.kernel.netlink import ATTRIBUTE, attributes
+from netuned.kernel.rtmessages import attribute_class
 
 OFF = 0xFFFFFFFF
 """``maxrate`` of fq: unlimited; ``ce_threshold`` of fq and fq_codel: disabled."""

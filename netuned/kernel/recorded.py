@@ -9,20 +9,31 @@ import errno
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from netuned.errors import KernelError, SnapshotError, UnsupportedError
+from netuned.errors import KernelError, SnapshotError
 from netuned.kernel import Kernel
+from netuned.kernel.answers import NOT_HELD, Answers
 from netuned.kernel.ethtool import Channels, DriverInfo
 from netuned.kernel.files import READ_SIZE, FileTree, Kept
+from netuned.kernel.questions import (
+    CHANNELS,
+    DRIVER_INFO,
+    LINKS,
+    NAPI_INTERRUPTS,
+    QDISCS,
+    RSS_TABLE,
+    RX_RINGS,
+    Question,
+    Setting,
+)
 from netuned.kernel.rtnl import ROOT, LinkInfo, QdiscEntry
+
+A = TypeVar("A")
 
 MAX_LINKS = 40
 """Symbolic links followed for one path, as in the kernel (include/linux/namei.h, MAXSYMLINKS)."""
-
-NOT_HELD = errno.ENODATA
-"""What is known to be there but was left out of the snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,42 +229,35 @@ class _Group:
         """Nothing is open."""
 
 
-Failure = KernelError | UnsupportedError
-T = TypeVar("T")
+class RecordedCalls:
+    """The calls of a kernel's parts, answered by its ``get`` and ``dump``; none of them writes."""
 
-
-@dataclass(slots=True)
-class Answers:
-    """What ethtool and netlink answered, or the error they answered with; by ifindex."""
-
-    driver_info: dict[int, DriverInfo | Failure] = field(default_factory=dict)
-    channels: dict[int, Channels | Failure] = field(default_factory=dict)
-    rss_table: dict[int, tuple[int, ...] | Failure] = field(default_factory=dict)
-    rx_rings: dict[int, int | Failure] = field(default_factory=dict)
-    napi_interrupts: dict[int, Mapping[tuple[str, int], int] | Failure] = field(
-        default_factory=dict
-    )
-    qdiscs: Mapping[int, tuple[QdiscEntry, ...]] | Failure = field(default_factory=dict)
-    links: Mapping[int, LinkInfo] | Failure = field(default_factory=dict)
-
-
-class RecordedEthtool:
-    """The ioctl's recorded answers."""
-
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
 
     def driver_info(self, ifindex: int) -> DriverInfo:
-        return _given(self._answers.driver_info, ifindex, "driver information")
+        return self._kernel.get(DRIVER_INFO, ifindex)
 
     def channels(self, ifindex: int) -> Channels:
-        return _given(self._answers.channels, ifindex, "channels")
+        return self._kernel.get(CHANNELS, ifindex)
 
     def rss_table(self, ifindex: int) -> tuple[int, ...]:
-        return _given(self._answers.rss_table, ifindex, "rss")
+        return self._kernel.get(RSS_TABLE, ifindex)
 
     def rx_rings(self, ifindex: int) -> int:
-        return _given(self._answers.rx_rings, ifindex, "receive rings")
+        return self._kernel.get(RX_RINGS, ifindex)
+
+    def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]:
+        return self._kernel.get(NAPI_INTERRUPTS, ifindex)
+
+    def qdiscs(self, ifindexes: Collection[int] = ()) -> Mapping[int, tuple[QdiscEntry, ...]]:
+        found = self._kernel.dump(QDISCS)
+        if not ifindexes:
+            return found
+        return {ifindex: found[ifindex] for ifindex in ifindexes if ifindex in found}
+
+    def links(self) -> Mapping[int, LinkInfo]:
+        return self._kernel.dump(LINKS)
 
     def set_channels(
         self,
@@ -267,32 +271,6 @@ class RecordedEthtool:
 
     def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
         raise cannot_be_written()
-
-
-class RecordedNetdev:
-    """The netdev family's recorded answers."""
-
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
-
-    def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]:
-        return _given(self._answers.napi_interrupts, ifindex, "NAPI instances")
-
-
-class RecordedRtnl:
-    """rtnetlink's recorded dumps."""
-
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
-
-    def qdiscs(self, ifindexes: Collection[int] = ()) -> Mapping[int, tuple[QdiscEntry, ...]]:
-        found = or_raise(self._answers.qdiscs)
-        if not ifindexes:
-            return found
-        return {ifindex: found[ifindex] for ifindex in ifindexes if ifindex in found}
-
-    def links(self) -> Mapping[int, LinkInfo]:
-        return or_raise(self._answers.links)
 
     def replace_qdisc(
         self, ifindex: int, parent: int, handle: int, kind: str, parameters: Mapping[str, int]
@@ -315,9 +293,16 @@ class RecordedKernel(Kernel):
         self.tree = tree
         self.answers = answers
         self.files = RecordedFiles(tree)
-        self.ethtool = self.ethtool_netlink = RecordedEthtool(answers)
-        self.netdev = RecordedNetdev(answers)
-        self.rtnl = RecordedRtnl(answers)
+        self.ethtool = self.ethtool_netlink = self.netdev = self.rtnl = RecordedCalls(self)
+
+    def get(self, question: Question[A], ifindex: int) -> A:
+        return self.answers.get(question, ifindex)
+
+    def dump(self, question: Question[A]) -> Mapping[int, A]:
+        return self.answers.dump(question)
+
+    def set(self, setting: Setting[A], ifindex: int, values: Mapping[str, int]) -> None:
+        raise cannot_be_written()
 
     def card_name(self, ifindex: int) -> str:
         for name in self.files.listdir("/sys/class/net"):
@@ -329,16 +314,3 @@ class RecordedKernel(Kernel):
 def cannot_be_written() -> SnapshotError:
     """The error for every write."""
     return SnapshotError("a snapshot cannot be written")
-
-
-def _given(answers: Mapping[int, T | Failure], ifindex: int, what: str) -> T:
-    if ifindex not in answers:
-        raise KernelError("get", f"{what} of ifindex {ifindex} in the snapshot", NOT_HELD)
-    return or_raise(answers[ifindex])
-
-
-def or_raise(answer: T | Failure) -> T:
-    """The answer. Raises: KernelError, UnsupportedError, if that was it."""
-    if isinstance(answer, KernelError | UnsupportedError):
-        raise replace(answer)
-    return answer

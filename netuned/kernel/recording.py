@@ -9,26 +9,24 @@ from __future__ import annotations
 import errno
 import stat
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.kernel import EthtoolCalls, Kernel, NetdevCalls, RtnlCalls
-from netuned.kernel.ethtool import Channels, DriverInfo
+from netuned.kernel import Kernel
+from netuned.kernel.answers import Answers, Failure
 from netuned.kernel.files import READ_SIZE, FileTree, Kept
+from netuned.kernel.questions import QUESTIONS, Question, Setting
 from netuned.kernel.recorded import (
     MAX_LINKS,
-    Answers,
-    Failure,
+    A,
     File,
     Link,
     Node,
-    RecordedEthtool,
+    RecordedCalls,
     RecordedFiles,
-    RecordedNetdev,
-    RecordedRtnl,
     Refused,
-    T,
     Tree,
-    or_raise,
+    cannot_be_written,
 )
 
 MAX_FILE = 1 << 22
@@ -148,70 +146,40 @@ class RecordingFiles(FileTree):
         return stat.S_IMODE(self._asked.mode(real))
 
 
-class RecordingEthtool(RecordedEthtool):
-    """Asks once, then answers as the record does; refuses writes as that does."""
-
-    def __init__(self, asked: EthtoolCalls, answers: Answers) -> None:
-        super().__init__(answers)
-        self._asked = asked
-
-    def driver_info(self, ifindex: int) -> DriverInfo:
-        return _ask(self._answers.driver_info, ifindex, self._asked.driver_info)
-
-    def channels(self, ifindex: int) -> Channels:
-        return _ask(self._answers.channels, ifindex, self._asked.channels)
-
-    def rss_table(self, ifindex: int) -> tuple[int, ...]:
-        return _ask(self._answers.rss_table, ifindex, self._asked.rss_table)
-
-    def rx_rings(self, ifindex: int) -> int:
-        return _ask(self._answers.rx_rings, ifindex, self._asked.rx_rings)
-
-
-class RecordingNetdev(RecordedNetdev):
-    """As RecordingEthtool."""
-
-    def __init__(self, asked: NetdevCalls, answers: Answers) -> None:
-        super().__init__(answers)
-        self._asked = asked
-
-    def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]:
-        return _ask(self._answers.napi_interrupts, ifindex, self._asked.napi_interrupts)
-
-
-class RecordingRtnl(RecordedRtnl):
-    """Both dumps are made at the start."""
-
-    def __init__(self, asked: RtnlCalls, answers: Answers) -> None:
-        super().__init__(answers)
-        answers.links = _answer(asked.links)
-        answers.qdiscs = _answer(asked.qdiscs)
-
-
 class RecordingKernel(Kernel):
-    """A kernel that is asked through this one, which remembers ``tree`` and ``answers``."""
+    """A kernel that is asked through this one, which remembers ``tree`` and ``answers``.
+
+    What one request tells of all cards is asked at the start. Nothing can be written.
+    """
 
     def __init__(self, asked: Kernel) -> None:
         self.writes = 0
         self.tree = Tree()
         self.answers = Answers()
         self.files = RecordingFiles(asked.files, self.tree)
-        self.ethtool = self.ethtool_netlink = RecordingEthtool(asked.ethtool, self.answers)
-        self.netdev = RecordingNetdev(asked.netdev, self.answers)
-        self.rtnl = RecordingRtnl(asked.rtnl, self.answers)
+        self.ethtool = self.ethtool_netlink = self.netdev = self.rtnl = RecordedCalls(self)
         self._asked = asked
+        for question in QUESTIONS:
+            if question.dumps:
+                self.answers.put_all(question, _answer(partial(asked.dump, question)))
+
+    def get(self, question: Question[A], ifindex: int) -> A:
+        answers = self.answers.cards(question)
+        if question.ask is not None and ifindex not in answers:
+            answers[ifindex] = _answer(lambda: self._asked.get(question, ifindex))
+        return self.answers.get(question, ifindex)
+
+    def dump(self, question: Question[A]) -> Mapping[int, A]:
+        return self.answers.dump(question)
+
+    def set(self, setting: Setting[A], ifindex: int, values: Mapping[str, int]) -> None:
+        raise cannot_be_written()
 
     def card_name(self, ifindex: int) -> str:
         return self._asked.card_name(ifindex)
 
 
-def _ask(answers: dict[int, T | Failure], ifindex: int, ask: Callable[[int], T]) -> T:
-    if ifindex not in answers:
-        answers[ifindex] = _answer(lambda: ask(ifindex))
-    return or_raise(answers[ifindex])
-
-
-def _answer(ask: Callable[[], T]) -> T | Failure:
+def _answer(ask: Callable[[], A]) -> A | Failure:
     try:
         return ask()
     except (KernelError, UnsupportedError) as error:

@@ -27,8 +27,6 @@ from netuned.kernel.netlink import (
     NetlinkSocket,
     attributes,
     decoding,
-    encode,
-    message_class,
 )
 from netuned.kernel.qdisc_options import (
     OPTIONS_CLASSES,
@@ -37,6 +35,7 @@ from netuned.kernel.qdisc_options import (
     encode_options,
     same_parameter,
 )
+from netuned.kernel.rtmessages import encode, message_class
 from netuned.text import escape
 
 __all__ = ["ROOT", "LinkInfo", "QdiscEntry", "Rtnl", "same_parameter"]

@@ -6,14 +6,30 @@ Source: Documentation/ABI/testing/sysfs-class-net*; ``drivers``.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
-from netuned.kernel.ethtool import Channels, DriverInfo
-from netuned.kernel.recorded import Answers, Link, Tree
+from netuned.kernel.answers import Answers, Failure
+from netuned.kernel.ethtool import NO_OPERATION, Channels, DriverInfo
+from netuned.kernel.questions import (
+    CHANNELS,
+    DRIVER_INFO,
+    LINKS,
+    NAPI_INTERRUPTS,
+    QDISCS,
+    QUESTIONS,
+    RSS_TABLE,
+    RX_RINGS,
+    Question,
+)
+from netuned.kernel.recorded import Link, Tree
 from netuned.kernel.rtnl import ROOT, LinkInfo, QdiscEntry
 from netuned.snapshots.drivers import DRIVERS, UPPER_KINDS, Driver
 from netuned.snapshots.smallfiles import line, mask
 from netuned.snapshots.spec import CardSpec, MachineSpec
+
+A = TypeVar("A")
 
 CLASS_NET = "/sys/class/net"
 ETHERNET = 1
@@ -65,7 +81,11 @@ def add_cards(tree: Tree, answers: Answers, machine: MachineSpec) -> None:
                 tree.add(f"{homes[below]}/master", Link(home))
         qdiscs[ifindex] = _qdiscs(card, link)
         _answer(answers, card, ifindex, bus_info)
-    answers.links, answers.qdiscs = links, qdiscs
+    answers.put_all(LINKS, links)
+    answers.put_all(QDISCS, qdiscs)
+    for question in QUESTIONS:  # of all cards, so that one without an answer has none
+        if question.dumps:
+            answers.put_all(question, answers.cards(question))
 
 
 def _add_netdev(
@@ -172,31 +192,32 @@ class _Devices:
 
 def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> None:
     """What ethtool and the netdev family say of a card."""
-    answers.driver_info[ifindex] = DriverInfo(card.driver, bus_info, "")
-    answers.napi_interrupts[ifindex] = {}
+    answers.cards(DRIVER_INFO)[ifindex] = DriverInfo(card.driver, bus_info, "")
+    answers.cards(NAPI_INTERRUPTS)[ifindex] = {}
+    channels, table = answers.cards(CHANNELS), answers.cards(RSS_TABLE)
     driver = DRIVERS.get(card.driver)
     if driver is None or not driver.shows_channels:
-        answers.channels[ifindex] = _none("channels")
+        channels[ifindex] = _none(CHANNELS)
     else:
         now, most = card.queues, card.maximum if driver.settable else card.queues
         if driver.combined:
-            answers.channels[ifindex] = Channels(0, 0, driver.other, now, 0, 0, driver.other, most)
+            channels[ifindex] = Channels(0, 0, driver.other, now, 0, 0, driver.other, most)
         else:
-            answers.channels[ifindex] = Channels(now, now, 0, 0, most, most, 0, 0)
+            channels[ifindex] = Channels(now, now, 0, 0, most, most, 0, 0)
     if driver is None or not driver.entries:
-        answers.rss_table[ifindex] = _none("rss")
-        answers.rx_rings[ifindex] = _none("receive rings")
+        table[ifindex] = _none(RSS_TABLE)
+        answers.cards(RX_RINGS)[ifindex] = _none(RX_RINGS)
         return
     reached = min(card.queues, driver.reach)
     entries = driver.entries
-    answers.rx_rings[ifindex] = reached
-    answers.rss_table[ifindex] = tuple(
+    answers.cards(RX_RINGS)[ifindex] = reached
+    table[ifindex] = tuple(
         index * reached // entries if driver.blocks else index % reached for index in range(entries)
     )
 
 
-def _none(what: str) -> UnsupportedError:
-    return UnsupportedError(what, "the driver has no such operation")
+def _none(question: Question[A]) -> Failure:
+    return UnsupportedError(question.what, NO_OPERATION)
 
 
 def _qdiscs(card: CardSpec, link: LinkInfo) -> tuple[QdiscEntry, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from netuned.kernel.recorded import Answers, RecordedKernel, Tree
+from netuned.kernel.answers import Answers
+from netuned.kernel.recorded import RecordedKernel, Tree
 from netuned.snapshots.cards import add_cards
 from netuned.snapshots.processors import add_cpus
 from netuned.snapshots.spec import MachineSpec

@@ -19,9 +19,10 @@ from netuned import __version__
 from netuned.errors import KernelError, NetunedError, ProfileError, SnapshotError
 from netuned.hardware.host import read_host
 from netuned.kernel import Kernel
-from netuned.kernel.answers import from_json, to_json
+from netuned.kernel.answers import NOT_HELD, Answers, or_raise
 from netuned.kernel.files import FileTree
-from netuned.kernel.recorded import NOT_HELD, File, Link, RecordedKernel, Refused, Tree
+from netuned.kernel.questions import LINKS
+from netuned.kernel.recorded import File, Link, RecordedKernel, Refused, Tree
 from netuned.kernel.recording import MAX_FILE, RecordingKernel
 from netuned.profiles.searchpath import (
     DEFAULT_DIRECTORIES,
@@ -158,7 +159,7 @@ def write(taken: Taken, path: str, *, force: bool = False) -> None:
     }
     documents = {
         MANIFEST: json.dumps(manifest, indent=1).encode(),
-        ANSWERS: json.dumps(to_json(kernel.answers), separators=(",", ":")).encode(),
+        ANSWERS: json.dumps(kernel.answers.to_json(), separators=(",", ":")).encode(),
     }
     write_archive(path, documents, kernel.tree, taken.taken_at, force=force)
 
@@ -172,7 +173,7 @@ def read(path: str) -> Taken:
         problem = f"its format is {found!r}, this netuned reads {FORMAT}"
         raise SnapshotError(f"{path}: {MANIFEST}: {problem}")
     try:
-        answers = from_json(_document(path, ANSWERS, documents))
+        answers = Answers.from_json(_document(path, ANSWERS, documents))
     except (ValueError, TypeError, RecursionError) as error:
         raise SnapshotError(f"{path}: {ANSWERS}: {error}") from None
     try:
@@ -278,8 +279,11 @@ class _Hiding:
         self.renamed: dict[str, str] = {}
         if macs:
             return
-        links = recording.answers.links
-        for ifindex, link in links.items() if isinstance(links, Mapping) else ():
+        try:
+            links = recording.dump(LINKS)
+        except KernelError:
+            links = {}
+        for ifindex, link in links.items():
             address = recording.files.read_text(f"{_NET}/{link.name}/address", "")
             named = _NAMED_BY_MAC.fullmatch(link.name)
             for known in (link.mac, address, named[1] if named else ""):
@@ -321,10 +325,9 @@ class _Hiding:
                 tree.add(where, node)
         answers = recording.answers
         if not self._macs:
-            if isinstance(answers.links, Mapping):
-                without = {i: replace(link, mac="") for i, link in answers.links.items()}
-                answers = replace(answers, links=without)
-            answers = from_json(json.loads(self.text(json.dumps(to_json(answers)))))
+            answers = Answers.from_json(json.loads(self.text(json.dumps(answers.to_json()))))
+            links = answers.cards(LINKS)
+            links |= {i: replace(or_raise(link), mac="") for i, link in links.items()}
         return RecordedKernel(tree, answers, macs=self._macs)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from unittest.mock import MagicMock, patch
 
 from netuned.errors import NetunedError
 from netuned.kernel import events, irqbalance
-from netuned.kernel.genl import Family, NetdevNetlink, resolve_family
+from netuned.kernel.answers import Answers
+from netuned.kernel.ethtool import Ethtool
+from netuned.kernel.genl import EthtoolNetlink, Family, NetdevNetlink, resolve_family
 from netuned.kernel.netlink import HEADER, NetlinkSocket, decoding
 from netuned.kernel.qdisc_options import PARAMETERS, decode_options, encode_options
+from netuned.kernel.questions import QUESTIONS, Question, Setting, Sockets
 from netuned.kernel.rtnl import Rtnl
 from tests.fuzz.target import Target, sound
 
@@ -36,6 +40,27 @@ class _Answers(NetlinkSocket):
         return receive, 1
 
 
+class _Ioctl(Ethtool):
+    """Bytes instead of what a driver says; of tables it has no more entries than there are bytes.
+
+    The kernel never gives a size that is larger than it was asked for.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._data = data
+
+    def _call(
+        self, ifindex: int, what: str, request: ctypes.Array[ctypes.c_char], *, write: bool = False
+    ) -> ctypes.Array[ctypes.c_char]:
+        size = min(len(request), len(self._data))
+        ctypes.memmove(request, self._data, size)
+        return request
+
+    def _rss_size(self, ifindex: int) -> int:
+        return super()._rss_size(ifindex) % 1024
+
+
 def _message(kind: int, payload: bytes, flags: int = 2) -> bytes:
     data = HEADER.pack(HEADER.size + len(payload), kind, flags, 1, 0) + payload
     return data + bytes(-len(data) % 4)
@@ -51,21 +76,36 @@ def _attribute(kind: int, payload: bytes) -> bytes:
 def _ask_everything(*datagrams: bytes) -> None:
     """Give these as the answer to everything that is asked over netlink."""
     opened = _Answers(*datagrams)
-    rtnl, netdev = Rtnl(), NetdevNetlink()
-    parts: tuple[Any, ...] = (rtnl, rtnl._qdisc_dump, rtnl._link_dump, netdev)
+    ioctl = _Ioctl(datagrams[0])
+    sockets = Sockets(ioctl, EthtoolNetlink(ioctl), NetdevNetlink(), Rtnl())
+    rtnl = sockets.rtnl
+    netlink = sockets.ethtool_netlink, sockets.netdev
+    parts: tuple[Any, ...] = (rtnl, rtnl._qdisc_dump, rtnl._link_dump, *netlink)
     for part in parts:
         part._socket = opened
-    netdev._family = Family(20, {})
-    for ask in (
-        rtnl.qdiscs,
-        rtnl.links,
-        lambda: resolve_family(opened, "ethtool"),
-        lambda: netdev.napi_interrupts(2),
-    ):
+    for family in netlink:
+        family._family = Family(20, {})
+    asked: list[Callable[[], object]] = [lambda: resolve_family(opened, "ethtool")]
+    for question in QUESTIONS:
+        if question.ask:
+            asked.append(partial(_ask_and_keep, question, partial(question.ask, sockets, 2)))
+        if question.ask_all:
+            asked.append(partial(question.ask_all, sockets))
+        if isinstance(question, Setting):
+            asked.append(partial(question.write, sockets, 2, {"rx": 1}))
+    for ask in asked:
         try:
             ask()
         except NetunedError as error:
             sound(error)
+    ioctl.close()
+
+
+def _ask_and_keep(question: Question[Any], ask: Callable[[], Any]) -> None:
+    """What can be answered can be kept in a snapshot."""
+    answers = Answers()
+    answers.cards(question)[2] = ask()
+    assert Answers.from_json(answers.to_json()) == answers
 
 
 def _netlink_datagrams(data: bytes) -> None:
@@ -118,7 +158,14 @@ LINK = (
 GENERIC = b"\1\1\0\0" + _attribute(1, b"\x14\0") + _attribute(2, b"ethtool\0")
 GENERIC += _attribute(7, _attribute(1, _attribute(1, b"monitor\0") + _attribute(2, bytes(4))))
 NAPI = b"\x0b\1\0\0" + b"".join(_attribute(n, struct.pack("=I", n)) for n in (1, 2, 3, 4))
-REFUSED = _message(2, struct.pack("=i", -22) + bytes(16) + _attribute(1, b"why not\0"), 0x300)
+SETTINGS = b"\x10\1\0\0" + _attribute(1, _attribute(1, struct.pack("=I", 2)))
+SETTINGS += b"".join(_attribute(n, struct.pack("=I", n)) for n in range(2, 11))
+SETTINGS += _attribute(11, b"\1") + _attribute(13, b"\0")
+REFUSED = _message(
+    2,
+    struct.pack("=i", -22) + bytes(16) + _attribute(1, b"why not\0") + _attribute(2, b"\x24\0\0\0"),
+    0x300,
+)
 
 
 @cache
@@ -160,14 +207,20 @@ TARGETS = (
         _netlink_datagrams,
         (
             *(_message(36, qdisc) for qdisc in QDISCS),
-            *(_message(16, LINK), _message(20, GENERIC), _message(20, NAPI), REFUSED, DONE),
+            *(
+                _message(16, LINK),
+                _message(20, GENERIC),
+                _message(20, NAPI),
+                _message(20, SETTINGS),
+            ),
+            *(REFUSED, DONE),
         ),
         (b"\0\0\0\0", b"\xff\xff", b"\4\0\1\0", b"\xff\xff\xff\x7f"),
     ),
     Target(
         "netlink payload",
         _netlink_payloads,
-        (*QDISCS, LINK, GENERIC, NAPI, b"\n--\n".join(QDISCS)),
+        (*QDISCS, LINK, GENERIC, NAPI, SETTINGS, b"\n--\n".join(QDISCS)),
         (b"\0\0\0\0", b"\xff\xff", b"\4\0\1\0", b"fq\0\0", b"cake\0\0\0\0", b"\n--\n"),
     ),
     Target(

@@ -25,10 +25,10 @@ from netuned.errors import KernelError, SnapshotError, UnsupportedError
 from netuned.hardware.host import read_host
 from netuned.hardware.nic import read_nic
 from netuned.hardware.topology import read_topology
-from netuned.kernel.answers import from_json, to_json
+from netuned.kernel.answers import Answers
 from netuned.kernel.files import KeptFiles
+from netuned.kernel.questions import LINKS, NAPI_INTERRUPTS, QDISCS, RSS_TABLE
 from netuned.kernel.recorded import (
-    Answers,
     File,
     Link,
     RecordedFiles,
@@ -62,6 +62,10 @@ def tree_of(**nodes: File | Link | Refused) -> Tree:
     for path, node in nodes.items():
         tree.add(f"/{path.replace('_', '/')}", node)
     return tree
+
+
+def copied(answers: Answers) -> Answers:
+    return Answers.from_json(json.loads(json.dumps(answers.to_json())))
 
 
 # What is recorded
@@ -180,12 +184,13 @@ def test_what_is_not_held_is_an_error() -> None:
 
 def test_answers_survive_json() -> None:
     answers = machine(MACHINE).answers
-    answers.rss_table[2] = KernelError("get", "rss of ifindex 2", errno.EBUSY, "not now")
-    answers.napi_interrupts[3] = {("rx", 0): 70, ("tx", 0): 71}
-    assert from_json(json.loads(json.dumps(to_json(answers)))) == answers
-    gone = Answers(qdiscs=KernelError("list", "qdiscs", errno.EPERM))
-    gone.links = UnsupportedError("links", "none here")
-    assert from_json(json.loads(json.dumps(to_json(gone)))) == gone
+    answers.cards(RSS_TABLE)[2] = KernelError("get", "rss of ifindex 2", errno.EBUSY, "not now")
+    answers.cards(NAPI_INTERRUPTS)[3] = {("rx", 0): 70, ("tx", 0): 71}
+    assert copied(answers) == answers
+    gone = Answers()
+    gone.put_all(QDISCS, KernelError("list", "qdiscs", errno.EPERM))
+    gone.put_all(LINKS, UnsupportedError("links", "none here"))
+    assert copied(gone) == gone
 
 
 # Hostile archives

@@ -118,9 +118,12 @@ class FaultyKernel(Kernel):
     def _guard_netlink(self, opened: NetlinkSocket) -> None:
         ask = opened.exchange
 
-        def guarded(message: bytes, read: Any, operation: str, target: str) -> Any:
+        def guarded(
+            message: bytes, read: Any, operation: str, target: str, namer: Any = None
+        ) -> Any:
+            given = message, read, operation, target, namer
             writes = operation in ("replace", "delete", "set")
-            work: Callable[[], Any] = lambda: ask(message, read, operation, target)  # noqa: E731
+            work: Callable[[], Any] = lambda: ask(*given)  # noqa: E731
             fail = raising(operation, target, "on purpose")
             return self._calls.make("netlink", f"{operation} {target}", work, fail, writes)
 

@@ -1,0 +1,241 @@
+"""The questions netuned asks the kernel of its cards. One that is added here is everywhere.
+
+``Kernel`` asks them, a snapshot records and answers them, and the fuzz targets ask all of
+``QUESTIONS``.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel import messages
+from netuned.kernel.ethtool import NO_OPERATION, Channels, DriverInfo, Ethtool
+from netuned.kernel.forms import (
+    NUMBERS,
+    TABLE,
+    WHOLE,
+    Form,
+    Pool,
+    index,
+    items,
+    mapping,
+    record,
+    whole,
+)
+from netuned.kernel.genl import EthtoolNetlink, NetdevNetlink, Numbers
+from netuned.kernel.messages import Message
+from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
+
+A = TypeVar("A")
+
+QueueInterrupts = Mapping[tuple[str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What a kernel is asked through."""
+
+    ethtool: Ethtool
+    ethtool_netlink: EthtoolNetlink
+    netdev: NetdevNetlink
+    rtnl: Rtnl
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[A]):
+    """Something that is asked of a card: how, and what the answer is in a snapshot.
+
+    ``name`` is its key in a snapshot, ``what`` its name in messages. ``ask`` asks for one card;
+    None where the kernel only tells of all. ``ask_all`` asks for all cards in one request; None
+    where the kernel has no such request. ``absent`` is what one card answers that such a request
+    leaves out. All of them raise: UnsupportedError, KernelError.
+    """
+
+    name: str
+    what: str
+    form: Form[A]
+    ask: Callable[[Sockets, int], A] | None
+    ask_all: Callable[[Sockets], Mapping[int, A]] | None
+    absent: Callable[[int], A]
+
+    @property
+    def dumps(self) -> bool:
+        """Whether one request asks for all cards."""
+        return self.ask_all is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Question[A]):
+    """A question whose answer can be set: ``write`` sets some of its numbers in one message."""
+
+    write: Callable[[Sockets, int, Numbers], None]
+
+
+def unsupported(what: str) -> Callable[[int], Any]:
+    """For cards that have none of it. The function raises: UnsupportedError."""
+
+    def absent(ifindex: int) -> Any:
+        raise UnsupportedError(what, NO_OPERATION)
+
+    return absent
+
+
+def _numbers(message: Message, name: str) -> Setting[Numbers]:
+    """Settings that are numbers by ethtool's names, as a message of the ethtool family has them."""
+    return Setting(
+        name,
+        name,
+        NUMBERS,
+        ask=lambda sockets, ifindex: sockets.ethtool_netlink.get(message, name, ifindex),
+        ask_all=lambda sockets: sockets.ethtool_netlink.dump(message, name),
+        absent=unsupported(name),
+        write=lambda sockets, ifindex, values: sockets.ethtool_netlink.set(
+            message, name, ifindex, values
+        ),
+    )
+
+
+def _all_channels(sockets: Sockets) -> Mapping[int, Channels]:
+    told = sockets.ethtool_netlink.dump(messages.CHANNELS, "channels")
+    kinds = ("rx", "tx", "other", "combined")
+    return {
+        ifindex: Channels(
+            *(counts.get(kind, 0) for kind in kinds),
+            *(counts.get(f"{kind}-max", 0) for kind in kinds),
+        )
+        for ifindex, counts in told.items()
+    }
+
+
+def _write_napi(found: QueueInterrupts, _: Pool) -> dict[str, int]:
+    return {f"{kind}-{queue}": irq for (kind, queue), irq in found.items()}
+
+
+def _read_napi(data: Any, what: str, _: Pool) -> QueueInterrupts:
+    found = {}
+    for key, irq in mapping(data, what).items():
+        kind, _dash, queue = key.rpartition("-")
+        if kind not in ("rx", "tx"):
+            raise ValueError(f"{what}: {key!r} is not a queue")
+        found[kind, index(queue)] = whole(irq, what)
+    return found
+
+
+def _write_qdiscs(entries: tuple[QdiscEntry, ...], pool: Pool) -> list[list[Any]]:
+    return [[e.kind, e.handle, e.parent, pool.put(e.parameters)] for e in entries]
+
+
+def _read_qdiscs(data: Any, what: str, pool: Pool) -> tuple[QdiscEntry, ...]:
+    return tuple(_read_qdisc(item, what, pool) for item in items(data, what))
+
+
+def _read_qdisc(data: Any, what: str, pool: Pool) -> QdiscEntry:
+    match data:
+        case [str(kind), int(handle), int(parent), int(at)] if 0 <= at < len(pool.sets):
+            return QdiscEntry(kind, handle, parent, pool.sets[at])
+    raise ValueError(f"{what}: {str(data)[:60]!r} is not a qdisc")
+
+
+def _no_link(ifindex: int) -> LinkInfo:
+    raise KernelError("get", f"link of ifindex {ifindex}", errno.ENODEV)
+
+
+DRIVER_INFO: Question[DriverInfo] = Question(
+    "driver_info",
+    "driver information",
+    record(DriverInfo),
+    ask=lambda sockets, ifindex: sockets.ethtool.driver_info(ifindex),
+    ask_all=None,
+    absent=unsupported("driver information"),
+)
+
+CHANNELS: Setting[Channels] = Setting(
+    "channels",
+    "channels",
+    record(Channels),
+    ask=lambda sockets, ifindex: sockets.ethtool.channels(ifindex),
+    ask_all=_all_channels,
+    absent=unsupported("channels"),
+    write=lambda sockets, ifindex, values: sockets.ethtool_netlink.set_channels(ifindex, **values),
+)
+"""Of one card by the ioctl, which every kernel has. ``rx``, ``tx`` and ``combined`` can be set."""
+
+RSS_TABLE: Question[tuple[int, ...]] = Question(
+    "rss_table",
+    "rss",
+    TABLE,
+    ask=lambda sockets, ifindex: sockets.ethtool.rss_table(ifindex),
+    ask_all=None,
+    absent=unsupported("rss"),
+)
+"""Not by netlink, which can dump it: see ``Ethtool.rss_table``."""
+
+RX_RINGS: Question[int] = Question(
+    "rx_rings",
+    "receive rings",
+    WHOLE,
+    ask=lambda sockets, ifindex: sockets.ethtool.rx_rings(ifindex),
+    ask_all=None,
+    absent=unsupported("receive rings"),
+)
+
+RINGS = _numbers(messages.RINGS, "rings")
+"""Ring sizes in descriptors and what goes with them, in ethtool -G's names.
+
+``rx``, ``tx``, ``rx-mini``, ``rx-jumbo`` and their maxima (``rx-max``, …), ``rx-buf-len`` and
+``cqe-size`` (bytes), ``tcp-data-split`` (0 automatic, 1 off, 2 on), ``tx-push`` and ``rx-push``
+(0, 1), ``tx-push-buf-len`` and ``hds-thresh`` (bytes) with their maxima (``…-max``). What a card
+does not have is not in the answer; but ``tx-push`` and ``rx-push`` always are, even where they
+cannot be set. A refused name comes as EOPNOTSUPP, a size above its maximum as EINVAL, both with
+``attribute``.
+
+Source: net/ethtool/rings.c.
+"""
+
+COALESCE = _numbers(messages.COALESCE, "coalesce")
+"""When a card raises an interrupt, in ethtool -C's names; times in microseconds, adaptive 0 or 1.
+
+What is not in the answer the driver does not have: it fails a whole ``set`` with EINVAL, whatever
+its value, and is the error's ``attribute``. DIM's profiles are left out.
+
+Source: net/ethtool/coalesce.c.
+"""
+
+NAPI_INTERRUPTS: Question[QueueInterrupts] = Question(
+    "napi_interrupts",
+    "NAPI instances",
+    Form(_write_napi, _read_napi),
+    ask=lambda sockets, ifindex: sockets.netdev.napi_interrupts(ifindex),
+    ask_all=lambda sockets: sockets.netdev.all_napi_interrupts(),
+    absent=lambda _: {},
+)
+"""The interrupt behind each queue, ("rx" or "tx", queue) -> number; empty where none is told."""
+
+QDISCS: Question[tuple[QdiscEntry, ...]] = Question(
+    "qdiscs",
+    "qdiscs",
+    Form(_write_qdiscs, _read_qdiscs, "qdisc_parameters"),
+    ask=None,
+    ask_all=lambda sockets: sockets.rtnl.qdiscs(),
+    absent=lambda _: (),
+)
+"""A card that was never up has none."""
+
+LINKS: Question[LinkInfo] = Question(
+    "links",
+    "links",
+    record(LinkInfo),
+    ask=None,
+    ask_all=lambda sockets: sockets.rtnl.links(),
+    absent=_no_link,
+)
+
+QUESTIONS: tuple[Question[Any], ...] = (
+    *(DRIVER_INFO, CHANNELS, RSS_TABLE, RX_RINGS, NAPI_INTERRUPTS),
+    *(RINGS, COALESCE, QDISCS, LINKS),
+)
+"""All of them."""
