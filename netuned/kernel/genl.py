@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import cycle, islice
 
 from netuned.errors import KernelError, UnsupportedError
@@ -329,6 +329,7 @@ def _unsupported(error: KernelError, what: str, why: str) -> KernelError | Unsup
     return error
 
 
+@lru_cache(maxsize=4096)
 def _header(ifindex: int = 0) -> bytes:
     """What a message of the ethtool family begins with; 0 stands for all cards, in a dump."""
     inner = HEADER.encode({"ifindex": ifindex}) if ifindex else b""

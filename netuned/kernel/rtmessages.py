@@ -1,8 +1,8 @@
 """Message classes of rtnetlink and tc: pyroute2 frames what netuned sends there.
 
 tc's options are nests and structs that would be long by hand; generic netlink is framed by
-``tables``, in a ninth of the time. pyroute2's decoding is not used: some answers that are cut off
-it does not end on, of others it logs a traceback (0.9.7). Nor are its sockets: they swallow an
+``tables``, in a fraction of the time. pyroute2's decoding is not used: some answers that are cut
+off it does not end on, of others it logs a traceback (0.9.7). Nor are its sockets: they swallow an
 error that ends a dump (NLMSG_DONE), bind one message class per request, end a dump silently on
 ENOBUFS, and run asyncio in threads.
 

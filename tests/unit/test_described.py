@@ -15,6 +15,7 @@ from netuned.hardware.host import Host, read_host
 from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.kernel.files import KeptFiles
+from netuned.kernel.questions import COALESCE
 from netuned.snapshots.described import CARD_KEYS, MACHINE_KEYS, UPPER_KEYS, machine
 from netuned.snapshots.drivers import DRIVERS
 
@@ -154,6 +155,7 @@ def test_nothing_can_be_written() -> None:
         lambda: kernel.ethtool.set_rss_table(2, [0]),
         lambda: kernel.ethtool_netlink.set_channels(2, combined=1),
         lambda: kernel.rtnl.delete_qdisc(2),
+        lambda: kernel.set(COALESCE, 2, {"rx-usecs": 1}),
     )
     for write in writes:
         with pytest.raises(SnapshotError, match="a snapshot cannot be written"):

@@ -27,7 +27,18 @@ from netuned.hardware.nic import read_nic
 from netuned.hardware.topology import read_topology
 from netuned.kernel.answers import Answers
 from netuned.kernel.files import KeptFiles
-from netuned.kernel.questions import LINKS, NAPI_INTERRUPTS, QDISCS, RSS_TABLE
+from netuned.kernel.once import Once
+from netuned.kernel.questions import (
+    CHANNELS,
+    COALESCE,
+    LINKS,
+    NAPI_INTERRUPTS,
+    QDISCS,
+    QUESTIONS,
+    RINGS,
+    RSS_TABLE,
+    Question,
+)
 from netuned.kernel.recorded import (
     File,
     Link,
@@ -191,6 +202,81 @@ def test_answers_survive_json() -> None:
     gone.put_all(QDISCS, KernelError("list", "qdiscs", errno.EPERM))
     gone.put_all(LINKS, UnsupportedError("links", "none here"))
     assert copied(gone) == gone
+
+
+def test_answers_of_an_older_version_are_read() -> None:
+    older = {
+        "cards": {
+            "2": {
+                "driver_info": {"driver": "ice", "bus_info": "0000:01:00.0", "version": ""},
+                "channels": {"unsupported": ["channels", "the driver has no such operation"]},
+                "rss_table": [0, 1],
+                "rx_rings": 2,
+                "napi_interrupts": {"rx-0": 70, "tx-0": 71},
+                "a later question": 1,
+            }
+        },
+        "links": {"error": ["list", "links", errno.EPERM, ""]},
+        "qdiscs": {"2": [["fq", 1 << 16, 0xFFFFFFFF, 0], ["mq", 0, 1, 1]], "3": []},
+        "qdisc_parameters": [{"limit": 7}, {}],
+        "later": [],
+    }
+    answers = Answers.from_json(older)
+    assert answers.get(RSS_TABLE, 2) == (0, 1)
+    assert answers.get(NAPI_INTERRUPTS, 2) == {("rx", 0): 70, ("tx", 0): 71}
+    assert answers.get(QDISCS, 2)[0].parameters == {"limit": 7}
+    assert (answers.get(QDISCS, 3), answers.get(QDISCS, 4)) == ((), ())
+    with pytest.raises(UnsupportedError):
+        answers.get(CHANNELS, 2)
+    with pytest.raises(KernelError, match="EPERM"):
+        answers.dump(LINKS)
+    for ask in (answers.dump, lambda question: answers.get(question, 2)):
+        with pytest.raises(KernelError) as caught:
+            ask(RINGS)
+        assert caught.value.errno == errno.ENODATA
+    kept = copied(answers).to_json()
+    assert {key: kept[key] for key in ("links", "qdiscs", "qdisc_parameters")} == {
+        key: older[key] for key in ("links", "qdiscs", "qdisc_parameters")
+    }
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: str(question.name))
+def test_an_answer_that_is_none_is_refused_with_its_key(question: Question[Any]) -> None:
+    for wrong in ("text", [["x"]], {"rx-0": "x"}, {"rx": None}, {"up": [1]}, 1.5, None):
+        card = {question.name: wrong}
+        document = {"cards": {"7": card}} if question.ask else {question.name: {"7": wrong}}
+        with pytest.raises(ValueError, match=question.name):
+            Answers.from_json(document)
+
+
+def test_one_pass_asks_all_cards_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = machine(MACHINE)
+    kernel.answers.put_all(COALESCE, {2: {"rx-usecs": 3}})
+    asked: list[str] = []
+
+    def listening(way: str) -> Callable[..., object]:
+        ask: Callable[..., object] = getattr(kernel, way)
+
+        def asking(*given: object) -> object:
+            asked.append(way)
+            return ask(*given)
+
+        return asking
+
+    for way in ("get", "dump"):
+        monkeypatch.setattr(kernel, way, listening(way))
+    once = Once(kernel)
+    assert once.get(COALESCE, 2) == {"rx-usecs": 3}
+    for card in (3, 4):
+        with pytest.raises(UnsupportedError, match="coalesce"):
+            once.get(COALESCE, card)
+    assert asked == ["dump"]
+    kernel.answers.cards(COALESCE)[3] = KernelError("get", "coalesce", errno.ENODEV)
+    once = Once(kernel)
+    assert once.get(COALESCE, 2) == {"rx-usecs": 3}, "another card's error is not this one's"
+    with pytest.raises(KernelError, match="ENODEV"):
+        once.get(COALESCE, 3)
+    assert asked == ["dump", "dump", "get", "get"]
 
 
 # Hostile archives
