@@ -40,7 +40,8 @@ class Answers:
     def put_all(self, question: Question[A], answers: Mapping[int, A | Failure] | Failure) -> None:
         """What all cards answered at once, in place of what was there; or the error instead.
 
-        Such an error is kept where no single card can be asked; where it can, it says nothing.
+        Such an error is kept where no single card can be asked, and no card has one of its own;
+        where it can, it says nothing.
         """
         if not isinstance(answers, Failure):
             self._dumped.add(question.name)
@@ -73,7 +74,8 @@ class Answers:
             raise replace(self._failed[question.name])
         if question.name not in self._dumped:
             raise KernelError("list", f"{question.what} in the snapshot", NOT_HELD)
-        return _of_all(self._cards[question.name])
+        held = self._cards[question.name]
+        return held if question.ask is None else _of_all(held)
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain data."""
@@ -121,7 +123,7 @@ class Answers:
                     answers._dumped.add(name)
             elif name in document:
                 told = _read_failure(document[name]) or {
-                    index(key): _read(form, answer, f"{name}.{key}", pool)
+                    index(key): form.read(answer, f"{name}.{key}", pool)
                     for key, answer in mapping(document[name], name).items()
                 }
                 answers.put_all(question, told)
