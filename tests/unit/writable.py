@@ -7,20 +7,15 @@ and interrupts, an mq has leaves.
 
 from __future__ import annotations
 
+import errno
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from netuned.errors import KernelError
-from netuned.kernel.recorded import (
-    File,
-    Link,
-    Node,
-    RecordedEthtool,
-    RecordedFiles,
-    RecordedKernel,
-    RecordedRtnl,
-)
+from netuned.kernel.questions import CHANNELS, QDISCS, RSS_TABLE, RX_RINGS, A, Question, Setting
+from netuned.kernel.recorded import File, Link, Node, RecordedCalls, RecordedFiles, RecordedKernel
 from netuned.kernel.rtnl import ROOT, QdiscEntry
 from netuned.snapshots.described import parse
 from netuned.snapshots.expand import expand
@@ -47,8 +42,17 @@ class WritableKernel(RecordedKernel):
         made = expand(self._machine)
         super().__init__(made.tree, made.answers)
         self.files = self._files = _Files(self)
-        self.ethtool = self.ethtool_netlink = _Ethtool(self)
-        self.rtnl = _Rtnl(self)
+        self.ethtool = self.ethtool_netlink = self.rtnl = _Calls(self)
+
+    def set(self, setting: Setting[A], ifindex: int, values: Mapping[str, int]) -> None:
+        """Numbers are as they were set; one that the card does not have is refused by its name."""
+        has = dict(self.get(setting, ifindex))
+        self.begin_write(setting.what)
+        for name, value in values.items():
+            if name not in has or value > has.get(f"{name}-max", value):
+                raise KernelError("set", setting.what, errno.EINVAL, "refused", name)
+            has[name] = value
+        self.answers.cards(setting)[ifindex] = has  # type: ignore[assignment]  # as it was
 
     def begin_write(self, what: str) -> None:
         """Count a write. Raises: KernelError, if it is one of ``fails``."""
@@ -75,9 +79,10 @@ class WritableKernel(RecordedKernel):
         made = expand(self._machine)
         self.tree.root, self.tree._directories = made.tree.root, made.tree._directories
         self._files.forget_places()
-        for name in ("channels", "rss_table", "rx_rings", "qdiscs"):
-            answers, anew = getattr(self.answers, name), getattr(made.answers, name)
-            setattr(self.answers, name, {**answers, ifindex: anew[ifindex]})
+        changed: tuple[Question[Any], ...] = (CHANNELS, RSS_TABLE, RX_RINGS, QDISCS)
+        for question in changed:
+            anew = made.answers.cards(question)
+            self.answers.cards(question)[ifindex] = anew[ifindex]
         for path, data in self._written.items():
             self.put(path, data)
 
@@ -118,10 +123,10 @@ class _Files(RecordedFiles):
         return self._kernel.instances.get(name, own)
 
 
-class _Ethtool(RecordedEthtool):
+class _Calls(RecordedCalls):
     def __init__(self, kernel: WritableKernel) -> None:
-        super().__init__(kernel.answers)
-        self._kernel = kernel
+        super().__init__(kernel)
+        self._writable = kernel
 
     def set_channels(
         self,
@@ -131,28 +136,23 @@ class _Ethtool(RecordedEthtool):
         tx: int | None = None,
         combined: int | None = None,
     ) -> None:
-        self._kernel.begin_write("channels")
+        self._writable.begin_write("channels")
         count = combined if combined is not None else rx
         assert count is not None
-        self._kernel.open_queues(ifindex, count)
+        self._writable.open_queues(ifindex, count)
 
     def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
         """An empty table is the driver's own: even over all queues."""
-        self._kernel.begin_write("rss")
+        self._writable.begin_write("rss")
         size = len(self.rss_table(ifindex))
         rings = self.rx_rings(ifindex)
-        self._answers.rss_table[ifindex] = tuple(entries) or tuple(i % rings for i in range(size))
-
-
-class _Rtnl(RecordedRtnl):
-    def __init__(self, kernel: WritableKernel) -> None:
-        super().__init__(kernel.answers)
-        self._kernel = kernel
+        table = tuple(entries) or tuple(i % rings for i in range(size))
+        self._writable.answers.cards(RSS_TABLE)[ifindex] = table
 
     def replace_qdisc(
         self, ifindex: int, parent: int, handle: int, kind: str, parameters: Mapping[str, int]
     ) -> None:
-        self._kernel.begin_write("qdisc")
+        self._writable.begin_write("qdisc")
         entries = list(self.qdiscs()[ifindex])
         if parent == ROOT:
             leaves = [entry for entry in entries if entry.parent != ROOT] if kind == "mq" else []
@@ -164,11 +164,11 @@ class _Rtnl(RecordedRtnl):
 
     def delete_qdisc(self, ifindex: int, parent: int = ROOT, handle: int = 0) -> None:
         """The kernel's own root comes back, and with it its leaves."""
-        self._kernel.begin_write("qdisc")
+        self._writable.begin_write("qdisc")
         leaves = [entry for entry in self.qdiscs()[ifindex] if entry.parent != ROOT]
         own = [QdiscEntry("pfifo_fast", 0, e.parent & 0xFFFF, {}) for e in leaves]
         kind = "mq" if own else "pfifo_fast"
         self._set(ifindex, [QdiscEntry(kind, 0, ROOT, {}), *own])
 
     def _set(self, ifindex: int, entries: Sequence[QdiscEntry]) -> None:
-        self._answers.qdiscs = {**self.qdiscs(), ifindex: tuple(entries)}
+        self._writable.answers.cards(QDISCS)[ifindex] = tuple(entries)
