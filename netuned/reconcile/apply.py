@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 
 from netuned.errors import KernelError, NetunedError, UnsupportedError, VerifyError
 from netuned.kernel import Kernel
+from netuned.kernel.once import Once
 from netuned.plan import Change
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.contention import Gate
-from netuned.tunables.base import CARD, NOTHING, OWN, Qdiscs
+from netuned.tunables.base import CARD, NOTHING, OWN
 from netuned.values import ABSENT, Setting
 
 log = logging.getLogger(__name__)
@@ -56,12 +57,12 @@ Tries = Callable[[Card, tuple[Change, ...]], None]
 
 
 def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
-    """Look at all cards with one dump of qdiscs; those that differ, or cannot be read."""
-    look = _once(kernel.rtnl.qdiscs)
+    """Look at all cards, asked together; those that differ, or cannot be read."""
+    asked = Once(kernel)
     differing = []
     for card in cards:
         try:
-            changes = card.differences(card.observe(None, look))
+            changes = card.differences(card.observe(None, asked))
             if set(changes) - set(card.withheld):
                 differing.append(card)
         except KernelError:
@@ -69,9 +70,9 @@ def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
     return differing
 
 
-def plan_card(card: Card) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+def plan_card(card: Card, asked: Once) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
     """What a pass would write now and what it would withhold. Raises: KernelError."""
-    card.observe(None, card.kernel.rtnl.qdiscs)
+    card.observe(None, asked)
     return card.withhold(card.differences(card.wanted.keys()))
 
 
@@ -113,8 +114,8 @@ def _reconcile(
     attempts: Counter[Setting] = Counter()
     expected = False
     for _ in range(ROUNDS):
-        look = _once(card.kernel.rtnl.qdiscs)
-        found = card.differences(card.observe(outcome.scope, look))
+        asked = Once(card.kernel, many=False)
+        found = card.differences(card.observe(outcome.scope, asked))
         changes, outcome.withheld = card.withhold(found)
         card.note_withheld(outcome.withheld, outcome.scope)
         if not enforce:
@@ -142,7 +143,7 @@ def _reconcile(
             continue
         if tries:
             tries(card, changes)
-        if _write(card, changes, look, repairs, outcome) == CARD:
+        if _write(card, changes, asked, repairs, outcome) == CARD:
             outcome.scope = None
             card.refresh()
             card.aim_again()
@@ -189,7 +190,7 @@ def _groups(card: Card, changes: Iterable[Change]) -> list[list[Change]]:
 def _write(
     card: Card,
     changes: tuple[Change, ...],
-    qdiscs: Callable[[], Qdiscs],
+    asked: Once,
     repairs: Gate | None,
     outcome: Outcome,
 ) -> str:
@@ -204,7 +205,7 @@ def _write(
         for change in group if repairs else ():
             assert repairs
             repairs.repaired(change)  # one that fails, for somebody was quicker, counts too
-        made = _write_group(card, group, qdiscs, outcome)
+        made = _write_group(card, group, asked, outcome)
         for change in made:
             outcome.trail += _taken_along(card, change)
             outcome.trail.append(change)
@@ -217,9 +218,7 @@ def _write(
     return OWN if renewed else NOTHING
 
 
-def _write_group(
-    card: Card, group: list[Change], qdiscs: Callable[[], Qdiscs], outcome: Outcome
-) -> list[Change]:
+def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome) -> list[Change]:
     """Write settings in one request, without those that the card turns out not to have.
 
     Returns what was written. Raises: KernelError; ``outcome.failed`` is then what it is of.
@@ -228,7 +227,7 @@ def _write_group(
         tunable = card.tunables[group[0].tunable]
         values = {change.key: change.after for change in group}
         try:
-            tunable.write(card.view(qdiscs), card.found[tunable.name], values)
+            tunable.write(card.view(asked), card.found[tunable.name], values)
         except (UnsupportedError, KernelError) as error:
             if isinstance(error, UnsupportedError):
                 named, why = group, error.why
@@ -311,7 +310,7 @@ def _undo(card: Card, outcome: Outcome) -> None:
     for group in _groups(card, allowed):
         tunable = card.tunables[group[0].tunable]
         try:
-            view = card.view(_once(card.kernel.rtnl.qdiscs))
+            view = card.view()
             found = tunable.read(view)
             values = {change.key: change.after for change in group}
             there = {
@@ -339,15 +338,3 @@ def _forwards(change: Change) -> Change:
         change.before or change.after,
         change.why,
     )
-
-
-def _once(dump: Callable[[], Qdiscs]) -> Callable[[], Qdiscs]:
-    """Dump at most once, and only if some tunable asks."""
-    cached: list[Qdiscs] = []
-
-    def look() -> Qdiscs:
-        if not cached:
-            cached.append(dump())
-        return cached[0]
-
-    return look

@@ -12,11 +12,12 @@ from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic, read_nic, renewed
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
+from netuned.kernel.once import Once
 from netuned.plan import Change
 from netuned.planning.diff import diff
 from netuned.reconcile.baseline import Baseline
 from netuned.tunables import TUNABLES
-from netuned.tunables.base import NOT_ASKED, Boot, Limits, Qdiscs, Target, Tunable, View
+from netuned.tunables.base import NOT_ASKED, Boot, Limits, Target, Tunable, View
 from netuned.values import ABSENT, Setting, State, Value
 
 NOTHING_HELD: Mapping[str, str] = {}
@@ -120,8 +121,7 @@ class Card:
     def _limits_of(self, tunable: Tunable) -> Limits:
         """Read once until the facts are read anew. Raises: UnsupportedError, KernelError."""
         if tunable.name not in self._limits:
-            view = self.view(self.kernel.rtnl.qdiscs)
-            self._limits[tunable.name] = tunable.limits(view)
+            self._limits[tunable.name] = tunable.limits(self.view())
         return self._limits[tunable.name]
 
     def _standing(self, tunable: Tunable, target: Target, state: State) -> Target:
@@ -166,12 +166,12 @@ class Card:
         }
         return before != self.nic or before.instance != self.nic.instance
 
-    def observe(self, scope: frozenset[str] | None, qdiscs: Callable[[], Qdiscs]) -> set[str]:
+    def observe(self, scope: frozenset[str] | None, asked: Once | None = None) -> set[str]:
         """Read the wanted tunables (of ``scope``, if given) and say which are not known clean.
 
         Raises: KernelError.
         """
-        view = self.view(qdiscs)
+        view = self.view(asked)
         doubtful = set()
         for name, wanted in self.wanted.items():
             if scope is not None and name not in scope:
@@ -265,7 +265,7 @@ class Card:
 
     def _takes(self, change: Change) -> bool:
         """Whether a value is, right after its write, as it was written. Raises: KernelError."""
-        tunable, view = self.tunables[change.tunable], self.view(self.kernel.rtnl.qdiscs)
+        tunable, view = self.tunables[change.tunable], self.view()
         wanted = {change.key: change.after}
         tunable.write(view, self.found[change.tunable], wanted)
         found = tunable.read(view)
@@ -335,8 +335,9 @@ class Card:
         """Whether something waits for its present value to be on record."""
         return bool(self._unrecorded)
 
-    def view(self, qdiscs: Callable[[], Qdiscs]) -> View:
-        return View(self.kernel, self.nic, self._kept, qdiscs)
+    def view(self, asked: Once | None = None) -> View:
+        """The card as tunables look at it; ``asked`` has the answers of a pass, none as yet."""
+        return View(self.kernel, self.nic, self._kept, asked or Once(self.kernel, many=False))
 
     def close(self) -> None:
         self._kept.close()

@@ -88,7 +88,7 @@ def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep) -> PutBa
         card.refresh()
         if tried.back is None:
             card.aim_back(tried.before)
-            card.observe(None, card.kernel.rtnl.qdiscs)
+            card.observe(None)
             undo = undo_of(tried, card.found)
             foreign = undo.foreign
             tried = replace(tried, back=undo.back, foreign=foreign)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from netuned.errors import KernelError, NetunedError, StateFileError
+from netuned.kernel.once import Once
 from netuned.plan import Change, Plan, Problem
 from netuned.reconcile.apply import plan_card
 from netuned.reconcile.confirm import ALL
@@ -70,7 +71,7 @@ class Requests:
                 try:
                     if not slot.aimed:  # a paused card is planned, too
                         await self._passes.aim(slot)
-                    work = partial(plan_card, card)
+                    work = partial(plan_card, card, Once(card.kernel, many=False))
                     allowed, forbidden = await self._loop.work.in_worker(work)
                     changes += allowed
                     withheld += forbidden

@@ -18,6 +18,7 @@ from netuned.hardware.host import Host, read_host
 from netuned.hardware.nic import Nic
 from netuned.hardware.topology import read_topology
 from netuned.kernel import Kernel
+from netuned.kernel.once import Once
 from netuned.kernel.recorded import RecordedKernel
 from netuned.kernel.recording import MAX_FILE
 from netuned.placement.seatfile import parse_seats
@@ -158,6 +159,7 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
     restore = not profiles.errors
     changes: list[Change] = []
     withheld: list[Change] = []
+    asked = Once(kernel)
     problems += desired.problems
     unplanned = {problem.ifname for problem in desired.problems}
     for ifindex, nic in host.nics.items():
@@ -168,7 +170,7 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
         try:
             card.aim(target, baseline, restore=restore)
             if target is not None or card.wanted:
-                allowed, forbidden = plan_card(card)
+                allowed, forbidden = plan_card(card, asked)
                 changes += allowed
                 withheld += forbidden
         except KernelError as error:
@@ -183,7 +185,7 @@ def limits_of(kernel: Kernel) -> LimitsOf:
     """Reads what cards have at most. It raises: UnsupportedError, KernelError."""
 
     def limits(tunable: Tunable, nic: Nic) -> Limits:
-        return tunable.limits(Card(kernel, nic).view(kernel.rtnl.qdiscs))
+        return tunable.limits(Card(kernel, nic).view())
 
     return limits
 

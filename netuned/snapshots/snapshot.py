@@ -114,7 +114,7 @@ def take(
     """Read a host. Raises: KernelError when /proc or /sys cannot be read at all."""
     recording = RecordingKernel(kernel)
     for nic in read_host(recording).nics.values():
-        view = Card(recording, nic).view(recording.rtnl.qdiscs)
+        view = Card(recording, nic).view()
         for tunable in TUNABLES:
             try:
                 tunable.limits(view)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeVar
 
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
@@ -18,12 +19,13 @@ from netuned.hardware.nic import Nic
 from netuned.hardware.topology import Topology
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
-from netuned.kernel.rtnl import QdiscEntry
+from netuned.kernel.once import Once
+from netuned.kernel.questions import Question
 from netuned.placement.objective import Places
 from netuned.profiles.profile import Profile
 from netuned.values import ChannelCounts, Setting, State, Value, describe
 
-Qdiscs = Mapping[int, tuple[QdiscEntry, ...]]
+A = TypeVar("A")
 
 Limits = Mapping[str, int]
 """What the hardware has at most, by the tunable's own names."""
@@ -47,12 +49,16 @@ NOT_ASKED = "as it was before netuned"
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a tunable looks at one card: its facts, kept descriptors, and one dump of all qdiscs."""
+    """How a tunable looks at one card: its facts, kept descriptors, and the answers of a pass."""
 
     kernel: Kernel
     nic: Nic
     kept: KeptFiles
-    qdiscs: Callable[[], Qdiscs]
+    asked: Once
+
+    def ask(self, question: Question[A]) -> A:
+        """The kernel's answer of this card. Raises: UnsupportedError, KernelError."""
+        return self.asked.get(question, self.nic.ifindex)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
+from netuned.kernel import questions
 from netuned.tunables.base import CARD, NOT_ASKED, Limits, Target, Tunable, View, Writers
 from netuned.values import ChannelCounts, State, Value
 
@@ -16,7 +17,7 @@ NAME = "channels"
 
 
 def read(view: View) -> State:
-    found = view.kernel.ethtool.channels(view.nic.ifindex)
+    found = view.ask(questions.CHANNELS)
     counts = ChannelCounts(found.rx, found.tx, found.combined)
     return view.kept.same(NAME, counts, lambda counts: {"": counts})
 
@@ -38,9 +39,9 @@ def write(view: View, found: State, values: State) -> None:
         wanted: int = getattr(value, name)
         return wanted if getattr(before, name, None) != wanted else None
 
-    view.kernel.ethtool_netlink.set_channels(
-        view.nic.ifindex, rx=changed("rx"), tx=changed("tx"), combined=changed("combined")
-    )
+    counts = {name: changed(name) for name in ("rx", "tx", "combined")}
+    sent = {name: count for name, count in counts.items() if count is not None}
+    view.kernel.set(questions.CHANNELS, view.nic.ifindex, sent)
 
 
 def within(key: str, wanted: Value, found: Value) -> bool:

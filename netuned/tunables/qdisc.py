@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from netuned.hardware.nic import Nic
 from netuned.kernel.qdisc_options import PARAMETERS, same_parameter
+from netuned.kernel.questions import QDISCS
 from netuned.kernel.rtnl import QdiscEntry
 from netuned.tunables.base import (
     NOT_ASKED,
@@ -47,7 +48,7 @@ _KEY = re.compile(r"(?:root|tx-[0-9]{1,5})(?: [a-z0-9_]{1,20} [a-z0-9_]{1,30})?"
 
 def read(view: View) -> State:
     # The leaf of a queue that ended stays, and is there unchanged when the queue comes back.
-    found = view.qdiscs().get(view.nic.ifindex, ()), view.nic.tx_queues
+    found = view.ask(QDISCS), view.nic.tx_queues
     return view.kept.same(NAME, found, lambda found: _state(*found))
 
 

@@ -12,6 +12,7 @@ from itertools import cycle, islice
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
+from netuned.kernel.questions import RSS_TABLE, RX_RINGS
 from netuned.tunables import channels
 from netuned.tunables.base import NOT_ASKED, Limits, Target, Tunable, View, Writers
 from netuned.values import ChannelCounts, RssTable, State, Value
@@ -22,13 +23,13 @@ ENTRIES = "entries"
 
 
 def read(view: View) -> State:
-    entries = view.kernel.ethtool.rss_table(view.nic.ifindex)
+    entries = view.ask(RSS_TABLE)
     return view.kept.same(NAME, entries, lambda entries: {"": RssTable(entries)})
 
 
 def limits(view: View) -> Limits:
     try:
-        return {ENTRIES: len(view.kernel.ethtool.rss_table(view.nic.ifindex))}
+        return {ENTRIES: len(view.ask(RSS_TABLE))}
     except UnsupportedError:
         return {ENTRIES: 0}
 
@@ -96,7 +97,7 @@ def write(view: View, found: State, values: State) -> None:
     assert isinstance(value, RssTable)
     ifindex, entries = view.nic.ifindex, value.entries
     if entries:
-        rings = view.kernel.ethtool.rx_rings(ifindex)
+        rings = view.ask(RX_RINGS)
         if entries == tuple(islice(cycle(range(rings)), len(entries))):
             # what is the kernel's own is written as that: a table of somebody's it keeps, and
             # refuses fewer channels as long as that uses them, even when netuned has left

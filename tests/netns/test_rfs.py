@@ -17,6 +17,7 @@ from netuned.errors import UnsupportedError
 from netuned.hardware.nic import read_nic
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
+from netuned.kernel.once import Once
 from netuned.tunables import rfs
 from netuned.tunables.base import View
 from netuned.values import FlowTable
@@ -88,7 +89,7 @@ def test_tables_of_queues_read_back_as_powers_of_two(
 ) -> None:
     kernel = Kernel()
     nic = read_nic(kernel, netns.veth(queues=2), "v0")
-    view = View(kernel, nic, KeptFiles(kernel.files), dict)
+    view = View(kernel, nic, KeptFiles(kernel.files), Once(kernel))
     with pytest.raises(UnsupportedError, match="first network namespace only"):
         rfs.read(view)
     monkeypatch.setattr(rfs, "HOST_FILE", "/proc/sys/net/core/somaxconn")

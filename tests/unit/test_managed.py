@@ -12,6 +12,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.host import read_host
 from netuned.hardware.nic import _is_managed, read_nic, with_managed
 from netuned.kernel.files import KeptFiles
+from netuned.kernel.once import Once
 from netuned.plan import Change
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile
@@ -91,6 +92,6 @@ def test_each_way_to_refuse_means_the_same(
         raise KernelError("write", "smp_affinity", number)
 
     monkeypatch.setattr(masks, "write", refuse)
-    view = View(kernel, CARD, KeptFiles(kernel.files), kernel.rtnl.qdiscs)
+    view = View(kernel, CARD, KeptFiles(kernel.files), Once(kernel))
     with pytest.raises(UnsupportedError, match="kernel-managed"):
         irq.write(view, {}, {"rxtx-0": CpuSet.parse_list("0")})

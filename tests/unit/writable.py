@@ -11,7 +11,7 @@ import errno
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from netuned.errors import KernelError
 from netuned.kernel.questions import CHANNELS, QDISCS, RSS_TABLE, RX_RINGS, A, Question, Setting
@@ -20,6 +20,7 @@ from netuned.kernel.rtnl import ROOT, QdiscEntry
 from netuned.snapshots.described import parse
 from netuned.snapshots.expand import expand
 
+Numbers = Setting[Mapping[str, int]]
 CLASS_NET = "/sys/class/net"
 OWN_HANDLES = 0x8001 << 16
 """From here on the kernel numbers qdiscs that came without a handle."""
@@ -46,13 +47,17 @@ class WritableKernel(RecordedKernel):
 
     def set(self, setting: Setting[A], ifindex: int, values: Mapping[str, int]) -> None:
         """Numbers are as they were set; one that the card does not have is refused by its name."""
-        has = dict(self.get(setting, ifindex))
+        if setting.name == CHANNELS.name:
+            self.ethtool.set_channels(ifindex, **values)
+            return
+        found = self.get(cast("Numbers", setting), ifindex)
+        has = dict(found)
         self.begin_write(setting.what)
         for name, value in values.items():
             if name not in has or value > has.get(f"{name}-max", value):
                 raise KernelError("set", setting.what, errno.EINVAL, "refused", name)
             has[name] = value
-        self.answers.cards(setting)[ifindex] = has  # type: ignore[assignment]  # as it was
+        self.answers.cards(cast("Numbers", setting))[ifindex] = has
 
     def begin_write(self, what: str) -> None:
         """Count a write. Raises: KernelError, if it is one of ``fails``."""
