@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from . import hardware, image, lab, timing
+from . import hardware, image, lab, netdevsim, timing
 from .guest_host import FIRST, IGB, Guest
 from .host import LabError, LabUnavailable
 from .machine import Machine
 
 HERE = Path(__file__).resolve().parent
 JOURNAL_LINES = 60
+KERNELS = (("every_kernel", image.SYSTEMS), ("newest_kernel", (image.NEWEST,)))
+"""Mark -> where such a test runs; those without run on the current one."""
+SIMULATOR = "/run/lab/netdevsim.ko"
+SIMULATED = "/sys/bus/netdevsim"
 REPORT_S = 20.0
 """What a failed test's report may wait for: the guest may be what is broken."""
 
@@ -26,8 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One machine after the other: pytest sorts tests by what a session's fixture is made of."""
     if "machine" in metafunc.fixturenames:
-        everywhere = metafunc.definition.get_closest_marker("every_kernel")
-        systems = image.SYSTEMS if everywhere else (image.CURRENT,)
+        systems = next(
+            (systems for name, systems in KERNELS if metafunc.definition.get_closest_marker(name)),
+            (image.CURRENT,),
+        )
         metafunc.parametrize(
             "machine", systems, ids=lambda system: system.name, indirect=True, scope="session"
         )
@@ -79,6 +85,24 @@ def wanted(igb: Guest) -> dict[str, object]:
     """The state to come back to, and the certainty that a test starts in it."""
     igb.wait_state(FIRST, "in-sync")
     return igb.state(FIRST)
+
+
+@pytest.fixture(scope="module")
+def simulated(machine: Machine) -> Iterator[str]:
+    """The name of a card of netdevsim's with eight queues, up; with the module's tests it goes."""
+    machine.put(SIMULATOR, netdevsim.module(machine.disk).read_bytes())
+    made = machine.run(
+        f"""set -e
+        modprobe -a $(modinfo -F depends {SIMULATOR} | tr , ' ')
+        insmod {SIMULATOR}
+        echo "1 1 {hardware.QUEUES}" >{SIMULATED}/new_device
+        udevadm settle
+        cd {SIMULATED}/devices/netdevsim1/net
+        ip link set * up
+        echo *"""
+    )
+    yield made.stdout.strip()
+    machine.run(f"echo 1 >{SIMULATED}/del_device && rmmod netdevsim && rm {SIMULATOR}")
 
 
 @pytest.hookimpl(wrapper=True)

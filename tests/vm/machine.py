@@ -15,7 +15,7 @@ from typing import Self, TypeVar, overload
 from . import hardware, host
 from .channel import Answer, Channel
 from .host import LabError
-from .image import Disk
+from .image import Disk, System
 
 T = TypeVar("T")
 
@@ -55,14 +55,14 @@ class Result:
 class Machine:
     """One QEMU process and the connection to the agent in its guest.
 
-    `console` is the file with everything the guest's serial console says; `system` what was booted.
+    `console` is the file with everything the guest's serial console says; `disk` what was booted.
     """
 
     def __init__(
         self, disk: Disk, console: Path, *, accel: str = ACCEL, append: tuple[str, ...] = ()
     ) -> None:
         self.console = console
-        self.system = disk.system
+        self.disk = disk
         self._runtime = tempfile.TemporaryDirectory(prefix="netuned-lab-")
         runtime = Path(self._runtime.name)
         command_line = hardware.kernel_command_line("systemd.getty_auto=no", *append)
@@ -85,6 +85,10 @@ class Machine:
             self._end_process()
             self._runtime.cleanup()
             raise
+
+    @property
+    def system(self) -> System:
+        return self.disk.system
 
     def __enter__(self) -> Self:
         return self

@@ -111,6 +111,16 @@ def test_igb_cable(machine: Machine) -> None:
         machine.wait_until(f"ip link set {IGB[1]} up", 20, f"{IGB[1]} is back")
 
 
+def test_simulated_card(machine: Machine, simulated: str) -> None:
+    for setting in ("-G {} rx 4096 tx 333 rx-mini 7", "-C {} adaptive-rx on tx-frames 9"):
+        machine.run(f"ethtool {setting.format(simulated)}")
+    shown = machine.run(f"for of in l g c; do ethtool -$of {simulated}; done").stdout
+    words = " ".join(shown.split())
+    for found in ("Combined: 8", "RX: 4096", "RX Mini: 7", "TX: 333", "Adaptive RX: on TX: off"):
+        assert found in words
+    assert "tx-frames: 9" in words
+
+
 def test_far_end_of_virtio(machine: Machine) -> None:
     assert "UP" in machine.outside("ip", "-br", "link", "show", "dev", TAP).split()
 
