@@ -9,9 +9,13 @@ import contextlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from netuned.errors import StateFileError
+
+T = TypeVar("T")
 
 LIMIT = 1 << 26
 """Bytes of a file that is read; a baseline of 200 cards of 64 queues has 10 MB."""
@@ -23,6 +27,21 @@ def read_limited(path: Path) -> bytes:
         content = file.read(LIMIT + 1)
     _within_limit(content)
     return content
+
+
+def read(path: Path, parse: Callable[[bytes], T], nothing: T) -> T:
+    """What ``parse`` makes of a file's content; ``nothing`` where there is no file.
+
+    Raises: StateFileError, whose cause is an OSError where the file could not be read.
+    """
+    try:
+        return parse(read_limited(path))
+    except FileNotFoundError:
+        return nothing
+    except OSError as error:
+        raise StateFileError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StateFileError(f"{path}: not what netuned wrote ({error!s:.200})") from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:

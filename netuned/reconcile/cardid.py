@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from netuned import valuejson
@@ -51,12 +51,7 @@ class CardId:
 
     def encode(self) -> dict[str, Any]:
         """The members of a JSON object."""
-        return {
-            "ifindex": self.ifindex,
-            "instance": self.instance,
-            "name": self.name,
-            "device": self.device,
-        }
+        return asdict(self)
 
     @classmethod
     def decode(cls, data: Mapping[str, Any]) -> CardId:

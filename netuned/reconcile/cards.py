@@ -117,7 +117,7 @@ class Cards:
     @property
     def any_paused(self) -> bool:
         """Whether all cards are paused, or one that has a profile."""
-        managed = (slot for slot in self.slots.values() if slot.target is not None)
+        managed = (slot for slot in self.slots.values() if slot.aim.target is not None)
         return self._pauses.all_cards or any(map(self.is_paused, managed))
 
     async def reread(self, slot: Slot) -> bool:
@@ -154,9 +154,3 @@ class Cards:
         """Wait until no card is being looked at."""
         while tasks := [slot.task for slot in self.slots.values() if slot.task is not None]:
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def close(self) -> None:
-        """No looks any more; those under way get a moment to end."""
-        for slot in self.slots.values():
-            slot.dispute.close()
-        await self._passes.close(self.slots.values())

@@ -64,11 +64,14 @@ class Holds:
 
     def rolled_back(self) -> list[str]:
         """The cards that are here and whose profile was rolled back."""
-        names = set()
-        for hold in self._file.holds:
-            slot = self._context.slots.get(hold.card.ifindex)
-            if slot and hold.kind == ROLLED_BACK and hold.profile == slot.digest:
-                names |= {slot.card.nic.name} if self._is_of(hold, slot.card.nic) else set()
+        names = {
+            slot.card.nic.name
+            for hold in self._file.holds
+            if hold.kind == ROLLED_BACK
+            and (slot := self._context.slots.get(hold.card.ifindex))
+            and hold.profile == slot.aim.digest
+            and self._is_of(hold, slot.card.nic)
+        }
         return sorted(names)
 
     def follow(self, nics: Iterable[Nic], profiles: Mapping[int, str]) -> None:
@@ -88,7 +91,7 @@ class Holds:
 
     def hold_again(self, slot: Slot) -> None:
         """Tell a card what is left alone of it now."""
-        slot.hold(self.held(slot.card.nic, slot.digest))
+        slot.hold(self.held(slot.card.nic, slot.aim.digest))
 
     def renew(self, slot: Slot) -> None:
         """Aim a card anew and look at it, with what is left alone now."""
@@ -128,8 +131,9 @@ class Holds:
                 f"there is no setting {tunable}; there are: {', '.join(sorted(ALL))}"
             )
         baseline = self._context.baseline
-        cards = [slot for slot in slots if slot.target or baseline.of(slot.card.nic)]
-        holds = [Hold(RESTORED, "", CardId.of(slot.card.nic), names, slot.digest) for slot in cards]
+        cards = [slot for slot in slots if slot.aim.target or baseline.of(slot.card.nic)]
+        ids = {CardId.of(slot.card.nic): slot.aim.digest for slot in cards}
+        holds = [Hold(RESTORED, "", card, names, profile) for card, profile in ids.items()]
         await self._context.work.in_worker(partial(self._file.hold, holds, anyway=False))
         work = [self._put_back(slot.card.nic.ifindex, names) for slot in cards]
         problems = [problem for each in await asyncio.gather(*work) for problem in each]

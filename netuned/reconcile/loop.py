@@ -111,13 +111,10 @@ class Reconciler:
     async def start(self) -> None:
         """Load profiles, find cards, and bring them into force for the first time."""
         in_worker = self.work.in_worker
-        for begun_before in (
-            in_worker(self._baseline.load),
-            in_worker(self.pauses.load),
-            self.trials.start(),
-        ):
+        reads = (in_worker(self._baseline.load), in_worker(self.pauses.load), self.trials.start())
+        for read in reads:
             try:
-                await begun_before
+                await read
             except NetunedError as error:
                 self._notes = (*self._notes, str(error))
                 log.error("%s", error)
@@ -137,7 +134,7 @@ class Reconciler:
     async def close(self) -> None:
         """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""
         self.shared.close()
-        await self.cards.close()
+        await self.passes.close()
         self.work.close()
 
     def status(self) -> Status:
@@ -147,17 +144,14 @@ class Reconciler:
         """Read all profiles again and bring what changed into force."""
         async with self._loading:
             before, settings = self._profiles, self.settings
-            self.settings = await self.work.in_worker(
-                lambda: load_settings(self._options.settings_path, settings)
-            )
-            topology = self._topology
-            if topology is None:
-                topology = await self.work.in_worker(lambda: read_topology(self._kernel.files))
-            possible = topology.possible
-            directories = self._options.profile_directories
-            self._profiles = await self.work.in_worker(
-                lambda: load(directories, possible=possible, previous=before)
-            )
+            options, topology = self._options, self._topology
+
+            def read() -> tuple[Settings, ProfileSet]:
+                possible = (topology or read_topology(self._kernel.files)).possible
+                profiles = load(options.profile_directories, possible=possible, previous=before)
+                return load_settings(options.settings_path, settings), profiles
+
+            self.settings, self._profiles = await self.work.in_worker(read)
             self._loaded = True
         self._neighbours.forget()
         for error in (*self.settings.errors, *self._profiles.errors):

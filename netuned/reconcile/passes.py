@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Collection
 from functools import partial
 
 from netuned.errors import KernelError
@@ -28,11 +27,13 @@ class Passes:
         self._context = context
         self._closing = False
 
-    async def close(self, slots: Collection[Slot]) -> None:
+    async def close(self) -> None:
         """Begin no more of them; those under way get ``CLOSE_S`` to end."""
         self._closing = True
+        slots = self._context.slots.values()
         for slot in slots:
             slot.end_wait()
+            slot.dispute.close()
         if passes := [slot.task for slot in slots if slot.task is not None]:
             await asyncio.wait(passes, timeout=CLOSE_S)
 
@@ -87,9 +88,8 @@ class Passes:
                 self._lost(slot, error)
                 return
         nic, tunables = card.nic, frozenset(card.wanted)
-        if not slot.gone and not slot.is_watched(nic, tunables):
+        if not slot.gone and slot.watch(nic, tunables):
             await self._context.work.in_line(partial(self._context.listener.arm, nic, tunables))
-            slot.watched(nic, tunables)
             scope = None  # no event told what was written before
         if not card.wanted:
             slot.let_go()

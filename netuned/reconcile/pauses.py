@@ -105,14 +105,10 @@ def read_paused(path: Path) -> frozenset[CardId]:
     Raises: StateFileError if it cannot be trusted.
     """
     try:
-        return parse_paused(statefile.read_limited(path))
-    except FileNotFoundError:
-        return frozenset()
-    except OSError as error:
-        why = error.strerror or str(error)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f"not what netuned wrote ({error})"
-    raise StateFileError(f"{path}: {why}; what was paused is not any more: `netunedctl pause`")
+        return statefile.read(path, parse_paused, frozenset())
+    except StateFileError as error:
+        why = f"{error}; what was paused is not any more: `netunedctl pause`"
+        raise StateFileError(why) from error
 
 
 def parse_paused(content: bytes) -> frozenset[CardId]:

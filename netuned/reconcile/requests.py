@@ -64,7 +64,7 @@ class Requests:
         withheld: list[Change] = []
         problems = list(self._cards.desired.problems)
         for slot in tuple(self._cards.slots.values()):
-            if slot.target is None and not slot.card.wanted:
+            if slot.aim.target is None and not slot.card.wanted:
                 continue
             async with slot.lock:
                 card = slot.card
@@ -114,7 +114,7 @@ class Requests:
         changed = [slot for slot in slots if slot.adopted_in_pause]
         for slot in changed:
             nic, held = slot.card.nic, slot.aim.held
-            restored = any(self._trials.holds.restored(nic, slot.digest, name) for name in held)
+            restored = any(self._trials.holds.restored(nic, slot.aim.digest, name) for name in held)
             if restored and not held.keys() >= ALL:
                 raise NetunedError(RESTORED_IN_PART.format(nic.name))
         return [slot for slot in changed if not slot.aim.held]
@@ -129,7 +129,7 @@ class Requests:
             raise NetunedError(ALL_PAUSED)
         self._trials.refuse_second(slots)
         nic = slots[0].card.nic if ifname else None
-        slots = [slot for slot in slots if slot.target is not None or slot.card.wanted]
+        slots = [slot for slot in slots if slot.aim.target is not None or slot.card.wanted]
         if not slots:  # no profile is theirs, and nothing is to be put back
             return "", ""
         trial = self._trials.begin(slots, timeout_s)

@@ -12,6 +12,7 @@ from netuned.reconcile.card import Card
 from netuned.reconcile.confirm import Trial, Tried, now_ns
 from netuned.reconcile.context import Context
 from netuned.reconcile.holds import Holds, tell
+from netuned.reconcile.passes import RETRY_FIRST_S, RETRY_MOST_S
 from netuned.reconcile.putback import roll_back
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.trialfile import TrialFile
@@ -20,9 +21,6 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """The loop's own clock stands still in suspend, so the deadline is looked at so often."""
-
-RETRY_FIRST_S = 1.0
-RETRY_MOST_S = 60.0
 
 
 class Rollbacks:

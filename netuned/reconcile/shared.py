@@ -66,9 +66,9 @@ class Shared:
         nics = [
             slot.card.nic
             for slot in self._cards.slots.values()
-            if slot.target is not None
+            if slot.aim.target is not None
             and any(
-                tunable.asked(slot.target.profile) and not self._is_restored(slot, tunable.name)
+                tunable.asked(slot.aim.target.profile) and not self._is_restored(slot, tunable.name)
                 for tunable in TUNABLES
                 if tunable.writers.irqbalance
             )
@@ -88,9 +88,9 @@ class Shared:
 
     def _wanted(self) -> Wanted:
         targets = {
-            slot.card.nic.name: slot.target
+            slot.card.nic.name: slot.aim.target
             for slot in self._cards.slots.values()
-            if slot.target is not None and not self._is_restored(slot, NAME)
+            if slot.aim.target is not None and not self._is_restored(slot, NAME)
         }
         return wanted_of_host(targets, restore=self.restore, held=self._held())
 
@@ -104,4 +104,4 @@ class Shared:
         return self._trials.waiting()
 
     def _is_restored(self, slot: Slot, tunable: str) -> bool:
-        return self._trials.holds.restored(slot.card.nic, slot.digest or "", tunable)
+        return self._trials.holds.restored(slot.card.nic, slot.aim.digest, tunable)

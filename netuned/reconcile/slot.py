@@ -124,14 +124,6 @@ class Slot:
         self._shown: tuple[tuple[object, ...], NicStatus] | None = None
 
     @property
-    def target(self) -> Target | None:
-        return self.aim.target
-
-    @property
-    def digest(self) -> str:
-        return self.aim.digest
-
-    @property
     def contended(self) -> tuple[str, ...]:
         """A sentence for each tunable that somebody changes again and again."""
         return self.dispute.sentences(Place(self.card.nic))
@@ -190,14 +182,10 @@ class Slot:
         if self.task is None:  # else its worker still reads through these descriptors
             self.card.close()
 
-    def is_watched(self, nic: Nic, tunables: frozenset[str]) -> bool:
-        """Whether the watches are those of the card as it is, and of these tunables."""
-        watched = self._watched
-        return watched is not None and watched[0] is nic and watched[1] == tunables
-
-    def watched(self, nic: Nic, tunables: frozenset[str]) -> None:
-        """The files of these tunables are watched from now on."""
-        self._watched = nic, tunables
+    def watch(self, nic: Nic, tunables: frozenset[str]) -> bool:
+        """These are watched from now on. Says whether the card as it is, or others, were not."""
+        before, self._watched = self._watched, (nic, tunables)
+        return before is None or before[0] is not nic or before[1] != tunables
 
     # What is wanted
 
@@ -282,7 +270,7 @@ class Slot:
             log.info("%s: in force again after %d failures", nic.name, self.failures)
         if outcome.made and cause == "profile":
             log.info("In force: %s has profile %s", nic.name, self.aim.profile)
-        enforce = self.target is None or self.target.profile.policy.enforce == "yes"
+        enforce = self.aim.target is None or self.aim.target.profile.policy.enforce == "yes"
         if outcome.pending != self._pending and not enforce:
             for change in outcome.pending:
                 log.warning("Drift, not repaired (policy.enforce is no): %s", change)
@@ -294,7 +282,7 @@ class Slot:
         unseen = [c for c in self._pending if scope is not None and c.tunable not in scope]
         self._pending, self.settled = (*unseen, *outcome.pending), True
         self.dispute.follow(Place(nic))
-        managed = self.target is not None or self.card.wanted
+        managed = self.aim.target is not None or self.card.wanted
         self.state = card_state(self.card, self._pending) if managed else UNMANAGED
         if self.dispute.contended:
             self.state = CONTENDED
@@ -315,6 +303,7 @@ class Slot:
         self.last_error, self.state = f"internal error: {error!r}; see the log", DEGRADED
         self.aim_anew()
         self.take_look()
+        self._watched = None
 
     def _fail(self, error: NetunedError, outcome: Outcome) -> None:
         """The card cannot be brought into force."""
@@ -331,7 +320,7 @@ class Slot:
 
     def tell(self, outcome: Outcome, event_at: float) -> str:
         """Log and tell the changes made. Returns their cause."""
-        cause = "drift" if self.settled else "profile" if self.target else "restore"
+        cause = "drift" if self.settled else "profile" if self.aim.target else "restore"
         latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
         for change in outcome.made:
             self.tell_change(change, cause, latency_us)

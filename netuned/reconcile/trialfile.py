@@ -60,30 +60,35 @@ class TrialFile:
     def load(self) -> None:
         """Read the file. Raises: StateFileError if it cannot be trusted; it is then set aside."""
         try:
-            trials, holds, boot_id = parse(statefile.read_limited(self._path))
-            if boot_id == self._boot_id and any(trial.left_s() > MOST_S for trial in trials):
-                raise ValueError("a trial has no end")
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StateFileError(f"{self._path}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            nothing = self.trials, self.holds
+            self.trials, self.holds = statefile.read(self._path, self._parse, nothing)
+        except StateFileError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
             aside = self._path.with_name(f"{self._path.name}.bad")
             with contextlib.suppress(OSError):
                 os.replace(self._path, aside)
             raise StateFileError(
-                f"{self._path}: not what netuned wrote ({error!s:.200}); what waited to be "
-                "confirmed before now is neither confirmed nor rolled back. The file is kept as "
-                f"{aside}"
+                f"{error}; what waited to be confirmed before now is neither confirmed nor rolled "
+                f"back. The file is kept as {aside}"
             ) from error
-        if boot_id == self._boot_id:
-            self.trials, self.holds = {trial.id: trial for trial in trials}, holds
-            return
-        rolled_back = (hold for hold in holds if hold.kind == ROLLED_BACK)
-        unconfirmed = (trial.hold(tried) for trial in trials for tried in trial.cards.values())
-        self.holds = tuple(
-            replace(hold, card=hold.card.left()) for hold in (*rolled_back, *unconfirmed)
-        )
+
+    def _parse(self, content: bytes) -> tuple[Mapping[str, Trial], tuple[Hold, ...]]:
+        """What holds in this boot. Raises: as ``statefile.read`` expects it."""
+        data = statefile.decode(VERSION, content)
+        trials = tuple(map(_decode_trial, data["trials"]))
+        holds = tuple(map(_decode_hold, data["holds"]))
+        _once("trial", (trial.id for trial in trials))
+        cards = [(trial, tried) for trial in trials for tried in trial.cards.values()]
+        _once("card", ((tried.card.ifindex, tried.card.instance) for _, tried in cards))
+        if valuejson.text(data["boot_id"], _MOST_WORD) != self._boot_id:
+            rolled_back = (hold for hold in holds if hold.kind == ROLLED_BACK)
+            unconfirmed = (trial.hold(tried) for trial, tried in cards)
+            left = (*rolled_back, *unconfirmed)
+            return {}, tuple(replace(hold, card=hold.card.left()) for hold in left)
+        if any(trial.left_s() > MOST_S for trial in trials):
+            raise ValueError("a trial has no end")
+        return {trial.id: trial for trial in trials}, holds
 
     def pending(self, nic: Nic) -> tuple[Trial, Tried] | None:
         """The trial that a card is in, and what it did to it; None if it is in none."""
@@ -220,20 +225,6 @@ class TrialFile:
         except OSError as error:
             raise StateFileError(f"{self._path}: {error.strerror}") from error
         self.trials, self.holds, self.stale = trials, holds, False
-
-
-def parse(content: bytes) -> tuple[tuple[Trial, ...], tuple[Hold, ...], str]:
-    """Trials, holds and the boot they are of.
-
-    Raises: ValueError, KeyError, TypeError, AttributeError, RecursionError.
-    """
-    data = statefile.decode(VERSION, content)
-    trials = tuple(map(_decode_trial, data["trials"]))
-    holds = tuple(map(_decode_hold, data["holds"]))
-    _once("trial", (trial.id for trial in trials))
-    cards = (tried.card for trial in trials for tried in trial.cards.values())
-    _once("card", ((card.ifindex, card.instance) for card in cards))
-    return trials, holds, valuejson.text(data["boot_id"], _MOST_WORD)
 
 
 def _encode_trial(trial: Trial) -> dict[str, Any]:

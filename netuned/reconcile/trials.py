@@ -191,11 +191,10 @@ class Trials:
             nic, error = slot.card.nic, slot.end_trial()
             known = self._file.trials.get(trial.id)
             tried = known.cards.get(nic.ifindex) if known else None
-            if self._rollbacks.has(trial.id):
-                await self._leave_alone(trial, slot, "")
-                return ""
-            if tried is None:
-                if error:
+            if over := self._rollbacks.has(trial.id):
+                error = ""
+            if over or tried is None:
+                if over or error:
                     await self._leave_alone(trial, slot, error)
                 return error
             if not error:
@@ -273,19 +272,16 @@ def _meanwhile(trial: Trial) -> str:
 
 def _untouched(slot: Slot) -> Tried:
     """A card in a trial that has done nothing to it yet."""
-    return Tried(CardId.of(slot.card.nic), slot.digest)
+    return Tried(CardId.of(slot.card.nic), slot.aim.digest)
 
 
 async def _quiet(slots: Sequence[Slot]) -> None:
     """Wait until these cards' looks are done, or have failed."""
-    while busy := [slot for slot in slots if _is_busy(slot)]:
+    while busy := [
+        slot
+        for slot in slots
+        if not slot.gone and (slot.task or (slot.retry and slot.state != DEGRADED))
+    ]:
         tasks = [slot.task for slot in busy if slot.task is not None]
-        if tasks:
-            await asyncio.wait(tasks)
-        else:  # queues come and go, and it looks again in milliseconds
-            await asyncio.sleep(0.01)
-
-
-def _is_busy(slot: Slot) -> bool:
-    waits = slot.retry is not None and slot.state != DEGRADED
-    return not slot.gone and (slot.task is not None or waits)
+        # without one queues come and go, and it looks again in milliseconds
+        await (asyncio.wait(tasks) if tasks else asyncio.sleep(0.01))

@@ -134,7 +134,7 @@ def on(
     async def run() -> Parts:
         parts = Parts(directory, kernel)
         await scenario(parts)
-        await parts.cards.close()
+        await parts.passes.close()
         parts.work.close()
         return parts
 

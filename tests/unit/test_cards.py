@@ -56,7 +56,7 @@ def test_a_card_may_have_lost_its_profile_to_an_error_and_stays_as_it_is(tmp_pat
         await parts.plan(profile("0-1"))
         (parts.profiles / "edge.yaml").unlink()
         await parts.plan("match: [{name: en0}]\nxps: {cpus: 77\n", "broken")
-        assert parts.slot().target is None
+        assert parts.slot().aim.target is None
         assert not parts.slot().aim.restore
         assert parts.masks() == ["1", "2", "0", "0"]
         (parts.profiles / "broken.yaml").unlink()
@@ -69,11 +69,11 @@ def test_a_card_may_have_lost_its_profile_to_an_error_and_stays_as_it_is(tmp_pat
 def test_what_cannot_be_planned_leaves_in_force_what_was(tmp_path: Path) -> None:
     async def scenario(parts: Parts) -> None:
         await parts.plan(profile("0-1"))
-        target = parts.slot().target
+        target = parts.slot().aim.target
         await parts.plan(profile("0 & 1"))
         assert parts.shown().state == "degraded"
         assert "empty" in parts.shown().last_error
-        assert parts.slot().target is target
+        assert parts.slot().aim.target is target
         await parts.plan(profile("0-1"))
         assert parts.shown().state == "in-sync"
 

@@ -271,8 +271,8 @@ def test_what_is_restored_is_as_before_netuned_and_left_alone(tmp_path: Path) ->
         assert parts.masks() == ["0"] * 4
         (hold,) = parts.file.holds
         assert (hold.kind, hold.card.name) == (RESTORED, "en0")
-        assert holds.restored(slot.card.nic, slot.digest, "xps")
-        assert not holds.restored(slot.card.nic, slot.digest, "irq")
+        assert holds.restored(slot.card.nic, slot.aim.digest, "xps")
+        assert not holds.restored(slot.card.nic, slot.aim.digest, "irq")
         assert not holds.restored(slot.card.nic, "other", "xps")
         assert parts.shown().state == "drifted"
         await holds.release([slot])
