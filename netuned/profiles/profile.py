@@ -43,6 +43,7 @@ from netuned.profiles.specs import (
     IrqSpec,
     PolicySpec,
     RfsSpec,
+    RingsSpec,
     RpsSpec,
     RssSpec,
     Spec,
@@ -67,6 +68,7 @@ __all__ = [
     "Profile",
     "Qdisc",
     "RfsSpec",
+    "RingsSpec",
     "RpsSpec",
     "RssSpec",
     "XpsSpec",
@@ -249,6 +251,11 @@ class Profile(Spec):
         _mapping(ChannelsSpec, "combined: auto", default=False),
         Field(description="How many channels (queues) the card opens."),
     ] = None
+    rings: Annotated[
+        RingsSpec | None,
+        _mapping(RingsSpec, "rx: max", default=False),
+        Field(description="How many packets the card's descriptor rings hold."),
+    ] = None
     rss: Annotated[
         RssSpec | Literal["default"] | None,
         _mapping(RssSpec, "queues: all"),
@@ -305,12 +312,14 @@ def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str
         case ("qdisc",):
             return tuple(QDISCS[data["qdisc"]["kind"]].model_fields)
         case (str(key),) if key in _SECTIONS:
-            return tuple(_SECTIONS[key].model_fields)
+            fields = _SECTIONS[key].model_fields
+            return tuple(field.alias or name for name, field in fields.items())
     return ()
 
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "channels": ChannelsSpec,
+    "rings": RingsSpec,
     "rss": RssSpec,
     "irq": IrqSpec,
     "rps": RpsSpec,

@@ -151,6 +151,18 @@ def one_of(*words: str) -> Leaf:
     return Leaf(validate, enum(*words))
 
 
+def word_or_keep(*words: str) -> Leaf:
+    """Exactly one of these words; ``keep`` becomes None."""
+    allowed = (*words, "keep")
+
+    def validate(value: object) -> str | None:
+        if isinstance(value, str) and value in allowed:
+            return None if value == "keep" else value
+        raise wrong_word(value, allowed)
+
+    return Leaf(validate, enum(*allowed))
+
+
 def word_to_int(codes: dict[str, int], *, keep: bool = True) -> Leaf:
     """One of these words, kept as its number; ``keep`` as None."""
     words = (*codes, "keep") if keep else tuple(codes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from netuned.profiles.scalars import (
     CPU_SET,
     INTEGER,
+    U32_MAX,
     Leaf,
     check_expression,
     cpu_expression,
@@ -21,7 +23,7 @@ from netuned.profiles.scalars import (
     queue_list,
     shown,
     whole,
-    wrong_word,
+    word_or_keep,
 )
 
 DEFAULT_IRQ_CPUS = "local & housekeeping"
@@ -200,11 +202,57 @@ class XpsSpec(Spec):
     ] = "auto"
 
 
-def _irqbalance(value: object) -> str | None:
-    words = ("exclude", "stop", "leave", "keep")
-    if isinstance(value, str) and value in words:
-        return None if value == "keep" else value
-    raise wrong_word(value, words)
+Numbers = Mapping[str, int | str]
+
+
+class NumbersSpec(Spec):
+    """Numbers and switches by ethtool's own names, which have dashes."""
+
+    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"))
+
+    def named(self) -> Numbers:
+        """What the profile names: numbers, and words as it has them."""
+        fields = type(self).model_fields.items()
+        found = {field.alias or name: getattr(self, name) for name, field in fields}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+Switch = Annotated[Literal["on", "off", "default"] | None, word_or_keep("on", "off", "default")]
+Ring = Annotated[
+    int | Literal["max", "default"] | None,
+    whole(0, U32_MAX, "entries", words=("max", "default", "keep")),
+]
+Bytes = Annotated[
+    int | Literal["default"] | None, whole(0, U32_MAX, "bytes", words=("default", "keep"))
+]
+MostBytes = Annotated[
+    int | Literal["max", "default"] | None,
+    whole(0, U32_MAX, "bytes", words=("max", "default", "keep")),
+]
+
+
+class RingsSpec(NumbersSpec):
+    """How many packets the descriptor rings hold, and what is set with them."""
+
+    rx: Annotated[Ring, Field(description="Receive rings.")] = None
+    rx_mini: Annotated[Ring, Field(description="Rings of small receive buffers.")] = None
+    rx_jumbo: Annotated[Ring, Field(description="Rings of large receive buffers.")] = None
+    tx: Annotated[Ring, Field(description="Transmit rings.")] = None
+    rx_buf_len: Annotated[Bytes, Field(description="Size of a receive buffer.")] = None
+    cqe_size: Annotated[Bytes, Field(description="Size of a completion.")] = None
+    tx_push: Annotated[Switch, Field(description="Descriptors are written to the card.")] = None
+    rx_push: Annotated[Switch, Field(description="The same for receiving.")] = None
+    tx_push_buf_len: Annotated[
+        MostBytes, Field(description="How much of a packet is written with its descriptor.")
+    ] = None
+    tcp_data_split: Annotated[
+        Literal["auto", "on", "off", "default"] | None,
+        word_or_keep("auto", "on", "off", "default"),
+        Field(description="Headers and payload into buffers of their own (Linux 6.8)."),
+    ] = None
+    hds_thresh: Annotated[
+        MostBytes, Field(description="Packets up to this size are not split (Linux 6.14).")
+    ] = None
 
 
 class HostSpec(Spec):
@@ -212,7 +260,7 @@ class HostSpec(Spec):
 
     irqbalance: Annotated[
         Literal["exclude", "stop", "leave"] | None,
-        Leaf(_irqbalance, enum("exclude", "stop", "leave", "keep")),
+        word_or_keep("exclude", "stop", "leave"),
         Field(
             description="`exclude` our interrupts from balancing, `stop` it, or `leave` it alone."
         ),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -19,7 +18,7 @@ from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.contention import Gate
 from netuned.tunables.base import CARD, NOTHING, OWN
-from netuned.values import ABSENT, Setting
+from netuned.values import ABSENT, Setting, Value
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +49,14 @@ class Outcome:
     """Whether the card is as wanted, and an error came only after that."""
     trail: list[Change] = field(default_factory=list)
     """What undoing goes back over: changes made, each after those whose settings it took away."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """How often a setting was written in a pass, and what was there before that."""
+
+    times: int
+    before: Value | None
 
 
 Tries = Callable[[Card, tuple[Change, ...]], None]
@@ -111,7 +118,7 @@ def _reconcile(
     outcome: Outcome,
 ) -> None:
     enforce = card.target is None or card.target.profile.policy.enforce == "yes"
-    attempts: Counter[Setting] = Counter()
+    tried: dict[Setting, _Tried] = {}
     expected = False
     for _ in range(ROUNDS):
         asked = Once(card.kernel, many=False)
@@ -138,7 +145,7 @@ def _reconcile(
                 outcome.settled = True
                 _settle(card, baseline)
             return
-        if repairs is None and _accept(card, changes, attempts, outcome):
+        if repairs is None and _accept(card, changes, tried, outcome):
             card.aim_again()  # fewer channels than wanted have fewer queues
             continue
         if tries:
@@ -154,28 +161,33 @@ def _reconcile(
 
 
 def _accept(
-    card: Card, changes: tuple[Change, ...], attempts: Counter[Setting], outcome: Outcome
+    card: Card, changes: tuple[Change, ...], tried: dict[Setting, _Tried], outcome: Outcome
 ) -> bool:
     """Before settings are written again: say whether some are taken as they were read back.
 
     The second try tells what the kernel makes of a value from what somebody wrote meanwhile; one
-    that drops the link is not made twice for that. Raises: VerifyError.
+    that drops the link is not made twice for that. What a driver takes without an error, and
+    without effect, is given up. Raises: VerifyError.
     """
-    written = [c for c in changes if attempts[c.tunable, c.key] >= (1 if c.disruptive else 2)]
-    if [change for change in written if card.accept(change)]:
-        return True
+    taken = False
     pending = {(change.tunable, change.key) for change in changes}
-    attempts.update(
-        (change.tunable, change.key)
-        for change in changes
-        if not pending.intersection(card.tunables[change.tunable].needs(change.key))
-    )
     for change in changes:
-        if attempts[change.tunable, change.key] > ATTEMPTS:
+        at, tunable = (change.tunable, change.key), card.tunables[change.tunable]
+        had = tried.get(at, _Tried(0, change.before))
+        if had.times >= (1 if change.disruptive else 2) and card.accept(change):
+            taken = True
+            continue
+        if not pending.intersection(tunable.needs(change.key)):
+            tried[at] = had = _Tried(had.times + 1, had.before)
+        if tunable.by_key and had.times > 1 and change.before == had.before is not None:
+            if had.times > (1 if change.disruptive else ATTEMPTS):
+                card.give_up(change, f"the driver takes it and keeps {change.before}")
+                taken = True
+        elif had.times > ATTEMPTS:
             outcome.failed = change
             setting = f"{change.tunable} {change.key}".rstrip()
             raise VerifyError(setting, str(change.after), str(change.before))
-    return False
+    return taken
 
 
 def _groups(card: Card, changes: Iterable[Change]) -> list[list[Change]]:
@@ -230,13 +242,17 @@ def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome)
             tunable.write(card.view(asked), card.found[tunable.name], values)
         except (UnsupportedError, KernelError) as error:
             if isinstance(error, UnsupportedError):
-                named, why = group, error.why
+                named, why = group[:1] if len(group) == 1 else [], error.why
             else:
                 named = [change for change in group if change.key == error.attribute]
-                if not named and error.errno == errno.EOPNOTSUPP:
+                if error.errno == errno.EOPNOTSUPP and len(group) == 1:
                     named = group
                 why = error.extack or "refused"
             if not named:
+                outcome.trail += group  # a driver may have done a part of it
+                if len(group) > 1:  # which of them it is, a try of each will tell
+                    alone = ([change] for change in group)
+                    return [m for one in alone for m in _write_group(card, one, asked, outcome)]
                 outcome.failed = group[0]
                 raise
             for change in named:

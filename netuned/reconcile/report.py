@@ -139,6 +139,8 @@ def _settings(
             continue
         if wanted is None or found is None:
             continue
+        if tunable.by_key:  # of others it is not said that they are as wanted
+            found = {key: found[key] for key in wanted if key in found}
         shown = tunable.summary(wanted), tunable.summary(found)
         refused = [
             f"{key}: {why}" if tunable.by_key else why

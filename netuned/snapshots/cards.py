@@ -6,6 +6,7 @@ Source: Documentation/ABI/testing/sysfs-class-net*; ``drivers``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from netuned.cpuset import CpuSet
@@ -19,6 +20,7 @@ from netuned.kernel.questions import (
     NAPI_INTERRUPTS,
     QDISCS,
     QUESTIONS,
+    RINGS,
     RSS_TABLE,
     RX_RINGS,
     Question,
@@ -204,6 +206,7 @@ def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> No
             channels[ifindex] = Channels(0, 0, driver.other, now, 0, 0, driver.other, most)
         else:
             channels[ifindex] = Channels(now, now, 0, 0, most, most, 0, 0)
+    answers.cards(RINGS)[ifindex] = _rings(driver) if driver else _none(RINGS)
     if driver is None or not driver.entries:
         table[ifindex] = _none(RSS_TABLE)
         answers.cards(RX_RINGS)[ifindex] = _none(RX_RINGS)
@@ -214,6 +217,13 @@ def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> No
     table[ifindex] = tuple(
         index * reached // entries if driver.blocks else index % reached for index in range(entries)
     )
+
+
+def _rings(driver: Driver) -> Mapping[str, int] | Failure:
+    rx, tx, most = driver.rings
+    if not most:
+        return _none(RINGS)
+    return {"rx": rx, "tx": tx, "rx-max": most, "tx-max": most}
 
 
 def _none(question: Question[A]) -> Failure:

@@ -35,6 +35,8 @@ class Driver:
     """Whether firmware usually names a node."""
     by_role: bool = False
     """Interrupts of all transmit queues come before those of all receive queues."""
+    rings: tuple[int, int, int] = (512, 512, 4096)
+    """Entries of a receive and a transmit ring, and the most of either; 0 without."""
     blocks: bool = False
     """The kernel's RSS table gives neighbouring entries to one queue."""
 
@@ -55,7 +57,7 @@ DRIVERS = {
     ),
     "igb": Driver(
         "8086:1521", ("{card}-TxRx-{queue}",), ("{card}",),
-        maximum=8, speed_mbps=1000, other=1, blocks=True,
+        maximum=8, speed_mbps=1000, other=1, blocks=True, rings=(256, 256, 4096),
     ),
     "ixgbe": Driver(
         "8086:10fb", ("{card}-TxRx-{queue}",), ("{card}",),
@@ -63,7 +65,7 @@ DRIVERS = {
     ),
     "e1000e": Driver(
         "8086:15bb", ("{card}",), maximum=1, entries=0, speed_mbps=1000,
-        settable=False, shows_channels=False,
+        settable=False, shows_channels=False, rings=(256, 256, 4096),
     ),
     # r8169_main.c, rtl_open: one queue, and no operation that says so
     "r8169": Driver(
@@ -103,12 +105,15 @@ DRIVERS = {
     "vmxnet3": Driver(
         "15ad:07b0", ("{card}-rxtx-{queue}",), ("{card}-event-{queues}",),
         maximum=8, entries=32, speed_mbps=10_000, settable=False, on_node=False,
+        rings=(1024, 512, 4096),
     ),
     "virtio_net": Driver(
         "1af4:1041", ("virtio{serial}-input.{queue}", "virtio{serial}-output.{queue}"),
-        ("virtio{serial}-config",), maximum=8, entries=0, on_node=False,
+        ("virtio{serial}-config",), maximum=8, entries=0, on_node=False, rings=(256, 256, 256),
     ),
-    "veth": Driver("", maximum=8, entries=0, speed_mbps=10_000, combined=False, on_node=False),
+    "veth": Driver(
+        "", maximum=8, entries=0, speed_mbps=10_000, combined=False, on_node=False, rings=(0, 0, 0),
+    ),
 }  # fmt: skip
 
 

@@ -15,11 +15,12 @@ from netuned.tunables.channels import CHANNELS
 from netuned.tunables.irq import IRQ
 from netuned.tunables.qdisc import QDISC
 from netuned.tunables.rfs import RFS
+from netuned.tunables.rings import RINGS
 from netuned.tunables.rps import RPS
 from netuned.tunables.rss import RSS
 from netuned.tunables.xps import XPS
 
-TUNABLES: Final[tuple[Tunable, ...]] = (CHANNELS, RSS, IRQ, RPS, RFS, XPS, QDISC)
+TUNABLES: Final[tuple[Tunable, ...]] = (CHANNELS, RINGS, RSS, IRQ, RPS, RFS, XPS, QDISC)
 BY_NAME: Final[dict[str, Tunable]] = {tunable.name: tunable for tunable in TUNABLES}
 NAMES: Final = frozenset(BY_NAME)
 

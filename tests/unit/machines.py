@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from netuned.cpuset import CpuSet
+from netuned.errors import UnsupportedError
 from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.hardware.topology import Topology
 from netuned.hardware.vectors import COMBINED, RX, TX, Vector
@@ -146,9 +147,18 @@ RSS_ENTRIES = {"ice": 128, "igb": 128, "ixgbe": 128}
 """By driver, how many entries the RSS indirection table has; those of others have none."""
 
 
+NUMBERS: dict[str, dict[str, int]] = {
+    "rings": {"rx": 512, "tx": 512, "rx-max": 4096, "tx-max": 4096, "rx-push": 0, "tx-push": 0},
+}
+"""By tunable, what physical cards answer that are asked for numbers by ethtool's names."""
+
+
 def limits(tunable: Tunable, card: Nic) -> Limits:
-    """What the card's hardware has at most."""
-    return {"entries": RSS_ENTRIES.get(card.driver, 0)} if tunable.name == "rss" else {}
+    """What the card's hardware has at most. Raises: UnsupportedError."""
+    if tunable.name in NUMBERS and card.kind != PHYSICAL:
+        raise UnsupportedError(tunable.name, "the driver has no such operation")
+    entries = {"entries": RSS_ENTRIES.get(card.driver, 0)}
+    return entries if tunable.name == "rss" else NUMBERS.get(tunable.name, {})
 
 
 CARDS: dict[str, Callable[..., Nic]] = {

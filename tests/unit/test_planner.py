@@ -35,11 +35,12 @@ from netuned.planning.diff import diff
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile, ProfileSet, load
 from netuned.reconcile.hostwide import wanted_of_host
-from netuned.tunables import BY_NAME, TUNABLES
+from netuned.tunables import BY_NAME, TUNABLES, rings
 from netuned.tunables.base import Boot
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value
-from tests.unit.machines import CARDS, RSS_ENTRIES, limits, topology, with_channels
+from tests.unit.machines import CARDS, NUMBERS, RSS_ENTRIES, limits, topology, with_channels
 
+FIELDS = {"rings": rings.FIELDS}
 GOLDEN = Path(__file__).with_name("golden") / "plan"
 CASES = sorted(GOLDEN.glob("*.yaml"))
 EXPECTED = "\nexpected: |\n"
@@ -120,6 +121,9 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
     if entries := RSS_ENTRIES.get(nic.driver):
         table = tuple(index % nic.rss_queues for index in range(entries))
         state["rss"] = {"": RssTable(table)}
+    for name, numbers in NUMBERS.items() if nic.kind == PHYSICAL else ():
+        fields = FIELDS[name]
+        state[name] = {key: fields[key].value(n) for key, n in numbers.items() if key in fields}
     if nic.vectors:
         state["irq"] = {vector.key: online for vector in nic.vectors}
     state["rps"] = {f"rx-{queue}": CpuSet() for queue in range(nic.rx_queues)}
@@ -206,6 +210,11 @@ def _plan(desired: Desired, machine: Machine) -> dict[int, CardPlan]:
             except UnsupportedError as error:
                 unsupported[tunable.name] = error.why
                 continue
+            unsupported |= {
+                f"{tunable.name} {key}": value.why
+                for key, value in state.items()
+                if isinstance(value, UnsupportedError)
+            }
             wanted[tunable.name] = {
                 k: v for k, v in state.items() if not isinstance(v, UnsupportedError | Boot)
             }

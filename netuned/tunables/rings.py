@@ -1,0 +1,83 @@
+"""How many packets a card's descriptor rings hold, and what is set with them.
+
+A driver opens its rings anew for it: most lose the link meanwhile, some interrupts and their
+affinity, some the RSS table. So the rest of the card is observed again in the same pass.
+
+Source: ethtool(8) -G; Documentation/networking/ethtool-netlink.rst, RINGS_SET; net/ethtool/rings.c.
+"""
+
+from __future__ import annotations
+
+from netuned.hardware.nic import Nic
+from netuned.kernel.questions import RINGS as QUESTION
+from netuned.tunables import numbers
+from netuned.tunables.base import (
+    CARD,
+    NOT_ASKED,
+    Limits,
+    Target,
+    Tunable,
+    Wanted,
+    Writers,
+    keyed_summary,
+)
+from netuned.tunables.numbers import SWITCH, Field
+from netuned.values import Number, Value, Word
+
+NAME = "rings"
+FIELDS = {
+    **dict.fromkeys(("rx", "rx-mini", "rx-jumbo", "tx"), Field("entries")),
+    **dict.fromkeys(("rx-buf-len", "cqe-size"), Field("bytes")),
+    "tcp-data-split": Field(words={0: "auto", 1: "off", 2: "on"}),
+    **dict.fromkeys(("tx-push", "rx-push"), Field(words=SWITCH)),
+    **dict.fromkeys(("tx-push-buf-len", "hds-thresh"), Field("bytes")),
+}
+
+SMALLEST = 128
+"""Entries: what a ring is made at least (igb and e1000e make 64 of fewer)."""
+
+
+def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
+    spec = target.profile.rings
+    assert spec is not None
+    return numbers.wanted(spec.named(), nic, limits, FIELDS)
+
+
+def within(key: str, wanted: Value, found: Value) -> bool:
+    """Drivers make rings of a power of two, or of a multiple; up, or down, or no fewer than some.
+
+    ``auto`` may be shown as what it comes to.
+    """
+    if isinstance(wanted, Number) and isinstance(found, Number):
+        return wanted.value < 2 * found.value and found.value < max(2 * wanted.value, SMALLEST)
+    return wanted == Word("auto")
+
+
+def why(target: Target, nic: Nic, key: str) -> str:
+    spec = target.profile.rings
+    return numbers.why(spec.named().get(key)) if spec else NOT_ASKED
+
+
+RINGS = Tunable(
+    name=NAME,
+    holds=(Number, Word),
+    accepts=FIELDS.__contains__,
+    read=numbers.reader(QUESTION, FIELDS),
+    write=numbers.writer(QUESTION, FIELDS),
+    desired=desired,
+    why=why,
+    limits=numbers.limits_reader(QUESTION),
+    by_key=True,
+    group=lambda key: NAME,
+    within=within,
+    disruptive=lambda key, before, after: True,
+    stale=lambda key: CARD,
+    events=frozenset({"rings"}),
+    writers=Writers(
+        hint="look for `ethtool -G` in scripts and timers",
+        link=frozenset({"RxBufferSize", "RxMiniBufferSize", "RxJumboBufferSize", "TxBufferSize"}),
+        tuned=frozenset({"net.ring"}),
+        network_manager=("ethtool.ring-*",),
+    ),
+    summary=keyed_summary,
+)

@@ -1,0 +1,163 @@
+"""Rings: one request, each key by itself, back to what was there before, denied where it is."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netuned.errors import KernelError
+from netuned.hardware.host import read_host
+from netuned.hardware.nic import read_nic
+from netuned.kernel.questions import RINGS, A, Setting
+from netuned.planning.planner import plan_host
+from netuned.profiles.loader import LoadedProfile
+from netuned.profiles.profile import Profile
+from netuned.reconcile.apply import Outcome, reconcile_card
+from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
+from netuned.reconcile.report import _settings
+from tests.unit.writable import WritableKernel
+
+MACHINE = "cores: 2\ncards: [{name: en0, driver: igb, queues: 2}]\n"
+
+
+class Rings(WritableKernel):
+    """A machine that counts requests, and whose driver rounds up to a multiple of 8."""
+
+    def __init__(self) -> None:
+        super().__init__(MACHINE)
+        self.requests: list[dict[str, int]] = []
+        self.refuses: dict[str, int] = {}
+        self.ignores: frozenset[str] = frozenset()
+
+    def set(self, setting: Setting[A], ifindex: int, values: Any) -> None:
+        self.requests.append(dict(values))
+        for name in values:
+            if name in self.refuses:
+                raise KernelError("set", "rings", self.refuses[name], "not here", name)
+        made = {name: -(-n // 8) * 8 for name, n in values.items() if name not in self.ignores}
+        super().set(setting, ifindex, made)
+
+    @property
+    def rings(self) -> dict[str, int]:
+        return {k: v for k, v in self.get(RINGS, 2).items() if not k.endswith("-max")}
+
+
+@pytest.fixture
+def kernel() -> Rings:
+    return Rings()
+
+
+@pytest.fixture
+def baseline(tmp_path: Path) -> Baseline:
+    return Baseline(tmp_path / "baseline.json", "boot")
+
+
+def tune(kernel: Rings, baseline: Baseline, card: Card | None = None, **said: Any) -> Outcome:
+    """Bring a profile that says this of rings into force; nothing: the profile is gone."""
+    policy = {"disruptive": said.pop("disruptive", "allow")}
+    data = {"name": "edge", "match": [{"name": "en0"}], "rings": said, "policy": policy}
+    card = card or Card(kernel, read_nic(kernel, 2, "en0"))
+    loaded = [LoadedProfile(Profile.model_validate(data), "", {})] if said else []
+    card.aim(plan_host(loaded, read_host(kernel)).targets.get(2), baseline)
+    return reconcile_card(card, baseline)
+
+
+def test_all_of_a_card_goes_in_one_request(kernel: Rings, baseline: Baseline) -> None:
+    assert tune(kernel, baseline, rx="max", tx=512).error is None
+    assert kernel.requests == [{"rx": 4096, "tx": 512}]
+    assert kernel.rings == {"rx": 4096, "tx": 512}
+    assert tune(kernel, baseline, rx="max", tx=512).made == []
+
+
+def test_what_a_driver_rounds_is_taken_as_it_makes_it(kernel: Rings, baseline: Baseline) -> None:
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    assert tune(kernel, baseline, card, rx=500).error is None
+    assert kernel.rings["rx"] == 504
+    assert len(kernel.requests) == 1, "the link is not dropped twice for it"
+    (setting,) = _settings(card, (), {}, "")
+    assert (setting.state, setting.found) == ("in-sync", "rx 504 entries")
+
+
+def test_what_the_kernel_names_is_left_out_and_the_rest_set(
+    kernel: Rings, baseline: Baseline
+) -> None:
+    kernel.refuses = {"tx": errno.EINVAL}
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    assert tune(kernel, baseline, card, rx=1024, tx=512).error is None
+    assert kernel.requests == [{"rx": 1024, "tx": 512}, {"rx": 1024}]
+    assert kernel.rings == {"rx": 1024, "tx": 256}
+    (setting,) = _settings(card, (), {}, "")
+    assert setting.state == "unsupported"
+    assert "tx: not here" in setting.reason
+
+
+def test_what_a_driver_takes_without_effect_is_said(kernel: Rings, baseline: Baseline) -> None:
+    kernel.ignores = frozenset({"tx"})
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    assert tune(kernel, baseline, card, rx=1024, tx=2048).error is None
+    assert kernel.rings == {"rx": 1024, "tx": 256}
+    (setting,) = _settings(card, (), {}, "")
+    assert "tx: the driver takes it and keeps 256 entries" in setting.reason
+
+
+def test_a_key_that_goes_is_put_back_and_the_others_stay(kernel: Rings, baseline: Baseline) -> None:
+    tune(kernel, baseline, rx=1024, tx=512)
+    assert tune(kernel, baseline, tx=512).error is None
+    assert kernel.rings == {"rx": 256, "tx": 512}
+    assert baseline.of(read_nic(kernel, 2, "en0"))["rings"].keys() == {"tx"}
+    assert tune(kernel, baseline).error is None
+    assert kernel.rings == {"rx": 256, "tx": 256}
+    assert baseline.of(read_nic(kernel, 2, "en0")) == {}
+
+
+def test_default_is_what_was_there_and_is_kept(kernel: Rings, baseline: Baseline) -> None:
+    tune(kernel, baseline, rx="default")
+    assert kernel.requests == []
+    found = kernel.get(RINGS, 2)
+    kernel.answers.cards(RINGS)[2] = {**found, "rx": 2048}
+    tune(kernel, baseline, rx="default")
+    assert kernel.rings["rx"] == 256
+
+
+def test_what_is_denied_is_withheld_in_every_way(kernel: Rings, baseline: Baseline) -> None:
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    outcome = tune(kernel, baseline, card, rx=1024, disruptive="deny")
+    assert (outcome.error, kernel.requests) == (None, [])
+    (setting,) = _settings(card, (), {}, "")
+    assert (setting.state, setting.found) == ("withheld", "rx 256 entries")
+    tune(kernel, baseline, rx=1024, tx=512)
+    before = baseline.of(card.nic)
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    tune(kernel, baseline, card, tx=512, disruptive="deny")
+    assert kernel.rings == {"rx": 1024, "tx": 512}, "not put back either"
+    assert baseline.of(card.nic) == before, "and still on record"
+
+
+def test_a_failure_undoes_what_a_driver_did_of_it(kernel: Rings, baseline: Baseline) -> None:
+    """virtio: of `rx 100 tx 64` that ends with ENOMEM, tx is 64 afterwards."""
+
+    def half(setting: Any, ifindex: int, values: Any) -> None:
+        kernel.requests.append(dict(values))
+        if values.get("rx") == 100:
+            found = kernel.get(RINGS, 2)
+            kernel.answers.cards(RINGS)[2] = {**found, "tx": values["tx"]}
+            raise KernelError("set", "rings", errno.ENOMEM)
+        WritableKernel.set(kernel, setting, ifindex, values)
+
+    kernel.set = half  # type: ignore[method-assign]
+    outcome = tune(kernel, baseline, rx=100, tx=64)
+    assert isinstance(outcome.error, KernelError)
+    assert kernel.rings == {"rx": 256, "tx": 256}
+
+
+def test_a_change_of_the_policy_ends_what_is_withheld(kernel: Rings, baseline: Baseline) -> None:
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    tune(kernel, baseline, card, rx=1024, disruptive="deny")
+    assert card.withheld
+    tune(kernel, baseline, card, rx=1024)
+    assert not card.withheld
+    assert kernel.rings["rx"] == 1024
