@@ -39,6 +39,7 @@ from netuned.profiles.scalars import (
 from netuned.profiles.specs import (
     DEFAULT_IRQ_CPUS,
     ChannelsSpec,
+    CoalesceSpec,
     HostSpec,
     IrqSpec,
     PolicySpec,
@@ -256,6 +257,11 @@ class Profile(Spec):
         _mapping(RingsSpec, "rx: max", default=False),
         Field(description="How many packets the card's descriptor rings hold."),
     ] = None
+    coalesce: Annotated[
+        CoalesceSpec | None,
+        _mapping(CoalesceSpec, "rx-usecs: 50", default=False),
+        Field(description="When the card raises an interrupt."),
+    ] = None
     rss: Annotated[
         RssSpec | Literal["default"] | None,
         _mapping(RssSpec, "queues: all"),
@@ -320,6 +326,7 @@ def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "channels": ChannelsSpec,
     "rings": RingsSpec,
+    "coalesce": CoalesceSpec,
     "rss": RssSpec,
     "irq": IrqSpec,
     "rps": RpsSpec,

@@ -255,6 +255,61 @@ class RingsSpec(NumbersSpec):
     ] = None
 
 
+def _number(unit: str) -> Leaf:
+    return whole(0, U32_MAX, unit, words=("default", "keep"))
+
+
+Usecs = Annotated[int | Literal["default"] | None, _number("microseconds")]
+Frames = Annotated[int | Literal["default"] | None, _number("frames")]
+Rate = Annotated[int | Literal["default"] | None, _number("packets per second")]
+
+
+class CoalesceSpec(NumbersSpec):
+    """When the card raises an interrupt, in the names of ethtool -C."""
+
+    adaptive_rx: Annotated[Switch, Field(description="The driver chooses, receiving.")] = None
+    adaptive_tx: Annotated[Switch, Field(description="The driver chooses, sending.")] = None
+    rx_usecs: Annotated[Usecs, Field(description="So long after a received packet.")] = None
+    rx_usecs_irq: Annotated[Usecs, Field(description="The same while one is served.")] = None
+    rx_usecs_low: Annotated[Usecs, Field(description="The same at a low rate.")] = None
+    rx_usecs_high: Annotated[Usecs, Field(description="The same at a high rate.")] = None
+    rx_frames: Annotated[Frames, Field(description="After so many received packets.")] = None
+    rx_frames_irq: Annotated[Frames, Field(description="The same while one is served.")] = None
+    rx_frames_low: Annotated[Frames, Field(description="The same at a low rate.")] = None
+    rx_frames_high: Annotated[Frames, Field(description="The same at a high rate.")] = None
+    tx_usecs: Annotated[Usecs, Field(description="So long after a packet was sent.")] = None
+    tx_usecs_irq: Annotated[Usecs, Field(description="The same while one is served.")] = None
+    tx_usecs_low: Annotated[Usecs, Field(description="The same at a low rate.")] = None
+    tx_usecs_high: Annotated[Usecs, Field(description="The same at a high rate.")] = None
+    tx_frames: Annotated[Frames, Field(description="After so many packets sent.")] = None
+    tx_frames_irq: Annotated[Frames, Field(description="The same while one is served.")] = None
+    tx_frames_low: Annotated[Frames, Field(description="The same at a low rate.")] = None
+    tx_frames_high: Annotated[Frames, Field(description="The same at a high rate.")] = None
+    pkt_rate_low: Annotated[Rate, Field(description="Below it the rate is low.")] = None
+    pkt_rate_high: Annotated[Rate, Field(description="Above it the rate is high.")] = None
+    sample_interval: Annotated[
+        int | Literal["default"] | None,
+        _number("seconds"),
+        Field(description="How often the rate is looked at."),
+    ] = None
+    stats_block_usecs: Annotated[Usecs, Field(description="Between updates of statistics.")] = None
+    cqe_mode_rx: Annotated[Switch, Field(description="Timers start anew by completions.")] = None
+    cqe_mode_tx: Annotated[Switch, Field(description="The same for sending.")] = None
+    tx_aggr_max_bytes: Annotated[
+        int | Literal["default"] | None,
+        _number("bytes"),
+        Field(description="So much is sent in one block (modems)."),
+    ] = None
+    tx_aggr_max_frames: Annotated[Frames, Field(description="So many packets in one.")] = None
+    tx_aggr_time_usecs: Annotated[Usecs, Field(description="So long they are gathered.")] = None
+    rx_cqe_frames: Annotated[Frames, Field(description="Packets in one completion.")] = None
+    rx_cqe_nsecs: Annotated[
+        int | Literal["default"] | None,
+        _number("nanoseconds"),
+        Field(description="So long they are gathered."),
+    ] = None
+
+
 class HostSpec(Spec):
     """Settings of the host, not of one card."""
 

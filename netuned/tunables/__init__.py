@@ -12,6 +12,7 @@ from typing import Final
 
 from netuned.tunables.base import Target, Tunable, View
 from netuned.tunables.channels import CHANNELS
+from netuned.tunables.coalesce import COALESCE
 from netuned.tunables.irq import IRQ
 from netuned.tunables.qdisc import QDISC
 from netuned.tunables.rfs import RFS
@@ -20,7 +21,7 @@ from netuned.tunables.rps import RPS
 from netuned.tunables.rss import RSS
 from netuned.tunables.xps import XPS
 
-TUNABLES: Final[tuple[Tunable, ...]] = (CHANNELS, RINGS, RSS, IRQ, RPS, RFS, XPS, QDISC)
+TUNABLES: Final[tuple[Tunable, ...]] = (CHANNELS, RINGS, COALESCE, RSS, IRQ, RPS, RFS, XPS, QDISC)
 BY_NAME: Final[dict[str, Tunable]] = {tunable.name: tunable for tunable in TUNABLES}
 NAMES: Final = frozenset(BY_NAME)
 

@@ -148,6 +148,7 @@ RSS_ENTRIES = {"ice": 128, "igb": 128, "ixgbe": 128}
 
 
 NUMBERS: dict[str, dict[str, int]] = {
+    "coalesce": {"rx-usecs": 3, "tx-usecs": 50, "adaptive-rx": 1, "tx-frames": 0},
     "rings": {"rx": 512, "tx": 512, "rx-max": 4096, "tx-max": 4096, "rx-push": 0, "tx-push": 0},
 }
 """By tunable, what physical cards answer that are asked for numbers by ethtool's names."""

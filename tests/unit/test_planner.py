@@ -35,12 +35,12 @@ from netuned.planning.diff import diff
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile, ProfileSet, load
 from netuned.reconcile.hostwide import wanted_of_host
-from netuned.tunables import BY_NAME, TUNABLES, rings
+from netuned.tunables import BY_NAME, TUNABLES, coalesce, rings
 from netuned.tunables.base import Boot
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value
 from tests.unit.machines import CARDS, NUMBERS, RSS_ENTRIES, limits, topology, with_channels
 
-FIELDS = {"rings": rings.FIELDS}
+FIELDS = {"coalesce": coalesce.FIELDS, "rings": rings.FIELDS}
 GOLDEN = Path(__file__).with_name("golden") / "plan"
 CASES = sorted(GOLDEN.glob("*.yaml"))
 EXPECTED = "\nexpected: |\n"

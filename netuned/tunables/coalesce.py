@@ -1,0 +1,76 @@
+"""When a card raises an interrupt: how long it waits, and for how many packets.
+
+Source: ethtool(8) -C; Documentation/networking/ethtool-netlink.rst, COALESCE_SET;
+net/ethtool/coalesce.c.
+"""
+
+from __future__ import annotations
+
+from netuned.hardware.nic import Nic
+from netuned.kernel.questions import COALESCE as QUESTION
+from netuned.tunables import numbers
+from netuned.tunables.base import NOT_ASKED, Limits, Target, Tunable, Wanted, Writers, keyed_summary
+from netuned.tunables.numbers import SWITCH, Field
+from netuned.values import Number, Value, Word
+
+NAME = "coalesce"
+_DIRECTIONS = ("rx", "tx")
+_WHEN = ("", "-irq", "-low", "-high")
+FIELDS = {
+    **{f"adaptive-{way}": Field(words=SWITCH) for way in _DIRECTIONS},
+    **{f"{way}-usecs{when}": Field("µs") for way in _DIRECTIONS for when in _WHEN},
+    **{f"{way}-frames{when}": Field("frames") for way in _DIRECTIONS for when in _WHEN},
+    **{f"cqe-mode-{way}": Field(words=SWITCH) for way in _DIRECTIONS},
+    **dict.fromkeys(("stats-block-usecs", "tx-aggr-time-usecs"), Field("µs")),
+    **dict.fromkeys(("pkt-rate-low", "pkt-rate-high"), Field("packets/s")),
+    "sample-interval": Field("s"),
+    "tx-aggr-max-bytes": Field("bytes"),
+    **dict.fromkeys(("tx-aggr-max-frames", "rx-cqe-frames"), Field("frames")),
+    "rx-cqe-nsecs": Field("ns"),
+}
+"""DIM's profiles, which are lists of such numbers, are left to the driver."""
+
+
+def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
+    spec = target.profile.coalesce
+    assert spec is not None
+    return numbers.wanted(spec.named(), nic, limits, FIELDS)
+
+
+def within(key: str, wanted: Value, found: Value) -> bool:
+    """Drivers count in units of their own, and have a most: they round down, or a little up."""
+    if isinstance(wanted, Number) and isinstance(found, Number):
+        return 0 < found.value <= wanted.value + max(wanted.value // 8, 4)
+    return False
+
+
+def why(target: Target, nic: Nic, key: str) -> str:
+    spec = target.profile.coalesce
+    return numbers.why(spec.named().get(key)) if spec else NOT_ASKED
+
+
+COALESCE = Tunable(
+    name=NAME,
+    holds=(Number, Word),
+    accepts=FIELDS.__contains__,
+    read=numbers.reader(QUESTION, FIELDS),
+    write=numbers.writer(QUESTION, FIELDS),
+    desired=desired,
+    why=why,
+    limits=numbers.limits_reader(QUESTION),
+    by_key=True,
+    group=lambda key: NAME,
+    within=within,
+    events=frozenset({"coalesce"}),
+    writers=Writers(
+        hint="look for `ethtool -C` in scripts and timers",
+        link=frozenset(
+            f"{way}{what}" if what else f"UseAdaptive{way}Coalesce"
+            for way in ("Rx", "Tx")
+            for what in ("", "CoalesceSec", "MaxCoalescedFrames", "CoalesceIrqSec")
+        ),
+        tuned=frozenset({"net.coalesce"}),
+        network_manager=("ethtool.coalesce-*",),
+    ),
+    summary=keyed_summary,
+)
