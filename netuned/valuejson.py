@@ -14,7 +14,9 @@ from netuned.cpuset import CpuSet
 from netuned.values import (
     ABSENT,
     Absent,
+    Balancer,
     ChannelCounts,
+    Exclusion,
     FlowTable,
     Number,
     Qdisc,
@@ -27,6 +29,7 @@ _MOST_QUEUES = 1 << 16
 _MOST_ENTRIES = 1 << 16
 _MOST_FLOWS = 1 << 32
 _MOST_WORD = 64
+_MOST_PATH = 4096
 _MOST_NUMBER = 1 << 64
 """What a file may have at most: more than any kernel shows, and little enough to go on with."""
 
@@ -50,6 +53,14 @@ def encode(value: Value) -> dict[str, Any]:
             return {"number": value.value, "unit": value.unit}
         case Word():
             return {"word": value.text}
+        case Exclusion():
+            return {
+                "irqbalance": value.mode,
+                "devices": sorted(value.devices),
+                "interrupts": sorted(value.interrupts),
+            }
+        case Balancer():
+            return encode(value.told)
 
 
 def decode(data: object) -> Value:
@@ -57,8 +68,8 @@ def decode(data: object) -> Value:
     match data:
         case {"absent": True}:
             return ABSENT
-        case {"cpus": str(text)}:
-            return CpuSet.parse_list(text)
+        case {"cpus": str(cpus)}:
+            return CpuSet.parse_list(cpus)
         case {"channels": [rx, tx, combined]}:
             return ChannelCounts(_queues(rx), _queues(tx), _queues(combined))
         case {"table": [*entries], "queues": queues} if len(entries) <= _MOST_ENTRIES:
@@ -71,8 +82,11 @@ def decode(data: object) -> Value:
             return Number(whole(number, _MOST_NUMBER, -_MOST_NUMBER), _word(unit))
         case {"number": number}:
             return Number(whole(number, _MOST_NUMBER, -_MOST_NUMBER))
-        case {"word": str(text)}:
-            return Word(_word(text))
+        case {"word": str(word)}:
+            return Word(_word(word))
+        case {"irqbalance": str(mode), "devices": [*devices], "interrupts": [*numbers]}:
+            paths = frozenset(text(path, _MOST_PATH) for path in devices)
+            return Exclusion(_word(mode), paths, frozenset(map(_queues, numbers)))
     raise ValueError(f"{data!r:.80} is not a recorded value")
 
 
@@ -102,6 +116,10 @@ def typed(value: Value | None) -> Any:
             return value.value
         case Word():
             return value.text
+        case Exclusion():
+            return {"mode": value.mode, "interrupts": sorted(value.interrupts)}
+        case Balancer():
+            return {"running": value.running, "told": value.told.mode}
 
 
 def whole(data: object, most: int, least: int = 0) -> int:

@@ -123,6 +123,47 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Exclusion:
+    """What is wanted of irqbalance: ``leave`` it alone, ``stop`` it, or have it ``exclude`` cards.
+
+    ``devices`` are the sysfs paths of the cards' devices, ``interrupts`` their numbers.
+    """
+
+    mode: str
+    devices: frozenset[str] = frozenset()
+    interrupts: frozenset[int] = frozenset()
+
+    def __str__(self) -> str:
+        if self.mode != "exclude":
+            return self.mode
+        numbers = CpuSet.of(self.interrupts)
+        return f"exclude {numbers}" if numbers else "exclude (no interrupts)"
+
+
+@dataclass(frozen=True, slots=True)
+class Balancer:
+    """How irqbalance is found: told what (as ``Exclusion`` has it), and doing what about it.
+
+    ``balanced`` are the interrupts that it places. ``waiting``: what it was told shows after its
+    next round only.
+    """
+
+    told: Exclusion
+    running: bool
+    asks_policy: bool = False
+    balanced: frozenset[int] = frozenset()
+    waiting: bool = field(default=False, compare=False)
+
+    def __str__(self) -> str:
+        if not self.running:
+            return "not running"
+        if self.told.mode != "exclude":
+            return "running"
+        ours = CpuSet.of(self.balanced & self.told.interrupts)
+        return f"running, balances {ours}" if ours else "running, leaves them alone"
+
+
+@dataclass(frozen=True, slots=True)
 class Absent:
     """What is not there: a rule that must go, or has not been made."""
 
@@ -142,7 +183,18 @@ def describe(value: object) -> str:
     return "" if value is None else str(value) or "none"
 
 
-Value = CpuSet | ChannelCounts | RssTable | FlowTable | Qdisc | Number | Word | Absent
+Value = (
+    CpuSet
+    | ChannelCounts
+    | RssTable
+    | FlowTable
+    | Qdisc
+    | Number
+    | Word
+    | Exclusion
+    | Balancer
+    | Absent
+)
 """What a setting can hold."""
 
 State = Mapping[str, Value]

@@ -117,6 +117,8 @@ _RESULTS: dict[str, tuple[str, ...]] = {
 
 
 class _Interface(ServiceInterface):
+    """What is said of a card, and of the host."""
+
     def introspect(self) -> intr.Interface:
         described = super().introspect()
         results = {method.name: method.out_args for method in described.methods}
@@ -125,6 +127,14 @@ class _Interface(ServiceInterface):
             for arg, name in zip(args, _RESULTS[member], strict=True):
                 arg.name = name
         return described
+
+    @dbus_signal()
+    def Drift(self, tunable: str, key: str, wanted: str, found: str) -> Names4:
+        return wire.text(tunable), wire.text(key), wire.text(wanted), wire.text(found)
+
+    @dbus_signal()
+    def Repaired(self, tunable: str, key: str, value: str, latency_us: int) -> Names3Time:
+        return wire.text(tunable), wire.text(key), wire.text(value), latency_us
 
 
 class Manager(_Interface):
@@ -279,14 +289,6 @@ class Nic(_Interface):
     @dbus_property(READ)
     def Through(self) -> Strings:
         return _texts(self.status.through)
-
-    @dbus_signal()
-    def Drift(self, tunable: str, key: str, wanted: str, found: str) -> Names4:
-        return wire.text(tunable), wire.text(key), wire.text(wanted), wire.text(found)
-
-    @dbus_signal()
-    def Repaired(self, tunable: str, key: str, value: str, latency_us: int) -> Names3Time:
-        return wire.text(tunable), wire.text(key), wire.text(value), latency_us
 
 
 def changed_properties(

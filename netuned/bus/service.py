@@ -15,6 +15,7 @@ from netuned.bus.connection import Connection
 from netuned.bus.interfaces import Controller, Manager, Nic, changed_properties
 from netuned.bus.reading import SLICE_S, Readers
 from netuned.errors import BusError
+from netuned.hardware.nic import HOST
 from netuned.status import ManagerStatus, NicStatus, Status
 
 AUTH_TIMEOUT_S = 30.0
@@ -145,14 +146,17 @@ class BusService:
                 return
 
     def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str) -> None:
-        """Signal ``Drift``: somebody else changed a setting of a card."""
-        if (nic := self._nics.get(ifindex)) is not None:
-            nic.Drift(tunable, key, wanted, found)
+        """Signal ``Drift``: somebody else changed a setting of a card, or of the host."""
+        if (said := self._interface(ifindex)) is not None:
+            said.Drift(tunable, key, wanted, found)
 
     def repaired(self, ifindex: int, tunable: str, key: str, value: str, latency_us: int) -> None:
         """Signal ``Repaired``: it is as wanted again, ``latency_us`` after the event."""
-        if (nic := self._nics.get(ifindex)) is not None:
-            nic.Repaired(tunable, key, value, latency_us)
+        if (said := self._interface(ifindex)) is not None:
+            said.Repaired(tunable, key, value, latency_us)
+
+    def _interface(self, ifindex: int) -> Manager | Nic | None:
+        return self._manager if ifindex == HOST.ifindex else self._nics.get(ifindex)
 
     async def _export(self, bus: MessageBus) -> None:
         status = self._controller.status()

@@ -128,7 +128,7 @@ def _troubles(nic: NicStatus, screen: Screen) -> str:
     texts += [
         f"{nic.name} {setting.tunable}: {setting.reason}"
         for setting in nic.settings
-        if setting.state in OUT_OF_SYNC and setting.reason
+        if setting.state in OUT_OF_SYNC and setting.reason not in ("", nic.last_error)
     ]
     return "".join(map(screen.sentence, texts))
 

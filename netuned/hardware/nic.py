@@ -63,10 +63,41 @@ class Nic:
     """
 
     @property
+    def label(self) -> str:
+        """Its name for people."""
+        return self.name or "host"
+
+    @property
     def counts(self) -> ChannelCounts | None:
         """The channels that are open now; None where the card's cannot be set."""
         found = self.channels
         return ChannelCounts(found.rx, found.tx, found.combined) if found else None
+
+
+HOST = Nic(
+    ifindex=0,
+    name="",
+    driver="",
+    kind="host",
+    pci="",
+    mac="",
+    speed_mbps=0,
+    numa_node=-1,
+    device="",
+    up=True,
+    rx_queues=0,
+    tx_queues=0,
+    channels=None,
+    rss_queues=0,
+    vectors=(),
+    affinity=(),
+    interrupts=(),
+    instance=-1,
+)
+"""The host itself, in the place of a card: it has settings, and nothing else of a card's.
+
+Its instance is no inode, so that it is no card's.
+"""
 
 
 def read_ifindexes(kernel: Kernel) -> dict[int, str]:

@@ -17,8 +17,10 @@ from netuned.kernel.answers import no_dump
 from netuned.kernel.ethtool import Channels, DriverInfo, Ethtool
 from netuned.kernel.files import Files, FileTree
 from netuned.kernel.genl import EthtoolNetlink, NetdevNetlink
+from netuned.kernel.irqbalance import Irqbalance
 from netuned.kernel.questions import Question, Setting, Sockets
 from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
+from netuned.values import Balancer
 
 A = TypeVar("A")
 
@@ -72,6 +74,16 @@ class RtnlCalls(Protocol):
     def delete_qdisc(self, ifindex: int, parent: int = ..., handle: int = 0) -> None: ...
 
 
+class IrqbalanceCalls(Protocol):
+    """``irqbalance.Irqbalance``; a snapshot knows nothing of it."""
+
+    def is_told(self) -> bool: ...
+    def look(self) -> Balancer: ...
+    def exclude(self, devices: Collection[str], interrupts: frozenset[int]) -> str: ...
+    def stop(self) -> str: ...
+    def leave(self) -> str: ...
+
+
 class Kernel:
     """Access to one host's kernel; ``writes`` counts what was written through it.
 
@@ -83,6 +95,7 @@ class Kernel:
     ethtool_netlink: EthtoolNetlinkCalls
     netdev: NetdevCalls
     rtnl: RtnlCalls
+    irqbalance: IrqbalanceCalls
 
     def __init__(self, root: str = "/") -> None:
         self.writes = 0
@@ -92,6 +105,7 @@ class Kernel:
         self._sockets = asked = Sockets(ioctl, netlink, NetdevNetlink(), Rtnl(self._wrote))
         self.ethtool, self.ethtool_netlink = asked.ethtool, asked.ethtool_netlink
         self.netdev, self.rtnl = asked.netdev, asked.rtnl
+        self.irqbalance = Irqbalance()
 
     def get(self, question: Question[A], ifindex: int) -> A:
         """Ask one card. Raises: UnsupportedError, KernelError."""

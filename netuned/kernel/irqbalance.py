@@ -26,6 +26,7 @@ from pathlib import Path
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.systemd import control_unit
+from netuned.values import Balancer, Exclusion
 
 UNIT = "irqbalance.service"
 SOCKETS = "/run/irqbalance/irqbalance*.sock"
@@ -105,27 +106,79 @@ def parse_balanced(answer: bytes) -> frozenset[int]:
     return frozenset(int(number) for number in re.findall(rb"IRQ ([0-9]{1,9}) LOAD", answer))
 
 
-class Exclusion:
-    """The files by which irqbalance is told, in netuned's runtime directory."""
+class Unknown:
+    """What a snapshot tells of irqbalance: nothing."""
 
-    def __init__(self, runtime_directory: Path) -> None:
+    def is_told(self) -> bool:
+        """Not that anybody knows."""
+        return False
+
+    def look(self) -> Balancer:
+        """Raises: UnsupportedError."""
+        raise UnsupportedError("irqbalance", "a snapshot does not tell of it")
+
+    def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> str:
+        """Raises: UnsupportedError."""
+        raise UnsupportedError("irqbalance", "a snapshot cannot be written")
+
+    def stop(self) -> str:
+        """Raises: UnsupportedError."""
+        raise UnsupportedError("irqbalance", "a snapshot cannot be written")
+
+    leave = stop
+
+
+class Irqbalance:
+    """irqbalance, and the files by which it is told, in netuned's runtime directory."""
+
+    def __init__(self, runtime_directory: Path = Path("/run/netuned")) -> None:
         self._cards = runtime_directory / "irqbalance.cards"
         self._environment = runtime_directory / "irqbalance.env"
         self._stopped = runtime_directory / "irqbalance.stopped"
         self._signalled_at = -SIGNAL_EVERY_S
         self._restarted_pid = 0
+        self._interrupts: frozenset[int] = frozenset()
+
+    def is_told(self) -> bool:
+        """Whether it was told something that it has not been freed of."""
+        return self._stopped.exists() or self._cards.exists()
+
+    def look(self) -> Balancer:
+        """How it is, and what it was told.
+
+        Raises: UnsupportedError for who may not ask it; KernelError.
+        """
+        told = Exclusion("leave")
+        if self._stopped.exists():
+            told = Exclusion("stop")
+        elif self._cards.exists():
+            devices = frozenset(self._cards.read_text("utf-8").splitlines())
+            told = Exclusion("exclude", devices, self._interrupts)
+        try:
+            running = read_running()
+        except KernelError as error:
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise UnsupportedError("irqbalance", "only root may ask it") from None
+            if error.errno != errno.ETIMEDOUT:  # it answers between its rounds only
+                raise
+            return Balancer(told, running=True, waiting=True)
+        if running is None:
+            return Balancer(told, running=False)
+        waiting = time.monotonic() - self._signalled_at < SIGNAL_EVERY_S
+        return Balancer(told, True, running.asks_policy, running.balanced, waiting)
 
     def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> str:
         """Leave these devices (sysfs paths) alone. Returns what was done, empty if nothing.
 
         Raises: UnsupportedError, KernelError.
         """
+        self._interrupts = interrupts
         listed = _replace(self._cards, "".join(f"{device}\n" for device in sorted(devices)))
         if self._stopped.exists():
             control_unit("StartUnit", UNIT)
             self._stopped.unlink()
             return "started it again"
-        running = read_running()
+        running = self._running()
         if running is None or (running.pid == self._restarted_pid and not running.asks_policy):
             return ""
         if not running.asks_policy:
@@ -159,6 +212,7 @@ class Exclusion:
             return ""
         _replace(self._stopped, "")
         control_unit("StopUnit", UNIT)
+        self._signalled_at = time.monotonic()
         return "stopped it"
 
     def leave(self) -> str:
@@ -181,6 +235,15 @@ class Exclusion:
             done = "restarted it without netuned's policy script"
         self._cards.unlink()  # last: while it is there, all this is tried again
         return done
+
+    def _running(self) -> Running | None:
+        """As it runs; None also while it is too busy to answer, to be asked again."""
+        try:
+            return read_running()
+        except KernelError as error:
+            if error.errno != errno.ETIMEDOUT:
+                raise
+            return None
 
     def _write_environment(self, running: Running) -> None:
         """Its present arguments and ours, in every variable a unit may expand."""

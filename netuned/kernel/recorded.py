@@ -17,6 +17,7 @@ from netuned.kernel import Kernel
 from netuned.kernel.answers import NOT_HELD, Answers
 from netuned.kernel.ethtool import Channels, DriverInfo
 from netuned.kernel.files import READ_SIZE, FileTree, Kept
+from netuned.kernel.irqbalance import Unknown
 from netuned.kernel.questions import (
     CHANNELS,
     DRIVER_INFO,
@@ -294,6 +295,7 @@ class RecordedKernel(Kernel):
         self.answers = answers
         self.files = RecordedFiles(tree)
         self.ethtool = self.ethtool_netlink = self.netdev = self.rtnl = RecordedCalls(self)
+        self.irqbalance = Unknown()
 
     def get(self, question: Question[A], ifindex: int) -> A:
         return self.answers.get(question, ifindex)

@@ -15,6 +15,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel import Kernel
 from netuned.kernel.answers import Answers, Failure
 from netuned.kernel.files import READ_SIZE, FileTree, Kept
+from netuned.kernel.irqbalance import Unknown
 from netuned.kernel.questions import QUESTIONS, Question, Setting
 from netuned.kernel.recorded import (
     MAX_LINKS,
@@ -158,6 +159,7 @@ class RecordingKernel(Kernel):
         self.answers = Answers()
         self.files = RecordingFiles(asked.files, self.tree)
         self.ethtool = self.ethtool_netlink = self.netdev = self.rtnl = RecordedCalls(self)
+        self.irqbalance = Unknown()
         self._asked = asked
         for question in QUESTIONS:
             if question.dumps:

@@ -117,7 +117,7 @@ def _reconcile(
     tries: Tries | None,
     outcome: Outcome,
 ) -> None:
-    enforce = card.target is None or card.target.profile.policy.enforce == "yes"
+    enforce = card.target is None or card.target.enforces
     tried: dict[Setting, _Tried] = {}
     expected = False
     for _ in range(ROUNDS):
@@ -141,7 +141,7 @@ def _reconcile(
         changes = tuple(change for change in changes if change not in outcome.pending)
         if not changes:
             # While it may be rolled back, what was there before netuned is still needed.
-            if outcome.scope is None and not outcome.pending and tries is None:
+            if outcome.scope is None and not (outcome.pending or card.awaited or tries):
                 outcome.settled = True
                 _settle(card, baseline)
             return
@@ -244,7 +244,7 @@ def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome)
             if isinstance(error, UnsupportedError):
                 named, why = group[:1] if len(group) == 1 else [], error.why
             else:
-                named = [change for change in group if change.key == error.attribute]
+                named = [c for c in group if error.attribute and c.key == error.attribute]
                 if error.errno == errno.EOPNOTSUPP and len(group) == 1:
                     named = group
                 why = error.extack or "refused"
@@ -301,7 +301,7 @@ def _settle(card: Card, baseline: Baseline) -> None:
     }
     missed |= {at: card.unsupported.get(at[0], "") for at in done if at[0] not in card.found}
     for name, why in {name: why for (name, _), why in missed.items()}.items():
-        log.warning("Cannot put back %s %s: %s, keeping its record", card.nic.name, name, why)
+        log.warning("Cannot put back %s %s: %s, keeping its record", card.nic.label, name, why)
     # A parameter of what is not attached now is needed once that is again.
     dormant = {
         (name, key)

@@ -21,8 +21,8 @@ from typing import Any
 
 from netuned import statefile, valuejson
 from netuned.errors import StateFileError
-from netuned.hardware.nic import Nic
-from netuned.tunables import BY_NAME, Tunable
+from netuned.hardware.nic import HOST, Nic
+from netuned.tunables import BY_NAME, HOST_BY_NAME, Tunable, tunables_of
 from netuned.tunables.base import OWN
 from netuned.values import ABSENT, Setting, State, Value
 
@@ -59,7 +59,6 @@ class Baseline:
         self._boot_id = boot_id
         self._lock = threading.Lock()
         self._cards: dict[int, CardRecord] = {}
-        self._host: dict[str, Value] = {}
         self._texts: dict[int, tuple[CardRecord, str]] = {}
         """Of each card's record, its part of the file: of 200 cards, one is encoded for a save."""
 
@@ -74,8 +73,10 @@ class Baseline:
             if data["boot_id"] != self._boot_id:
                 log.info("%s is of an earlier boot, ignoring", self._path)
                 return
-            host = {name: _setting(name, value) for name, value in data["host"].items()}
-            cards = {int(key): _card(card) for key, card in data["cards"].items()}
+            cards = {int(key): _card(int(key), card) for key, card in data["cards"].items()}
+            host = valuejson.mapping(data.get("host", {}))  # where earlier versions had its own
+            if settings := {name: {"": value} for name, value in host.items()}:
+                cards[HOST.instance] = _card(HOST.instance, {"ifindex": 0, "settings": settings})
             lost = valuejson.text(data["lost"], MOST_SENTENCE)
         except FileNotFoundError:
             return
@@ -86,9 +87,9 @@ class Baseline:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             why = f"not a baseline ({error!s:.200})"
         else:
-            self._cards, self._host, self.lost = cards, host, lost
+            self._cards, self.lost = cards, lost
             return
-        self._cards, self._host = {}, {}
+        self._cards = {}
         aside = self._path.with_name(f"{self._path.name}.bad")
         kept = f"The file is kept as {aside}"
         self.lost = (
@@ -111,7 +112,7 @@ class Baseline:
         """
         found: dict[str, State] = {}
         for name, state in self._of(nic).settings.items():
-            fresh = BY_NAME[name].fresh
+            fresh = tunables_of(nic)[name].fresh
             values = {key: fresh if v is ABSENT else v for key, v in state.items()}
             found[name] = {key: value for key, value in values.items() if value is not None}
         return found
@@ -130,7 +131,7 @@ class Baseline:
             card = self._of(nic)
             new: dict[str, State] = {}
             for name, state in found.items():
-                tunable = BY_NAME[name]
+                tunable = tunables_of(nic)[name]
                 absent = (k for k in (wanted or {}).get(name, {}) if _comes_and_goes(tunable, k))
                 keys = {*state, *absent} - card.settings.get(name, {}).keys()
                 if keys:
@@ -144,7 +145,7 @@ class Baseline:
             if not nic.instance:
                 raise StateFileError(f"{nic.name}: nothing tells which card this is; not changed")
             record = CardRecord(nic.ifindex, {**card.settings, **new})
-            self._save({**self._cards, nic.instance: record}, self._host, _UNCHANGED)
+            self._save({**self._cards, nic.instance: record}, _UNCHANGED)
 
     def forget(self, nic: Nic, settings: Collection[Setting]) -> None:
         """Drop what was put back. Raises: StateFileError."""
@@ -161,7 +162,7 @@ class Baseline:
             cards = {**self._cards, nic.instance: replace(card, settings=left)}
             if not left:
                 del cards[nic.instance]
-            self._save(cards, self._host, _RESTORED)
+            self._save(cards, _RESTORED)
 
     def retire(self, present: Collection[Nic]) -> None:
         """Of cards that are not ``present``, keep those that left last. Raises: StateFileError.
@@ -169,34 +170,14 @@ class Baseline:
         A card that left for another namespace comes back as it was; one that ended never does.
         """
         with self._lock:
-            here = {nic.instance for nic in present}
+            here = {HOST.instance, *(nic.instance for nic in present)}
             away = [instance for instance in self._cards if instance not in here]
             dropped = away[:-DEPARTED]
             cards = {key: card for key, card in self._cards.items() if key in here}
             cards |= {key: self._cards[key] for key in away[len(dropped) :]}
             if dropped:
-                self._save(cards, self._host, _RESTORED)
+                self._save(cards, _RESTORED)
             self._cards = cards
-
-    def host(self) -> Mapping[str, Value]:
-        """What is recorded of the host's own settings: tunable -> value."""
-        return dict(self._host)
-
-    def record_host(self, tunable: str, found: Value) -> None:
-        """Remember a setting of the host before its first write; what is recorded already stays.
-
-        On return it is on disk. Raises: StateFileError; then nothing may be written.
-        """
-        with self._lock:
-            if tunable not in self._host:
-                self._save(self._cards, {**self._host, tunable: found}, _UNCHANGED)
-
-    def forget_host(self, tunable: str) -> None:
-        """Drop what was put back. Raises: StateFileError."""
-        with self._lock:
-            if tunable in self._host:
-                host = {name: value for name, value in self._host.items() if name != tunable}
-                self._save(self._cards, host, _RESTORED)
 
     def _of(self, nic: Nic) -> CardRecord:
         """A card's record; a snapshot has only its ifindex to tell it by."""
@@ -205,7 +186,7 @@ class Baseline:
         alike = (card for card in self._cards.values() if card.ifindex == nic.ifindex)
         return next(alike, CardRecord(nic.ifindex))
 
-    def _save(self, cards: dict[int, CardRecord], host: dict[str, Value], otherwise: str) -> None:
+    def _save(self, cards: dict[int, CardRecord], otherwise: str) -> None:
         self._texts = {
             instance: kept
             if (kept := self._texts.get(instance)) and kept[0] is card
@@ -215,7 +196,6 @@ class Baseline:
         parts = {
             "boot_id": statefile.encode_part(self._boot_id),
             "lost": statefile.encode_part(self.lost),
-            "host": statefile.encode_part({n: valuejson.encode(v) for n, v in host.items()}),
             "cards": statefile.join_parts({str(i): text for i, (_, text) in self._texts.items()}),
         }
         try:
@@ -223,7 +203,7 @@ class Baseline:
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "no number")
             raise StateFileError(f"{self._path}: {error.strerror} ({name}); {otherwise}") from error
-        self._cards, self._host = cards, host
+        self._cards = cards
 
 
 _UNCHANGED = "nothing was changed, because what was there before could not be saved"
@@ -242,7 +222,7 @@ def _check(nic: Nic, tunable: Tunable, state: State) -> None:
     """
     for key, value in state.items():
         if not tunable.accepts(key) or not isinstance(value, (*tunable.holds, type(ABSENT))):
-            setting = f"{nic.name} {tunable.name} {key!r:.80}"
+            setting = f"{nic.label} {tunable.name} {key!r:.80}"
             raise StateFileError(f"{setting} with {value} cannot be kept; {_UNCHANGED}")
 
 
@@ -250,8 +230,10 @@ def _encode_card(card: CardRecord) -> dict[str, Any]:
     return {"ifindex": card.ifindex, "settings": encode_states(card.settings)}
 
 
-def _card(data: Mapping[str, Any]) -> CardRecord:
+def _card(instance: int, data: Mapping[str, Any]) -> CardRecord:
     ifindex = valuejson.whole(data["ifindex"], MOST_IFINDEX)
+    if instance == HOST.instance:  # whose settings are always there
+        return CardRecord(ifindex, decode_states(data["settings"], HOST_BY_NAME, absent=False))
     return CardRecord(ifindex, decode_states(data["settings"]))
 
 
@@ -263,30 +245,22 @@ def encode_states(states: Mapping[str, State]) -> dict[str, Any]:
     }
 
 
-def decode_states(data: object, *, absent: bool = True) -> dict[str, State]:
+def decode_states(
+    data: object, tunables: Mapping[str, Tunable] = BY_NAME, *, absent: bool = True
+) -> dict[str, State]:
     """What :func:`encode_states` made, also of an earlier version. Raises: ValueError, TypeError.
 
     Keys are not judged: that was when they were recorded, and one that this version does not know
     is no reason to lose the others. Without ``absent`` only what may come and go can be so.
     """
-    states = {name: _state(_tunable(name), st) for name, st in valuejson.mapping(data).items()}
-    for name, state in states.items():
-        if not absent and BY_NAME[name].fresh is not ABSENT and ABSENT in state.values():
+    states: dict[str, State] = {}
+    for name, encoded in valuejson.mapping(data).items():
+        if name not in tunables:
+            raise ValueError(f"{name!r:.40} is nothing that netuned sets")
+        states[name] = state = _state(tunables[name], encoded)
+        if not absent and tunables[name].fresh is not ABSENT and ABSENT in state.values():
             raise ValueError(f"{name} has a value that is none")
     return states
-
-
-def _setting(name: str, data: object) -> Value:
-    value = _state(_tunable(name), {"": data})[""]
-    if value is ABSENT:
-        raise ValueError(f"{data!r:.80} is no setting of the host")
-    return value
-
-
-def _tunable(name: str) -> Tunable:
-    if name not in BY_NAME:
-        raise ValueError(f"{name!r:.40} is nothing that netuned sets")
-    return BY_NAME[name]
 
 
 def _state(tunable: Tunable, data: object) -> State:

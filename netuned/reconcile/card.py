@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from netuned.errors import UnsupportedError
-from netuned.hardware.nic import Nic, read_nic, renewed
+from netuned.hardware.nic import HOST, Nic, read_nic, renewed
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
@@ -17,7 +17,7 @@ from netuned.plan import Change
 from netuned.planning.diff import diff
 from netuned.reconcile.baseline import Baseline
 from netuned.tunables import TUNABLES
-from netuned.tunables.base import NOT_ASKED, Boot, Limits, Target, Tunable, View
+from netuned.tunables.base import NOT_ASKED, AnyTarget, Boot, Limits, Target, Tunable, View
 from netuned.values import ABSENT, Setting, State, Value
 
 NOTHING_HELD: Mapping[str, str] = {}
@@ -33,7 +33,7 @@ class Card:
         self.kernel = kernel
         self.nic = nic
         self.tunables = {tunable.name: tunable for tunable in tunables}
-        self.target: Target | None = None
+        self.target: AnyTarget | None = None
         self.denies = False
         """Whether its policy forbids what drops the link."""
         self.wanted: dict[str, State] = {}
@@ -52,6 +52,8 @@ class Card:
         """A value that was written, and what the kernel makes of it."""
         self.withheld: tuple[Change, ...] = ()
         """What the policy forbids to write."""
+        self.awaited: Mapping[str, str] = {}
+        """Tunables that were set and do not show it yet, and why."""
         self.version = 0
         """Changes whenever anything above does, so that status is made anew only then."""
         self._kept = KeptFiles(kernel.files)
@@ -63,7 +65,7 @@ class Card:
 
     def aim(
         self,
-        target: Target | None,
+        target: AnyTarget | None,
         baseline: Baseline,
         *,
         restore: bool = True,
@@ -87,13 +89,15 @@ class Card:
         self.wanted, self.unsupported, self.withheld = {}, {}, ()
         self.restoring = self._unrecorded = frozenset()
 
-    def _aim_at(self, tunable: Tunable, target: Target | None, recorded: State) -> Target | None:
+    def _aim_at(
+        self, tunable: Tunable, target: AnyTarget | None, recorded: State
+    ) -> AnyTarget | None:
         """Set what is wanted of one tunable. Returns the target for those that come after it."""
         name, back = tunable.name, recorded
         state: dict[str, Value] = {}
-        if target is not None and tunable.asked(target.profile):
+        if target is not None and target.asks(tunable):
             try:
-                wanted = tunable.desired(target, self.nic, self._limits_of(tunable))
+                wanted = target.wanted(tunable, self.nic, self._limits_of(tunable))
             except UnsupportedError as error:
                 self.unsupported[name] = error.why
                 return target
@@ -124,9 +128,9 @@ class Card:
             self._limits[tunable.name] = tunable.limits(self.view())
         return self._limits[tunable.name]
 
-    def _standing(self, tunable: Tunable, target: Target, state: State) -> Target:
+    def _standing(self, tunable: Tunable, target: AnyTarget, state: State) -> AnyTarget:
         """The target for the rest, where this comes out as another value than wanted."""
-        if tunable.stands is None:
+        if tunable.stands is None or not isinstance(target, Target):
             return target
         for key, value in state.items():
             at = tunable.name, key
@@ -157,6 +161,8 @@ class Card:
         self._limits.clear()
         self.version += 1
         before = self.nic
+        if before is HOST:
+            return False
         name = self.kernel.card_name(before.ifindex)
         self.nic = renewed(self.kernel, before, read_nic(self.kernel, before.ifindex, name))
         self.refused = {
@@ -208,10 +214,27 @@ class Card:
             )
             if self.accepted.get((change.tunable, change.key)) != (change.after, change.before)
         )
+        changes = self._await(changes, wanted)
         differing = {change.tunable for change in changes}
-        for name in wanted.keys() - differing - restoring:
+        for name in wanted.keys() - differing - restoring - self.awaited.keys():
             self._clean[name] = (self.wanted[name], self.found[name])
         return changes
+
+    def _await(self, changes: tuple[Change, ...], looked_at: Collection[str]) -> tuple[Change, ...]:
+        """Those that are to be made: the others were, and only do not show yet."""
+        awaited = {name: why for name, why in self.awaited.items() if name not in looked_at}
+        left = []
+        for change in changes:
+            name, key = change.tunable, change.key
+            why = self.tunables[name].awaited(key, {key: change.after}, self.found[name])
+            if why:
+                awaited[name] = why
+            else:
+                left.append(change)
+        if awaited != self.awaited:
+            self.awaited = awaited
+            self.version += 1
+        return tuple(left)
 
     def _restorable(self, name: str, state: State) -> State:
         """Of a state that is put back, what exists now, or can be made: queues may have gone."""
@@ -323,12 +346,12 @@ class Card:
 
     def is_asked(self, name: str) -> bool:
         """Whether the profile in force sets a tunable."""
-        return self.target is not None and self.tunables[name].asked(self.target.profile)
+        return self.target is not None and self.target.asks(self.tunables[name])
 
     def why(self, name: str, key: str) -> str:
         if self.target is None or (name, key) in self.restoring:
             return NOBODY_ASKS
-        return self.tunables[name].why(self.target, self.nic, key)
+        return self.target.why(self.tunables[name], self.nic, key)
 
     @property
     def expects_record(self) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from netuned.plan import Change
-from netuned.tunables import BY_NAME
+from netuned.tunables import EVERY
 from netuned.tunables.base import CARD
 from netuned.values import Setting
 
@@ -139,9 +139,9 @@ class Gate:
 
 def _needs(change: Change, held: frozenset[Setting]) -> bool:
     """Whether a change cannot be made without others; what is still to come needs its card's."""
-    if held.intersection(BY_NAME[change.tunable].needs(change.key)):
+    if held.intersection(EVERY[change.tunable].needs(change.key)):
         return True
-    return change.before is None and any(BY_NAME[n].stale(key) == CARD for n, key in held)
+    return change.before is None and any(EVERY[n].stale(key) == CARD for n, key in held)
 
 
 def by_tunable(settings: Iterable[Setting]) -> dict[str, tuple[str, ...]]:

@@ -17,8 +17,7 @@ from netuned.hardware.nic import Nic
 from netuned.kernel.writers import Glimpse, OpenTrace, Writer, describe, glimpse
 from netuned.reconcile.contention import Budget, Gate, Limits, by_tunable, named
 from netuned.reconcile.work import Work
-from netuned.tunables import BY_NAME
-from netuned.tunables.rfs import HOST_FILE
+from netuned.tunables import EVERY, tunables_of
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +35,17 @@ looked at, for its other keys' sake."""
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is contended: a card, or the host where there is none."""
+    """What is contended: a card, or the host."""
 
-    nic: Nic | None = None
+    nic: Nic
 
     @property
     def name(self) -> str:
-        return self.nic.name if self.nic else "host"
+        return self.nic.label
 
     def files(self, tunable: str, key: str) -> tuple[str, ...]:
         """How the paths of a setting's files end; none where it is no file."""
-        if self.nic is None:
-            return (HOST_FILE.removeprefix("/proc/sys/"),)
-        return BY_NAME[tunable].writers.files(self.nic, key)
+        return tunables_of(self.nic)[tunable].writers.files(self.nic, key)
 
 
 class Search:
@@ -194,7 +191,7 @@ class Dispute:
         for tunable in self._unsaid.keys() - self._searching:
             place = self._unsaid.pop(tunable)
             fields = {
-                "ifname": place.nic.name if place.nic else "",
+                "ifname": place.nic.name,
                 "tunable": tunable,
                 "writer": str(self._writers.get(tunable, "")),
             }
@@ -202,7 +199,7 @@ class Dispute:
 
     def _end(self, place: Place, tunable: str, keys: tuple[str, ...]) -> None:
         if self._unsaid.pop(tunable, None) is None:
-            fields = {"ifname": place.nic.name if place.nic else "", "tunable": tunable}
+            fields = {"ifname": place.nic.name, "tunable": tunable}
             log.info("No longer contended: %s", named(place.name, tunable, keys), extra=fields)
         self._searched.pop(tunable, None)
 
@@ -217,7 +214,7 @@ class Dispute:
     def reason(self, tunable: str) -> str:
         writer = self._writers.get(tunable)
         if writer is None:
-            who, hint = "an unknown program", BY_NAME[tunable].writers.hint or _HOW_TO_FIND_A_FILE
+            who, hint = "an unknown program", EVERY[tunable].writers.hint or _HOW_TO_FIND_A_FILE
         else:
             who, hint = str(writer), f"end that, or have the profile keep {tunable}"
             if writer.unit.endswith(".service"):

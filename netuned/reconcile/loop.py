@@ -18,10 +18,10 @@ from pathlib import Path
 from netuned.errors import KernelError, NetunedError
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.isolation import read_isolation
-from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.hardware.nic import CLASS_NET, HOST, Nic
 from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel import Kernel
-from netuned.kernel.irqbalance import Exclusion
+from netuned.kernel.irqbalance import Irqbalance
 from netuned.placement.seatfile import NAME as SEATS
 from netuned.placement.seatfile import read_seats, write_seats
 from netuned.planning.planner import Desired, plan_host
@@ -34,14 +34,12 @@ from netuned.reconcile.cards import Cards
 from netuned.reconcile.contention import LIMITS, Limits
 from netuned.reconcile.context import Context
 from netuned.reconcile.dispute import Dispute, Search
-from netuned.reconcile.hostwide import HostKeeper
-from netuned.reconcile.irqbalance import IrqbalanceKeeper
+from netuned.reconcile.host import HostPart
 from netuned.reconcile.neighbours import Neighbours, kept_by
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import NAME as PAUSED
 from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.report import manager_status
-from netuned.reconcile.shared import Shared
 from netuned.reconcile.slot import Listener, Slot
 from netuned.reconcile.telling import Telling
 from netuned.reconcile.trialfile import NAME as TRIALS
@@ -49,7 +47,8 @@ from netuned.reconcile.trialfile import TrialFile
 from netuned.reconcile.trials import Trials
 from netuned.reconcile.work import Work
 from netuned.status import ManagerStatus, NicStatus, Status
-from netuned.tunables import TUNABLES
+from netuned.tunables import TUNABLES, tunables_of
+from netuned.tunables.irqbalance import NAME as IRQBALANCE
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +95,9 @@ class Reconciler:
         self.trials = Trials(context, trials, self.passes)
         self.pauses = Pauses(options.runtime_directory / PAUSED, self.work)
         self.cards = Cards(context, self.passes, self.trials, self.pauses, self._slot_of)
-        exclusion = Exclusion(options.runtime_directory)
-        irqbalance = IrqbalanceKeeper(exclusion, self.work.threads, self.touch_irqbalance)
+        kernel.irqbalance = Irqbalance(options.runtime_directory)
         self._search = Search(self.work)
-        dispute = Dispute(options.contention, self._search, self.touch_host, self.publish)
-        table = HostKeeper(kernel, self._baseline, self.work.threads, dispute)
-        self.shared = Shared(table, irqbalance, self.cards, self.trials, self.publish)
+        self.host = HostPart(self._slot_of(HOST), context, self.passes, self.cards, self.trials)
         self._neighbours = Neighbours(kernel.files)
         self._notes: tuple[str, ...] = ()
         self._telling = Telling(self.work, self.cards, self._manager, listener)
@@ -118,6 +114,7 @@ class Reconciler:
             except NetunedError as error:
                 self._notes = (*self._notes, str(error))
                 log.error("%s", error)
+        await self.host.start()
         await self.reload()
 
     async def run(self) -> None:
@@ -133,7 +130,7 @@ class Reconciler:
 
     async def close(self) -> None:
         """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""
-        self.shared.close()
+        self.host.slot.leave()
         await self.passes.close()
         self.work.close()
 
@@ -165,7 +162,7 @@ class Reconciler:
 
     def touch(self, ifindex: int, tunable: str | None = None) -> None:
         """Look at one tunable of a card, or at the card's facts and all of it."""
-        slot = self.cards.slots.get(ifindex)
+        slot = self._slot(ifindex)
         if slot is None:
             if tunable is None:
                 self.rescan()
@@ -178,6 +175,10 @@ class Reconciler:
             tunable, partial(self._look_at, slot, tunable)
         ):
             self._look_at(slot, tunable, time.monotonic())
+
+    def _slot(self, ifindex: int) -> Slot | None:
+        """A card's place, or the host's."""
+        return self.host.slot if ifindex == HOST.ifindex else self.cards.slots.get(ifindex)
 
     async def _reread(self, slot: Slot) -> None:
         """A paused card's facts: a new name is shown, and can be resumed."""
@@ -221,13 +222,10 @@ class Reconciler:
         """Profiles were dropped, changed or removed."""
         self.work.spawn(self.reload())
 
-    def touch_host(self) -> None:
-        """A setting of the host was written."""
-        self.work.spawn(self.shared.look_at_table())
-
     def touch_irqbalance(self) -> None:
-        """irqbalance started, stopped or was restarted."""
-        self.work.spawn(self._look_at_irqbalance())
+        """irqbalance started, stopped or was restarted; what one refused another may take."""
+        self.host.slot.ask_again()
+        self.touch(HOST.ifindex, IRQBALANCE)
 
     def touch_everything(self) -> None:
         """Events were lost: nothing that is known can be trusted."""
@@ -261,11 +259,8 @@ class Reconciler:
             if events == self._topology_events:
                 self._topology = host.topology
             self._seats = desired.seats
-            self.shared.restore = not self._profiles.errors
             self.cards.adopt(host, desired, self._profiles, self.settings.confirm_timeout_s)
-        await self.shared.look_at_table()
-        # a card's look may wait for this, and irqbalance can take seconds to answer
-        self.work.spawn(self._look_at_irqbalance())
+            self.follow_host()
         self.work.spawn(self._look_at_neighbours())
 
     def _slot_of(self, nic: Nic) -> Slot:
@@ -273,7 +268,8 @@ class Reconciler:
             self.passes.look(slot)
 
         dispute = Dispute(self._options.contention, self._search, again, self.publish)
-        slot = Slot(Card(self._kernel, nic), dispute, self._listener)
+        card = Card(self._kernel, nic, tuple(tunables_of(nic).values()))
+        slot = Slot(card, dispute, self._listener)
         return slot
 
     def is_paused(self, slot: Slot) -> bool:
@@ -286,7 +282,7 @@ class Reconciler:
         """Look at every idle card at once, with one dump of all qdiscs; act only where needed."""
         idle = [
             slot
-            for slot in self.cards.slots.values()
+            for slot in (self.host.slot, *self.cards.slots.values())
             if slot.card.wanted and not slot.lock.locked() and not self.is_paused(slot)
         ]
         async with AsyncExitStack() as held:
@@ -302,8 +298,6 @@ class Reconciler:
                 self.passes.look(slot, facts=True)
         if names != self._names:
             self.rescan()
-        if self.shared.due:
-            await self.look_at_shared()
 
     async def look_at_isolation(self) -> None:
         """No event tells that a cgroup took CPUs for itself."""
@@ -319,21 +313,22 @@ class Reconciler:
             log.warning("In the way: %s", conflict)
         self.publish()
 
-    async def _look_at_irqbalance(self) -> None:
-        if await self.shared.look_at_irqbalance():
-            moved = [tunable.name for tunable in TUNABLES if tunable.writers.irqbalance]
-            for slot in self.cards.slots.values():
-                for name in moved:
-                    self.touch(slot.card.nic.ifindex, name)
+    def follow_host(self) -> None:
+        """Cards, trials or pauses are others now: the host may be to be another, too."""
+        self.host.follow(restore=not self._profiles.errors)
 
-    async def look_at_shared(self) -> None:
-        """Look at what is no single card's."""
-        await self.shared.look_at_table()
-        await self._look_at_irqbalance()
+    def stirred(self) -> None:
+        """irqbalance was told something: until it has heeded that it may move interrupts."""
+        stirred = [tunable.name for tunable in TUNABLES if tunable.writers.irqbalance]
+        for slot in self.cards.slots.values():
+            for name in stirred:
+                self.touch(slot.card.nic.ifindex, name)
 
     async def until_quiet(self) -> None:
         """Wait until no card is being looked at and all has been told."""
         await self.cards.until_quiet()
+        if self.host.slot.task is not None:
+            await asyncio.wait({self.host.slot.task})
         await self._telling.told()
 
     # Status
@@ -347,7 +342,7 @@ class Reconciler:
             self._profiles,
             self.cards.desired,
             nics,
-            self.shared.settings,
+            self.host.slot.status(paused=False).settings,
             (*self._notes, *map(str, self.settings.errors)),
             self._contended(),
             self._kernel.writes,
@@ -355,5 +350,6 @@ class Reconciler:
         )
 
     def _contended(self) -> tuple[str, ...]:
-        cards = (text for slot in self.cards.slots.values() for text in slot.contended)
-        return (*self.shared.contended, *cards, *self._neighbours.conflicts)
+        slots = (self.host.slot, *self.cards.slots.values())
+        contended = (text for slot in slots for text in slot.contended)
+        return (*contended, *self._neighbours.conflicts)

@@ -14,6 +14,9 @@ from netuned.reconcile.slot import Slot
 
 log = logging.getLogger(__name__)
 
+AWAITED_S = 2.0
+"""What was set and does not show yet is looked at again so often."""
+
 CLOSE_S = 1.0
 LOST_FIRST_S = 0.01
 RETRY_FIRST_S = 1.0
@@ -120,6 +123,11 @@ class Passes:
             self._lost(slot, outcome.error)
             return
         slot.looked(outcome, event_at)
+        stirring = {change.tunable for change in outcome.made} | slot.card.awaited.keys()
+        if any(slot.card.tunables[name].stirs for name in stirring):
+            self._context.loop.stirred()
+        if slot.card.awaited:
+            slot.look_again(AWAITED_S, partial(self.look, slot))
         if outcome.error is not None:
             self._retry(slot, RETRY_FIRST_S * 2 ** min(slot.failures - 1, 10))
 

@@ -55,7 +55,7 @@ def nic_status(
         profile=profile,
         state=state,
         queues=_queues(card) if profile else (),
-        settings=_settings(card, pending, contended, failed) if profile else (),
+        settings=_settings(card, pending, contended, failed, last_error) if profile else (),
         last_change=last_change,
         last_error=last_error,
     )
@@ -127,7 +127,11 @@ def manager_status(
 
 
 def _settings(
-    card: Card, pending: tuple[Change, ...], contended: Mapping[str, str], failed: str
+    card: Card,
+    pending: tuple[Change, ...],
+    contended: Mapping[str, str],
+    failed: str,
+    last_error: str = "",
 ) -> tuple[SettingStatus, ...]:
     differing = {change.tunable for change in pending}
     withheld = {change.tunable: change for change in reversed(card.withheld)}
@@ -153,8 +157,12 @@ def _settings(
             reason = f"{len(refused)} of {count} cannot be set: {refused[0]}"
             settings.append(SettingStatus(name, UNSUPPORTED, *shown, reason))
             continue
-        state = DEGRADED if name == failed else DRIFTED if name in differing else IN_SYNC
+        state = DRIFTED if name in differing else IN_SYNC
         reason = card.held.get(name, "")
+        if name == failed:
+            state, reason = DEGRADED, last_error
+        if name in card.awaited:
+            state, reason = APPLYING, card.awaited[name]
         if name in withheld:
             state, reason = WITHHELD, _why_withheld(card, withheld[name])
         if name in contended:
@@ -190,6 +198,8 @@ def card_state(card: Card, pending: tuple[Change, ...]) -> str:
     """The state of a card whose last pass went well."""
     if pending:
         return DRIFTED
-    if card.target is not None and card.target.profile.policy.enforce == "no":
+    if card.awaited:
+        return APPLYING
+    if card.target is not None and not card.target.enforces:
         return OBSERVED
     return PARTIAL if card.withheld else IN_SYNC

@@ -55,15 +55,21 @@ class Requests:
             self._passes.look_now(slot)
         await self._loop.until_quiet()
         if not ifname:
-            self._loop.shared.forget_contention()
-        await self._loop.look_at_shared()
+            self._loop.host.slot.ask_again()
+        await self._look_at_host()
+
+    async def _look_at_host(self) -> None:
+        """What was asked for may have changed what cards ask of the host."""
+        self._loop.follow_host()
+        self._passes.look_now(self._loop.host.slot)
+        await self._loop.until_quiet()
 
     async def plan(self) -> Plan:
         """What would be written now, without writing."""
         changes: list[Change] = []
         withheld: list[Change] = []
         problems = list(self._cards.desired.problems)
-        for slot in tuple(self._cards.slots.values()):
+        for slot in (self._loop.host.slot, *self._cards.slots.values()):
             if slot.aim.target is None and not slot.card.wanted:
                 continue
             async with slot.lock:
@@ -77,14 +83,14 @@ class Requests:
                     withheld += forbidden
                 except KernelError as error:
                     problems.append(Problem(card.nic.name, str(error)))
-        host = await self._loop.shared.plan()
-        return Plan((*host.changes, *changes), (*host.problems, *problems), tuple(withheld))
+        return Plan(tuple(changes), tuple(problems), tuple(withheld))
 
     async def pause(self, ifname: str) -> None:
         """Make no changes to a card, or to any, until resumed. Waits for a pass under way."""
         slots = self._cards.named(ifname)
         self._pauses.begin(slots[0].card.nic if ifname else None)
-        for slot in slots:
+        self._loop.follow_host()
+        for slot in (self._loop.host.slot, *slots):
             async with slot.lock:
                 pass
         self._loop.publish()
@@ -102,7 +108,7 @@ class Requests:
             self._trials.conclude_later(self._trials.begin(on_trial, timeout_s), on_trial)
         for slot in slots:
             self._passes.look_now(slot)
-        await self._loop.look_at_shared()
+        await self._look_at_host()
         await self._pauses.save()
 
     def _changed_in_pause(self, slots: Iterable[Slot]) -> list[Slot]:
@@ -143,7 +149,7 @@ class Requests:
             slot.ask_again()
             self._passes.look_now(slot)
         concluded = await self._trials.conclude(trial, slots)
-        await self._loop.look_at_shared()
+        await self._look_at_host()
         return (concluded.id, concluded.until) if concluded else ("", "")
 
     async def confirm(self, id: str) -> None:
@@ -161,4 +167,4 @@ class Requests:
         self._trials.refuse_second(slots)
         await self._trials.holds.restore(slots, tunable)
         await self._loop.until_quiet()
-        await self._loop.look_at_shared()
+        await self._look_at_host()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from netuned.errors import KernelError, NetunedError
-from netuned.hardware.nic import Nic
+from netuned.hardware.nic import HOST, Nic
 from netuned.plan import Change
 from netuned.profiles.loader import ProfileSet
 from netuned.reconcile.apply import Outcome, Tries
@@ -31,7 +31,7 @@ from netuned.status import (
     NicStatus,
     Status,
 )
-from netuned.tunables.base import Target
+from netuned.tunables.base import AnyTarget
 from netuned.values import describe
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Aim:
     are left alone, and why.
     """
 
-    target: Target | None = None
+    target: AnyTarget | None = None
     profile: str = ""
     digest: str = ""
     profiles: ProfileSet | None = None
@@ -111,6 +111,7 @@ class Slot:
         self.last_error = ""
         self.state = UNMANAGED
         self._listener = listener
+        self._again: asyncio.TimerHandle | None = None
         self._told: Aim | None = None
         self._watched: tuple[Nic, frozenset[str]] | None = None
         self._scope: set[str] | None = None
@@ -174,10 +175,17 @@ class Slot:
             self.retry.cancel()
             self.retry = None
 
+    def look_again(self, wait_s: float, then: Callable[[], None]) -> None:
+        """Have another look by then, whatever comes before; asked for twice it is one."""
+        if self._again is None or self._again.when() <= asyncio.get_running_loop().time():
+            self._again = asyncio.get_running_loop().call_later(wait_s, then)
+
     def leave(self) -> None:
         """The card is not here any more."""
         self.gone = True
         self.end_wait()
+        if self._again is not None:
+            self._again.cancel()
         self.dispute.close()
         if self.task is None:  # else its worker still reads through these descriptors
             self.card.close()
@@ -267,10 +275,10 @@ class Slot:
             self._fail(outcome.error, outcome)
             return
         if self.last_error:
-            log.info("%s: in force again after %d failures", nic.name, self.failures)
-        if outcome.made and cause == "profile":
+            log.info("%s: in force again after %d failures", nic.label, self.failures)
+        if outcome.made and cause == "profile" and nic is not HOST:
             log.info("In force: %s has profile %s", nic.name, self.aim.profile)
-        enforce = self.aim.target is None or self.aim.target.profile.policy.enforce == "yes"
+        enforce = self.aim.target is None or self.aim.target.enforces
         if outcome.pending != self._pending and not enforce:
             for change in outcome.pending:
                 log.warning("Drift, not repaired (policy.enforce is no): %s", change)
@@ -313,7 +321,7 @@ class Slot:
         what = f"{change}: {error}" if change else str(error)
         if what != self.last_error:
             undone = "what came before it was undone, " if outcome.undone else ""
-            log.error("%s: %s; %strying again", self.card.nic.name, what, undone)
+            log.error("%s: %s; %strying again", self.card.nic.label, what, undone)
         self.last_error, self.state, self.settled = what, DEGRADED, False
 
     # What is told
@@ -337,7 +345,7 @@ class Slot:
             "after": after,
             "cause": cause,
         }
-        where = f"{nic.name} {change.tunable} {change.key}".rstrip()
+        where = f"{nic.label} {change.tunable} {change.key}".rstrip()
         if cause == "drift":
             # of what is fought over once a minute, and it has been said that it will be
             level = logging.DEBUG if change.tunable in self.dispute.contended else logging.WARNING

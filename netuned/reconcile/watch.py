@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from netuned.kernel.events import (
     monitor_uevents,
 )
 from netuned.reconcile.loop import Reconciler
-from netuned.tunables import BY_NAME, TUNABLES
+from netuned.tunables import TUNABLES, tunables_of
 from netuned.tunables.base import CARD, QDISC_EVENT
-from netuned.tunables.rfs import HOST_FILE
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +42,6 @@ PROFILE_EVENTS = (
     | inotify.IN_DELETE_SELF
     | inotify.IN_MOVE_SELF
 )
-HOST = 0
-"""In place of an ifindex: a setting of the host."""
-
 IRQBALANCE_DIRECTORY = Path("/run/irqbalance")
 
 
@@ -86,7 +81,6 @@ class Watches:
             log.warning("No file notification (%s), leaving it to the resync", error)
             return
         asyncio.get_running_loop().add_reader(self._profiles.fileno(), self._on_profiles)
-        self._watch((HOST, os.path.dirname(HOST_FILE)))
         self._watch_directories()
 
     def close(self) -> None:
@@ -134,10 +128,7 @@ class Watches:
 
     def _on_write(self, key: FileKey, filename: str) -> None:
         ifindex, directory = key
-        if ifindex == HOST:
-            if filename == os.path.basename(HOST_FILE):
-                self._loop_calls.touch_host()
-        elif tunable := self._files_of.get(ifindex, {}).get(directory, {}).get(filename):
+        if tunable := self._files_of.get(ifindex, {}).get(directory, {}).get(filename):
             self._loop_calls.touch(ifindex, tunable)
 
     # Netlink and uevents
@@ -210,6 +201,6 @@ def _watched(nic: Nic, tunables: frozenset[str]) -> Mapping[str, Mapping[str, st
     """The files to watch: directory -> file -> the tunable that it tells of."""
     files: dict[str, dict[str, str]] = {}
     for name in tunables:
-        for directory, file in BY_NAME[name].watched(nic):
+        for directory, file in tunables_of(nic)[name].watched(nic):
             files.setdefault(directory, {})[file] = name
     return files

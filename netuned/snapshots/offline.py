@@ -15,7 +15,7 @@ from pathlib import Path
 
 from netuned.errors import KernelError, ProfileError, SnapshotError, StateFileError
 from netuned.hardware.host import Host, read_host
-from netuned.hardware.nic import Nic
+from netuned.hardware.nic import HOST, Nic
 from netuned.hardware.topology import read_topology
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once
@@ -39,10 +39,11 @@ from netuned.profiles.yamltree import MAX_BYTES
 from netuned.reconcile.apply import plan_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
-from netuned.reconcile.hostwide import plan_of_host, wanted_of_host
+from netuned.reconcile.host import host_target
 from netuned.snapshots import described, snapshot
 from netuned.snapshots.archive import is_archive, open_regular
-from netuned.tunables.base import Limits, Tunable
+from netuned.tunables import TUNABLES, tunables_of
+from netuned.tunables.base import AnyTarget, HostTarget, Limits, Tunable
 
 STDIN = "stdin.yaml"
 """What standard input is called as a profile."""
@@ -162,11 +163,12 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
     asked = Once(kernel)
     problems += desired.problems
     unplanned = {problem.ifname for problem in desired.problems}
-    for ifindex, nic in host.nics.items():
-        target = desired.targets.get(ifindex)
-        if nic.name in unplanned:
+    subjects: list[tuple[Nic, AnyTarget | None]] = [(HOST, _host_target(host, desired))]
+    subjects += [(nic, desired.targets.get(ifindex)) for ifindex, nic in host.nics.items()]
+    for nic, target in subjects:
+        if nic.name in unplanned and nic is not HOST:
             continue
-        card = Card(kernel, nic)
+        card = Card(kernel, nic, tuple(tunables_of(nic).values()))
         try:
             card.aim(target, baseline, restore=restore)
             if target is not None or card.wanted:
@@ -176,9 +178,19 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
         except KernelError as error:
             problems.append(Problem(nic.name, str(error)))
         card.close()
+    return Plan(tuple(changes), tuple(problems), tuple(withheld))
+
+
+def _host_target(host: Host, desired: Desired) -> HostTarget | None:
+    """What the cards ask of the host."""
     targets = {host.nics[ifindex].name: target for ifindex, target in desired.targets.items()}
-    whole = plan_of_host(kernel, baseline, wanted_of_host(targets, restore=restore))
-    return Plan((*whole.changes, *changes), (*whole.problems, *problems), tuple(withheld))
+    placing = [tunable for tunable in TUNABLES if tunable.writers.irqbalance]
+    placed = [
+        host.nics[ifindex]
+        for ifindex, target in desired.targets.items()
+        if any(target.asks(tunable) for tunable in placing)
+    ]
+    return host_target(targets, desired.irqbalance, placed)[0]
 
 
 def limits_of(kernel: Kernel) -> LimitsOf:

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from netuned.hardware.nic import HOST, Nic
 from netuned.tunables.base import Target, Tunable, View
 from netuned.tunables.channels import CHANNELS
 from netuned.tunables.coalesce import COALESCE
+from netuned.tunables.flows import FLOWS
 from netuned.tunables.irq import IRQ
+from netuned.tunables.irqbalance import IRQBALANCE
 from netuned.tunables.qdisc import QDISC
 from netuned.tunables.rfs import RFS
 from netuned.tunables.rings import RINGS
@@ -22,7 +25,29 @@ from netuned.tunables.rss import RSS
 from netuned.tunables.xps import XPS
 
 TUNABLES: Final[tuple[Tunable, ...]] = (CHANNELS, RINGS, COALESCE, RSS, IRQ, RPS, RFS, XPS, QDISC)
+HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, IRQBALANCE)
+"""What is no single card's: the tunables of the host."""
 BY_NAME: Final[dict[str, Tunable]] = {tunable.name: tunable for tunable in TUNABLES}
+HOST_BY_NAME: Final[dict[str, Tunable]] = {tunable.name: tunable for tunable in HOST_TUNABLES}
+EVERY: Final[dict[str, Tunable]] = {**HOST_BY_NAME, **BY_NAME}
+"""By name, a card's where the host has one of the same name, which is as that."""
 NAMES: Final = frozenset(BY_NAME)
 
-__all__ = ["BY_NAME", "NAMES", "TUNABLES", "Target", "Tunable", "View"]
+
+def tunables_of(nic: Nic) -> dict[str, Tunable]:
+    """By name: a card's, or the host's."""
+    return HOST_BY_NAME if nic is HOST else BY_NAME
+
+
+__all__ = [
+    "BY_NAME",
+    "EVERY",
+    "HOST_BY_NAME",
+    "HOST_TUNABLES",
+    "NAMES",
+    "TUNABLES",
+    "Target",
+    "Tunable",
+    "View",
+    "tunables_of",
+]

@@ -107,6 +107,48 @@ class Target:
         """Whether the profile forbids what drops the link."""
         return self.profile.policy.disruptive == "deny"
 
+    @property
+    def enforces(self) -> bool:
+        """Whether what differs is set, and not only told."""
+        return self.profile.policy.enforce == "yes"
+
+    def asks(self, tunable: Tunable) -> bool:
+        """Whether a tunable is set by what is wanted."""
+        return tunable.asked(self.profile)
+
+    def wanted(self, tunable: Tunable, nic: Nic, limits: Limits) -> Wanted:
+        """What of a tunable that is asked for. Raises: UnsupportedError."""
+        return tunable.desired(self, nic, limits)
+
+    def why(self, tunable: Tunable, nic: Nic, key: str) -> str:
+        """The reason for a value, a clause for plans."""
+        return tunable.why(self, nic, key)
+
+
+@dataclass(frozen=True, slots=True)
+class HostTarget:
+    """What the host should be, as the cards in force ask: tunable -> value, and the reason."""
+
+    values: Mapping[str, Value]
+    reasons: Mapping[str, str]
+    denies: bool = False
+    enforces: bool = True
+
+    def asks(self, tunable: Tunable) -> bool:
+        """Whether a tunable is set by what is wanted."""
+        return tunable.name in self.values
+
+    def wanted(self, tunable: Tunable, nic: Nic, limits: Limits) -> Wanted:
+        """What of a tunable that is asked for: the host's have one value."""
+        return {"": self.values[tunable.name]}
+
+    def why(self, tunable: Tunable, nic: Nic, key: str) -> str:
+        """The reason for a value, a clause for plans."""
+        return self.reasons[tunable.name]
+
+
+AnyTarget = Target | HostTarget
+
 
 @dataclass(frozen=True, slots=True)
 class Writers:
@@ -179,16 +221,17 @@ class Tunable:
     KernelError; one whose ``attribute`` is a key of the group refuses that one alone.
 
     The profile: ``desired`` is what it wants of a card. Where ``by_key`` it names each key by
-    itself, and one that it no longer names is put back; else it names all or none.
+    itself, and one that it no longer names is put back; else it names all or none. What is wanted
+    of the host's tunables ``HostTarget`` says.
     """
 
     name: str
     holds: tuple[type[Value], ...]
-    accepts: Callable[[str], bool]
     read: Callable[[View], State]
     write: Callable[[View, State, State], None]
-    desired: Callable[[Target, Nic, Limits], Wanted]
-    why: Callable[[Target, Nic, str], str]
+    accepts: Callable[[str], bool] = lambda key: not key
+    desired: Callable[[Target, Nic, Limits], Wanted] = lambda target, nic, limits: {}
+    why: Callable[[Target, Nic, str], str] = lambda target, nic, key: ""
     limits: Callable[[View], Limits] = lambda view: NO_LIMITS
     by_key: bool = False
     fresh: Value | None = None
@@ -249,6 +292,11 @@ class Tunable:
     """Whether ``explain`` has a column for it."""
     receives: bool = False
     """Whether it is of receive queues only, by ``explained`` of no other."""
+
+    awaited: Callable[[str, State, State], str] = lambda key, wanted, found: ""
+    """Why a value that is not as wanted was set and only does not show yet; empty if it was not."""
+    stirs: bool = False
+    """Whether setting it, of the host, may change settings of cards without an event."""
 
     def asked(self, profile: Profile) -> bool:
         """Whether a profile sets it."""

@@ -82,7 +82,6 @@ def stands(target: Target, nic: Nic, value: Value | None) -> Target:
 CHANNELS = Tunable(
     name=NAME,
     holds=(ChannelCounts,),
-    accepts=lambda key: not key,
     read=read,
     write=write,
     desired=desired,

@@ -1,6 +1,6 @@
 """Receive flow steering: packets go to the CPU on which the application reads their flow.
 
-A flow's CPU stands in the host's table, which all cards share (:mod:`netuned.reconcile.hostwide`).
+A flow's CPU stands in the host's table, which all cards share (:mod:`netuned.tunables.flows`).
 Each receive queue has a table of its own beside it, set here, so that packets are not reordered
 when the application moves. Without the host's table those of the queues do nothing, and without
 those the host's steers nothing. A queue's table goes with its queue when channels change; a change

@@ -167,7 +167,6 @@ def explained(state: State, queue: int) -> tuple[str, str | None]:
 RSS = Tunable(
     name=NAME,
     holds=(RssTable,),
-    accepts=lambda key: not key,
     read=read,
     write=write,
     desired=desired,

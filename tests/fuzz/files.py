@@ -16,6 +16,7 @@ from pathlib import Path
 from netuned import statefile
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
+from netuned.hardware.nic import HOST
 from netuned.placement import seatfile
 from netuned.profiles.timeout import MOST_S
 from netuned.reconcile import baseline, pauses
@@ -61,7 +62,7 @@ def _baseline(data: bytes) -> None:
     again = baseline.Baseline(path, "boot")
     again.load()
     assert again.of(CARD) == read.of(CARD)
-    assert again.host() == read.host()
+    assert again.of(HOST) == read.of(HOST)
 
 
 def shown(states: Mapping[str, State]) -> None:
@@ -158,7 +159,7 @@ def _kept_baseline() -> bytes:
     path = _directory() / "baseline.json"
     path.unlink(missing_ok=True)
     made = baseline.Baseline(path, "boot")
-    made.record_host("rfs", FlowTable(64))
+    made.record(HOST, {"rfs": {"": FlowTable(64)}})
     made.record(
         CARD, BEFORE, {"qdisc": {"tx-0": Qdisc("fq"), "tx-0 fq limit": Number(1)}, "xps": {}}
     )

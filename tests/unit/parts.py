@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from netuned.hardware.host import read_host
-from netuned.hardware.nic import Nic
+from netuned.hardware.nic import HOST, Nic
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import ProfileSet, load
 from netuned.reconcile.baseline import Baseline
@@ -16,6 +16,7 @@ from netuned.reconcile.cards import Cards
 from netuned.reconcile.contention import LIMITS
 from netuned.reconcile.context import Context
 from netuned.reconcile.dispute import Dispute, Search
+from netuned.reconcile.host import HostPart
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.slot import Slot
@@ -23,6 +24,7 @@ from netuned.reconcile.trialfile import TrialFile
 from netuned.reconcile.trials import Trials
 from netuned.reconcile.work import Work
 from netuned.status import NicStatus, Status
+from netuned.tunables import tunables_of
 from tests.unit.writable import WritableKernel
 
 MACHINE = "cores: 4\ncards: [{name: en0, driver: ice, queues: 4}, {name: en1, driver: igb}]\n"
@@ -53,15 +55,25 @@ class Parts:
         self.trials = Trials(self.context, self.file, self.passes)
         self.pauses = Pauses(directory / "paused.json", self.work)
         self.cards = Cards(self.context, self.passes, self.trials, self.pauses, self.slot_of)
+        self.host = HostPart(self.slot_of(HOST), self.context, self.passes, self.cards, self.trials)
 
     def slot_of(self, nic: Nic) -> Slot:
         dispute = Dispute(LIMITS, Search(self.work), lambda: None, self.publish)
-        return Slot(Card(self.kernel, nic), dispute, self)
+        return Slot(Card(self.kernel, nic, tuple(tunables_of(nic).values())), dispute, self)
 
     def drop(self, text: str, name: str = "edge") -> None:
         """Write a profile, and have the next ``replan`` read all of them."""
         (self.profiles / f"{name}.yaml").write_text(text)
         self.profile_set = load([str(self.profiles)], previous=self.profile_set)
+
+    def remove(self, name: str) -> None:
+        """Remove a profile, for the next ``replan``."""
+        (self.profiles / f"{name}.yaml").unlink()
+        self.profile_set = load([str(self.profiles)], previous=self.profile_set)
+
+    async def look_at_host(self) -> None:
+        self.passes.look(self.host.slot)
+        await self.quiet()
 
     async def plan(self, text: str = "", name: str = "edge") -> None:
         """Follow the profiles until nothing is left to do."""
@@ -74,6 +86,8 @@ class Parts:
         await self.cards.until_quiet()
         await self.trials.concluded()
         await self.cards.until_quiet()
+        if self.host.slot.task is not None:
+            await asyncio.wait({self.host.slot.task})
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what goes on beside the rest."""
@@ -102,9 +116,13 @@ class Parts:
         host = read_host(self.kernel, None, nics)
         desired = plan_host(self.profile_set.profiles, host)
         self.cards.adopt(host, desired, self.profile_set, self.confirm_timeout_s)
+        self.host.follow(restore=True)
 
     def rescan(self) -> None:
         self.rescans += 1
+
+    def stirred(self) -> None:
+        """No interrupt moves by itself here."""
 
     def is_paused(self, slot: Slot) -> bool:
         return self.cards.is_paused(slot)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from netuned import statefile
 from netuned.cpuset import CpuSet
 from netuned.errors import StateFileError
+from netuned.hardware.nic import HOST
 from netuned.reconcile.baseline import DEPARTED, VERSION, Baseline
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, Setting, State
 from tests.unit.machines import nic
@@ -78,12 +79,12 @@ def test_a_table_over_some_queues_only_is_recorded_as_it_is(tmp_path: Path) -> N
 
 
 def test_a_setting_of_the_host_is_recorded_once_until_it_is_put_back(tmp_path: Path) -> None:
-    make(tmp_path / "b.json").record_host("rfs", FlowTable(256))
+    make(tmp_path / "b.json").record(HOST, {"rfs": {"": FlowTable(256)}})
     baseline = make(tmp_path / "b.json")
-    baseline.record_host("rfs", FlowTable(32768))
-    assert make(tmp_path / "b.json").host() == {"rfs": FlowTable(256)}
-    baseline.forget_host("rfs")
-    assert make(tmp_path / "b.json").host() == {}
+    baseline.record(HOST, {"rfs": {"": FlowTable(32768)}})
+    assert make(tmp_path / "b.json").of(HOST) == {"rfs": {"": FlowTable(256)}}
+    baseline.forget(HOST, {("rfs", "")})
+    assert make(tmp_path / "b.json").of(HOST) == {}
 
 
 def test_a_card_is_known_by_itself_not_by_its_number_or_name(tmp_path: Path) -> None:
@@ -184,6 +185,7 @@ def test_the_file_of_the_version_before_is_read(tmp_path: Path) -> None:
         "rps": {"rx-0": CpuSet(1), "rx-1": CpuSet()},
         "rfs": {"rx-0": FlowTable(0)},
     }
+    assert make(tmp_path / "b.json").of(HOST) == {"rfs": {"": FlowTable(256)}}
 
 
 def test_another_boot_starts_afresh(tmp_path: Path) -> None:
@@ -343,17 +345,17 @@ def test_what_was_not_saved_is_not_remembered(tmp_path: Path, disk: Full, error:
         with pytest.raises(StateFileError, match=errno.errorcode[error]):
             baseline.record(nic(), FOUND)
         with pytest.raises(StateFileError, match="nothing was changed"):
-            baseline.record_host("rfs", FlowTable(1))
-    assert (baseline.of(nic()), baseline.host()) == ({}, {})
+            baseline.record(HOST, {"rfs": {"": FlowTable(1)}})
+    assert (baseline.of(nic()), baseline.of(HOST)) == ({}, {})
     assert list(tmp_path.iterdir()) == [], "half a file would fill the disk"
     disk.error = 0
     baseline.record(nic(), FOUND)
-    baseline.record_host("rfs", FlowTable(1))
+    baseline.record(HOST, {"rfs": {"": FlowTable(1)}})
     assert make(tmp_path / "b.json").of(nic()) == FOUND
     disk.error = error
     for _ in range(2):
         with pytest.raises(StateFileError, match="settings are as they should be"):
             baseline.forget(nic(), settings(FOUND))
         with pytest.raises(StateFileError, match="settings are as they should be"):
-            baseline.forget_host("rfs")
+            baseline.forget(HOST, {("rfs", "")})
     assert baseline.of(nic()) == make(tmp_path / "b.json").of(nic()) == FOUND

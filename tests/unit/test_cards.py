@@ -12,7 +12,7 @@ def test_a_plan_is_in_force_and_a_second_look_writes_nothing(tmp_path: Path) -> 
         await parts.plan(profile("0-1"))
         assert parts.shown().state == "in-sync"
         assert parts.masks() == ["1", "2", "0", "0"]
-        assert parts.armed == {"en0": {"irq", "xps"}, "en1": frozenset()}
+        assert parts.armed == {"en0": {"irq", "xps"}, "en1": frozenset(), "": frozenset()}
         writes = parts.kernel.writes
         parts.passes.look_now(parts.slot())
         await parts.plan()

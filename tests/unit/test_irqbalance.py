@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.kernel import irqbalance
-from netuned.kernel.irqbalance import POLICY_ARGUMENT, UNIT, Exclusion
-from netuned.reconcile.irqbalance import IrqbalanceKeeper
-from netuned.status import DRIFTED, SettingStatus
+from netuned.hardware.nic import HOST
+from netuned.kernel import Kernel, irqbalance
+from netuned.kernel.irqbalance import POLICY_ARGUMENT, UNIT, Irqbalance
+from netuned.reconcile.apply import reconcile_card
+from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
+from netuned.tunables import HOST_TUNABLES
+from netuned.tunables.base import HostTarget
+from netuned.values import Exclusion
 
 
 @pytest.fixture
@@ -49,11 +52,11 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return asked
 
 
-def told(directory: Path) -> Exclusion:
+def told(directory: Path) -> Irqbalance:
     """Of which the files are there."""
     (directory / "irqbalance.cards").write_text("/sys/devices/pci0000:00/0000:00:04.0\n")
     (directory / "irqbalance.env").write_text(f'OPTIONS="{POLICY_ARGUMENT}"\n')
-    return Exclusion(directory)
+    return Irqbalance(directory)
 
 
 @pytest.mark.usefixtures("busy")
@@ -88,35 +91,39 @@ def test_a_restart_that_was_refused_is_asked_for_again(
     assert exclusion.leave()
 
 
-def test_what_is_left_alone_is_not_told_and_says_why(
+STOP = HostTarget({"irqbalance": Exclusion("stop")}, {"irqbalance": "host.irqbalance: stop"})
+
+
+def host_of(directory: Path, baseline: Baseline) -> Card:
+    kernel = Kernel(str(directory))
+    kernel.irqbalance = Irqbalance(directory)
+    card = Card(kernel, HOST, HOST_TUNABLES)
+    card.aim(STOP, baseline, held={"irqbalance": "paused"})
+    return card
+
+
+def test_what_is_left_alone_is_not_told_and_says_so(
+    tmp_path: Path, jobs: list[tuple[str, str]], busy: int
+) -> None:
+    baseline = Baseline(tmp_path / "baseline.json", "boot")
+    outcome = reconcile_card(host_of(tmp_path, baseline), baseline)
+    (change,) = outcome.pending
+    assert (str(change.before), str(change.after)) == ("running", "stop")
+    assert (jobs, outcome.made) == ([], [])
+    assert not (tmp_path / "irqbalance.stopped").exists()
+
+
+def test_what_was_told_is_put_back_when_nobody_asks_any_more(
     tmp_path: Path, jobs: list[tuple[str, str]]
 ) -> None:
-    async def run() -> tuple[SettingStatus, ...]:
-        keeper = IrqbalanceKeeper(Exclusion(tmp_path), ThreadPoolExecutor(1), lambda: None)
-        keeper.hold(None, [], "paused")
-        assert keeper.settings == ()
-        keeper.hold("stop", [], "paused")
-        return keeper.settings
-
-    (setting,) = asyncio.run(run())
-    assert (setting.state, setting.wanted, setting.reason) == (DRIFTED, "stop", "paused")
-    assert jobs == []
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_was_left_alone_is_looked_at_again(
-    tmp_path: Path, jobs: list[tuple[str, str]]
-) -> None:
-    """As after a restart within a pause, with profiles that do not ask for it any more."""
-
-    async def run() -> list[bool]:
-        keeper = IrqbalanceKeeper(Exclusion(tmp_path), ThreadPoolExecutor(1), lambda: None)
-        due = [keeper.due]
-        keeper.hold(None, [], "paused")
-        due.append(keeper.due)
-        await keeper.look(None, [])
-        return [*due, keeper.due]
-
+    baseline = Baseline(tmp_path / "baseline.json", "boot")
+    baseline.record(HOST, {"irqbalance": {"": Exclusion("leave")}})
     (tmp_path / "irqbalance.stopped").touch()
-    assert asyncio.run(run()) == [False, True, False]
+    card = host_of(tmp_path, baseline)
+    card.aim(None, baseline)
+    outcome = reconcile_card(card, baseline)
+    assert [str(change) for change in outcome.made] == ["host irqbalance: not running -> leave"]
     assert jobs == [("StartUnit", UNIT)]
+    assert baseline.of(HOST) == {}
+    card.aim(None, baseline)
+    assert not card.wanted

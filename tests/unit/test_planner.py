@@ -34,7 +34,7 @@ from netuned.plan import Change
 from netuned.planning.diff import diff
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile, ProfileSet, load
-from netuned.reconcile.hostwide import wanted_of_host
+from netuned.reconcile.host import host_target
 from netuned.tunables import BY_NAME, TUNABLES, coalesce, rings
 from netuned.tunables.base import Boot
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value
@@ -238,8 +238,9 @@ def _shown(
         if ifindex in plans:
             lines += [f"  {line}" for line in _card_lines(plans[ifindex])]
     targets = {machine.host.nics[at].name: target for at, target in desired.targets.items()}
-    if (wanted := wanted_of_host(targets)).size:
-        lines.append(f"host rfs: {wanted.size}; {wanted.why}")
+    host, _ = host_target(targets, None, ())
+    if host is not None:
+        lines.append(f"host rfs: {host.values['rfs']}; {host.reasons['rfs']}")
     if desired.irqbalance:
         lines.append(f"irqbalance: {desired.irqbalance}")
     lines += [f"problem: {problem.ifname}: {problem.message}" for problem in desired.problems]

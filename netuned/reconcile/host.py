@@ -1,0 +1,109 @@
+"""The host in the loop: a slot like a card's, whose target is what the cards in force ask for.
+
+What is no single card's waits until no trial does, and while a card is paused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from netuned.hardware.nic import HOST, Nic
+from netuned.reconcile.cards import Cards
+from netuned.reconcile.context import Context
+from netuned.reconcile.passes import Passes
+from netuned.reconcile.slot import Aim, Slot
+from netuned.reconcile.trials import Trials
+from netuned.tunables import HOST_TUNABLES, TUNABLES, irqbalance, rfs
+from netuned.tunables.base import HostTarget, Target, Tunable
+from netuned.values import Value
+
+PROFILE = "host"
+"""What its aim is called: many profiles make it."""
+
+
+def host_target(
+    targets: Mapping[str, Target], mode: str | None, placed: Iterable[Nic]
+) -> tuple[HostTarget | None, frozenset[str]]:
+    """What cards in force (by name) make of the host; None where they ask nothing of it.
+
+    ``mode`` is what profiles say of irqbalance, ``placed`` the cards whose interrupts they place.
+    Returns also what is asked for by cards only whose policy is not to enforce: such count while no
+    other asks.
+    """
+    values: dict[str, Value] = {}
+    reasons: dict[str, str] = {}
+    observed: set[str] = set()
+    for enforces in (True, False):
+        asking = {
+            name: size
+            for name, target in targets.items()
+            if target.enforces is enforces and (size := rfs.host_table(target.profile)) != rfs.OFF
+        }
+        if asking and rfs.NAME not in values:
+            name, size = min(asking.items(), key=lambda item: (-item[1].entries, item[0]))
+            values[rfs.NAME] = size
+            reasons[rfs.NAME] = f"the largest that a card asks for: {name}"
+            observed |= set() if enforces else {rfs.NAME}
+    if mode:
+        values[irqbalance.NAME] = irqbalance.exclusion_of(mode, placed)
+        reasons[irqbalance.NAME] = f"host.irqbalance: {mode}"
+    return (HostTarget(values, reasons) if values else None), frozenset(observed)
+
+
+class HostPart:
+    """Keeps the host as the cards in force ask for."""
+
+    def __init__(
+        self, slot: Slot, context: Context, passes: Passes, cards: Cards, trials: Trials
+    ) -> None:
+        self.slot = slot
+        self._context = context
+        self._passes = passes
+        self._cards = cards
+        self._trials = trials
+        self._left_over = False
+        """Whether an earlier netuned told irqbalance something that is not on record."""
+
+    async def start(self) -> None:
+        """What an earlier process did may not be on record. Raises: nothing."""
+        told = await self._context.work.in_worker(self._context.kernel.irqbalance.is_told)
+        recorded = self._context.baseline.of(HOST)
+        self._left_over = told and irqbalance.NAME not in recorded
+
+    def follow(self, *, restore: bool) -> None:
+        """Cards, profiles, trials or pauses may have changed: look at the host if that tells it.
+
+        ``restore``: whether what nobody asks for is put back.
+        """
+        slots = self._cards.slots.values()
+        targets = {
+            slot.card.nic.name: slot.aim.target
+            for slot in slots
+            if isinstance(slot.aim.target, Target) and not self._is_restored(slot, rfs.NAME)
+        }
+        placing = [tunable for tunable in TUNABLES if tunable.writers.irqbalance]
+        placed = [slot.card.nic for slot in slots if any(self._keeps(slot, t) for t in placing)]
+        mode = self._cards.desired.irqbalance
+        if mode is None and self._left_over and restore:
+            mode = irqbalance.LEAVE
+        target, observed = host_target(targets, mode, placed)
+        why = self._why_held()
+        held = dict.fromkeys([tunable.name for tunable in HOST_TUNABLES], why) if why else {}
+        held |= dict.fromkeys(observed - held.keys(), "is only told: policy.enforce is no")
+        self.slot.adopt(Aim(target=target, profile=PROFILE, restore=restore, held=held))
+        if not self.slot.aimed:
+            self._passes.look(self.slot)
+
+    def _keeps(self, slot: Slot, tunable: Tunable) -> bool:
+        target = slot.aim.target
+        asked = target is not None and target.asks(tunable)
+        return asked and not self._is_restored(slot, tunable.name)
+
+    def _is_restored(self, slot: Slot, tunable: str) -> bool:
+        return self._trials.holds.restored(slot.card.nic, slot.aim.digest, tunable)
+
+    def _why_held(self) -> str:
+        """Why it is left alone; empty if it is not: it is in no trial, and waits for all."""
+        if self._cards.any_paused:
+            return "left alone while a card is paused"
+        return self._trials.waiting()
