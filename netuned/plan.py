@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from netuned.values import Value, describe
 
+WHY_WITHHELD = "policy.disruptive is deny, and it drops the link"
+"""Why a change is withheld: nothing else withholds one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 IN_SYNC = "in-sync"
@@ -33,15 +34,11 @@ class QueueStatus:
     qdisc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SettingStatus:
-    """One tunable of one card: wanted and found as text, a state, and a reason if there is one."""
+Values = Mapping[str, object]
+"""One tunable's values for programs, by key, as :func:`netuned.valuejson.typed` makes them.
 
-    tunable: str
-    state: str
-    wanted: str = ""
-    found: str = ""
-    reason: str = ""
+The key is empty for the whole card; None is what is not there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +51,30 @@ class Applied:
     before: str
     after: str
     cause: str
+    before_value: object = None
+    after_value: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingStatus:
+    """One tunable of one card or of the host: wanted, found, a state, and a reason if there is one.
+
+    ``wanted`` and ``found`` are text, the values the same for programs. Since the daemon started,
+    ``writes`` are the changes made that stayed, ``repairs`` those of them that somebody else's
+    change called for, ``failures`` the looks that ended because a write failed.
+    """
+
+    tunable: str
+    state: str
+    wanted: str = ""
+    found: str = ""
+    reason: str = ""
+    wanted_values: Values = field(default_factory=dict, hash=False)
+    found_values: Values = field(default_factory=dict, hash=False)
+    writes: int = 0
+    repairs: int = 0
+    failures: int = 0
+    last_change: Applied | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ is refused. Outward it is a plain number, list, map or word.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from netuned.cpuset import CpuSet
@@ -21,6 +21,8 @@ from netuned.values import (
     Number,
     Qdisc,
     RssTable,
+    State,
+    Told,
     Value,
     Word,
 )
@@ -90,7 +92,7 @@ def decode(data: object) -> Value:
     raise ValueError(f"{data!r:.80} is not a recorded value")
 
 
-def typed(value: Value | None) -> Any:
+def typed(value: Value | Told | None) -> Any:
     """A value for programs: a number, a word, a list of CPUs, a map; None for what is not there.
 
     ``channels`` is a map of the kinds that the card has open, an RSS table one of its number of
@@ -119,7 +121,39 @@ def typed(value: Value | None) -> Any:
         case Exclusion():
             return {"mode": value.mode, "interrupts": sorted(value.interrupts)}
         case Balancer():
-            return {"running": value.running, "told": value.told.mode}
+            process = "running" if value.running else "not running"
+            return {
+                "process": process,
+                "interrupts": sorted(value.balanced & value.told.interrupts),
+            }
+        case Told():
+            return value.data
+
+
+class Typed(Mapping[str, object]):
+    """A state's values for programs, each made when it is asked for.
+
+    The state is not changed from then on: to compare two is then to compare their states.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __getitem__(self, key: str) -> object:
+        return typed(self._state[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Typed):
+            return self._state is other._state or self._state == other._state
+        return super().__eq__(other)
 
 
 def whole(data: object, most: int, least: int = 0) -> int:

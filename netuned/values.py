@@ -174,6 +174,17 @@ class Absent:
 ABSENT = Absent()
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A value that another process told of: its text, and its form for programs."""
+
+    text: str
+    data: object = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def _level(counts: Counter[int]) -> bool:
     return max(counts.values()) - min(counts.values()) <= 1
 

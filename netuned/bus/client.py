@@ -17,6 +17,7 @@ from jeepney import (
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from netuned.bus import wire
+from netuned.bus.unpacking import Unpacker
 from netuned.errors import BusError
 from netuned.status import (
     Applied,
@@ -29,7 +30,7 @@ from netuned.status import (
 )
 
 if TYPE_CHECKING:
-    from netuned.plan import Plan
+    from netuned.plan import Change, Plan
 
 READ_TIMEOUT_S = 10.0
 CHANGE_TIMEOUT_S = 300.0
@@ -64,6 +65,7 @@ class Client:
             self._connection: DBusConnection = open_dbus_connection("SYSTEM")
         except (OSError, ValueError, RuntimeError, DBusErrorResponse) as error:
             raise BusError(f"there is no system bus to reach netuned over: {error}") from error
+        self._connection.parser = Unpacker()
 
     def __enter__(self) -> Client:
         return self
@@ -85,16 +87,15 @@ class Client:
         return Status(_manager(manager), tuple(sorted(nics, key=lambda nic: nic.ifindex)))
 
     def plan(self) -> Plan:
-        """What the daemon would change now; values are text."""
-        from netuned.plan import Change, Plan, Problem
+        """What the daemon would change now; values are ``Told``."""
+        from netuned.plan import Plan, Problem
 
-        changes, problems = self._ask(new_method_call(_MANAGER, "Plan"), 0, CHANGE_TIMEOUT_S)
+        call = new_method_call(_MANAGER, "Plan")
+        changes, problems, values, withheld = self._ask(call, 0, CHANGE_TIMEOUT_S)
         return Plan(
-            tuple(
-                Change(ifname, tunable, key, before or None, after, why, disruptive)
-                for ifname, tunable, key, before, after, why, disruptive in changes
-            ),
+            tuple(_change(*each, *told) for each, told in zip(changes, values, strict=True)),
             tuple(Problem(ifname, message) for ifname, message in problems),
+            tuple(_change(*each) for *each, _ in withheld),
         )
 
     def reload(self) -> None:
@@ -171,8 +172,26 @@ def _explanation(method: str, name: str, message: str) -> str:
     return message
 
 
-def _manager(body: Mapping[str, tuple[str, Any]]) -> ManagerStatus:
-    values = _values(body)
+def _change(
+    ifname: str,
+    tunable: str,
+    key: str,
+    before: str,
+    after: str,
+    why: str,
+    disruptive: bool,  # as it came
+    before_value: object,
+    after_value: object,
+) -> Change:
+    from netuned.plan import Change
+    from netuned.values import Told
+
+    was: Any = Told(before, before_value) if before else None
+    will: Any = Told(after, after_value)
+    return Change(ifname, tunable, key, was, will, why, disruptive)
+
+
+def _manager(values: Mapping[str, Any]) -> ManagerStatus:
     return ManagerStatus(
         version=values.get("Version", ""),
         state=values.get("State", ""),
@@ -186,9 +205,7 @@ def _manager(body: Mapping[str, tuple[str, Any]]) -> ManagerStatus:
     )
 
 
-def _nic(ifindex: int, body: Mapping[str, tuple[str, Any]]) -> NicStatus:
-    values = _values(body)
-    change = values.get("LastChange")
+def _nic(ifindex: int, values: Mapping[str, Any]) -> NicStatus:
     return NicStatus(
         ifindex=ifindex,
         name=values.get("Name", ""),
@@ -197,10 +214,14 @@ def _nic(ifindex: int, body: Mapping[str, tuple[str, Any]]) -> NicStatus:
         state=values.get("State", ""),
         queues=tuple(_record(QueueStatus, wire.QUEUE, q) for q in values.get("Queues", ())),
         settings=_settings(values),
-        last_change=_record(Applied, wire.APPLIED, change) if change else None,
+        last_change=_applied(values.get("LastChange")),
         last_error=values.get("LastError", ""),
         through=tuple(values.get("Through", ())),
     )
+
+
+def _applied(values: Mapping[str, Any] | None) -> Applied | None:
+    return _record(Applied, wire.APPLIED, values) if values else None
 
 
 def _settings(values: Mapping[str, Any]) -> tuple[SettingStatus, ...]:
@@ -211,15 +232,16 @@ def _settings(values: Mapping[str, Any]) -> tuple[SettingStatus, ...]:
 
 
 def _record(
-    cls: type[T], signatures: Mapping[str, str], body: Mapping[str, tuple[str, Any]], **known: str
+    cls: type[T], signatures: Mapping[str, str], values: Mapping[str, Any], **known: str
 ) -> T:
     """A dataclass from an ``a{sv}``. Keys of a newer daemon are left out."""
-    values = _values(body)
-    keys = {attribute: wire.key(attribute) for attribute in signatures}
-    found = {name: values[key] for name, key in keys.items() if key in values}
-    return cls(**known, **{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
-
-
-def _values(body: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
-    """Without the signatures that variants carry."""
-    return {key: value for key, (_, value) in body.items()}
+    found: dict[str, Any] = {}
+    for attribute, signature in signatures.items():
+        if (key := wire.key(attribute)) in values:
+            value = values[key]
+            if signature == wire.CHANGE:
+                value = _applied(value)
+            elif signature == "as":
+                value = tuple(value)
+            found[attribute] = value
+    return cls(**known, **found)

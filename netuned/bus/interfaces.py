@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import fields
 from typing import Annotated, Any, Concatenate, ParamSpec, Protocol
 
@@ -17,12 +17,11 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusSignature, DBusStr, DBusUInt32, DBusUInt64
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
-from netuned.bus import polkit, wire
+from netuned.bus import polkit, records, wire
 from netuned.errors import NetunedError
 from netuned.plan import Plan
 from netuned.profiles.timeout import MOST_S
-from netuned.status import ManagerStatus, NicStatus, SettingStatus, Status
-from netuned.values import describe
+from netuned.status import ManagerStatus, NicStatus, Status
 
 READ = PropertyAccess.READ
 NAME_LIMIT = 60
@@ -35,7 +34,10 @@ Strings = Annotated[list[str], DBusSignature("as")]
 Record = Annotated[dict[str, Variant], DBusSignature("a{sv}")]
 Records = Annotated[list[dict[str, Variant]], DBusSignature("aa{sv}")]
 Settings = Annotated[dict[str, dict[str, Variant]], DBusSignature("a{sa{sv}}")]
-PlanBody = Annotated[tuple[list[list[Any]], list[list[str]]], DBusSignature("a(ssssssb)a(ss)")]
+PlanBody = Annotated[
+    tuple[list[Any], list[Any], list[Any], list[Any]],
+    DBusSignature("a(ssssssb)a(ss)a(vv)a(ssssssbvvs)"),
+]
 TwoTexts = Annotated[tuple[str, str], DBusSignature("ss")]
 Names4 = Annotated[tuple[str, str, str, str], DBusSignature("ssss")]
 Names3Time = Annotated[tuple[str, str, str, int], DBusSignature("ssst")]
@@ -154,20 +156,9 @@ class Manager(_Interface):
     async def Reconcile(self, ifname: DBusStr) -> Nothing:
         await self.controller.reconcile(self._known(ifname))
 
-    @_method("changes", "problems")
+    @_method("changes", "problems", "values", "withheld")
     async def Plan(self) -> PlanBody:
-        plan = await self.controller.plan()
-        changes = [
-            [
-                *map(wire.text, (change.ifname, change.tunable, change.key)),
-                *map(wire.text, (describe(change.before), describe(change.after))),
-                wire.text(change.why),
-                change.disruptive,
-            ]
-            for change in plan.changes
-        ]
-        problems = [[wire.text(item.ifname), wire.text(item.message)] for item in plan.problems]
-        return changes, problems
+        return records.plan(await self.controller.plan())
 
     @_method()
     async def Pause(self, ifname: DBusStr) -> Nothing:
@@ -219,19 +210,19 @@ class Manager(_Interface):
 
     @dbus_property(READ)
     def Profiles(self) -> Records:
-        return [_record(profile, wire.PROFILE) for profile in self.status.profiles]
+        return [records.record(profile, wire.PROFILE) for profile in self.status.profiles]
 
     @dbus_property(READ)
     def ProfileErrors(self) -> Strings:
-        return _texts(self.status.profile_errors)
+        return records.texts(self.status.profile_errors)
 
     @dbus_property(READ)
     def Problems(self) -> Strings:
-        return _texts(self.status.problems)
+        return records.texts(self.status.problems)
 
     @dbus_property(READ)
     def Conflicts(self) -> Strings:
-        return _texts(self.status.conflicts)
+        return records.texts(self.status.conflicts)
 
     @dbus_property(READ)
     def PendingConfirm(self) -> DBusStr:
@@ -239,7 +230,7 @@ class Manager(_Interface):
 
     @dbus_property(READ)
     def Settings(self) -> Settings:
-        return _settings(self.status.settings)
+        return records.settings(self.status.settings)
 
     @dbus_property(READ)
     def Writes(self) -> DBusUInt64:
@@ -271,16 +262,16 @@ class Nic(_Interface):
 
     @dbus_property(READ)
     def Queues(self) -> Records:
-        return [_record(queue, wire.QUEUE) for queue in self.status.queues]
+        return [records.record(queue, wire.QUEUE) for queue in self.status.queues]
 
     @dbus_property(READ)
     def Settings(self) -> Settings:
-        return _settings(self.status.settings)
+        return records.settings(self.status.settings)
 
     @dbus_property(READ)
     def LastChange(self) -> Record:
         change = self.status.last_change
-        return _record(change, wire.APPLIED) if change else {}
+        return records.record(change, wire.APPLIED) if change else {}
 
     @dbus_property(READ)
     def LastError(self) -> DBusStr:
@@ -288,7 +279,7 @@ class Nic(_Interface):
 
     @dbus_property(READ)
     def Through(self) -> Strings:
-        return _texts(self.status.through)
+        return records.texts(self.status.through)
 
 
 def changed_properties(
@@ -308,26 +299,6 @@ def _word(text: str, what: str) -> str:
     if _WORD.fullmatch(text):
         return text
     raise DBusError("org.freedesktop.DBus.Error.InvalidArgs", f"that is not {what}")
-
-
-def _record(data: object, signatures: Mapping[str, str]) -> dict[str, Variant]:
-    record = {}
-    for attribute, signature in signatures.items():
-        value = getattr(data, attribute)
-        if signature == "s":
-            value = wire.text(value)
-        elif signature == "as":
-            value = _texts(value)
-        record[wire.key(attribute)] = Variant(signature, value)
-    return record
-
-
-def _settings(settings: Iterable[SettingStatus]) -> dict[str, dict[str, Variant]]:
-    return {setting.tunable: _record(setting, wire.SETTING) for setting in settings}
-
-
-def _texts(values: Iterable[str]) -> list[str]:
-    return [wire.text(value) for value in values]
 
 
 def _error_name(error: NetunedError) -> str:

@@ -135,7 +135,9 @@ def _properties(interface: Manager | Nic) -> dict[str, Variant]:
     if signatures is None:
         described = interface.introspect().properties
         signatures = _SIGNATURES[type(interface)] = {p.name: p.signature for p in described}
-    return {name: Variant(kind, getattr(interface, name)) for name, kind in signatures.items()}
+    return {
+        name: Variant(kind, getattr(interface, name), False) for name, kind in signatures.items()
+    }
 
 
 _SIGNATURES: dict[type, dict[str, str]] = {}

@@ -6,6 +6,7 @@ D-Bus spelling: ``last_change`` is ``LastChange``.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from netuned.text import escape
@@ -38,9 +39,36 @@ QUEUE = {
     "xps": "s",
     "qdisc": "s",
 }
-SETTING = {"state": "s", "wanted": "s", "found": "s", "reason": "s"}
+VALUE, CHANGE = "value", "change"
+"""In place of a signature: a value of a setting with its type, a record of ``APPLIED`` or none."""
+VALUES = "a{sv}"
+"""Values of settings by key."""
+NOTHING = "av"
+"""The type of a value that is not there; the array is empty."""
+
+SETTING = {
+    "state": "s",
+    "wanted": "s",
+    "found": "s",
+    "reason": "s",
+    "wanted_values": VALUES,
+    "found_values": VALUES,
+    "writes": "t",
+    "repairs": "t",
+    "failures": "t",
+    "last_change": CHANGE,
+}
 """``tunable`` is not among them: it is the key in the dictionary of settings."""
-APPLIED = {"at": "d", "tunable": "s", "key": "s", "before": "s", "after": "s", "cause": "s"}
+APPLIED = {
+    "at": "d",
+    "tunable": "s",
+    "key": "s",
+    "before": "s",
+    "after": "s",
+    "cause": "s",
+    "before_value": VALUE,
+    "after_value": VALUE,
+}
 PROFILE = {
     "name": "s",
     "path": "s",
@@ -54,6 +82,7 @@ PROFILE = {
 _NOT_CARRIED = re.compile("[\0\ud800-\udfff]")
 
 
+@functools.cache
 def key(attribute: str) -> str:
     """The D-Bus spelling of an attribute: ``profile_errors`` is ``ProfileErrors``."""
     return attribute.title().replace("_", "")

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 
 from netuned.bus.client import Client
-from netuned.cli.plan import NOTHING, change_as_json, show_changes, show_problems
+from netuned.cli.plan import (
+    NOTHING,
+    change_as_json,
+    show_changes,
+    show_problems,
+    show_withheld,
+    withheld_as_json,
+)
 from netuned.cli.text import Screen, card_name, print_json
 from netuned.plan import Change, Plan
 from netuned.profiles.timeout import parse_timeout_s
@@ -43,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "applied": [change_as_json(change) for change in applied],
                 "pending": [change_as_json(change) for change in after.changes],
+                "withheld": withheld_as_json(after),
                 "problems": [{"ifname": p.ifname, "message": p.message} for p in after.problems],
                 "confirm": {"id": id, "until": until} if id else None,
             }
@@ -72,6 +80,8 @@ def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:
         parts.append("Applied:\n" + show_changes(applied, screen))
     if after.changes:
         parts.append("Still pending:\n" + show_changes(after.changes, screen))
+    if after.withheld:
+        parts.append(show_withheld(after.withheld, screen))
     if after.problems:
         parts.append(show_problems(after.problems, screen))
     return "\n".join(parts) or NOTHING
@@ -88,6 +98,7 @@ def _only(plan: Plan, names: tuple[str, ...]) -> Plan:
     return Plan(
         tuple(change for change in plan.changes if change.ifname in names),
         tuple(problem for problem in plan.problems if problem.ifname in names),
+        tuple(change for change in plan.withheld if change.ifname in names),
     )
 
 

@@ -15,8 +15,9 @@ from netuned.bus.client import Client
 from netuned.cli.text import Screen, card_name, no_card, print_json
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
-from netuned.plan import Change, Plan, Problem
+from netuned.plan import WHY_WITHHELD, Change, Plan, Problem
 from netuned.text import escape
+from netuned.valuejson import typed
 from netuned.values import describe
 
 PENDING = 3
@@ -25,6 +26,7 @@ PENDING = 3
 _QUEUE = re.compile(r"([a-z]+)-([0-9]+)((?: .*)?)")
 
 NOTHING = "Nothing to do: every card with a profile is as the profile says.\n"
+ALL_WITHHELD = "Nothing would be changed, and not all is as the profiles say.\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +85,7 @@ class Answer:
         plan = Plan(
             tuple(change for change in self.plan.changes if change.ifname in shown),
             tuple(p for p in self.plan.problems if p.ifname in shown or not p.ifname),
+            tuple(change for change in self.plan.withheld if change.ifname in shown),
         )
         return replace(self, plan=plan, cards={name: self.cards[name] for name in names})
 
@@ -103,7 +106,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(show(answer, names, Screen.of_stdout()), end="")
     if not arguments.exit_code:
         return 0
-    return 1 if plan.problems or not answer.complete else PENDING if plan.changes else 0
+    if plan.problems or not answer.complete:
+        return 1
+    return PENDING if plan.changes or plan.withheld else 0
 
 
 def _is_file(word: str) -> bool:
@@ -147,14 +152,18 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
         profile = through.profile if through else loaded.profile.name if loaded else ""
         below = (wire.text(host.nics[card].name) for card in (through.cards if through else ()))
         cards[wire.text(nic.name)] = Card(profile, tuple(below))
-    changes = (replace(change, ifname=wire.text(change.ifname)) for change in plan.changes)
     problems = (Problem(wire.text(p.ifname), wire.text(p.message)) for p in plan.problems)
     return Answer(
-        Plan(tuple(changes), tuple(problems)),
+        Plan(_told(plan.changes), tuple(problems), _told(plan.withheld)),
         cards,
         not profiles.errors,
         tuple(map(wire.text, notes)),
     )
+
+
+def _told(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """With the names of cards as over D-Bus."""
+    return tuple(replace(change, ifname=wire.text(change.ifname)) for change in changes)
 
 
 def show(answer: Answer, names: Sequence[str], screen: Screen) -> str:
@@ -167,11 +176,15 @@ def show(answer: Answer, names: Sequence[str], screen: Screen) -> str:
             parts.append(
                 screen.sentence(f"Disruptive changes drop the link of {', '.join(cards)}.")
             )
+    if plan.withheld:
+        parts.append(show_withheld(plan.withheld, screen))
     if plan.problems:
         parts.append(show_problems(plan.problems, screen))
     if answer.notes:
         parts.append("".join(map(screen.sentence, answer.notes)))
-    if not (plan.changes or plan.problems) and answer.complete:
+    if plan.withheld and not plan.changes:
+        parts.insert(0, ALL_WITHHELD)
+    elif not (plan.changes or plan.problems) and answer.complete:
         if names:
             parts.insert(0, "".join(screen.sentence(_nothing(n, answer.cards[n])) for n in names))
         elif not answer.notes:
@@ -202,6 +215,11 @@ def show_changes(changes: Iterable[Change], screen: Screen) -> str:
         for setting, change in grouped(changes)
     )
     return screen.table_with_reasons(header, rows)
+
+
+def show_withheld(changes: Iterable[Change], screen: Screen) -> str:
+    """What the policy forbids, as a table."""
+    return "Withheld by policy.disruptive: deny\n" + show_changes(changes, screen)
 
 
 def grouped(changes: Iterable[Change]) -> Iterator[tuple[str, Change]]:
@@ -245,21 +263,29 @@ def show_problems(problems: Iterable[Problem], screen: Screen) -> str:
 
 
 def as_json(plan: Plan) -> dict[str, object]:
-    """The documented form: values are text, or null for what does not exist yet."""
+    """The documented form."""
     return {
         "changes": [change_as_json(change) for change in plan.changes],
+        "withheld": withheld_as_json(plan),
         "problems": [{"ifname": p.ifname, "message": p.message} for p in plan.problems],
     }
 
 
+def withheld_as_json(plan: Plan) -> list[dict[str, object]]:
+    """What the policy forbids, and why."""
+    return [{**change_as_json(c), "why_withheld": WHY_WITHHELD} for c in plan.withheld]
+
+
 def change_as_json(change: Change) -> dict[str, object]:
-    """One change of the documented form."""
+    """One change of the documented form: its values as text, and for programs."""
     return {
         "ifname": change.ifname,
         "tunable": change.tunable,
         "key": change.key,
         "before": describe(change.before) or None,
         "after": describe(change.after),
+        "before_value": typed(change.before),
+        "after_value": typed(change.after),
         "why": change.why,
         "disruptive": change.disruptive,
     }

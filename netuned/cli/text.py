@@ -199,8 +199,8 @@ def no_card(name: str, names: Collection[str]) -> str:
 
 
 def print_json(data: object) -> None:
-    """One JSON document, with keys in the order of the data."""
+    """One JSON document, with keys in the order of the data; any mapping is an object."""
     import json
 
-    json.dump(data, sys.stdout, indent=2)
+    json.dump(data, sys.stdout, indent=2, default=dict)
     print()

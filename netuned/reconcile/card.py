@@ -22,7 +22,6 @@ from netuned.values import ABSENT, Setting, State, Value
 
 NOTHING_HELD: Mapping[str, str] = {}
 NOTHING: State = {}
-WITHHELD = "policy.disruptive is deny, and it drops the link"
 NOBODY_ASKS = f"no profile asks for it: {NOT_ASKED}"
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from netuned.errors import KernelError, NetunedError, StateFileError
-from netuned.plan import Change
+from netuned.plan import WHY_WITHHELD, Change
 from netuned.reconcile.apply import Tries, reconcile_card
 from netuned.reconcile.baseline import Baseline
-from netuned.reconcile.card import WITHHELD, Card
+from netuned.reconcile.card import Card
 from netuned.reconcile.confirm import Tried
 from netuned.reconcile.undo import undo_of
 from netuned.values import Setting, State
@@ -52,7 +52,7 @@ def put_back(
         outcome = reconcile_card(card, baseline, None, None, tries, keep=True)
         done.made += outcome.made
         if outcome.error is None:
-            done.problems += [f"{change}: {WITHHELD}" for change in outcome.withheld]
+            done.problems += [f"{change}: {WHY_WITHHELD}" for change in outcome.withheld]
             break
         if isinstance(outcome.error, KernelError) and outcome.error.gone:
             done.problems.append(str(outcome.error))

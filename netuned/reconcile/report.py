@@ -12,6 +12,7 @@ from netuned.planning.matching import Through
 from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet
 from netuned.reconcile.card import Card
+from netuned.reconcile.tally import Tallies
 from netuned.status import (
     APPLYING,
     CONTENDED,
@@ -31,7 +32,9 @@ from netuned.status import (
     QueueStatus,
     SettingStatus,
 )
-from netuned.values import describe
+from netuned.tunables.base import Tunable
+from netuned.valuejson import Typed
+from netuned.values import State, describe
 
 
 def nic_status(
@@ -43,6 +46,7 @@ def nic_status(
     last_change: Applied | None,
     last_error: str,
     failed: str,
+    tallies: Tallies,
 ) -> NicStatus:
     """One card as D-Bus and the CLI show it; ``failed`` is the tunable that ended the last pass.
 
@@ -55,7 +59,9 @@ def nic_status(
         profile=profile,
         state=state,
         queues=_queues(card) if profile else (),
-        settings=_settings(card, pending, contended, failed, last_error) if profile else (),
+        settings=_settings(card, pending, contended, failed, tallies, last_error)
+        if profile
+        else (),
         last_change=last_change,
         last_error=last_error,
     )
@@ -131,6 +137,7 @@ def _settings(
     pending: tuple[Change, ...],
     contended: Mapping[str, str],
     failed: str,
+    tallies: Tallies,
     last_error: str = "",
 ) -> tuple[SettingStatus, ...]:
     differing = {change.tunable for change in pending}
@@ -138,37 +145,62 @@ def _settings(
     settings = []
     for name, tunable in card.tunables.items():
         wanted, found = card.wanted.get(name), card.found.get(name)
-        if name in card.unsupported:
-            settings.append(SettingStatus(name, UNSUPPORTED, reason=card.unsupported[name]))
-            continue
-        if wanted is None or found is None:
-            continue
-        if tunable.by_key:  # of others it is not said that they are as wanted
+        if tunable.by_key and wanted is not None and found is not None:
+            # of others it is not said that they are as wanted
             found = {key: found[key] for key in wanted if key in found}
-        shown = tunable.summary(wanted), tunable.summary(found)
-        refused = [
-            f"{key}: {why}" if tunable.by_key else why
-            for (other, key), (_, why) in card.refused.items()
-            if other == name
-        ]
-        refused += tunable.refusals(card.nic)
-        if refused:
-            count = len(found.keys() | {key for other, key in card.refused if other == name})
-            reason = f"{len(refused)} of {count} cannot be set: {refused[0]}"
-            settings.append(SettingStatus(name, UNSUPPORTED, *shown, reason))
+        if name in card.unsupported:
+            state, reason, wanted, found = UNSUPPORTED, card.unsupported[name], None, None
+        elif wanted is None or found is None:
             continue
-        state = DRIFTED if name in differing else IN_SYNC
-        reason = card.held.get(name, "")
-        if name == failed:
-            state, reason = DEGRADED, last_error
-        if name in card.awaited:
-            state, reason = APPLYING, card.awaited[name]
-        if name in withheld:
-            state, reason = WITHHELD, _why_withheld(card, withheld[name])
-        if name in contended:
+        elif refused := _refused(card, tunable):
+            count = len(found.keys() | {key for other, key in card.refused if other == name})
+            state = UNSUPPORTED
+            reason = f"{len(refused)} of {count} cannot be set: {refused[0]}"
+        elif name in contended:
             state, reason = CONTENDED, contended[name]
-        settings.append(SettingStatus(name, state, *shown, reason))
+        elif name in withheld:
+            state, reason = WITHHELD, _why_withheld(card, withheld[name])
+        elif name in card.awaited:
+            state, reason = APPLYING, card.awaited[name]
+        elif name == failed:
+            state, reason = DEGRADED, last_error
+        else:
+            state = DRIFTED if name in differing else IN_SYNC
+            reason = card.held.get(name, "")
+        shown = _setting(tunable, state, reason, wanted, found)
+        settings.append(tallies.on(shown))
     return tuple(settings)
+
+
+def _refused(card: Card, tunable: Tunable) -> list[str]:
+    """Why keys cannot be set, one for each."""
+    refused = [
+        f"{key}: {why}" if tunable.by_key else why
+        for (name, key), (_, why) in card.refused.items()
+        if name == tunable.name
+    ]
+    return [*refused, *tunable.refusals(card.nic)]
+
+
+def _setting(
+    tunable: Tunable,
+    state: str,
+    reason: str,
+    wanted: State | None,
+    found: State | None,
+) -> SettingStatus:
+    """One setting; None is what cannot be said. Where the values are equal they are one object."""
+    has = {} if found is None else Typed(found)
+    wants = {} if wanted is None else has if wanted == found else Typed(wanted)
+    return SettingStatus(
+        tunable.name,
+        state,
+        "" if wanted is None else tunable.summary(wanted),
+        "" if found is None else tunable.summary(found),
+        reason,
+        wants,
+        has,
+    )
 
 
 def _why_withheld(card: Card, change: Change) -> str:

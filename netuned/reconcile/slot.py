@@ -21,6 +21,7 @@ from netuned.reconcile.apply import Outcome, Tries
 from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.dispute import Dispute, Place
 from netuned.reconcile.report import card_state, nic_status
+from netuned.reconcile.tally import Tallies
 from netuned.status import (
     APPLYING,
     CONTENDED,
@@ -121,6 +122,7 @@ class Slot:
         self._problem = ""
         self._pending: tuple[Change, ...] = ()
         self._failed = ""
+        self._tallies = Tallies()
         self._last_change: Applied | None = None
         self._shown: tuple[tuple[object, ...], NicStatus] | None = None
 
@@ -318,6 +320,8 @@ class Slot:
         self.failures += 1
         change = outcome.failed
         self._failed = change.tunable if change else ""
+        if change:
+            self._tallies.failed(change.tunable)
         what = f"{change}: {error}" if change else str(error)
         if what != self.last_error:
             undone = "what came before it was undone, " if outcome.undone else ""
@@ -354,11 +358,11 @@ class Slot:
             self._listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
         else:
             log.info("Set %s: %s -> %s", where, before, after, extra=fields)
-        self._last_change = Applied(time.time(), change.tunable, change.key, before, after, cause)
+        self._last_change = self._tallies.made(change, cause)
 
     def status(self, *, paused: bool) -> NicStatus:
         """How the card looks to people now; the same object until something changes."""
-        look = self.state, self.last_error, self.settled, self._pending, self._last_change
+        look = self.state, self.last_error, self.settled, self._pending, self._tallies.version
         wanted = self.aim.profile, self.aim.held, self._problem
         key = (paused, self.task is None, look, wanted, self.card.version, self.contended)
         if self._shown is not None and self._shown[0] == key:
@@ -381,6 +385,7 @@ class Slot:
             last_change=self._last_change,
             last_error=error,
             failed=self._failed,
+            tallies=self._tallies,
         )
         self._shown = key, status
         return status

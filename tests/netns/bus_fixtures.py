@@ -187,7 +187,7 @@ class FakeController:
     async def reconcile(self, ifname: str) -> None:
         self.asked.append(("reconcile", ifname))
         await asyncio.sleep(self.pass_s)
-        self.planned = Plan((), self.planned.problems)
+        self.planned = replace(self.planned, changes=())
 
     async def plan(self) -> Plan:
         return self.planned
@@ -317,11 +317,16 @@ IGB = NicStatus(
     IN_SYNC,
     _queues(8, 60, 60, 1, FQ),
     (
-        SettingStatus("channels", IN_SYNC, "8 combined", "8 combined"),
+        SettingStatus(
+            *("channels", IN_SYNC, "8 combined", "8 combined", ""),
+            wanted_values={"": {"combined": 8}},
+            found_values={"": {"combined": 8}},
+            writes=1,
+        ),
         SettingStatus("rss", IN_SYNC, "128 entries over 0-7", "128 entries over 0-7"),
         SettingStatus("qdisc", IN_SYNC, f"mq, {FQ} ×8", f"mq, {FQ} ×8"),
     ),
-    Applied(1795212003.5, "irq", "rx-3", "0-7", "7", "drift"),
+    Applied(1795212003.5, "irq", "rx-3", "0-7", "7", "drift", list(range(8)), [7]),
 )
 VIRTIO = NicStatus(
     3,
@@ -338,6 +343,10 @@ VIRTIO = NicStatus(
             "4 5 6 7",
             "0-3 ×4",
             "irqbalance (pid 812) has changed it back 5 times in 60 s; trying again in 32 s",
+            {f"rx-{queue}": [4 + queue] for queue in range(4)},
+            {f"rx-{queue}": [0, 1, 2, 3] for queue in range(4)},
+            *(9, 5, 1),
+            Applied(1795212003.5, "irq", "rx-3", "0-3", "7", "drift", [0, 1, 2, 3], [7]),
         ),
     ),
 )

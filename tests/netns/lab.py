@@ -184,7 +184,7 @@ class Lab:
     def status(self) -> dict[str, Any]:
         """What ``netunedctl status --json`` prints."""
         with self.asking() as client:
-            answer: dict[str, Any] = json.loads(json.dumps(asdict(client.status())))
+            answer: dict[str, Any] = json.loads(json.dumps(asdict(client.status()), default=dict))
         return answer
 
     def _answers(self) -> bool:

@@ -143,6 +143,8 @@ def test_introspection_names_every_argument(bus: PrivateBus, daemon: Served) -> 
     assert {a.attrib["name"]: a.attrib["type"] for a in plan.iter("arg")} == {
         "changes": "a(ssssssb)",
         "problems": "a(ss)",
+        "values": "a(vv)",
+        "withheld": "a(ssssssbvvs)",
     }
 
 
@@ -477,6 +479,16 @@ def test_apply_shows_what_it_did_and_what_it_could_not(bus: PrivateBus, daemon: 
     assert bus.ctl("apply").stdout.startswith("Nothing to do: ")
 
 
+def test_what_is_withheld_is_shown_and_pends(bus: PrivateBus, daemon: Served) -> None:
+    daemon.controller.planned = Plan((), (), PLAN.changes[:1])
+    done = bus.ctl("plan", "--exit-code")
+    assert done.returncode == 3
+    golden("plan-withheld", done.stdout)
+    (withheld,) = json.loads(bus.ctl("plan", "--json").stdout)["withheld"]
+    assert (withheld["before_value"], withheld["after_value"]) == ({"combined": 2}, {"combined": 4})
+    assert withheld["why_withheld"] == "policy.disruptive is deny, and it drops the link"
+
+
 def test_empty_states_say_what_to_do(bus: PrivateBus) -> None:
     with served(bus, EMPTY):
         golden("status-empty", bus.ctl("status").stdout)
@@ -520,10 +532,14 @@ def test_json_is_the_documented_form(bus: PrivateBus, daemon: Served) -> None:
         "key": "rx-2",
         "before": None,
         "after": "6",
+        "before_value": None,
+        "after_value": [6],
         "why": "one CPU per queue of 4-7; card on no node",
         "disruptive": False,
     }
     assert plan["problems"][0]["ifname"] == "ens4"
+    assert plan["changes"][0]["before_value"] == {"combined": 2}
+    assert plan["withheld"] == []
     assert set(printed("profiles")) == {"profiles", "errors", "conflicts"}
     reloaded = printed("reload")
     keys = ("profiles", "profile_errors", "problems", "pending_confirm")

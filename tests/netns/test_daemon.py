@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -278,6 +279,55 @@ def test_a_denied_disruption_is_reported_and_not_made(lab: Lab) -> None:
     assert "2 rx + 2 tx" in channels["found"]
     assert lab.ctl("status", "--exit-code", check=False).returncode == 3
     assert "withheld: channels" in lab.ctl("status").stdout
+    plan = lab.ctl("plan", "--exit-code", check=False)
+    assert plan.returncode == 3
+    assert "Withheld by policy.disruptive: deny" in plan.stdout
+    assert "Nothing to do" not in plan.stdout + lab.ctl("apply").stdout
+    (withheld,) = json.loads(lab.ctl("plan", "--json").stdout)["withheld"]
+    assert withheld["before_value"] == {"rx": 2, "tx": 2}
+    assert withheld["after_value"] == {"rx": 4, "tx": 4}
+    offline = lab.run(
+        *(sys.executable, "-m", "netuned.cli", "plan", "--json"),
+        *("--profiles", str(lab.profiles)),
+    )
+    assert json.loads(offline.stdout)["withheld"] == [withheld]
+
+
+def setting(lab: Lab, tunable: str) -> dict[str, Any]:
+    """One setting as ``netunedctl status --json`` has it."""
+    card = json.loads(lab.ctl("status", "lan0", "--json").stdout)
+    found: dict[str, Any] = next(s for s in card["settings"] if s["tunable"] == tunable)
+    return found
+
+
+def test_values_are_typed_and_what_was_done_is_counted(edge: Lab) -> None:
+    rps, qdisc = setting(edge, "rps"), setting(edge, "qdisc")
+    assert rps["wanted_values"] == rps["found_values"] == {f"rx-{n}": [0, 1] for n in range(4)}
+    assert setting(edge, "channels")["found_values"] == {"": {"rx": 4, "tx": 4}}
+    assert (qdisc["found_values"]["tx-0"], qdisc["wanted_values"]["tx-0 pfifo limit"]) == (
+        *("pfifo", 500),
+    )
+    assert (rps["writes"], rps["repairs"], rps["failures"]) == (4, 0, 0)
+    assert rps["last_change"]["cause"] == "profile"
+
+    edge.shell(f"echo 1 > {QUEUES}/rx-2/rps_cpus")
+    edge.wait(lambda: setting(edge, "rps")["repairs"] == 1, "the repair")
+    rps = setting(edge, "rps")
+    assert (rps["writes"], rps["failures"]) == (5, 0)
+    last = rps["last_change"]
+    assert (last["key"], last["cause"]) == ("rx-2", "drift")
+    assert (last["before"], last["after"]) == ("0", "0-1")
+    assert (last["before_value"], last["after_value"]) == ([0], [0, 1])
+    assert setting(edge, "xps")["repairs"] == 0
+
+    card = json.loads(edge.ctl("status", "lan0", "--json").stdout)
+    path = f"/org/netuned1/nic/{card['ifindex']}"
+    words = ("get-property", "org.netuned1", path, "org.netuned1.Nic", "Settings")
+    text = edge.run("busctl", "--json=short", *words).stdout
+    shown = json.loads(text)["data"]["rps"]
+    assert shown["FoundValues"]["data"]["rx-0"] == {"type": "au", "data": [0, 1]}
+    assert (shown["Repairs"]["data"], shown["Writes"]["data"]) == (1, 5)
+    assert shown["LastChange"]["data"]["AfterValue"] == {"type": "au", "data": [0, 1]}
 
 
 def test_paused_cards_are_left_alone(edge: Lab) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netuned.cli.main import run
-from netuned.cli.plan import as_json, grouped, show_changes
+from netuned.cli.plan import Answer, Card, as_json, grouped, show, show_changes
 from netuned.cli.text import Screen
 from netuned.cpuset import CpuSet
 from netuned.plan import Change, Plan
+from netuned.values import ABSENT, ChannelCounts
 
 
 def change(setting: str, before: str = "ff", after: str = "", why: str = "off") -> Change:
@@ -103,6 +105,53 @@ def test_json_has_every_change() -> None:
     changes = as_json(Plan(tuple(change(f"en0 rps rx-{n}") for n in range(64))))["changes"]
     assert isinstance(changes, list)
     assert [entry["key"] for entry in changes] == [f"rx-{n}" for n in range(64)]
+
+
+DENIED = Change("en0", "channels", "", ChannelCounts(0, 0, 2), ChannelCounts(0, 0, 4), "max", True)
+
+
+def shown(plan: Plan, *names: str) -> str:
+    return show(Answer(plan, {"en0": Card("edge")}), names, Screen(width=80))
+
+
+def test_what_is_withheld_is_shown_apart_and_is_not_nothing_to_do() -> None:
+    for text in (shown(Plan((), (), (DENIED,))), shown(Plan((), (), (DENIED,)), "en0")):
+        assert text.startswith("Nothing would be changed, and not all is as the profiles say.\n")
+        assert "Withheld by policy.disruptive: deny\nCARD  SETTING" in text
+        assert "Nothing to do" not in text
+        assert "drop the link" not in text
+    both = shown(Plan((change("en0 rps rx-0"),), (), (DENIED,)))
+    assert both.index("en0   rps rx-0") < both.index("Withheld") < both.index("en0   channels")
+    assert "Nothing" not in both
+
+
+def test_a_card_alone_has_what_is_withheld_of_it() -> None:
+    answer = Answer(Plan((), (), (DENIED,)), {"en0": Card("edge"), "en1": Card("edge")})
+    assert answer.of(["en0"]).plan.withheld == (DENIED,)
+    assert answer.of(["en1"]).plan.withheld == ()
+
+
+def test_what_is_not_there_and_what_is_to_come_are_told_apart() -> None:
+    rule = Change("en0", "rps", "rx-0", ABSENT, CpuSet.of([1]), "")
+    lines = show_changes(
+        (
+            rule,
+            replace(rule, key="rx-1", before=None),
+            replace(rule, before=rule.after, after=ABSENT),
+        ),
+        Screen(width=80),
+    ).splitlines()
+    assert [line.split()[3:5] for line in lines[1:]] == [["none", "1"], ["-", "1"], ["1", "none"]]
+
+
+def test_json_has_values_beside_their_text() -> None:
+    made = Plan((change("en0 rps rx-0", before="", after="6"),), (), (DENIED,))
+    written = json.loads(json.dumps(as_json(made)))
+    entry, denied = written["changes"][0], written["withheld"][0]
+    assert (entry["before"], entry["after"]) == (None, "1-2")
+    assert (entry["before_value"], entry["after_value"]) == (None, [1, 2])
+    assert denied["after_value"] == {"combined": 4}
+    assert denied["why_withheld"] == "policy.disruptive is deny, and it drops the link"
 
 
 def test_a_directory_of_profiles_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

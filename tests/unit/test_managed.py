@@ -19,6 +19,7 @@ from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
 from netuned.reconcile.card import Card
 from netuned.reconcile.report import _settings
+from netuned.reconcile.tally import Tallies
 from netuned.tunables import irq, masks
 from netuned.tunables.base import Target, View
 from tests.unit.writable import WritableKernel
@@ -71,7 +72,7 @@ def test_a_refused_write_is_learnt_once(kernel: WritableKernel) -> None:
     assert card.nic.managed == {SECOND}
     assert not card.refused
     assert irq.desired(target(), card.nic, {}).keys() == {"rxtx-0"}
-    (setting,) = _settings(card, (), {}, "")
+    (setting,) = _settings(card, (), {}, "", Tallies())
     assert (setting.state, setting.reason) == (
         "unsupported",
         "1 of 2 cannot be set: kernel-managed",
