@@ -276,13 +276,13 @@ def show_queue(found: Explanation, number: int, actions: Mapping[int, str], scre
             if steered.asked
         ),
     ]
-    rows = [(cpus, why) for cpus, _, why in _others(found, number)]
+    rows = [(str(cpus), why) for cpus, _, why in _others(found, number)]
     table = screen.table(("CPU", "WHY NOT"), rows) if rows else ""
     text = "".join(map(screen.sentence, facts)) + "".join(_not_set(queue, screen))
     return "\n".join(filter(None, (text, table)))
 
 
-def _others(found: Explanation, number: int) -> list[tuple[str, str, str]]:
+def _others(found: Explanation, number: int) -> list[tuple[CpuSet, str, str]]:
     """All CPUs that do not serve a queue: (CPUs, rule, why), those alike together."""
     from netuned.planning.whynot import SERVES
 
@@ -292,7 +292,7 @@ def _others(found: Explanation, number: int) -> list[tuple[str, str, str]]:
         verdict = found.verdict(number, cpu)
         if verdict.rule != SERVES:
             alike.setdefault((verdict.rule, verdict.kind), []).append(cpu)
-    return [(str(CpuSet.of(cpus)), rule, kind) for (rule, kind), cpus in alike.items()]
+    return [(CpuSet.of(cpus), rule, kind) for (rule, kind), cpus in alike.items()]
 
 
 def show_why_not(found: Explanation, number: int | None, cpu: int, screen: Screen) -> str:
@@ -331,7 +331,7 @@ def as_json(found: Explanation, number: int | None, cpu: int | None) -> dict[str
         return card | {
             "cpu": cpu,
             "verdicts": [
-                {"queues": str(queues), "rule": rule, "why": why}
+                {**_numbers("queues", queues), "rule": rule, "why": why}
                 for queues, rule, why in _verdicts(found, number, cpu)
             ],
         }
@@ -339,7 +339,9 @@ def as_json(found: Explanation, number: int | None, cpu: int | None) -> dict[str
         others = _others(found, number)
         return card | {
             "queue": _queue_as_json(found.queue(number)),
-            "others": [{"cpus": cpus, "rule": rule, "why": why} for cpus, rule, why in others],
+            "others": [
+                {**_numbers("cpus", cpus), "rule": rule, "why": why} for cpus, rule, why in others
+            ],
         }
     way = found.funnel
     return card | {
@@ -350,7 +352,7 @@ def as_json(found: Explanation, number: int | None, cpu: int | None) -> dict[str
         "matches": [asdict(claim) for claim in found.claims],
         "misses": [asdict(miss) for miss in found.misses],
         "cpus": {
-            "cpus": str(way.cpus),
+            **_numbers("cpus", way.cpus),
             "expression": way.texts[""],
             "default": way.default,
             "place": way.places[""],
@@ -359,8 +361,8 @@ def as_json(found: Explanation, number: int | None, cpu: int | None) -> dict[str
                     "text": stage.text,
                     "set": stage.name,
                     "rule": stage.rule,
-                    "cpus": str(stage.cpus),
-                    "taken": str(stage.taken),
+                    **_numbers("cpus", stage.cpus),
+                    **_numbers("taken", stage.taken),
                     "why": stage.why,
                 }
                 for stage in way.stages
@@ -378,13 +380,18 @@ def _queue_as_json(queue: QueueReason) -> dict[str, object]:
     return {
         "queue": queue.queue,
         "irqs": dict(queue.irqs),
-        "cpus": str(queue.cpus),
-        "core": str(queue.core),
-        "l3": str(queue.l3),
+        **_numbers("cpus", queue.cpus),
+        **_numbers("core", queue.core),
+        **_numbers("l3", queue.l3),
         "node": queue.node,
         "why": queue.why,
         **{
-            name: {"value": steered.value, "why": steered.why}
+            name: {"value": steered.value, "why": steered.why, "data": steered.data}
             for name, steered in queue.steered.items()
         },
     }
+
+
+def _numbers(name: str, numbers: CpuSet) -> dict[str, object]:
+    """A set of CPUs or queues, as text and as numbers."""
+    return {name: str(numbers), f"{name}_value": list(numbers)}

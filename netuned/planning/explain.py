@@ -8,7 +8,7 @@ of queues.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError, UnsupportedError
@@ -29,13 +29,15 @@ from netuned.tunables.base import Boot, Limits, Target, Tunable, Wanted
 class Steered:
     """What a tunable does for a queue, and why; ``value`` is None where it is left alone.
 
-    ``asked`` says whether the profile sets it at all, ``in_table`` that it has a column of its own.
+    ``data`` is the value for programs. ``asked`` says whether the profile sets it at all,
+    ``in_table`` that it has a column of its own.
     """
 
     value: str | None
     why: str
     asked: bool = True
     in_table: bool = False
+    data: object = field(default=None, compare=False)
 
 
 LimitsOf = Callable[[Tunable, Nic], Limits]
@@ -250,7 +252,7 @@ def _steered(tunable: Tunable, wanted: Answer, target: Target, nic: Nic, queue: 
         for key, value in wanted.items()
         if not isinstance(value, UnsupportedError | Boot)
     }
-    key, text = tunable.explained(state, queue)
+    key, text, data = tunable.explained(state, queue)
     if text is None:
         return Steered(None, f"there is no {key}")
-    return Steered(text, tunable.why(target, nic, key), in_table=tunable.in_table)
+    return Steered(text, tunable.why(target, nic, key), in_table=tunable.in_table, data=data)

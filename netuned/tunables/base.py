@@ -286,8 +286,9 @@ class Tunable:
     """What of it is each queue's, as text; queues of which there is nothing are left out."""
     upgrade: Callable[[Mapping[str, object]], Mapping[str, object]] = lambda state: state
     """A recorded state as an earlier version wrote it, in the present form."""
-    explained: Callable[[State, int], tuple[str, str | None]] | None = None
-    """For ``explain``: the key that a queue's reason is of, and its value (None: it has none)."""
+    explained: Callable[[State, int], tuple[str, str | None, object]] | None = None
+    """For ``explain``: the key that a queue's reason is of, and its value as text (None: it has
+    none) and for programs."""
     in_table: bool = False
     """Whether ``explain`` has a column for it."""
     receives: bool = False

@@ -11,6 +11,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
 from netuned.hardware.nic import CLASS_NET, Nic
 from netuned.tunables.base import Queue, View, Watched
+from netuned.valuejson import typed
 from netuned.values import State, Value, describe
 
 RX, TX = "rx", "tx"
@@ -87,9 +88,10 @@ def queues(nic: Nic, state: State) -> Mapping[Queue, str]:
     return {(key[:2], int(key[3:])): str(value) for key, value in state.items()}
 
 
-def explained(state: State, key: str) -> tuple[str, str | None]:
+def explained(state: State, key: str) -> tuple[str, str | None, object]:
     """For ``explain``: a queue's key, and its value if it has one."""
-    return key, describe(state[key]) if key in state else None
+    value = state.get(key)
+    return key, None if value is None else describe(value), typed(value)
 
 
 @lru_cache(maxsize=4096)

@@ -103,7 +103,7 @@ def why(target: Target, nic: Nic, key: str) -> str:
     return f"{host} of the host over {len(sharing)} receiving queues"
 
 
-def explained(state: State, queue: int) -> tuple[str, str | None]:
+def explained(state: State, queue: int) -> tuple[str, str | None, object]:
     return masks.explained(state, f"rx-{queue}")
 
 

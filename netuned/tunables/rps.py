@@ -97,7 +97,7 @@ def why(target: Target, nic: Nic, key: str) -> str:
     return "auto: cores of the memory domain, where more of them than queues are worth using"
 
 
-def explained(state: State, queue: int) -> tuple[str, str | None]:
+def explained(state: State, queue: int) -> tuple[str, str | None, object]:
     return masks.explained(state, f"rx-{queue}")
 
 

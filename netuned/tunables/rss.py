@@ -155,13 +155,14 @@ def fits(states: Mapping[str, State]) -> bool:
     return max(table.entries, default=0) < counts.rx_queues
 
 
-def explained(state: State, queue: int) -> tuple[str, str | None]:
-    """A receive queue's part of the table."""
+def explained(state: State, queue: int) -> tuple[str, str | None, object]:
+    """A receive queue's part of the table: its entries; of the kernel's table nobody says them."""
     table = state[""]
     assert isinstance(table, RssTable)
     if not table.entries:
-        return "", "its share" if queue < table.queues else "none"
-    return "", f"{table.entries.count(queue) or 'none'} of {len(table.entries)} entries"
+        return "", *(("its share", None) if queue < table.queues else ("none", 0))
+    count = table.entries.count(queue)
+    return "", f"{count or 'none'} of {len(table.entries)} entries", count
 
 
 RSS = Tunable(

@@ -120,7 +120,7 @@ def why(target: Target, nic: Nic, key: str) -> str:
     return "auto: every CPU on the queue nearest to it"
 
 
-def explained(state: State, queue: int) -> tuple[str, str | None]:
+def explained(state: State, queue: int) -> tuple[str, str | None, object]:
     return masks.explained(state, f"tx-{queue}")
 
 

@@ -213,3 +213,14 @@ def test_json_has_the_same_facts() -> None:
     }
     why_not: Any = command.as_json(found, None, 1)
     assert [(v["queues"], v["rule"]) for v in why_not["verdicts"]] == [("1", "serves")]
+    assert why_not["verdicts"][0]["queues_value"] == [1]
+
+
+def test_json_has_values_beside_their_text() -> None:
+    kernel = machine("cores: 4\ncards: [{name: eth0, driver: ice, queues: 2}]\n")
+    loaded = profiles(edge="match: {}\nirq: {cpus: local}\nrps: {cpus: 0-1}\n")
+    card: Any = command.as_json(command.look(kernel, loaded, "eth0"), None, None)
+    assert card["cpus"]["cpus_value"] == [0, 1, 2, 3]
+    assert [queue["cpus_value"] for queue in card["queues"]] == [[0], [1]]
+    assert (card["queues"][0]["rps"]["value"], card["queues"][0]["rps"]["data"]) == ("0-1", [0, 1])
+    assert card["queues"][0]["rss"]["data"] is None
