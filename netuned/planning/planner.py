@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError, UnsupportedError
@@ -19,6 +20,7 @@ from netuned.plan import Problem
 from netuned.planning.matching import Through, match_cards
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import ChannelsSpec, Profile
+from netuned.profiles.specs import RpsSpec, XpsSpec
 from netuned.tunables.base import Steering, Target
 from netuned.values import ChannelCounts
 
@@ -118,17 +120,18 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _D
     """What one card needs of the common placement. Raises: ProfileError."""
     profile = loaded.profile
     sets = Sets(loaded, topology, local_cpus(nic, topology))
-    irq = profile.irq if profile.irq is not None and profile.irq != "default" else None
+    asked, counts = profile.irq, profile.channels
+    irq = None if asked == "default" else asked
     # by default the local housekeeping CPUs, others only where all of the card's node is isolated
     pool = sets.irq_pool(irq.cpus) if irq and irq.cpus else topology.housekeeping
     if irq and irq.spread == DEDICATED:
         pool = dedicated(topology, pool, irq.share)
     channels = withheld = None
     no_channels = ""
-    if nic.channels is not None and profile.channels is not None:
+    if nic.channels is not None and counts is not None:
         try:
             near = topology.nearest(pool, nic.numa_node)
-            channels = wanted_channels(profile.channels, nic, near)
+            channels = wanted_channels(counts, nic, near)
         except UnsupportedError as error:
             channels, no_channels = nic.counts, str(error)
         if profile.policy.disruptive == "deny" and channels != nic.counts:
@@ -141,22 +144,25 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _D
         queues=max(rx, tx, 1),
         pool=pool,
         node=nic.numa_node,
-        spread=irq.spread if irq else ALL if profile.irq == "default" else ONE_PER_QUEUE,
+        spread=irq.spread if irq else ALL if asked == "default" else ONE_PER_QUEUE,
         fixed=_fixed_affinity(nic, profile),
         kept=_kept_queues(profile, rx),
         group=bond,
         counts=bool(nic.device),
     )
-    rps = profile.rps.cpus if profile.rps and profile.rps != "default" else "auto"
-    xps = profile.xps.cpus if profile.xps and profile.xps != "default" else "auto"
     return _Draft(
         channels,
         withheld,
         no_channels,
         request,
-        sets.steering(rps, "rps.cpus"),
-        sets.steering(xps, "xps.cpus"),
+        sets.steering(_steered(profile.rps), "rps.cpus"),
+        sets.steering(_steered(profile.xps), "xps.cpus"),
     )
+
+
+def _steered(spec: RpsSpec | XpsSpec | Literal["default"] | None) -> str:
+    """The expression for the CPUs of a kind of packet steering."""
+    return "auto" if spec is None or spec == "default" else spec.cpus
 
 
 def _kept_queues(profile: Profile, rx_queues: int) -> frozenset[int]:
@@ -173,12 +179,11 @@ def _fixed_affinity(nic: Nic, profile: Profile) -> dict[int, CpuSet]:
     Empty where a profile keeps interrupts and where they are is not known of every queue.
     """
     fixed: dict[int, CpuSet] = {}
+    all_stay = profile.irq is None
     for vector, cpus in zip(nic.vectors, nic.affinity, strict=True):
-        if profile.irq is None or vector.irq in nic.managed:
+        if all_stay or vector.irq in nic.managed:
             fixed[vector.queue] = fixed.get(vector.queue, CpuSet()) | cpus
-    if profile.irq is None and not all(
-        fixed.get(queue) for queue in range(max(fixed, default=-1) + 1)
-    ):
+    if all_stay and not all(fixed.get(queue) for queue in range(max(fixed, default=-1) + 1)):
         return {}
     return {queue: cpus for queue, cpus in fixed.items() if cpus}
 

@@ -84,7 +84,7 @@ class Judge:
         self.nic = nic
         self.topology = target.topology
         self.target = target
-        self.profile = target.profile
+        self.irq = target.profile.irq
         self.request = request
         self.funnel = way
         self.elsewhere = elsewhere
@@ -93,18 +93,16 @@ class Judge:
 
     def stays(self, queue: int) -> str:
         """Why a queue's interrupt is not netuned's to place; empty if it is."""
-        if self.profile.irq == "default":
+        if self.irq == "default":
             return "irq: default leaves its interrupt to the kernel"
         if queue in self.request.fixed:
-            why = "the kernel manages it" if self.profile.irq else "the profile does not set irq"
+            why = "the kernel manages it" if self.irq else "the profile does not set irq"
             return f"its interrupt stays where it is: {why}"
-        return (
-            "" if self.profile.irq else "counts for RPS and XPS only: the profile does not set irq"
-        )
+        return "" if self.irq else "counts for RPS and XPS only: the profile does not set irq"
 
     def serving(self, queue: int) -> CpuSet:
         """The CPUs that serve a queue."""
-        if self.profile.irq == "default":
+        if self.irq == "default":
             return self.target.default_affinity
         return self.layout[queue]
 
