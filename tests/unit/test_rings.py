@@ -145,7 +145,8 @@ def test_a_failure_undoes_what_a_driver_did_of_it(kernel: Rings, baseline: Basel
         kernel.requests.append(dict(values))
         if values.get("rx") == 100:
             found = kernel.get(RINGS, 2)
-            kernel.answers.cards(RINGS)[2] = {**found, "tx": values["tx"]}
+            done = {name: number for name, number in values.items() if name != "rx"}
+            kernel.answers.cards(RINGS)[2] = {**found, **done}
             raise KernelError("set", "rings", errno.ENOMEM)
         WritableKernel.set(kernel, setting, ifindex, values)
 
