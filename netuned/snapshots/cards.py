@@ -15,6 +15,7 @@ from netuned.kernel.answers import Answers, Failure
 from netuned.kernel.ethtool import NO_OPERATION, Channels, DriverInfo
 from netuned.kernel.questions import (
     CHANNELS,
+    COALESCE,
     DRIVER_INFO,
     LINKS,
     NAPI_INTERRUPTS,
@@ -207,6 +208,8 @@ def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> No
         else:
             channels[ifindex] = Channels(now, now, 0, 0, most, most, 0, 0)
     answers.cards(RINGS)[ifindex] = _rings(driver) if driver else _none(RINGS)
+    coalesce = dict(driver.coalesce) if driver else {}
+    answers.cards(COALESCE)[ifindex] = coalesce or _none(COALESCE)
     if driver is None or not driver.entries:
         table[ifindex] = _none(RSS_TABLE)
         answers.cards(RX_RINGS)[ifindex] = _none(RX_RINGS)

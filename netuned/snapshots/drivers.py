@@ -6,7 +6,14 @@ files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+ADAPTIVE: Mapping[str, int] = MappingProxyType(
+    {"adaptive-rx": 1, "adaptive-tx": 1, "rx-usecs": 50, "tx-usecs": 50}
+)
+NO_COALESCE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ class Driver:
     """Interrupts of all transmit queues come before those of all receive queues."""
     rings: tuple[int, int, int] = (512, 512, 4096)
     """Entries of a receive and a transmit ring, and the most of either; 0 without."""
+    coalesce: Mapping[str, int] = field(default_factory=lambda: ADAPTIVE)
+    """Interrupt coalescing by ethtool's names, with a driver just loaded; empty without."""
     blocks: bool = False
     """The kernel's RSS table gives neighbouring entries to one queue."""
 
@@ -58,6 +67,7 @@ DRIVERS = {
     "igb": Driver(
         "8086:1521", ("{card}-TxRx-{queue}",), ("{card}",),
         maximum=8, speed_mbps=1000, other=1, blocks=True, rings=(256, 256, 4096),
+        coalesce={"rx-usecs": 3, "tx-usecs": 0},
     ),
     "ixgbe": Driver(
         "8086:10fb", ("{card}-TxRx-{queue}",), ("{card}",),
@@ -65,7 +75,7 @@ DRIVERS = {
     ),
     "e1000e": Driver(
         "8086:15bb", ("{card}",), maximum=1, entries=0, speed_mbps=1000,
-        settable=False, shows_channels=False, rings=(256, 256, 4096),
+        settable=False, shows_channels=False, rings=(256, 256, 4096), coalesce={"rx-usecs": 3},
     ),
     # r8169_main.c, rtl_open: one queue, and no operation that says so
     "r8169": Driver(
@@ -105,14 +115,19 @@ DRIVERS = {
     "vmxnet3": Driver(
         "15ad:07b0", ("{card}-rxtx-{queue}",), ("{card}-event-{queues}",),
         maximum=8, entries=32, speed_mbps=10_000, settable=False, on_node=False,
-        rings=(1024, 512, 4096),
+        rings=(1024, 512, 4096), coalesce=NO_COALESCE,
     ),
     "virtio_net": Driver(
         "1af4:1041", ("virtio{serial}-input.{queue}", "virtio{serial}-output.{queue}"),
         ("virtio{serial}-config",), maximum=8, entries=0, on_node=False, rings=(256, 256, 256),
+        # without VIRTIO_NET_F_NOTF_COAL, whether the transmit queue is polled is all there is
+        coalesce={
+            "adaptive-rx": 0, "rx-usecs": 0, "tx-usecs": 0, "rx-frames": 1, "tx-frames": 1,
+        },
     ),
     "veth": Driver(
         "", maximum=8, entries=0, speed_mbps=10_000, combined=False, on_node=False, rings=(0, 0, 0),
+        coalesce=NO_COALESCE,
     ),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import socket
 import subprocess
 import sys
 import tarfile
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from netuned.errors import SnapshotError
+from netuned.errors import SnapshotError, UnsupportedError
 from netuned.hardware.host import Host, read_host
 from netuned.kernel import Kernel
+from netuned.kernel.questions import COALESCE, RINGS, A, Question
 from netuned.profiles import loader
 from netuned.snapshots import offline, snapshot
 from tests.netns.conftest import Namespace
@@ -79,6 +81,28 @@ def test_a_snapshot_reads_as_the_host(netns: Namespace, tmp_path: Path) -> None:
         live = read_host(Kernel())
         assert read_host(taken.kernel) == (live if macs else without_macs(live))
         assert taken.kernel.rtnl.qdiscs() == Kernel().rtnl.qdiscs()
+
+
+def test_what_ethtool_says_of_a_card_is_in_it(netns: Namespace, tmp_path: Path) -> None:
+    """A tap has rx-frames and no rings, a veth neither."""
+    netns.veth("v0", 2)
+    netns.sh("ip tuntap add tap9 mode tap && ethtool -C tap9 rx-frames 5")
+    path = str(tmp_path / "host.tar")
+    snapshot.write(snapshot.take(Kernel()), path, force=True)
+    taken = snapshot.read(path).kernel
+    ifindex = socket.if_nametoindex("tap9")
+    assert taken.get(COALESCE, ifindex) == {"rx-frames": 5}
+    for question in (RINGS, COALESCE):
+        for card in Kernel().rtnl.links():
+            assert answer(taken, question, card) == answer(Kernel(), question, card)
+
+
+def answer(kernel: Kernel, question: Question[A], ifindex: int) -> A | str:
+    """What a kernel says of a card, or why it says nothing."""
+    try:
+        return kernel.get(question, ifindex)
+    except UnsupportedError as error:
+        return str(error)
 
 
 def without_macs(host: Host) -> Host:
