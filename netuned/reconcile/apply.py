@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netuned.errors import KernelError, NetunedError, UnsupportedError, VerifyError
 from netuned.kernel import Kernel
@@ -150,7 +150,10 @@ def _reconcile(
             continue
         if tries:
             tries(card, changes)
-        if _write(card, changes, asked, repairs, outcome) == CARD:
+        known = len(outcome.made)
+        stale = _write(card, changes, asked, repairs, outcome)
+        _count(card, changes, outcome.made[known:], tried)
+        if stale == CARD:
             outcome.scope = None
             card.refresh()
             card.aim_again()
@@ -177,17 +180,29 @@ def _accept(
         if had.times >= (1 if change.disruptive else 2) and card.accept(change):
             taken = True
             continue
-        if not pending.intersection(tunable.needs(change.key)):
-            tried[at] = had = _Tried(had.times + 1, had.before)
-        if tunable.by_key and had.times > 1 and change.before == had.before is not None:
-            if had.times > (1 if change.disruptive else ATTEMPTS):
+        if pending.intersection(tunable.needs(change.key)):
+            continue  # what it needs is written before it
+        if tunable.by_key and had.times and change.before == had.before is not None:
+            if had.times >= (1 if change.disruptive else ATTEMPTS):
                 card.give_up(change, f"the driver takes it and keeps {change.before}")
                 taken = True
-        elif had.times > ATTEMPTS:
+        elif had.times >= ATTEMPTS:
             outcome.failed = change
             setting = f"{change.tunable} {change.key}".rstrip()
             raise VerifyError(setting, str(change.after), str(change.before))
     return taken
+
+
+def _count(
+    card: Card, changes: Iterable[Change], made: Iterable[Change], tried: dict[Setting, _Tried]
+) -> None:
+    """Count the writes that were made; what a change of what it needs may undo was no try."""
+    pending = {(change.tunable, change.key) for change in changes}
+    for change in made:
+        at = change.tunable, change.key
+        if not pending.intersection(card.tunables[change.tunable].needs(change.key)):
+            had = tried.get(at, _Tried(0, change.before))
+            tried[at] = _Tried(had.times + 1, had.before)
 
 
 def _groups(card: Card, changes: Iterable[Change]) -> list[list[Change]]:
@@ -244,7 +259,8 @@ def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome)
             if isinstance(error, UnsupportedError):
                 named, why = group[:1] if len(group) == 1 else [], error.why
             else:
-                named = [c for c in group if error.attribute and c.key == error.attribute]
+                at = error.attribute  # empty where it named none, as is the key of some tunables
+                named = [change for change in group if at and change.key == at]
                 if error.errno == errno.EOPNOTSUPP and len(group) == 1:
                     named = group
                 why = error.extack or "refused"
@@ -292,7 +308,12 @@ def _settle(card: Card, baseline: Baseline) -> None:
     if not card.restoring:
         return
     withheld = {(change.tunable, change.key) for change in card.withheld}
-    done = {at for at in card.restoring - withheld if at[0] not in card.held}
+    done = {
+        (name, key)
+        for name, key in card.restoring - withheld
+        if name not in card.held
+        and not any(at[0] == name and at in withheld for at in card.tunables[name].needs(key))
+    }
     recorded = baseline.of(card.nic)
     missed = {
         (name, key): why
@@ -316,7 +337,12 @@ def _undo(card: Card, outcome: Outcome) -> None:
     """Put back what this pass wrote, the last first. A failure here is logged; the rest goes on."""
     outcome.undone = bool(outcome.made)
     backwards = [
-        Change(c.ifname, c.tunable, c.key, c.after, c.before, c.why, c.disruptive)
+        replace(
+            c,
+            before=c.after,
+            after=c.before,
+            disruptive=card.tunables[c.tunable].disruptive(c.key, c.after, c.before),
+        )
         for c in reversed(outcome.trail)
         if c.before is not None
     ]
@@ -346,11 +372,4 @@ def _undo(card: Card, outcome: Outcome) -> None:
 
 
 def _forwards(change: Change) -> Change:
-    return Change(
-        change.ifname,
-        change.tunable,
-        change.key,
-        change.after,
-        change.before or change.after,
-        change.why,
-    )
+    return replace(change, before=change.after, after=change.before or change.after)

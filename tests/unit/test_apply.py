@@ -115,6 +115,45 @@ def test_a_failed_undo_leaves_the_rest_undone_and_is_on_disk(
     assert str(again.of(card_of(kernel))["irq"]["rxtx-0"]) == "0-7"
 
 
+CHANNELS = Profile.model_validate(
+    {
+        "name": "edge",
+        "match": [{"name": "en0"}],
+        "channels": {"combined": 4},
+        "rings": {"rx": 1024},
+        "irq": {"spread": "one-per-queue"},
+    }
+)
+
+
+def bring(kernel: WritableKernel, baseline: Baseline, profile: Profile) -> tuple[Card, Outcome]:
+    card = Card(kernel, card_of(kernel))
+    planned = plan_host([LoadedProfile(profile, "", {})], read_host(kernel))
+    card.aim(planned.targets[2], baseline)
+    return card, reconcile_card(card, baseline)
+
+
+def test_what_is_refused_without_a_name_is_no_lack_of_the_card(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    """The key of channels is empty, and so is what the kernel named."""
+    fail(kernel, {1: errno.EBUSY})
+    card, outcome = bring(kernel, baseline, CHANNELS)
+    assert isinstance(outcome.error, KernelError)
+    assert str(outcome.failed) == "en0 channels: 2 combined -> 4 combined"
+    assert card.unsupported == {}
+
+
+def test_what_channels_put_off_is_not_taken_for_tried(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    card, outcome = bring(kernel, baseline, CHANNELS)
+    assert (outcome.error, card.refused) == (None, {})
+    assert str(card.found["channels"][""]) == "4 combined"
+    assert str(card.found["rings"]["rx"]) == "1024 entries"
+    assert masks(kernel) == ["0", "1", "2", "3"]
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.EPERM, errno.EACCES])
 def test_a_managed_interrupt_is_a_state_and_the_rest_in_force(
     kernel: WritableKernel, baseline: Baseline, number: int
