@@ -35,7 +35,7 @@ DEPARTED = 64
 
 MOST_IFINDEX = (1 << 31) - 1
 MOST_SENTENCE = 1 << 16
-_MOST_KEY = 256
+MOST_KEY = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Baseline:
                     values = {
                         key: tunable.recorded(nic, state.get(key, ABSENT)) for key in sorted(keys)
                     }
-                    _check(nic, tunable, values)
+                    check_keeps(nic.label, tunable, values)
                     new[name] = {**card.settings.get(name, {}), **values}
             if not new:
                 return
@@ -215,15 +215,19 @@ def _comes_and_goes(tunable: Tunable, key: str) -> bool:
     return not tunable.by_key or tunable.fresh is ABSENT or tunable.stale(key) == OWN
 
 
-def _check(nic: Nic, tunable: Tunable, state: State) -> None:
+def check_keeps(ifname: str, tunable: Tunable, state: State) -> None:
     """What would not be read back is not written: a file with one such key would be lost whole.
 
     Raises: StateFileError.
     """
     for key, value in state.items():
-        if not tunable.accepts(key) or not isinstance(value, (*tunable.holds, type(ABSENT))):
-            setting = f"{nic.label} {tunable.name} {key!r:.80}"
-            raise StateFileError(f"{setting} with {value} cannot be kept; {_UNCHANGED}")
+        try:
+            read_back = _state(tunable, {key: valuejson.encode(value)})
+        except (ValueError, TypeError):
+            read_back = {}
+        if not tunable.accepts(key) or read_back != {key: value}:
+            setting = f"{ifname} {tunable.name} {key!r:.80}"
+            raise StateFileError(f"{setting} with {value!s:.80} cannot be kept; {_UNCHANGED}")
 
 
 def _encode_card(card: CardRecord) -> dict[str, Any]:
@@ -269,5 +273,5 @@ def _state(tunable: Tunable, data: object) -> State:
         value = valuejson.decode(encoded)
         if not isinstance(value, (*tunable.holds, type(ABSENT))):
             raise ValueError(f"{tunable.name!r:.40} has no such value as {encoded!r:.80}")
-        state[valuejson.text(key, _MOST_KEY)] = value
+        state[valuejson.text(key, MOST_KEY)] = value
     return state

@@ -22,7 +22,9 @@ from netuned.errors import StateFileError
 from netuned.hardware.nic import Nic
 from netuned.profiles.timeout import MOST_S
 from netuned.reconcile.baseline import (
+    MOST_KEY,
     MOST_SENTENCE,
+    check_keeps,
     decode_states,
     encode_states,
 )
@@ -35,6 +37,7 @@ from netuned.reconcile.confirm import (
     Trial,
     Tried,
 )
+from netuned.tunables import BY_NAME
 from netuned.values import Setting
 
 NAME = "confirm.json"
@@ -109,6 +112,10 @@ class TrialFile:
 
         Raises: StateFileError; then it is not known.
         """
+        for tried in cards:
+            for states in (tried.before, tried.written, tried.left or {}, tried.back or {}):
+                for name, state in states.items():
+                    check_keeps(tried.card.name, BY_NAME[name], state)
         with self._lock:  # another card's worker may add its own
             known = self.trials.get(trial.id, trial)
             for tried in cards:
@@ -299,7 +306,7 @@ def _decode_card(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _settings(data: Iterable[tuple[str, str]]) -> tuple[Setting, ...]:
     settings = tuple(
-        (valuejson.text(name, _MOST_WORD), valuejson.text(key, _MOST_WORD)) for name, key in data
+        (valuejson.text(name, _MOST_WORD), valuejson.text(key, MOST_KEY)) for name, key in data
     )
     if not {name for name, _ in settings} <= ALL:
         raise ValueError(f"{settings!r:.80} are not all settings")

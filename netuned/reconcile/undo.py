@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from netuned.reconcile.confirm import Tried
-from netuned.tunables import BY_NAME, TUNABLES
+from netuned.tunables import BY_NAME
 from netuned.tunables.base import CARD, OWN
 from netuned.values import Setting, State
 
@@ -31,7 +31,7 @@ def undo_of(tried: Tried, found: Mapping[str, State]) -> Undo:
     names = tried.before.keys() if restructured else tried.before.keys() & tried.written.keys()
     back: dict[str, State] = {}
     foreign: set[Setting] = set()
-    for name in (tunable.name for tunable in TUNABLES if tunable.name in names):
+    for name in (name for name in BY_NAME if name in names):
         before, has = tried.before[name], found.get(name)
         if has is None:
             continue
@@ -94,7 +94,7 @@ def _keep_fitting(
     back: dict[str, State], found: Mapping[str, State], foreign: set[Setting]
 ) -> None:
     """Channels and the RSS table must fit: the kernel ends no queue that the table names."""
-    for tunable in TUNABLES:
+    for tunable in BY_NAME.values():
         if tunable.name not in back or tunable.fits(back):
             continue
         others = {name for name, key in foreign if name == tunable.name}
