@@ -327,7 +327,9 @@ def _settle(card: Card, baseline: Baseline) -> None:
     dormant = {
         (name, key)
         for name, key in done - missed.keys()
-        if key not in card.found[name] and card.is_asked(name)
+        if key not in card.found[name]
+        and card.is_asked(name)
+        and recorded.get(name, {}).get(key) is not ABSENT
     }
     baseline.forget(card.nic, done - missed.keys() - dormant)
     card.settle(frozenset(done))
@@ -359,7 +361,7 @@ def _undo(card: Card, outcome: Outcome) -> None:
                 key: value
                 for key, value in values.items()
                 if (key in found and not tunable.same(key, values, found))
-                or (key not in found and tunable.fresh is ABSENT)
+                or (key not in found and tunable.fresh is ABSENT and value is not ABSENT)
             }
             if there:
                 tunable.write(view, found, there)
