@@ -110,12 +110,9 @@ class Baseline:
         What did not exist is left out, or is as the kernel makes it: queues that netuned opened
         may have to stay.
         """
-        found: dict[str, State] = {}
-        for name, state in self._of(nic).settings.items():
-            fresh = tunables_of(nic)[name].fresh
-            values = {key: fresh if v is ABSENT else v for key, v in state.items()}
-            found[name] = {key: value for key, value in values.items() if value is not None}
-        return found
+        tunables, settings = tunables_of(nic), self._of(nic).settings
+        found = {name: _back(tunables[name], state) for name, state in settings.items()}
+        return {name: state for name, state in found.items() if state}
 
     def record(
         self, nic: Nic, found: Mapping[str, State], wanted: Mapping[str, State] | None = None
@@ -148,15 +145,19 @@ class Baseline:
             self._save({**self._cards, nic.instance: record}, _UNCHANGED)
 
     def forget(self, nic: Nic, settings: Collection[Setting]) -> None:
-        """Drop what was put back. Raises: StateFileError."""
+        """Drop what was put back; what was not there and stays goes with a tunable's last value.
+
+        Raises: StateFileError.
+        """
         with self._lock:
             card = self._of(nic)
             gone = set(settings)
+            of, tunables = {name for name, _ in gone}, tunables_of(nic)
             left = {
                 name: {key: value for key, value in state.items() if (name, key) not in gone}
                 for name, state in card.settings.items()
             }
-            left = {name: state for name, state in left.items() if state}
+            left = {n: s for n, s in left.items() if (_back(tunables[n], s) if n in of else s)}
             if left == card.settings:
                 return
             cards = {**self._cards, nic.instance: replace(card, settings=left)}
@@ -208,6 +209,12 @@ class Baseline:
 
 _UNCHANGED = "nothing was changed, because what was there before could not be saved"
 _RESTORED = "settings are as they should be, but are not known as such after a restart"
+
+
+def _back(tunable: Tunable, state: State) -> State:
+    """What a record puts back: not what did not exist, but where the kernel says how that is."""
+    values = {key: tunable.fresh if value is ABSENT else value for key, value in state.items()}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _comes_and_goes(tunable: Tunable, key: str) -> bool:

@@ -48,7 +48,6 @@ from netuned.reconcile.trials import Trials
 from netuned.reconcile.work import Work
 from netuned.status import ManagerStatus, NicStatus, Status
 from netuned.tunables import TUNABLES, tunables_of
-from netuned.tunables.irqbalance import NAME as IRQBALANCE
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +224,7 @@ class Reconciler:
     def touch_irqbalance(self) -> None:
         """irqbalance started, stopped or was restarted; what one refused another may take."""
         self.host.slot.ask_again()
-        self.touch(HOST.ifindex, IRQBALANCE)
+        self.touch(HOST.ifindex)
 
     def touch_everything(self) -> None:
         """Events were lost: nothing that is known can be trusted."""

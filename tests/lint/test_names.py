@@ -26,7 +26,7 @@ QUEUES = "How many queues a card has, and where they are served, is what is plac
 TOLD = "Tells of the placement: of queues, and of what is done with their interrupts."
 RECORD = "The record of a queue, or a card, has columns of its own: a documented contract."
 KINDS = "Kinds of values in netuned's files, some named like the tunable that had them first."
-HOST = "Until the host's settings are tunables."
+HOST = "What the host's settings should be, all cards together decide."
 
 JOINT: dict[str, tuple[str, dict[str, int]]] = {
     "planning/planner.py": (QUEUES, {"channels": 1, "irq": 2, "rps": 1, "rss": 1, "xps": 1}),
@@ -36,10 +36,7 @@ JOINT: dict[str, tuple[str, dict[str, int]]] = {
     "bus/wire.py": (RECORD, {"irq": 1, "qdisc": 1, "rps": 1, "xps": 1}),
     "cli/explain.py": (RECORD, {"channels": 1}),
     "valuejson.py": (KINDS, {"channels": 2, "qdisc": 2}),
-    "reconcile/dispute.py": (HOST, {"rfs": 1}),
-    "reconcile/hostwide.py": (HOST, {"rfs": 1}),
-    "reconcile/shared.py": (HOST, {"rfs": 1}),
-    "reconcile/watch.py": (HOST, {"rfs": 1}),
+    "reconcile/host.py": (HOST, {"irqbalance": 1, "rfs": 1}),
 }
 """Who names tunables: why, and each how often."""
 

@@ -15,7 +15,7 @@ import pytest
 from netuned import daemon
 from netuned.errors import KernelError
 from tests.netns.conftest import Namespace
-from tests.netns.faults.card import CARD, QUEUES
+from tests.netns.faults.card import CARD, QUEUES, TAP, Tap
 from tests.netns.faults.runs import inject
 
 pytestmark = pytest.mark.netns
@@ -30,6 +30,14 @@ def test_one_failing_call_neither_confuses_nor_leaves_anything_behind(
 ) -> None:
     netns.veth(CARD, QUEUES)
     figures = inject(tmp_path, own_qdiscs=own_qdiscs, stride=STRIDE, offset=own_qdiscs)
+    print(figures)
+    assert not figures.failed
+    assert figures.faults > 50
+
+
+def test_nor_does_one_around_coalescing(netns: Namespace, tmp_path: Path) -> None:
+    netns.sh(f"ip tuntap add {TAP} mode tap")
+    figures = inject(tmp_path, stride=3, card=Tap)
     print(figures)
     assert not figures.failed
     assert figures.faults > 50

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import Namespace
-from tests.netns.faults.card import CARD, QUEUES
+from tests.netns.faults.card import CARD, QUEUES, TAP, Tap
 from tests.netns.faults.runs import kill
 
 pytestmark = pytest.mark.netns
@@ -22,6 +22,14 @@ def test_a_start_after_a_kill_converges_or_restores(
 ) -> None:
     netns.veth(CARD, QUEUES)
     figures = kill(tmp_path, own_qdiscs=own_qdiscs, stride=11)
+    print(figures)
+    assert not figures.failed
+    assert figures.kills > 10
+
+
+def test_coalescing_too(netns: Namespace, tmp_path: Path) -> None:
+    netns.sh(f"ip tuntap add {TAP} mode tap")
+    figures = kill(tmp_path, stride=2, card=Tap)
     print(figures)
     assert not figures.failed
     assert figures.kills > 10

@@ -157,6 +157,19 @@ def test_a_key_that_comes_with_netuneds_own_write_is_recorded_once_it_is_there(
     }
 
 
+def test_what_was_not_there_and_stays_goes_with_the_last_that_was(tmp_path: Path) -> None:
+    """The leaf of a queue that netuned opened is no reason to remember the card."""
+    baseline = make(tmp_path / "b.json")
+    root: dict[str, State] = {"qdisc": {"root": Qdisc("mq", default=True)}}
+    wanted: dict[str, State] = {"qdisc": {"root": Qdisc("mq"), "tx-2": Qdisc("fq")}}
+    baseline.record(nic(), root, wanted)
+    assert make(tmp_path / "b.json").of(nic()) == root
+    baseline.forget(nic(), [("qdisc", "root")])
+    again = make(tmp_path / "b.json")
+    assert again.of(nic()) == {}
+    assert again._of(nic()).settings == {}
+
+
 def test_a_key_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
     baseline = make(tmp_path / "b.json")
     baseline.record(nic(), FOUND)

@@ -28,6 +28,7 @@ from netuned.reconcile.cardid import CardId
 from netuned.reconcile.confirm import Trial, Tried
 from netuned.reconcile.putback import restore, roll_back
 from netuned.reconcile.report import _settings, card_state
+from netuned.reconcile.tally import Tallies
 from netuned.reconcile.trialfile import TrialFile
 from netuned.status import IN_SYNC, PARTIAL, WITHHELD
 from netuned.tunables import TUNABLES, Tunable
@@ -118,7 +119,7 @@ def state_of(kernel: WritableKernel, tunable: Tunable) -> State:
 
 def shown(card: Card, name: str) -> tuple[str, str]:
     """A setting's state in status, and why."""
-    (found,) = [s for s in _settings(card, (), {}, "") if s.tunable == name]
+    (found,) = [s for s in _settings(card, (), {}, "", Tallies()) if s.tunable == name]
     return found.state, found.reason
 
 

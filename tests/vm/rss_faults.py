@@ -13,13 +13,13 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from netuned.values import RssTable, describe
+from netuned.values import RssTable
 from tests.netns.faults.bench import bench
 from tests.netns.faults.calls import faults_of
 from tests.netns.faults.card import Card, State
 from tests.netns.faults.runs import Figures
 
-KEY = "rss "
+KEY = ("rss", "")
 PROFILE = 'match: [{{name: {card}}}]\nrss: {{queues: "0-2", weights: [2, 1, 1]}}\n'
 CALLS = 6
 """From the first write on: by netlink, perhaps by the ioctl, and what is read back."""
@@ -29,7 +29,7 @@ class RealCard(Card):
     """A card of which netuned sets the table and nothing else."""
 
     def state(self) -> State:
-        return {KEY: describe(RssTable(self.kernel.ethtool.rss_table(self.ifindex)))}
+        return {KEY: RssTable(self.kernel.ethtool.rss_table(self.ifindex))}
 
     def prepare(self, *, own_qdiscs: bool) -> None:
         self.kernel.ethtool_netlink.set_rss_table(self.ifindex, ())

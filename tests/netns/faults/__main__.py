@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.netns.faults.card import Card, Tap
 from tests.netns.faults.runs import inject, kill, run
 
 
@@ -20,7 +21,9 @@ def main() -> None:
     work = {"inject": inject, "kill": kill}[sys.argv[1]]
     with tempfile.TemporaryDirectory(prefix="netuned-faults-") as directory:
         Path(directory).chmod(0o755)
-        print(json.dumps(asdict(work(Path(directory), own_qdiscs=bool(sys.argv[2])))))
+        card = Tap if sys.argv[2] == "tap" else Card
+        figures = work(Path(directory), own_qdiscs=sys.argv[2] == "own", card=card)
+        print(json.dumps(asdict(figures)))
 
 
 if __name__ == "__main__":

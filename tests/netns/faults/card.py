@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 
-from netuned.errors import KernelError
+from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import CLASS_NET, Nic, read_nic
 from netuned.kernel import Kernel
-from netuned.tunables import qdisc
-from netuned.values import Number, Qdisc, describe
+from netuned.kernel.files import KeptFiles
+from netuned.kernel.once import Once
+from netuned.kernel.questions import COALESCE
+from netuned.tunables import TUNABLES, qdisc
+from netuned.tunables.base import View
+from netuned.values import Number, Qdisc, Setting, Value, describe
 
 CARD = "lan0"
 QUEUES = 3
@@ -20,8 +25,14 @@ xps: {{cpus: auto}}
 qdisc: {{kind: pfifo, limit: 500}}
 """
 
-State = dict[str, str]
-"""``tunable key`` -> value, of all that the kernel shows."""
+TAP = "tap9"
+TAP_PROFILE = f"""\
+match: [{{kind: tun, name: {TAP}}}]
+coalesce: {{rx-frames: 16}}
+"""
+
+State = Mapping[Setting, Value]
+"""All that the kernel shows of what netuned could set, read anew."""
 
 
 class Card:
@@ -36,21 +47,23 @@ class Card:
         self.own_qdiscs = False
         self.before: State = {}
 
+    @classmethod
+    def made(cls) -> Card:
+        """As runs of faults take it."""
+        return cls()
+
     def nic(self) -> Nic:
         return read_nic(self.kernel, self.ifindex, self.name)
 
     def state(self) -> State:
         """All that netuned could set of the card, as the kernel shows it."""
-        base, files = f"{CLASS_NET}/{self.name}/queues", self.kernel.files
-        channels = self.kernel.ethtool.channels(self.ifindex)
-        state = {"channels": f"{channels.rx} {channels.tx}"}
-        for queue in files.listdir(base):
-            name = "rps" if queue.startswith("rx") else "xps"
-            if name == "rps" or channels.tx > 1:
-                state[f"{name} {queue}"] = files.read_text(f"{base}/{queue}/{name}_cpus")
-        entries = self.kernel.rtnl.qdiscs((self.ifindex,)).get(self.ifindex, ())
-        for key, value in qdisc._state(entries, channels.tx).items():
-            state[f"qdisc {key}"] = describe(value)
+        kept = KeptFiles(self.kernel.files)
+        view = View(self.kernel, self.nic(), kept, Once(self.kernel, many=False))
+        state: dict[Setting, Value] = {}
+        for tunable in TUNABLES:
+            with contextlib.suppress(UnsupportedError):
+                state |= {(tunable.name, key): v for key, v in tunable.read(view).items()}
+        kept.close()
         return state
 
     def prepare(self, *, own_qdiscs: bool) -> None:
@@ -73,23 +86,39 @@ class Card:
                 self.kernel.rtnl.replace_qdisc(self.ifindex, parent, 0, "pfifo", {"limit": 33})
         self.before = self.state()
 
-    def made_by_the_kernel(self, setting: str) -> bool:
+    def made_by_the_kernel(self, setting: Setting, found: Value) -> bool:
         """Whether a setting is a leaf that the kernel puts below a new root, or as it makes one."""
-        if not setting.startswith("qdisc tx-"):
+        name, key = setting
+        if name != qdisc.NAME or not key.startswith("tx-"):
             return False
-        entries = self.kernel.rtnl.qdiscs((self.ifindex,)).get(self.ifindex, ())
-        found = qdisc._state(entries, QUEUES)[setting.removeprefix("qdisc ")]
         if isinstance(found, Number):  # the limit of a pfifo that is attached without one
             length = self.kernel.files.read_int(f"{CLASS_NET}/{self.name}/tx_queue_len", 0)
-            return setting.endswith(" pfifo limit") and found.value == length
+            return key.endswith(" pfifo limit") and found.value == length
         return isinstance(found, Qdisc) and found.kind in ("pfifo_fast", "noqueue", "noop")
+
+
+class Tap(Card):
+    """A tap, of whose coalescing the kernel has rx-frames."""
+
+    @classmethod
+    def made(cls) -> Tap:
+        return cls(TAP, TAP_PROFILE)
+
+    def prepare(self, *, own_qdiscs: bool) -> None:
+        self.own_qdiscs = own_qdiscs
+        self.kernel.set(COALESCE, self.ifindex, {"rx-frames": 5})
+        self.before = self.state()
+
+
+def told(state: State, key: Setting, otherwise: str) -> str:
+    return describe(state[key]) if key in state else otherwise
 
 
 def difference(found: State, right: State) -> str:
     """What is other than it should be, for people."""
     keys = sorted(found.keys() | right.keys())
     return ", ".join(
-        f"{key} is {found.get(key, 'absent')}, not {right.get(key, 'there')}"
+        f"{' '.join(key)} is {told(found, key, 'absent')}, not {told(right, key, 'there')}"
         for key in keys
         if found.get(key) != right.get(key)
     )

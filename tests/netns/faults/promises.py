@@ -9,7 +9,8 @@ from pathlib import Path
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.loop import Reconciler
 from netuned.status import IN_SYNC, UNSUPPORTED, NicStatus
-from netuned.values import describe
+from netuned.tunables import BY_NAME
+from netuned.values import ABSENT
 from tests.netns.faults.card import Card, State, difference
 
 
@@ -48,17 +49,21 @@ class Promises:
         for setting, value in now.items():
             if value == before.get(setting):
                 continue
-            if setting not in before and (value == "0" or self.card.made_by_the_kernel(setting)):
+            (name, key), tunable = setting, BY_NAME[setting[0]]
+            fresh = value == tunable.fresh or self.card.made_by_the_kernel(setting, value)
+            if setting not in before and fresh:
                 continue  # it came with a queue or a root, and is as the kernel makes it
             if all(value != state.get(setting) for state in allowed):
-                raise Wrong(f"{setting} is {value}, which nobody names")
-            tunable, _, key = setting.partition(" ")
-            if key not in record.get(tunable, {}):
-                raise Wrong(f"{setting} is {value}, and the baseline does not know it")
-            kept = record[tunable][key]
-            was = describe(kept) if tunable == "qdisc" else ""
-            if was and setting in before and was != before[setting]:
-                raise Wrong(f"{setting}: the baseline has {was}, it was {before[setting]}")
+                raise Wrong(f"{name} {key} is {value}, which nobody names")
+            of_it = record.get(name, {})
+            if any(of == name and of_it.get(k) is ABSENT for of, k in tunable.needs(key)):
+                continue  # a parameter of what was not there goes with it
+            if key not in of_it:
+                raise Wrong(f"{name} {key} is {value}, and the baseline does not know it")
+            kept = of_it[key]
+            was = tunable.recorded(self.card.nic(), before[setting]) if setting in before else kept
+            if kept != was:
+                raise Wrong(f"{name} {key}: the baseline has {kept}, it was {was}")
 
     def told(self, loop: Reconciler, right: State) -> None:
         """Who calls a card in sync whose settings are not as they should be, lies."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.netns.faults.bench import bench
 from tests.netns.faults.calls import faults_of
-from tests.netns.faults.card import CARD, QUEUES, Card
+from tests.netns.faults.card import CARD, QUEUES, TAP, Card
 from tests.netns.lab import Lab
 
 
@@ -34,11 +34,18 @@ class Figures:
         return f"{'; '.join(parts)} ({self.seconds:.1f} s)"
 
 
-def inject(directory: Path, *, own_qdiscs: bool, stride: int = 1, offset: int = 0) -> Figures:
+def inject(
+    directory: Path,
+    *,
+    own_qdiscs: bool = False,
+    stride: int = 1,
+    offset: int = 0,
+    card: type[Card] = Card,
+) -> Figures:
     """Make every call fail once, as a profile comes and as it goes; every ``stride``-th of them."""
     figures = Figures()
     start = time.monotonic()
-    with bench(Card(), directory, own_qdiscs=own_qdiscs) as made:
+    with bench(card.made(), directory, own_qdiscs=own_qdiscs) as made:
         for case in (made.applying, made.restoring):
             if wrong := made.attempt(case, None):
                 figures.failed.append(f"{case.__name__} without a fault: {wrong}")
@@ -53,11 +60,13 @@ def inject(directory: Path, *, own_qdiscs: bool, stride: int = 1, offset: int = 
     return figures
 
 
-def kill(directory: Path, *, own_qdiscs: bool, stride: int = 1) -> Figures:
+def kill(
+    directory: Path, *, own_qdiscs: bool = False, stride: int = 1, card: type[Card] = Card
+) -> Figures:
     """Kill at each (``stride``-th) step of a transaction; start again with the profile, without."""
     figures = Figures()
     start = time.monotonic()
-    with bench(Card(), directory, own_qdiscs=own_qdiscs) as made:
+    with bench(card.made(), directory, own_qdiscs=own_qdiscs) as made:
         if wrong := made.attempt(made.applying, None):
             figures.failed.append(f"without a kill: {wrong}")
             return figures
@@ -87,12 +96,11 @@ def run() -> Figures:
     """All of it, in a namespace of its own: the figures of ``make soak``."""
     total = Figures()
     for what in ("inject", "kill"):
-        for own_qdiscs in ("", "own"):
+        for card in ("default", "own", "tap"):
             with Lab() as lab:
                 lab.add_pair(CARD, "peer0", queues=QUEUES)
-                printed = lab.run(
-                    sys.executable, "-m", "tests.netns.faults", what, own_qdiscs
-                ).stdout
+                lab.run("ip", "tuntap", "add", TAP, "mode", "tap")
+                printed = lab.run(sys.executable, "-m", "tests.netns.faults", what, card).stdout
             part = Figures(**json.loads(printed))
             total.faults += part.faults
             total.kills += part.kills
