@@ -11,6 +11,7 @@ from netuned.errors import KernelError
 from netuned.hardware.nic import Nic, read_ifindexes, read_lowers, read_nic
 from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel import Kernel
+from netuned.kernel.once import Once
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,12 @@ def read_nics(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
 
     One that leaves meanwhile is left out.
     """
-    nics = {}
+    nics, asked = {}, Once(kernel)
     for ifindex, name in sorted(read_ifindexes(kernel).items()):
         nic = known.get(ifindex)
         try:
             if nic is None:
-                nic = read_nic(kernel, ifindex, name)
+                nic = read_nic(kernel, ifindex, name, asked)
             else:  # a card that is bound to another says so in its own facts only
                 nic = replace(nic, name=name, lowers=read_lowers(kernel, name))
         except KernelError as error:

@@ -11,6 +11,8 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.vectors import Vector, merge_vectors, parse_vectors
 from netuned.kernel import Kernel
 from netuned.kernel.ethtool import Channels
+from netuned.kernel.once import Once
+from netuned.kernel.questions import CHANNELS, DRIVER_INFO, LINKS, NAPI_INTERRUPTS, RX_RINGS
 from netuned.values import ChannelCounts
 
 CLASS_NET = "/sys/class/net"
@@ -110,17 +112,18 @@ def read_ifindexes(kernel: Kernel) -> dict[int, str]:
     return found
 
 
-def read_nic(kernel: Kernel, ifindex: int, name: str) -> Nic:
-    """Read one card's facts.
+def read_nic(kernel: Kernel, ifindex: int, name: str, asked: Once | None = None) -> Nic:
+    """Read one card's facts; ``asked`` has the kernel's answers, none as yet.
 
     Raises: KernelError; ``gone`` when the card left meanwhile.
     """
     files = kernel.files
+    asked = asked or Once(kernel, many=False)
     base = f"{CLASS_NET}/{name}"
     if files.read_int(f"{base}/ifindex", 0) != ifindex:
         raise KernelError("read", base, errno.ENODEV)
     device = _interrupt_owner(kernel, base)
-    channels, rss_queues = _read_queues(kernel, ifindex)
+    channels, rss_queues = _read_queues(asked, ifindex)
     names = files.listdir(f"{base}/queues")
     rx_queues = sum(entry.startswith("rx-") for entry in names)
     tx_queues = sum(entry.startswith("tx-") for entry in names)
@@ -128,14 +131,14 @@ def read_nic(kernel: Kernel, ifindex: int, name: str) -> Nic:
         rx_queues = min(rx_queues, channels.rx + channels.combined) or rx_queues
         tx_queues = min(tx_queues, channels.tx + channels.combined) or tx_queues
     interrupts = _interrupt_names(kernel, device) if device else {}
-    driver = _driver(kernel, base, ifindex)
-    vectors = _vectors(kernel, ifindex, name, driver, interrupts)
+    driver = _driver(kernel, asked, base, ifindex)
+    vectors = _vectors(kernel, asked, ifindex, name, driver, interrupts)
     managed = frozenset(irq for irq in interrupts if _is_managed(kernel, irq))
     return Nic(
         ifindex=ifindex,
         name=name,
         driver=driver,
-        kind=_kind(kernel, base, ifindex),
+        kind=_kind(kernel, asked, base, ifindex),
         pci=_pci(kernel, device),
         mac=files.read_text(f"{base}/address", ""),
         speed_mbps=max(files.read_int(f"{base}/speed", 0), 0),
@@ -187,15 +190,15 @@ def read_lowers(kernel: Kernel, name: str) -> tuple[int, ...]:
     return tuple(sorted(found - {0}))
 
 
-def _read_queues(kernel: Kernel, ifindex: int) -> tuple[Channels | None, int]:
+def _read_queues(asked: Once, ifindex: int) -> tuple[Channels | None, int]:
     """Channels (None: fixed), and how many queues RSS reaches (0: all)."""
     channels: Channels | None
     try:
-        channels = kernel.ethtool.channels(ifindex)
+        channels = asked.get(CHANNELS, ifindex)
     except UnsupportedError:
         channels = None
     try:
-        return channels, kernel.ethtool.rx_rings(ifindex)
+        return channels, asked.get(RX_RINGS, ifindex)
     except UnsupportedError:
         return channels, 0
     except KernelError as error:
@@ -235,7 +238,12 @@ def _interrupt_names(kernel: Kernel, device: str) -> dict[int, str]:
 
 
 def _vectors(
-    kernel: Kernel, ifindex: int, name: str, driver: str, interrupts: Mapping[int, str]
+    kernel: Kernel,
+    asked: Once,
+    ifindex: int,
+    name: str,
+    driver: str,
+    interrupts: Mapping[int, str],
 ) -> tuple[Vector, ...]:
     """As netdev-genl tells; for queues of which it tells nothing, by the interrupts' names."""
     if not interrupts:
@@ -251,10 +259,10 @@ def _vectors(
         cards=kernel.files.listdir(CLASS_NET),
     )
     try:
-        told = kernel.netdev.napi_interrupts(ifindex)
+        told = asked.get(NAPI_INTERRUPTS, ifindex)
         if ports and name != ports[0]:  # mana's ports, mlx5's representors: the first places them
             first = kernel.files.read_int(f"{CLASS_NET}/{ports[0]}/ifindex", 0)
-            shared = set(kernel.netdev.napi_interrupts(first).values())
+            shared = set(asked.get(NAPI_INTERRUPTS, first).values())
             told = {queue: irq for queue, irq in told.items() if irq not in shared}
     except UnsupportedError:
         return by_name
@@ -288,22 +296,26 @@ def _affinity(kernel: Kernel, irq: int, managed: frozenset[int]) -> CpuSet:
     return CpuSet.parse_mask(files.read_text(f"/proc/irq/{irq}/smp_affinity", "0"))
 
 
-def _driver(kernel: Kernel, base: str, ifindex: int) -> str:
+def _driver(kernel: Kernel, asked: Once, base: str, ifindex: int) -> str:
     link = kernel.files.readlink(f"{base}/device/driver")
     if link:
         return link.rpartition("/")[2]
     try:
-        return kernel.ethtool.driver_info(ifindex).driver
+        return asked.get(DRIVER_INFO, ifindex).driver
     except UnsupportedError:
         return ""
 
 
-def _kind(kernel: Kernel, base: str, ifindex: int) -> str:
+def _kind(kernel: Kernel, asked: Once, base: str, ifindex: int) -> str:
     """``physical``, the rtnetlink kind of a virtual card (veth, bond, vlan, …), or ``virtual``."""
     if kernel.files.exists(f"{base}/device"):
         return PHYSICAL
-    link = kernel.rtnl.links().get(ifindex)
-    return link.kind if link and link.kind else "virtual"
+    try:
+        return asked.get(LINKS, ifindex).kind or "virtual"
+    except KernelError as error:
+        if not error.gone:
+            raise
+        return "virtual"
 
 
 def _pci(kernel: Kernel, device: str) -> str:

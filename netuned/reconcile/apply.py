@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
 
 from netuned.errors import KernelError, NetunedError, UnsupportedError, VerifyError
@@ -92,22 +92,54 @@ def reconcile_card(
     *,
     keep: bool = False,
 ) -> Outcome:
-    """Bring one card to what is wanted of it, as one transaction.
+    """Bring one card to what is wanted of it, as one transaction; see ``Rounds``."""
+    rounds = Rounds(card, baseline, scope, repairs, tries, keep=keep)
+    while not rounds.turn(Once(card.kernel, many=False)):
+        pass
+    return rounds.outcome
+
+
+class Rounds:
+    """One card's transaction, turn by turn, so that those of many cards share what each asks.
+
+    Between turns other cards have theirs: what all of them found is then saved in one write, and
+    what all of them wrote is read back from one dump.
 
     ``scope`` limits the look to these tunables, as long as none restructures the card. With
     ``repairs`` all was in force before: what differs was changed by somebody, and what is
     changed too often is left for later. ``tries`` is told each round's changes before they are
     written, and refuses them by raising. With ``keep`` what was written stays if a write fails.
     """
-    outcome = Outcome(scope)
-    try:
-        _reconcile(card, baseline, repairs, tries, outcome)
-    except NetunedError as error:
-        outcome.error = error
-        gone = isinstance(error, KernelError) and error.gone
-        if not (keep or gone or outcome.settled):
-            _undo(card, outcome)
-    return outcome
+
+    def __init__(
+        self,
+        card: Card,
+        baseline: Baseline,
+        scope: frozenset[str] | None = None,
+        repairs: Gate | None = None,
+        tries: Tries | None = None,
+        *,
+        keep: bool = False,
+    ) -> None:
+        self.outcome = Outcome(scope)
+        self._card = card
+        self._keep = keep
+        self._turns = _reconcile(card, baseline, repairs, tries, self.outcome)
+        next(self._turns)
+
+    def turn(self, asked: Once) -> bool:
+        """Go on, with answers that are asked from now on. Says whether that was the end."""
+        try:
+            self._turns.send(asked)
+        except StopIteration:
+            return True
+        except NetunedError as error:
+            self.outcome.error = error
+            gone = isinstance(error, KernelError) and error.gone
+            if not (self._keep or gone or self.outcome.settled):
+                _undo(self._card, self.outcome)
+            return True
+        return False
 
 
 def _reconcile(
@@ -116,12 +148,13 @@ def _reconcile(
     repairs: Gate | None,
     tries: Tries | None,
     outcome: Outcome,
-) -> None:
+) -> Generator[None, Once, None]:
+    """A transaction; each turn begins with answers that are asked from then on."""
     enforce = card.target is None or card.target.enforces
     tried: dict[Setting, _Tried] = {}
     expected = False
     for _ in range(ROUNDS):
-        asked = Once(card.kernel, many=False)
+        asked = yield
         found = card.differences(card.observe(outcome.scope, asked))
         changes, outcome.withheld = card.withhold(found)
         card.note_withheld(outcome.withheld, outcome.scope)
@@ -132,7 +165,9 @@ def _reconcile(
             continue
         alone = tuple(change for change in changes if change.tunable in card.held)
         changes = tuple(change for change in changes if change.tunable not in card.held)
-        baseline.record(card.nic, *card.to_record(changes))
+        if entry := baseline.enter(card.nic, *card.to_record(changes)):
+            yield
+            baseline.save(entry)
         if card.expects_record and not expected:
             expected = True
             card.aim_again()

@@ -14,6 +14,7 @@ import errno
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,6 +47,17 @@ class CardRecord:
     settings: Mapping[str, State] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Entry:
+    """What was found on one card and is to be on disk before it is changed."""
+
+    nic: Nic
+    settings: Mapping[str, State]
+    saved: bool = False
+    error: str = ""
+    """Why it could not be saved."""
+
+
 class Baseline:
     """The values to go back to: card -> tunable -> key -> value. Safe to use from workers.
 
@@ -59,6 +71,8 @@ class Baseline:
         self._boot_id = boot_id
         self._lock = threading.Lock()
         self._cards: dict[int, CardRecord] = {}
+        self._entered: deque[Entry] = deque()
+        """What waits to be saved; appended to without the lock, which a save holds for long."""
         self._texts: dict[int, tuple[CardRecord, str]] = {}
         """Of each card's record, its part of the file: of 200 cards, one is encoded for a save."""
 
@@ -117,32 +131,70 @@ class Baseline:
     def record(
         self, nic: Nic, found: Mapping[str, State], wanted: Mapping[str, State] | None = None
     ) -> None:
-        """Remember tunables' settings before their first write; what is recorded already stays.
+        """Remember tunables' settings before their first write: ``enter`` and ``save``.
 
-        Keys that are ``wanted`` and not found are recorded as absent: they come with netuned's
-        own changes (queues) and go when those are put back. A tunable that is set key by key has
-        keys that come with its own (parameters of a qdisc): those are recorded once they are there.
         On return the values are on disk. Raises: StateFileError; then nothing may be written.
         """
+        if entry := self.enter(nic, found, wanted):
+            self.save(entry)
+
+    def enter(
+        self, nic: Nic, found: Mapping[str, State], wanted: Mapping[str, State] | None = None
+    ) -> Entry | None:
+        """Have the next ``save`` write tunables' settings; None if all of them are on disk.
+
+        What is recorded already stays. Keys that are ``wanted`` and not found are recorded as
+        absent: they come with netuned's own changes (queues) and go when those are put back. A
+        tunable that is set key by key has keys that come with its own (parameters of a qdisc):
+        those are recorded once they are there. Until they are saved nothing may be written.
+
+        Raises: StateFileError.
+        """
+        known = self._of(nic).settings
+        new: dict[str, State] = {}
+        for name, state in found.items():
+            tunable = tunables_of(nic)[name]
+            absent = (k for k in (wanted or {}).get(name, {}) if _comes_and_goes(tunable, k))
+            if keys := {*state, *absent} - known.get(name, {}).keys():
+                values = {
+                    key: tunable.recorded(nic, state.get(key, ABSENT)) for key in sorted(keys)
+                }
+                check_keeps(nic.label, tunable, values)
+                new[name] = values
+        if not new:
+            return None
+        if not nic.instance:
+            raise StateFileError(f"{nic.name}: nothing tells which card this is; not changed")
+        entry = Entry(nic, new)
+        self._entered.append(entry)
+        return entry
+
+    def save(self, entry: Entry) -> None:
+        """Save what was entered, and all that others have entered until now, in one write.
+
+        On return it is on disk. Raises: StateFileError, also where it was others' save that failed.
+        """
         with self._lock:
-            card = self._of(nic)
-            new: dict[str, State] = {}
-            for name, state in found.items():
-                tunable = tunables_of(nic)[name]
-                absent = (k for k in (wanted or {}).get(name, {}) if _comes_and_goes(tunable, k))
-                keys = {*state, *absent} - card.settings.get(name, {}).keys()
-                if keys:
-                    values = {
-                        key: tunable.recorded(nic, state.get(key, ABSENT)) for key in sorted(keys)
-                    }
-                    check_keeps(nic.label, tunable, values)
-                    new[name] = {**card.settings.get(name, {}), **values}
-            if not new:
-                return
-            if not nic.instance:
-                raise StateFileError(f"{nic.name}: nothing tells which card this is; not changed")
-            record = CardRecord(nic.ifindex, {**card.settings, **new})
-            self._save({**self._cards, nic.instance: record}, _UNCHANGED)
+            if not entry.saved and not entry.error:
+                self._save_entered()
+        if entry.error:
+            raise StateFileError(entry.error)
+
+    def _save_entered(self) -> None:
+        entries = [self._entered.popleft() for _ in range(len(self._entered))]
+        cards = dict(self._cards)
+        for entry in entries:
+            instance = entry.nic.instance
+            known = cards[instance].settings if instance in cards else {}
+            new = {name: {**state, **known.get(name, {})} for name, state in entry.settings.items()}
+            cards[instance] = CardRecord(entry.nic.ifindex, {**known, **new})
+        try:
+            self._save(cards, _UNCHANGED)
+        except StateFileError as error:
+            for entry in entries:
+                entry.error = str(error)
+        for entry in entries:
+            entry.saved = not entry.error
 
     def forget(self, nic: Nic, settings: Collection[Setting]) -> None:
         """Drop what was put back; what was not there and stays goes with a tunable's last value.

@@ -150,7 +150,7 @@ class Card:
         """Want the same of the card as it is now, after a structural change."""
         self._again()
 
-    def refresh(self) -> bool:
+    def refresh(self, asked: Once | None = None) -> bool:
         """Read the facts anew after a structural change. Says whether they differ.
 
         Raises: KernelError; ``gone`` when the card left.
@@ -163,7 +163,7 @@ class Card:
         if before is HOST:
             return False
         name = self.kernel.card_name(before.ifindex)
-        self.nic = renewed(self.kernel, before, read_nic(self.kernel, before.ifindex, name))
+        self.nic = renewed(self.kernel, before, read_nic(self.kernel, before.ifindex, name, asked))
         self.refused = {
             (name, key): why
             for (name, key), why in self.refused.items()

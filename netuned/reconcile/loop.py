@@ -86,7 +86,7 @@ class Reconciler:
         self._planning = asyncio.Lock()
         self._loaded = False
         self._names: list[str] = []
-        self._rescanning = False
+        self._next_plan: asyncio.Task[None] | None = None
         self.settings = Settings()
         context = Context(kernel, self.work, self._baseline, listener, {}, self)
         self.passes = Passes(context)
@@ -196,15 +196,11 @@ class Reconciler:
         self.touch(ifindex, tunable)
 
     def rescan(self) -> None:
-        """Cards came or went. Many at once are one look."""
-        if not self._rescanning:
-            self._rescanning = True
-            self.work.spawn(self._rescan())
+        """Cards came or went."""
+        self.work.spawn(self._rescan())
 
     async def _rescan(self) -> None:
-        async with self._planning:
-            self._rescanning = False
-            look_again, self._look_again = self._look_again, False
+        look_again, self._look_again = self._look_again, False
         await self.replan()
         if look_again:
             for ifindex in tuple(self.cards.slots):
@@ -233,10 +229,19 @@ class Reconciler:
     # Planning, for all cards together
 
     async def replan(self) -> None:
-        """Find cards, match profiles, place queues, and start a pass where something changed."""
-        if not self._loaded:  # without profiles every card would be put back
-            return
+        """Find cards, match profiles, place queues, and start a pass where something changed.
+
+        A plan that has not begun yet serves all who ask for one.
+        """
+        if self._next_plan is None:
+            self._next_plan = self.work.spawn(self._plan())
+        await asyncio.shield(self._next_plan)
+
+    async def _plan(self) -> None:
         async with self._planning:
+            self._next_plan = None
+            if not self._loaded:  # without profiles every card would be put back
+                return
             known = {ifindex: slot.card.nic for ifindex, slot in self.cards.slots.items()}
             profiles, topology = self._profiles.profiles, self._topology
             events = self._topology_events

@@ -8,7 +8,8 @@ import random
 from functools import partial
 
 from netuned.errors import KernelError
-from netuned.reconcile.apply import Outcome, reconcile_card
+from netuned.kernel.once import Once, Shared
+from netuned.reconcile.apply import Outcome, Rounds
 from netuned.reconcile.context import Context
 from netuned.reconcile.slot import Slot
 
@@ -29,6 +30,8 @@ class Passes:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._closing = False
+        self._under_way = 0
+        self._shared = Shared(context.kernel)
 
     async def close(self) -> None:
         """Begin no more of them; those under way get ``CLOSE_S`` to end."""
@@ -53,6 +56,7 @@ class Passes:
     def start(self, slot: Slot) -> None:
         """Begin a look if one is due and nothing is against it."""
         if slot.task is None and self._may_look(slot):
+            self._under_way += 1
             slot.begin(self._context.work.spawn(self._pass(slot)))
 
     def _may_look(self, slot: Slot) -> bool:
@@ -70,6 +74,7 @@ class Passes:
             log.exception("Internal error over %s, leaving it alone", slot.card.nic.name)
             slot.broke(error)
         finally:
+            self._under_way -= 1
             slot.end()
         self._context.loop.publish()
 
@@ -78,7 +83,7 @@ class Passes:
         scope, in_worker = look.scope, self._context.work.in_worker
         if look.facts:
             try:
-                changed = await in_worker(card.refresh)
+                changed = await in_worker(partial(card.refresh, self._fresh()))
             except KernelError as error:
                 self._lost(slot, error)
                 return
@@ -98,12 +103,28 @@ class Passes:
             slot.let_go()
             return
         repairs = slot.dispute.gate if slot.settled else None
-        outcome = await in_worker(
-            lambda: reconcile_card(card, self._context.baseline, scope, repairs, slot.recorder)
-        )
-        self._note(slot, outcome, look.event_at)
+        rounds = Rounds(card, self._context.baseline, scope, repairs, slot.recorder)
+        while not await in_worker(partial(self._turns, rounds, self._fresh())):
+            pass
+        self._note(slot, rounds.outcome, look.event_at)
         if card.nic is not nic:  # restructured by our own writes: what is there now is new
             await self._replan(slot)
+
+    def _fresh(self) -> Once:
+        """What is asked from now on: of several cards together, of a single one by itself."""
+        return self._shared.fresh() if self._under_way > 1 else self._alone()
+
+    def _alone(self) -> Once:
+        return Once(self._context.kernel, many=False)
+
+    def _turns(self, rounds: Rounds, asked: Once) -> bool:
+        """One turn of a card where others wait for theirs, else all. Says whether that is the end.
+
+        Runs in a worker. Those that wait have each had a turn before this card's next.
+        """
+        while not (ended := rounds.turn(asked)) and self._under_way == 1:
+            asked = self._alone()
+        return ended
 
     async def _replan(self, slot: Slot) -> None:
         slot.aim_anew()

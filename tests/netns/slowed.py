@@ -14,6 +14,7 @@ from typing import Any
 
 from netuned import __main__ as netuned_main
 from netuned.errors import KernelError
+from netuned.kernel.once import Once
 from netuned.reconcile import apply, passes, putback
 from netuned.reconcile.apply import Outcome
 from netuned.reconcile.card import Card
@@ -31,13 +32,21 @@ def _fails(card: Card) -> KernelError | None:
     return KernelError("write", card.nic.name, errno.EIO) if failing else None
 
 
-def look(card: Card, *arguments: Any, **options: Any) -> Outcome:
-    _wait("before", card)
-    outcome = apply.reconcile_card(card, *arguments, **options)
-    _wait("after", card)
-    if outcome.made and outcome.error is None:
-        outcome.error = _fails(card)
-    return outcome
+class Look(apply.Rounds):
+    """A look that is held up before its first turn and after its last."""
+
+    _begun = False
+
+    def turn(self, asked: Once) -> bool:
+        if not self._begun:
+            self._begun = True
+            _wait("before", self._card)
+        if not super().turn(asked):
+            return False
+        _wait("after", self._card)
+        if self.outcome.made and self.outcome.error is None:
+            self.outcome.error = _fails(self._card)
+        return True
 
 
 def put_back(card: Card, *arguments: Any, **options: Any) -> Outcome:
@@ -47,6 +56,6 @@ def put_back(card: Card, *arguments: Any, **options: Any) -> Outcome:
 
 
 if __name__ == "__main__":
-    passes.reconcile_card = look  # type: ignore[attr-defined]  # it imports the name
+    passes.Rounds = Look  # type: ignore[attr-defined]  # it imports the name
     putback.reconcile_card = put_back  # type: ignore[attr-defined]
     netuned_main.main()

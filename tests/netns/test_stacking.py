@@ -12,6 +12,7 @@ from netuned.hardware import nic as facts
 from netuned.hardware.host import read_nics
 from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.kernel import Kernel
+from netuned.kernel.once import Once
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
 from netuned.reconcile.watch import Watches
@@ -94,8 +95,8 @@ class Daemon:
 def physical(monkeypatch: pytest.MonkeyPatch) -> None:
     real = facts._kind
 
-    def kind(kernel: Kernel, base: str, ifindex: int) -> str:
-        return PHYSICAL if base.endswith(("/v0", "/v1")) else real(kernel, base, ifindex)
+    def kind(kernel: Kernel, asked: Once, base: str, ifindex: int) -> str:
+        return PHYSICAL if base.endswith(("/v0", "/v1")) else real(kernel, asked, base, ifindex)
 
     monkeypatch.setattr(facts, "_kind", kind)
 

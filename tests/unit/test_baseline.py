@@ -350,6 +350,41 @@ def test_nothing_may_be_written_when_it_cannot_be_saved(tmp_path: Path) -> None:
         baseline.record(nic(), FOUND)
 
 
+def test_what_several_have_entered_is_saved_in_one_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: Full
+) -> None:
+    written: list[bytes] = []
+    write = statefile.write_atomically
+
+    def count(path: Path, data: bytes) -> None:
+        written.append(data)
+        write(path, data)
+
+    monkeypatch.setattr(statefile, "write_atomically", count)
+    baseline = make(tmp_path / "b.json")
+    cards = [replace(nic(), ifindex=ifindex, instance=1000 + ifindex) for ifindex in range(2, 6)]
+    entries = [baseline.enter(card, FOUND) for card in cards]
+    assert all(baseline.of(card) == {} for card in cards), "it is not on disk"
+    for entry in entries:
+        assert entry
+        baseline.save(entry)
+    assert len(written) == 1
+    read = make(tmp_path / "b.json")
+    assert all(baseline.of(card) == read.of(card) == FOUND for card in cards)
+    assert baseline.enter(cards[0], FOUND) is None
+    disk.error = errno.ENOSPC
+    more: dict[str, State] = {"irq": {"rxtx-1": CpuSet(2)}}
+    entries = [baseline.enter(card, more) for card in cards]
+    for entry in entries:
+        assert entry
+        with pytest.raises(StateFileError, match=r"ENOSPC.*nothing was changed"):
+            baseline.save(entry)
+    disk.error = 0
+    baseline.record(cards[0], more)
+    assert baseline.of(cards[0])["irq"] == {**FOUND["irq"], **more["irq"]}
+    assert baseline.of(cards[1]) == make(tmp_path / "b.json").of(cards[1]) == FOUND
+
+
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])
 def test_what_was_not_saved_is_not_remembered(tmp_path: Path, disk: Full, error: int) -> None:
     baseline = make(tmp_path / "b.json")
