@@ -14,11 +14,13 @@ import struct
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.netlink import (
     ATTRIBUTE,
+    HEADER,
     NLA_TYPE_MASK,
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -57,6 +59,9 @@ _TCMSG_SIZE = 20
 _TCMSG = (("family", "B"), ("pad1", "B"), ("pad2", "H"), ("index", "i"), ("handle", "I"),
           ("parent", "I"), ("info", "I"))  # fmt: skip
 _HANDLE_PARENT = struct.Struct("=II")
+_PLACE = struct.Struct("=iII")
+_PLACE_AT = HEADER.size + 4
+"""Where in a message its ifindex, handle and parent are."""
 
 _TC_MESSAGE = message_class("tcmsg", (1, "kind", "asciiz"), fields=_TCMSG)
 _TC_MESSAGES = {
@@ -265,17 +270,29 @@ class Rtnl:
         kind: str,
         parameters: Mapping[str, int],
     ) -> None:
-        attrs: list[tuple[str, object]] = [("kind", kind)] if kind else []
-        if parameters:
-            attrs.append(("options", encode_options(kind, parameters)))
-        message = _TC_MESSAGES[kind]() if parameters else _TC_MESSAGE()
-        message["index"], message["parent"], message["handle"] = ifindex, parent, handle
-        message["attrs"] = attrs
+        message = bytearray(_tc_message(command, flags, kind, tuple(parameters.items())))
+        _PLACE.pack_into(message, _PLACE_AT, ifindex, handle, parent)
         operation = "replace" if command == _RTM_NEWQDISC else "delete"
         where = "root" if parent == ROOT else f"parent {parent >> 16:x}:{parent & 0xFFFF:x}"
         target = " ".join(("qdisc", *([kind] if kind else ()), where, f"of ifindex {ifindex}"))
-        self._socket.request(encode(message, command, flags), operation, target)
+        self._socket.request(bytes(message), operation, target)
         self._wrote()
+
+
+@lru_cache(maxsize=256)
+def _tc_message(
+    command: int, flags: int, kind: str, parameters: tuple[tuple[str, int], ...]
+) -> bytes:
+    """A message for whatever place: those of a card's queues are alike, and 60 µs each to frame.
+
+    Raises: UnsupportedError, as ``encode_options``.
+    """
+    attrs: list[tuple[str, object]] = [("kind", kind)] if kind else []
+    if parameters:
+        attrs.append(("options", encode_options(kind, dict(parameters))))
+    message = _TC_MESSAGES[kind]() if parameters else _TC_MESSAGE()
+    message["attrs"] = attrs
+    return encode(message, command, flags)
 
 
 def _ifindex(payload: bytes) -> int:
