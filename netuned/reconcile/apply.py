@@ -165,7 +165,7 @@ def _reconcile(
             continue
         alone = tuple(change for change in changes if change.tunable in card.held)
         changes = tuple(change for change in changes if change.tunable not in card.held)
-        if entry := baseline.enter(card.nic, *card.to_record(changes)):
+        if entry := baseline.enter(card.nic, *card.to_record(changes, outcome.scope)):
             yield
             baseline.save(entry)
         if card.expects_record and not expected:
@@ -325,11 +325,12 @@ def _taken_along(card: Card, change: Change) -> list[Change]:
 
 def _irreplaceable(card: Card, baseline: Baseline) -> bool:
     """Give up tunables whose state before netuned could not be put back. Says if there were any."""
-    recorded = baseline.of(card.nic)
     given_up = False
-    for name in card.wanted.keys() & card.found.keys() - card.held.keys() - recorded.keys():
+    for name in card.wanted.keys() & card.found.keys() - card.held.keys():
         why = card.tunables[name].irreplaceable(card.found[name])
-        for key, value in tuple(card.wanted[name].items()) if why else ():
+        if not why or name in baseline.of(card.nic):
+            continue
+        for key, value in tuple(card.wanted[name].items()):
             given_up = True
             card.give_up(Change(card.nic.name, name, key, None, value, ""), why)
     return given_up

@@ -153,9 +153,10 @@ class Baseline:
         known = self._of(nic).settings
         new: dict[str, State] = {}
         for name, state in found.items():
-            tunable = tunables_of(nic)[name]
-            absent = (k for k in (wanted or {}).get(name, {}) if _comes_and_goes(tunable, k))
-            if keys := {*state, *absent} - known.get(name, {}).keys():
+            tunable, had = tunables_of(nic)[name], known.get(name, {})
+            absent = (wanted or {}).get(name, {}).keys() - state.keys() - had.keys()
+            keys = state.keys() - had.keys() | {k for k in absent if _comes_and_goes(tunable, k)}
+            if keys:
                 values = {
                     key: tunable.recorded(nic, state.get(key, ABSENT)) for key in sorted(keys)
                 }

@@ -293,8 +293,12 @@ class Card:
         found = tunable.read(view)
         return change.key in found and tunable.same(change.key, wanted, found)
 
-    def to_record(self, changes: Iterable[Change]) -> tuple[dict[str, State], dict[str, State]]:
+    def to_record(
+        self, changes: Iterable[Change], scope: frozenset[str] | None = None
+    ) -> tuple[dict[str, State], dict[str, State]]:
         """What is on record before netuned writes: what was found, and what is wanted of it.
+
+        Of ``scope`` alone, if given: of the rest nothing is known that was not at an earlier look.
 
         All that a profile names, not only what is about to be written: what somebody else changes
         later, and netuned then repairs, was never the state before netuned. With it what these
@@ -309,6 +313,8 @@ class Card:
         wanted: dict[str, State] = {}
         for name, state in self.wanted.items():
             if name in self.held or name not in self.found:
+                continue
+            if scope is not None and name not in scope:
                 continue
             own = {key: v for key, v in state.items() if (name, key) not in self.restoring}
             boot = {key for other, key in self._unrecorded if other == name}
