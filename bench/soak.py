@@ -31,6 +31,7 @@ from jeepney.low_level import calc_msg_size
 from bench.table import Row, render
 from netuned.bus import wire
 from netuned.bus.client import Client
+from netuned.reconcile.work import WORKERS
 from tests.fuzz import __main__ as fuzz
 from tests.netns.faults.runs import run as run_faults
 from tests.netns.lab import Lab
@@ -200,6 +201,7 @@ class Soak:
     def _day(self) -> None:
         """The resyncs of a day; memory at the end of each slice, the first of which warms up."""
         size = self.size
+        self._command(2 * WORKERS)  # each worker opens its sockets at its first
         start = time.monotonic()
         with self._part("day"):
             memory = []

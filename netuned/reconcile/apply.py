@@ -268,10 +268,6 @@ def _write(
             assert repairs
             repairs.repaired(change)  # one that fails, for somebody was quicker, counts too
         made = _write_group(card, group, asked, outcome)
-        for change in made:
-            outcome.trail += _taken_along(card, change)
-            outcome.trail.append(change)
-            outcome.made.append(change)
         stale = {tunable.stale(change.key) for change in group}
         if CARD in stale:  # also where it was refused: the rest was planned for what is to come
             return CARD
@@ -283,7 +279,8 @@ def _write(
 def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome) -> list[Change]:
     """Write settings in one request, without those that the card turns out not to have.
 
-    Returns what was written. Raises: KernelError; ``outcome.failed`` is then what it is of.
+    Returns what was written, which ``outcome`` has then, too. Raises: KernelError;
+    ``outcome.failed`` is then what it is of.
     """
     while group:
         tunable = card.tunables[group[0].tunable]
@@ -310,6 +307,10 @@ def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome)
                 card.give_up(change, why)
             group = [change for change in group if change not in named]
         else:
+            for change in group:
+                outcome.trail += _taken_along(card, change)
+                outcome.trail.append(change)
+                outcome.made.append(change)
             return group
     return []
 
@@ -347,8 +348,7 @@ def _settle(card: Card, baseline: Baseline) -> None:
     done = {
         (name, key)
         for name, key in card.restoring - withheld
-        if name not in card.held
-        and not any(at[0] == name and at in withheld for at in card.tunables[name].needs(key))
+        if name not in card.held and not withheld.intersection(card.tunables[name].needs(key))
     }
     recorded = baseline.of(card.nic)
     missed = {

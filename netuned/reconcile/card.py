@@ -117,9 +117,17 @@ class Card:
         self.wanted[name] = {
             key: value
             for key, value in {**state, **back}.items()
-            if self.refused.get((name, key), (None,))[0] != value
+            if not self.has_refused(name, key, value)
         }
         return target
+
+    def has_refused(self, name: str, key: str, value: Value) -> bool:
+        """Whether the card did not take this value of a setting."""
+        return self.refused.get((name, key), (None,))[0] == value
+
+    def forget_refusals(self, names: Collection[str]) -> None:
+        """Try again what the card has refused of these tunables."""
+        self.refused = {at: why for at, why in self.refused.items() if at[0] not in names}
 
     def _limits_of(self, tunable: Tunable) -> Limits:
         """Read once until the facts are read anew. Raises: UnsupportedError, KernelError."""
@@ -133,17 +141,23 @@ class Card:
             return target
         for key, value in state.items():
             at = tunable.name, key
-            if tunable.name in self.held or self.refused.get(at, (None,))[0] == value:
+            if tunable.name in self.held or self.has_refused(*at, value):
                 return tunable.stands(target, self.nic, None)
             if at in self.accepted and self.accepted[at][0] == value:
                 return tunable.stands(target, self.nic, self.accepted[at][1])
         return target
 
-    def aim_back(self, states: Mapping[str, State]) -> None:
-        """Want these states of these tunables and nothing else, whatever the profile says."""
-        self._again = partial(self.aim_back, states)
-        self._begin(self.denies, NOTHING_HELD)
-        self.wanted = {name: dict(state) for name, state in states.items()}
+    def aim_back(self, states: Mapping[str, State], *, denies: bool) -> None:
+        """Want these states of these tunables and nothing else; ``denies`` is the profile's policy.
+
+        What the card has refused is left out, see ``forget_refusals``.
+        """
+        self._again = partial(self.aim_back, states, denies=denies)
+        self._begin(denies, NOTHING_HELD)
+        self.wanted = {
+            name: {k: v for k, v in state.items() if not self.has_refused(name, k, v)}
+            for name, state in states.items()
+        }
         self.restoring = frozenset((n, key) for n, state in states.items() for key in state)
 
     def aim_again(self) -> None:
@@ -247,12 +261,21 @@ class Card:
         }
 
     def withhold(self, changes: Iterable[Change]) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
-        """The one place between what differs and what is written: what may be, and what may not."""
-        if not self.denies:
-            return tuple(changes), ()
+        """The one place between what differs and what is written: what may be, and what may not.
+
+        What is put back has to fit what is put back with it, and is withheld together with that.
+        """
         changes = tuple(changes)
-        allowed = tuple(change for change in changes if not change.disruptive)
-        return allowed, tuple(change for change in changes if change.disruptive)
+        if not self.denies:
+            return changes, ()
+        withheld = {(c.tunable, c.key) for c in changes if c.disruptive}
+        for change in changes:  # in the order in which one needs another
+            needs = self.restoring.intersection(self.tunables[change.tunable].needs(change.key))
+            at = change.tunable, change.key
+            if at in self.restoring and withheld & needs:
+                withheld.add(at)
+        forbidden = tuple(c for c in changes if (c.tunable, c.key) in withheld)
+        return tuple(c for c in changes if (c.tunable, c.key) not in withheld), forbidden
 
     def note_withheld(self, withheld: tuple[Change, ...], scope: frozenset[str] | None) -> None:
         """Remember, for status, what the policy forbids; ``scope`` is what was looked at."""

@@ -63,6 +63,7 @@ class Cards:
                 slot = self.slots[ifindex] = self._slot_of(nic)
             loaded = desired.profiles.get(ifindex)
             target = desired.targets.get(ifindex)
+            slot.follow_policy(loaded.profile if loaded else None)
             aim = Aim(
                 target=target,
                 profile=loaded.profile.name if loaded else "",

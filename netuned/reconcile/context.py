@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from netuned.errors import KernelError
-from netuned.hardware.nic import read_nic
+from netuned.hardware.nic import Nic, read_nic
 from netuned.kernel import Kernel
 from netuned.reconcile.baseline import Baseline
-from netuned.reconcile.card import Card
 from netuned.reconcile.slot import Listener, Slot
 from netuned.reconcile.work import Work
 
@@ -38,12 +37,11 @@ class Context:
     slots: dict[int, Slot]
     loop: Surroundings
 
-    async def read_card(self, ifindex: int) -> Card | None:
-        """A card that is not in the loop; None if it left. Raises: KernelError."""
+    async def read_nic(self, ifindex: int) -> Nic | None:
+        """The facts of a card that is not in the loop; None if it left. Raises: KernelError."""
 
-        def read() -> Card:
-            name = self.kernel.card_name(ifindex)
-            return Card(self.kernel, read_nic(self.kernel, ifindex, name))
+        def read() -> Nic:
+            return read_nic(self.kernel, ifindex, self.kernel.card_name(ifindex))
 
         try:
             return await self.work.in_worker(read)

@@ -144,29 +144,22 @@ class Holds:
 
     async def _put_back(self, ifindex: int, names: frozenset[str]) -> list[str]:
         """Restore one card. Returns what could not be put back."""
-        slot, in_worker = self._context.slots.get(ifindex), self._context.work.in_worker
-        card = slot.card if slot else await self._context.read_card(ifindex)
-        if card is None:
-            return []
-        work = partial(restore, card, self._context.baseline, names)
+        slot = self._context.slots.get(ifindex)
         if slot is None:
-            done = await in_worker(work)
-            card.close()
-        else:
-            async with slot.lock:
-                slot.aim_anew(settled=False)
-                done = await in_worker(work)
-            self.renew(slot)
+            return []
+        async with slot.lock:
+            slot.aim_anew(settled=False)
+            work = partial(restore, slot.card, self._context.baseline, names, denies=slot.denies)
+            done = await self._context.work.in_worker(work)
+        self.renew(slot)
         tell(slot, done.made, "restore")
+        name = slot.card.nic.name
         for problem in done.problems:
-            log.error("Cannot restore %s: %s", card.nic.name, problem)
-        return [f"{card.nic.name}: {problem}" for problem in done.problems]
+            log.error("Cannot restore %s: %s", name, problem)
+        return [f"{name}: {problem}" for problem in done.problems]
 
 
-def tell(slot: Slot | None, made: Iterable[Change], cause: str) -> None:
+def tell(slot: Slot, made: Iterable[Change], cause: str) -> None:
     """Log what was put back, and tell who listens."""
     for change in made:
-        if slot is not None:
-            slot.tell_change(change, cause)
-        else:
-            log.info("Set %s (%s)", change, cause)
+        slot.tell_change(change, cause)

@@ -265,6 +265,7 @@ class Reconciler:
             self._seats = desired.seats
             self.cards.adopt(host, desired, self._profiles, self.settings.confirm_timeout_s)
             self.follow_host()
+        self.trials.catch_up()
         self.work.spawn(self._look_at_neighbours())
 
     def _slot_of(self, nic: Nic) -> Slot:

@@ -39,20 +39,27 @@ def _no_note(card: Card, changes: tuple[Change, ...]) -> None:
 
 
 def put_back(
-    card: Card, baseline: Baseline, states: Mapping[str, State], tries: Tries | None = None
+    card: Card,
+    baseline: Baseline,
+    states: Mapping[str, State],
+    tries: Tries | None = None,
+    *,
+    denies: bool,
 ) -> PutBack:
-    """Bring these tunables of a card to these states.
+    """Bring these tunables of a card to these states, as far as its profile's policy lets.
 
     Without ``tries`` they are those from before netuned, and need no record once they are back.
     """
     done = PutBack()
     left = {name: dict(state) for name, state in states.items()}
+    card.forget_refusals(left.keys())
     while left:
-        card.aim_back(left)
+        card.aim_back(left, denies=denies)
         outcome = reconcile_card(card, baseline, None, None, tries, keep=True)
         done.made += outcome.made
         if outcome.error is None:
             done.problems += [f"{change}: {WHY_WITHHELD}" for change in outcome.withheld]
+            done.problems += _refused(card, left)
             break
         if isinstance(outcome.error, KernelError) and outcome.error.gone:
             done.problems.append(str(outcome.error))
@@ -65,19 +72,29 @@ def put_back(
     return done
 
 
-def restore(card: Card, baseline: Baseline, names: frozenset[str]) -> PutBack:
+def _refused(card: Card, states: Mapping[str, State]) -> list[str]:
+    """What of this the card did not take."""
+    return [
+        f"{f'{card.nic.label} {name} {key}'.rstrip()}: not set to {value}, {card.refused[at][1]}"
+        for name, state in states.items()
+        for key, value in state.items()
+        if card.has_refused(*(at := (name, key)), value)
+    ]
+
+
+def restore(card: Card, baseline: Baseline, names: frozenset[str], *, denies: bool) -> PutBack:
     """Put back what was there before netuned; what is back needs no record any more."""
     try:
         card.refresh()
         recorded = baseline.of(card.nic)
         states = {name: state for name, state in recorded.items() if name in names}
-        done = put_back(card, baseline, states)
+        done = put_back(card, baseline, states, denies=denies)
     except NetunedError as error:
         return PutBack([], [str(error)])
     return done
 
 
-def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep) -> PutBack:
+def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep, *, denies: bool) -> PutBack:
     """Put back what a trial found, but for what somebody else has changed since.
 
     What that is, is decided once and kept before the first write, so that a rollback that is cut
@@ -87,7 +104,7 @@ def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep) -> PutBa
     try:
         card.refresh()
         if tried.back is None:
-            card.aim_back(tried.before)
+            card.aim_back(tried.before, denies=denies)
             card.observe(None)
             undo = undo_of(tried, card.found)
             foreign = undo.foreign
@@ -96,7 +113,7 @@ def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep) -> PutBa
                 keep(tried)
             except StateFileError as error:
                 log.error("%s, going on", error)
-        done = put_back(card, baseline, tried.back or {}, _no_note)
+        done = put_back(card, baseline, tried.back or {}, _no_note, denies=denies)
     except NetunedError as error:
         return PutBack([], [str(error)], foreign)
     done.foreign = foreign

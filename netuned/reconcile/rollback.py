@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 
 from netuned.errors import NetunedError
-from netuned.reconcile.card import Card
 from netuned.reconcile.confirm import Trial, Tried, now_ns
 from netuned.reconcile.context import Context
 from netuned.reconcile.holds import Holds, tell
@@ -105,27 +104,23 @@ class Rollbacks:
             async with slot.lock:
                 slot.end_trial()
                 slot.aim_anew(settled=False)
-                problems = await self._roll_back_card(id, tried, slot.card, slot)
+                problems = await self._roll_back_card(id, tried, slot)
                 # what this wrote raises events, looked at once the lock is free
                 self._holds.hold_again(slot)
                 return problems
-        card = await self._context.read_card(tried.card.ifindex)
-        if card is None or not tried.card.is_of(card.nic):
-            # it left: nothing is to be put back, nor applied when it comes again
-            await self._ended(id, tried)
-            return []
-        try:
-            return await self._roll_back_card(id, tried, card, None)
-        finally:
-            card.close()
+        nic = await self._context.read_nic(tried.card.ifindex)
+        if nic is not None and tried.card.is_of(nic):  # its policy comes with the next plan
+            return [f"{nic.name}: it has just come, and is not looked at yet"]
+        # it left: nothing is to be put back, nor applied when it comes again
+        await self._ended(id, tried)
+        return []
 
-    async def _roll_back_card(
-        self, id: str, tried: Tried, card: Card, slot: Slot | None
-    ) -> list[str]:
+    async def _roll_back_card(self, id: str, tried: Tried, slot: Slot) -> list[str]:
         def decide(decided: Tried) -> None:
             self._file.revise(id, lambda trial: trial.with_card(decided))
 
-        work = partial(roll_back, card, self._context.baseline, tried, decide)
+        card, baseline = slot.card, self._context.baseline
+        work = partial(roll_back, card, baseline, tried, decide, denies=slot.denies)
         done = await self._context.work.in_worker(work)
         tell(slot, done.made, "rollback")
         for name, key in done.foreign:

@@ -17,6 +17,7 @@ from netuned.errors import KernelError, NetunedError
 from netuned.hardware.nic import HOST, Nic
 from netuned.plan import Change
 from netuned.profiles.loader import ProfileSet
+from netuned.profiles.profile import Profile
 from netuned.reconcile.apply import Outcome, Tries
 from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.dispute import Dispute, Place
@@ -99,6 +100,8 @@ class Slot:
         self.lock = asyncio.Lock()
         """Held while a worker has the card."""
         self.aim = Aim()
+        self.denies = False
+        """Whether the profile that is the card's now, in force or not, forbids what drops links."""
         self.adopted_in_pause = False
         """Another profile was adopted while it was paused, which was then no trial."""
         self.recorder: Tries | None = None
@@ -213,6 +216,10 @@ class Slot:
         if target is not before.target:
             self.settled = False
             self.end_wait()
+
+    def follow_policy(self, profile: Profile | None) -> None:
+        """Write from now on only what this profile lets, which may be in force later or never."""
+        self.denies = profile is not None and profile.policy.disruptive == "deny"
 
     def stay(self, profile: str, problem: str) -> None:
         """This profile cannot be planned: what was in force stays in force."""

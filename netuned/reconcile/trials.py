@@ -10,9 +10,10 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from netuned.errors import NetunedError
 from netuned.hardware.nic import Nic
@@ -41,17 +42,35 @@ class Trials:
         self._work = context.work
         self._file = file
         self._begun: dict[int, Trial] = {}
-        self._concluding: set[asyncio.Task[Trial | None]] = set()
+        self._waiting = False
+        """Whether what an earlier process left is still to be gone on with."""
+        self._concluding: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        """Before anything else: roll back what is overdue or was cut short, end what was begun.
+        """Before anything else: what was tried before, and leave it alone until ``catch_up``.
 
-        Nobody was told the id of a trial that was cut short, so nobody could confirm it.
         Raises: StateFileError.
         """
         await self._work.in_worker(self._file.load)
+        self._waiting = True
         for trial in tuple(self._file.trials.values()):
             if trial.over or not trial.finished or trial.left_s() <= 0:
+                over = partial(self._file.revise, trial.id, lambda t: replace(t, over=True))
+                await self._work.attempt(over)
+
+    def catch_up(self) -> None:
+        """After the first plan, which tells each card's policy; ``concluded`` waits for it.
+
+        Roll back what is overdue or was cut short, for nobody was told its id and could confirm
+        it, and finish what was to be restored.
+        """
+        if self._waiting:
+            self._waiting = False
+            self._beside(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        for trial in tuple(self._file.trials.values()):
+            if trial.over:
                 await self._rollbacks.end(trial.id, "it was over while netuned did not run")
             else:
                 log.warning("To be confirmed: %s", trial)
@@ -221,12 +240,15 @@ class Trials:
 
     def conclude_later(self, trial: Trial, slots: Sequence[Slot]) -> None:
         """As ``conclude``, beside the rest; ``concluded`` waits for it."""
-        task = self._work.spawn(self.conclude(trial, slots))
+        self._beside(self.conclude(trial, slots))
+
+    def _beside(self, work: Coroutine[Any, Any, object]) -> None:
+        task = self._work.spawn(work)
         self._concluding.add(task)
         task.add_done_callback(self._concluding.discard)
 
     async def concluded(self) -> None:
-        """Wait until trials that were begun have been applied."""
+        """Wait until trials that were begun have been applied, or overdue ones rolled back."""
         if self._concluding:
             await asyncio.wait(set(self._concluding))
 

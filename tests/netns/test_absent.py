@@ -201,7 +201,7 @@ def test_what_the_profile_drops_comes_back_or_goes(wants: Wants) -> None:
 
 def test_restoring_brings_back_what_was_and_removes_what_was_not(wants: Wants) -> None:
     wants.bring({A: OTHER, B: MAC[B]})
-    done = restore(wants.card, wants.baseline, frozenset({NAME}))
+    done = restore(wants.card, wants.baseline, frozenset({NAME}), denies=False)
     assert done.problems == []
     assert wants.there == {A: MAC[A]}
     assert wants.recorded == {}
@@ -232,7 +232,7 @@ def test_a_trial_is_rolled_back(wants: Wants, tmp_path: Path, done: bool) -> Non
     (kept,) = again.trials["a1"].cards.values()
     assert kept == tried
     assert kept.before[NAME] == {A: MAC[A], B: ABSENT, C: ABSENT}
-    put_back = roll_back(card, wants.baseline, kept, lambda decided: None)
+    put_back = roll_back(card, wants.baseline, kept, lambda decided: None, denies=False)
     assert (put_back.problems, put_back.foreign) == ([], ())
     assert wants.there == {A: MAC[A]}
 
@@ -249,7 +249,7 @@ def test_what_somebody_else_removed_or_changed_since_is_not_rolled_back(
     netns.sh(f"ip neigh del {B} dev v0")
     netns.sh(f"ip neigh replace {C} lladdr {OTHER} nud permanent dev v0")
     netns.sh(f"ip neigh add {A} lladdr {OTHER} nud permanent dev v0")
-    put_back = roll_back(card, wants.baseline, tried, lambda decided: None)
+    put_back = roll_back(card, wants.baseline, tried, lambda decided: None, denies=False)
     assert put_back.problems == []
     assert set(put_back.foreign) == {(NAME, A), (NAME, C)}
     assert wants.there == {A: OTHER, C: OTHER}

@@ -117,6 +117,7 @@ class Parts:
         desired = plan_host(self.profile_set.profiles, host)
         self.cards.adopt(host, desired, self.profile_set, self.confirm_timeout_s)
         self.host.follow(restore=True)
+        self.trials.catch_up()
 
     def rescan(self) -> None:
         self.rescans += 1

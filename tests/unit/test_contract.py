@@ -382,15 +382,14 @@ def test_what_is_denied_is_not_restored(
     name, before = tunable.name, state_of(kernel, tunable)
     watched, card, baseline = in_force(kernel, tunable, path)
     record, others = opened(path).of(card.nic)[name], frozenset(gentle(tunable)[:1])
-    aim(card, baseline, name, *others, disruptive="deny")
-    done = restore(card, baseline, others | {name})
+    done = restore(card, baseline, others | {name}, denies=True)
     assert watched.writes == []
     assert done.problems
     assert all(f"en0 {name}" in said and "is deny" in said for said in done.problems)
     assert opened(path).of(card.nic) == {name: record}, "the others are back"
 
     aim(card, baseline, name)
-    assert restore(card, baseline, frozenset({name})).problems == []
+    assert restore(card, baseline, frozenset({name}), denies=False).problems == []
     assert like(tunable, state_of(kernel, tunable), before)
     assert opened(path).of(card.nic) == {}
 
@@ -410,8 +409,7 @@ def test_what_is_denied_is_not_rolled_back(
         for n, state in now.items()
     }
     tried = Tried(CardId.of(card.nic), "abc", was, writes, now)
-    aim(card, baseline, name, other, disruptive="deny")
-    done = roll_back(card, baseline, tried, lambda decided: None)
+    done = roll_back(card, baseline, tried, lambda decided: None, denies=True)
     assert watched.writes == []
     assert done.problems
     assert all(f"en0 {name}" in said and "is deny" in said for said in done.problems)
@@ -421,7 +419,7 @@ def test_what_is_denied_is_not_rolled_back(
     assert name in opened(path).of(card.nic)
 
     aim(card, baseline, name)
-    assert roll_back(card, baseline, tried, lambda decided: None).problems == []
+    assert roll_back(card, baseline, tried, lambda decided: None, denies=False).problems == []
     assert like(tunable, state_of(kernel, tunable), before)
 
 

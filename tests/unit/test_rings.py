@@ -18,8 +18,10 @@ from netuned.profiles.profile import Profile
 from netuned.reconcile.apply import Outcome, reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
+from netuned.reconcile.putback import restore
 from netuned.reconcile.report import _settings
 from netuned.reconcile.tally import Tallies
+from netuned.values import Number
 from tests.unit.writable import WritableKernel
 
 MACHINE = "cores: 2\ncards: [{name: en0, driver: igb, queues: 2}]\n"
@@ -163,3 +165,39 @@ def test_a_change_of_the_policy_ends_what_is_withheld(kernel: Rings, baseline: B
     tune(kernel, baseline, card, rx=1024)
     assert not card.withheld
     assert kernel.rings["rx"] == 1024
+
+
+def test_what_the_card_does_not_take_back_is_said_and_tried_again(
+    kernel: Rings, baseline: Baseline
+) -> None:
+    """One that refuses, one that ignores: neither keeps the other from going back."""
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    assert tune(kernel, baseline, card, rx=1024, tx=512).error is None
+    kernel.refuses = {"rx": errno.EINVAL}
+    done = restore(card, baseline, frozenset({"rings"}), denies=False)
+    assert done.problems == ["en0 rings rx: not set to 256 entries, not here"]
+    assert kernel.rings == {"rx": 1024, "tx": 256}
+    assert baseline.of(card.nic) == {"rings": {"rx": Number(256, "entries")}}
+    kernel.refuses, kernel.ignores = {}, frozenset({"rx"})
+    (said,) = restore(card, baseline, frozenset({"rings"}), denies=False).problems
+    assert "the driver takes it and keeps 1024" in said
+    kernel.ignores = frozenset()
+    assert restore(card, baseline, frozenset({"rings"}), denies=False).problems == []
+    assert kernel.rings == {"rx": 256, "tx": 256}
+    assert baseline.of(card.nic) == {}
+
+
+def test_a_group_taken_apart_tells_what_was_made(kernel: Rings, baseline: Baseline) -> None:
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    tune(kernel, baseline, card, rx=1024, tx=512)
+
+    def only_rx(setting: Any, ifindex: int, values: Any) -> None:
+        if "tx" in values:
+            raise KernelError("set", "rings", errno.ENOMEM)
+        WritableKernel.set(kernel, setting, ifindex, values)
+
+    kernel.set = only_rx  # type: ignore[method-assign]
+    done = restore(card, baseline, frozenset({"rings"}), denies=False)
+    assert [change.key for change in done.made] == ["rx"]
+    assert len(done.problems) == 1
+    assert kernel.rings == {"rx": 256, "tx": 512}

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from netuned.errors import NetunedError
-from netuned.reconcile.confirm import ALL, RESTORED, ROLLED_BACK, Trial
+from netuned.kernel.questions import RINGS
+from netuned.reconcile.cardid import CardId
+from netuned.reconcile.confirm import ALL, RESTORED, ROLLED_BACK, Hold, Trial
 from tests.unit.parts import Parts, on, profile
 
 BEFORE, OTHER = ["1", "2", "0", "0"], ["0", "0", "4", "8"]
@@ -217,10 +219,9 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
         late = replace(trial, deadline_ns=0)
         await parts.work.in_worker(lambda: parts.file.revise(trial.id, lambda _: late))
         await parts.trials.start()
+        await parts.plan(profile("2-3"))
         assert parts.file.trials == {}
         assert parts.file.holds[0].tunables == {"xps"}
-        assert parts.masks() == BEFORE
-        await parts.plan(profile("2-3"))
         assert parts.masks() == BEFORE
         assert "was not confirmed" in parts.slot().aim.held["xps"]
 
@@ -309,5 +310,76 @@ def test_what_was_to_be_restored_is_after_a_restart(tmp_path: Path) -> None:
         await parts.plan(profile("0-1"))
         assert parts.slot().aim.held.keys() == {"xps"}
         assert parts.masks() == ["0", "0", "f", "0"]
+
+    on(tmp_path, second, before.kernel)
+
+
+RINGS_PROFILE = "match: [{name: en0}]\nrings: {rx: 1024}\npolicy: {disruptive: DISRUPTIVE}\n"
+
+
+def rings(parts: Parts) -> int:
+    return parts.kernel.get(RINGS, 2)["rx"]
+
+
+@pytest.mark.parametrize("policy", ["allow", "deny"])
+def test_what_drops_the_link_is_restored_at_the_start_only_if_the_profile_lets(
+    tmp_path: Path, policy: str
+) -> None:
+    allowing = RINGS_PROFILE.replace("DISRUPTIVE", "allow")
+    now = RINGS_PROFILE.replace("DISRUPTIVE", policy)
+
+    async def first(parts: Parts) -> None:
+        was = rings(parts)
+        await parts.plan(allowing)
+        assert rings(parts) == 1024 != was
+        await parts.plan(now)
+        hold = Hold(RESTORED, "", CardId.of(parts.slot().card.nic), ALL, parts.slot().aim.digest)
+        await parts.work.in_worker(lambda: parts.file.hold([hold]))
+
+    before = on(tmp_path, first)
+
+    async def second(parts: Parts) -> None:
+        await parts.trials.start()
+        await parts.plan(now)
+        assert (rings(parts) == 1024) is (policy == "deny")
+
+    on(tmp_path, second, before.kernel)
+
+
+def test_a_profile_that_is_adopted_in_a_pause_says_what_may_be_restored(tmp_path: Path) -> None:
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(RINGS_PROFILE.replace("DISRUPTIVE", "allow"))
+        parts.pauses.begin(parts.slot().card.nic)
+        await parts.plan(RINGS_PROFILE.replace("DISRUPTIVE", "deny"))
+        with pytest.raises(NetunedError, match="is deny"):
+            await parts.trials.holds.restore([parts.slot()], "rings")
+        assert rings(parts) == 1024
+
+    on(tmp_path, scenario)
+
+
+def test_an_overdue_trial_is_rolled_back_as_the_profile_of_now_lets(tmp_path: Path) -> None:
+    async def first(parts: Parts) -> None:
+        await parts.plan(RINGS_PROFILE.replace("DISRUPTIVE", "allow").replace("1024", "512"))
+        await parts.plan()
+        slot = parts.slot()
+        parts.drop(RINGS_PROFILE.replace("DISRUPTIVE", "allow"))
+        parts.confirm_timeout_s = 60
+        await parts.plan()
+        assert parts.file.trials
+        assert rings(parts) == 1024
+        assert slot is parts.slot()
+
+    before = on(tmp_path, first)
+    (trial,) = before.file.trials.values()
+
+    async def second(parts: Parts) -> None:
+        await parts.work.in_worker(parts.file.load)
+        late = replace(trial, deadline_ns=0)
+        await parts.work.in_worker(lambda: parts.file.revise(trial.id, lambda _: late))
+        await parts.trials.start()
+        await parts.plan(RINGS_PROFILE.replace("DISRUPTIVE", "deny"))
+        assert rings(parts) == 1024
+        assert "is deny" in parts.trials.pending()
 
     on(tmp_path, second, before.kernel)
