@@ -126,6 +126,7 @@ class Soak:
             control.connect(str(self.lab.directory / "soak"))
             self.control = control.makefile("rw")
             self._block("start")
+            self._command(2 * WORKERS)  # each worker opens its sockets at its first
             for part in (self._drift, self._reload, self._read, self._day):
                 part()
         self._wait_in_sync()
@@ -201,7 +202,6 @@ class Soak:
     def _day(self) -> None:
         """The resyncs of a day; memory at the end of each slice, the first of which warms up."""
         size = self.size
-        self._command(2 * WORKERS)  # each worker opens its sockets at its first
         start = time.monotonic()
         with self._part("day"):
             memory = []
