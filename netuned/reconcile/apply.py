@@ -180,7 +180,7 @@ def _reconcile(
                 outcome.settled = True
                 _settle(card, baseline)
             return
-        if repairs is None and _accept(card, changes, tried, outcome):
+        if repairs is None and _accept(card, baseline, changes, tried, outcome):
             card.aim_again()  # fewer channels than wanted have fewer queues
             continue
         if tries:
@@ -199,25 +199,33 @@ def _reconcile(
 
 
 def _accept(
-    card: Card, changes: tuple[Change, ...], tried: dict[Setting, _Tried], outcome: Outcome
+    card: Card,
+    baseline: Baseline,
+    changes: tuple[Change, ...],
+    tried: dict[Setting, _Tried],
+    outcome: Outcome,
 ) -> bool:
     """Before settings are written again: say whether some are taken as they were read back.
 
     The second try tells what the kernel makes of a value from what somebody wrote meanwhile; one
     that drops the link is not made twice for that. What a driver takes without an error, and
-    without effect, is given up. Raises: VerifyError.
+    without effect, is given up: what shows is then as it was before netuned, or is to go back.
+    Else an earlier daemon may have made it of the same value. Raises: VerifyError.
     """
-    taken = False
+    taken, recorded = False, baseline.of(card.nic)
     pending = {(change.tunable, change.key) for change in changes}
     for change in changes:
         at, tunable = (change.tunable, change.key), card.tunables[change.tunable]
         had = tried.get(at, _Tried(0, change.before))
-        if had.times >= (1 if change.disruptive else 2) and card.accept(change):
+        unchanged = tunable.by_key and had.times and change.before == had.before is not None
+        was = recorded.get(change.tunable, {}).get(change.key)
+        ignored = unchanged and (at in card.restoring or change.before == was)
+        if had.times >= (1 if change.disruptive else 2) and not ignored and card.accept(change):
             taken = True
             continue
         if pending.intersection(tunable.needs(change.key)):
             continue  # what it needs is written before it
-        if tunable.by_key and had.times and change.before == had.before is not None:
+        if unchanged:
             if had.times >= (1 if change.disruptive else ATTEMPTS):
                 card.give_up(change, f"the driver takes it and keeps {change.before}")
                 taken = True

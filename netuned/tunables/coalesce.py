@@ -38,9 +38,10 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
 
 
 def within(key: str, wanted: Value, found: Value) -> bool:
-    """Drivers count in units of their own, and have a most: they round down, or a little up."""
+    """Drivers count in units of their own: they round down, to half at most, or a little up."""
     if isinstance(wanted, Number) and isinstance(found, Number):
-        return 0 < found.value <= wanted.value + max(wanted.value // 8, 4)
+        most = wanted.value + max(wanted.value // 8, 4)
+        return wanted.value <= 2 * found.value and 0 < found.value <= most
     return False
 
 
