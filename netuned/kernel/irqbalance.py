@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import logging
 import os
 import re
 import signal
@@ -27,6 +28,8 @@ from pathlib import Path
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.systemd import control_unit
 from netuned.values import Balancer, Exclusion
+
+log = logging.getLogger(__name__)
 
 UNIT = "irqbalance.service"
 SOCKETS = "/run/irqbalance/irqbalance*.sock"
@@ -117,11 +120,11 @@ class Unknown:
         """Raises: UnsupportedError."""
         raise UnsupportedError("irqbalance", "a snapshot does not tell of it")
 
-    def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> str:
+    def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> None:
         """Raises: UnsupportedError."""
         raise UnsupportedError("irqbalance", "a snapshot cannot be written")
 
-    def stop(self) -> str:
+    def stop(self) -> None:
         """Raises: UnsupportedError."""
         raise UnsupportedError("irqbalance", "a snapshot cannot be written")
 
@@ -141,7 +144,7 @@ class Irqbalance:
 
     def is_told(self) -> bool:
         """Whether it was told something that it has not been freed of."""
-        return self._stopped.exists() or self._cards.exists()
+        return any(map(os.path.exists, (self._stopped, self._cards)))
 
     def look(self) -> Balancer:
         """How it is, and what it was told.
@@ -149,10 +152,10 @@ class Irqbalance:
         Raises: UnsupportedError for who may not ask it; KernelError.
         """
         told = Exclusion("leave")
-        if self._stopped.exists():
+        if os.path.exists(self._stopped):
             told = Exclusion("stop")
-        elif self._cards.exists():
-            devices = frozenset(self._cards.read_text("utf-8").splitlines())
+        elif os.path.exists(self._cards):
+            devices = frozenset(_read(self._cards).splitlines())
             told = Exclusion("exclude", devices, self._interrupts)
         try:
             running = read_running()
@@ -167,20 +170,19 @@ class Irqbalance:
         waiting = time.monotonic() - self._signalled_at < SIGNAL_EVERY_S
         return Balancer(told, True, running.asks_policy, running.balanced, waiting)
 
-    def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> str:
-        """Leave these devices (sysfs paths) alone. Returns what was done, empty if nothing.
+    def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> None:
+        """Leave these devices (sysfs paths) alone.
 
         Raises: UnsupportedError, KernelError.
         """
         self._interrupts = interrupts
         listed = _replace(self._cards, "".join(f"{device}\n" for device in sorted(devices)))
-        if self._stopped.exists():
-            control_unit("StartUnit", UNIT)
-            self._stopped.unlink()
-            return "started it again"
+        if os.path.exists(self._stopped):
+            self._start_again()
+            return
         running = self._running()
         if running is None or (running.pid == self._restarted_pid and not running.asks_policy):
-            return ""
+            return
         if not running.asks_policy:
             if own := [word for word in running.arguments if word.startswith("--policyscript")]:
                 raise UnsupportedError("irqbalance", f"it has a policy script already: {own[0]}")
@@ -194,7 +196,8 @@ class Irqbalance:
             self._restarted_pid = running.pid
             control_unit("RestartUnit", UNIT)
             self._signalled_at = time.monotonic()
-            return "restarted it with netuned's policy script"
+            log.info("irqbalance: restarted it with netuned's policy script")
+            return
         self._restarted_pid = 0
         waited = time.monotonic() - self._signalled_at >= SIGNAL_EVERY_S
         if listed or (interrupts & running.balanced and waited):
@@ -203,38 +206,39 @@ class Irqbalance:
                 os.kill(running.pid, signal.SIGHUP)
             except OSError as error:
                 raise KernelError("signal", "irqbalance", error.errno or errno.EPERM) from error
-            return "had it ask the policy script again"
-        return ""
+            log.info("irqbalance: had it ask netuned's policy script again")
 
-    def stop(self) -> str:
-        """Stop it. Returns what was done. Raises: UnsupportedError."""
-        if read_running() is None:
-            return ""
+    def stop(self) -> None:
+        """Stop it. Raises: UnsupportedError, KernelError.
+
+        Like ``leave`` this asks nothing of irqbalance, which may be slow to answer.
+        """
+        if _find_running() is None:
+            return
         _replace(self._stopped, "")
         control_unit("StopUnit", UNIT)
         self._signalled_at = time.monotonic()
-        return "stopped it"
+        log.info("irqbalance: stopped it")
 
-    def leave(self) -> str:
-        """Undo whatever was done before. Returns what was done. Raises: UnsupportedError.
-
-        Nothing is asked of irqbalance, which may be slow to answer.
-        """
-        if self._stopped.exists():
-            control_unit("StartUnit", UNIT)
-            self._stopped.unlink()
-            return "started it again"
-        if not self._cards.exists():
-            return ""
-        told = self._environment.exists()  # a restart may be under way that has read it
-        self._environment.unlink(missing_ok=True)
+    def leave(self) -> None:
+        """Undo whatever was done before. Raises: UnsupportedError, KernelError."""
+        if os.path.exists(self._stopped):
+            self._start_again()
+            return
+        if not os.path.exists(self._cards):
+            return
+        told = os.path.exists(self._environment)  # a restart may be under way that has read it
+        _remove(self._environment)
         found = _find_running()
-        done = ""
         if found is not None and (told or POLICY_ARGUMENT in found[1]):
             control_unit("RestartUnit", UNIT)
-            done = "restarted it without netuned's policy script"
-        self._cards.unlink()  # last: while it is there, all this is tried again
-        return done
+            log.info("irqbalance: restarted it without netuned's policy script")
+        _remove(self._cards)  # last: while it is there, all this is tried again
+
+    def _start_again(self) -> None:
+        control_unit("StartUnit", UNIT)
+        log.info("irqbalance: started it again")
+        _remove(self._stopped)
 
     def _running(self) -> Running | None:
         """As it runs; None also while it is too busy to answer, to be asked again."""
@@ -254,10 +258,30 @@ class Irqbalance:
         )
 
 
+def _read(path: Path) -> str:
+    """Raises: UnsupportedError for who may not read it; KernelError."""
+    try:
+        return path.read_text("utf-8")
+    except PermissionError:
+        raise UnsupportedError("irqbalance", "only root may read what it was told") from None
+    except OSError as error:
+        raise KernelError("read", str(path), error.errno or errno.EIO) from error
+    except ValueError as error:
+        raise KernelError("read", str(path), errno.EILSEQ) from error
+
+
+def _remove(path: Path) -> None:
+    """Remove a file if it is there. Raises: KernelError."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise KernelError("remove", str(path), error.errno or errno.EIO) from error
+
+
 def _replace(path: Path, text: str) -> bool:
     """Write a file if it differs; says whether it did. Raises: KernelError."""
     try:
-        if path.exists() and path.read_text("utf-8") == text:
+        if path.exists() and path.read_bytes() == text.encode():
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.new")

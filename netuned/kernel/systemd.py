@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 from systemd import daemon
 
-from netuned.errors import UnsupportedError
+from netuned.errors import KernelError, UnsupportedError
 
 TIMEOUT_S = 20.0
+
+UNREACHABLE = frozenset(
+    f"org.freedesktop.DBus.Error.{name}"
+    for name in (
+        *("NoReply", "Timeout", "TimedOut", "ServiceUnknown", "NameHasNoOwner"),
+        *("Disconnected", "NoServer", "LimitsExceeded", "NoMemory"),
+    )
+)
+"""What the bus says where systemd has not answered; everything else is systemd's own word."""
 
 
 def notify(**fields: str | int) -> None:
@@ -31,7 +41,8 @@ def watchdog_interval_s() -> float:
 def control_unit(method: str, unit: str) -> None:
     """Queue a job: ``RestartUnit``, ``StopUnit``, ``StartUnit``. Returns without waiting for it.
 
-    Raises: UnsupportedError when systemd does not run here or refuses.
+    Raises: UnsupportedError when systemd refuses; KernelError when it cannot be reached or does
+    not answer, which may pass.
     """
     # Imported where used: most hosts never need it, and it costs 3 MB.
     from jeepney import DBusAddress, DBusErrorResponse, new_method_call
@@ -47,6 +58,11 @@ def control_unit(method: str, unit: str) -> None:
             unwrap_msg(connection.send_and_get_reply(call, timeout=TIMEOUT_S))
     except DBusErrorResponse as error:
         said = error.data[0] if error.data else error.name
+        if error.name in UNREACHABLE:
+            raise KernelError(method, unit, errno.ETIMEDOUT, str(said)) from error
         raise UnsupportedError(f"{method} {unit}", str(said)) from error
-    except (OSError, TimeoutError, KeyError) as error:
-        raise UnsupportedError(f"{method} {unit}", f"systemd cannot be reached: {error}") from error
+    except TimeoutError as error:
+        raise KernelError(method, unit, errno.ETIMEDOUT) from error
+    except (OSError, KeyError) as error:
+        # Not the error's own number: ENOENT of the bus's socket would mean that the card left.
+        raise KernelError(method, unit, errno.ENOTCONN, f"no system bus: {error}") from error

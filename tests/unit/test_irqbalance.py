@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from jeepney import DBusAddress, new_error, new_method_call
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import HOST
 from netuned.kernel import Kernel, irqbalance
 from netuned.kernel.irqbalance import POLICY_ARGUMENT, UNIT, Irqbalance
+from netuned.kernel.systemd import control_unit
 from netuned.reconcile.apply import reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
@@ -67,13 +72,82 @@ def test_one_that_has_no_place_for_another_client_is_slow_to_answer() -> None:
 
 
 @pytest.mark.usefixtures("busy")
-def test_it_is_let_go_without_an_answer(tmp_path: Path, jobs: list[tuple[str, str]]) -> None:
+def test_it_is_let_go_without_an_answer(
+    tmp_path: Path, jobs: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     exclusion = told(tmp_path)
-    assert exclusion.leave() == "restarted it without netuned's policy script"
+    exclusion.leave()
+    assert caplog.messages == ["irqbalance: restarted it without netuned's policy script"]
     assert jobs == [("RestartUnit", UNIT)]
     assert not (tmp_path / "irqbalance.env").exists()
-    assert exclusion.leave() == ""
-    assert len(jobs) == 1
+    exclusion.leave()
+    assert len(jobs) == len(caplog.messages) == 1
+
+
+@pytest.mark.usefixtures("busy")
+def test_it_is_stopped_without_an_answer(tmp_path: Path, jobs: list[tuple[str, str]]) -> None:
+    exclusion = Irqbalance(tmp_path)
+    exclusion.stop()
+    assert jobs == [("StopUnit", UNIT)]
+    assert exclusion.is_told()
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (PermissionError(errno.EACCES, "refused"), UnsupportedError),
+        (OSError(errno.EIO, "broken"), KernelError),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "damaged"), KernelError),
+    ],
+)
+def test_what_it_was_told_may_not_be_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
+) -> None:
+    def fail(*_: str) -> None:
+        raise error
+
+    exclusion = told(tmp_path)
+    monkeypatch.setattr(Path, "read_text", fail)
+    with pytest.raises(raised):
+        exclusion.look()
+
+
+def test_a_list_that_cannot_be_removed_is_told_and_tried_again(tmp_path: Path) -> None:
+    exclusion = Irqbalance(tmp_path)
+    (tmp_path / "irqbalance.cards").mkdir()
+    with pytest.raises(KernelError):
+        exclusion.leave()
+    assert exclusion.is_told()
+
+
+REFUSED = {
+    "org.freedesktop.DBus.Error.NoReply": KernelError,
+    "org.freedesktop.DBus.Error.ServiceUnknown": KernelError,
+    "org.freedesktop.DBus.Error.AccessDenied": UnsupportedError,
+    "org.freedesktop.systemd1.NoSuchUnit": UnsupportedError,
+}
+
+
+@pytest.mark.parametrize(("name", "raised"), REFUSED.items())
+def test_what_systemd_refuses_is_given_up_and_what_nobody_answers_is_not(
+    monkeypatch: pytest.MonkeyPatch, name: str, raised: type[Exception]
+) -> None:
+    call = new_method_call(DBusAddress("/", "org.example"), "StopUnit")
+    call.header.serial = 1
+    reply = new_error(call, name, "s", ("a sentence",))
+    bus = contextlib.nullcontext(SimpleNamespace(send_and_get_reply=lambda *_, timeout: reply))
+    monkeypatch.setattr("jeepney.io.blocking.open_dbus_connection", lambda _: bus)
+    with pytest.raises(raised, match="a sentence"):
+        control_unit("StopUnit", UNIT)
+
+
+def test_without_a_bus_it_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/none")
+    with pytest.raises(KernelError) as caught:
+        control_unit("StopUnit", UNIT)
+    assert not caught.value.gone, "it says nothing of a card"
 
 
 @pytest.mark.usefixtures("busy")
@@ -81,14 +155,16 @@ def test_a_restart_that_was_refused_is_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: str) -> None:
-        raise UnsupportedError("RestartUnit", "systemd cannot be reached")
+        raise UnsupportedError("RestartUnit", "access denied")
 
     exclusion = told(tmp_path)
     monkeypatch.setattr(irqbalance, "control_unit", refuse)
     with pytest.raises(UnsupportedError):
         exclusion.leave()
-    monkeypatch.setattr(irqbalance, "control_unit", lambda *_: None)
-    assert exclusion.leave()
+    jobs: list[tuple[str, ...]] = []
+    monkeypatch.setattr(irqbalance, "control_unit", lambda *job: jobs.append(job))
+    exclusion.leave()
+    assert jobs == [("RestartUnit", UNIT)]
 
 
 STOP = HostTarget({"irqbalance": Exclusion("stop")}, {"irqbalance": "host.irqbalance: stop"})
