@@ -154,7 +154,7 @@ class Daemon:
         while True:
             await asyncio.sleep(COLLECT_S)
             for _ in range(QUIET_TRIES):
-                if all(slot.task is None for slot in self._reconciler.cards.slots.values()):
+                if self._reconciler.is_quiet:
                     break
                 await asyncio.sleep(1)
             gc.collect()

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from netuned.hardware.nic import HOST, Nic
+from netuned.kernel import Kernel
+from netuned.planning.planner import Desired
+from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.cards import Cards
 from netuned.reconcile.context import Context
 from netuned.reconcile.passes import Passes
@@ -50,6 +53,16 @@ def host_target(
     return (HostTarget(values, reasons) if values else None), frozenset(observed)
 
 
+def is_left_over(kernel: Kernel, baseline: Baseline) -> bool:
+    """Whether an earlier netuned told irqbalance something that is not on record."""
+    return kernel.irqbalance.is_told() and irqbalance.NAME not in baseline.of(HOST)
+
+
+def mode_of(desired: Desired, *, left_over: bool) -> str | None:
+    """What irqbalance is to be told: what the profiles say, else to forget what is left over."""
+    return irqbalance.LEAVE if desired.irqbalance is None and left_over else desired.irqbalance
+
+
 class HostPart:
     """Keeps the host as the cards in force ask for."""
 
@@ -62,13 +75,12 @@ class HostPart:
         self._cards = cards
         self._trials = trials
         self._left_over = False
-        """Whether an earlier netuned told irqbalance something that is not on record."""
 
     async def start(self) -> None:
         """What an earlier process did may not be on record. Raises: nothing."""
-        told = await self._context.work.in_worker(self._context.kernel.irqbalance.is_told)
-        recorded = self._context.baseline.of(HOST)
-        self._left_over = told and irqbalance.NAME not in recorded
+        kernel, baseline = self._context.kernel, self._context.baseline
+        in_worker = self._context.work.in_worker
+        self._left_over = await in_worker(lambda: is_left_over(kernel, baseline))
 
     def follow(self, *, restore: bool) -> None:
         """Cards, profiles, trials or pauses may have changed: look at the host if that tells it.
@@ -83,9 +95,7 @@ class HostPart:
         }
         placing = [tunable for tunable in TUNABLES if tunable.writers.irqbalance]
         placed = [slot.card.nic for slot in slots if any(self._keeps(slot, t) for t in placing)]
-        mode = self._cards.desired.irqbalance
-        if mode is None and self._left_over and restore:
-            mode = irqbalance.LEAVE
+        mode = mode_of(self._cards.desired, left_over=self._left_over and restore)
         target, observed = host_target(targets, mode, placed)
         why = self._why_held()
         held = dict.fromkeys([tunable.name for tunable in HOST_TUNABLES], why) if why else {}

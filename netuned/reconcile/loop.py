@@ -129,8 +129,8 @@ class Reconciler:
 
     async def close(self) -> None:
         """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""
+        await self.passes.close(self.host.slot)
         self.host.slot.leave()
-        await self.passes.close()
         self.work.close()
 
     def status(self) -> Status:
@@ -330,11 +330,18 @@ class Reconciler:
                 self.touch(slot.card.nic.ifindex, name)
 
     async def until_quiet(self) -> None:
-        """Wait until no card is being looked at and all has been told."""
+        """Wait until no card, nor the host, is being looked at and all has been told."""
         await self.cards.until_quiet()
-        if self.host.slot.task is not None:
+        while self.host.slot.task is not None:
             await asyncio.wait({self.host.slot.task})
+            await self.cards.until_quiet()  # irqbalance may have stirred them
         await self._telling.told()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no card is being looked at, nor the host."""
+        slots = (self.host.slot, *self.cards.slots.values())
+        return all(slot.task is None for slot in slots)
 
     # Status
 

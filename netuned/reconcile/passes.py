@@ -8,6 +8,7 @@ import random
 from functools import partial
 
 from netuned.errors import KernelError
+from netuned.hardware.nic import HOST
 from netuned.kernel.once import Once, Shared
 from netuned.reconcile.apply import Outcome, Rounds
 from netuned.reconcile.context import Context
@@ -33,10 +34,10 @@ class Passes:
         self._under_way = 0
         self._shared = Shared(context.kernel)
 
-    async def close(self) -> None:
-        """Begin no more of them; those under way get ``CLOSE_S`` to end."""
+    async def close(self, host: Slot) -> None:
+        """Begin no more of them, the host's too; those under way get ``CLOSE_S`` to end."""
         self._closing = True
-        slots = self._context.slots.values()
+        slots = (host, *self._context.slots.values())
         for slot in slots:
             slot.end_wait()
             slot.dispute.close()
@@ -103,7 +104,14 @@ class Passes:
             slot.let_go()
             return
         repairs = slot.dispute.gate if slot.settled else None
-        rounds = Rounds(card, self._context.baseline, scope, repairs, slot.recorder)
+        rounds = Rounds(
+            card,
+            self._context.baseline,
+            scope,
+            repairs,
+            slot.recorder,
+            keep=nic is HOST,  # its settings have nothing to do with each other
+        )
         while not await in_worker(partial(self._turns, rounds, self._fresh())):
             pass
         self._note(slot, rounds.outcome, look.event_at)

@@ -39,7 +39,7 @@ from netuned.profiles.yamltree import MAX_BYTES
 from netuned.reconcile.apply import plan_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
-from netuned.reconcile.host import host_target
+from netuned.reconcile.host import host_target, is_left_over, mode_of
 from netuned.snapshots import described, snapshot
 from netuned.snapshots.archive import is_archive, open_regular
 from netuned.tunables import TUNABLES, tunables_of
@@ -163,7 +163,8 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
     asked = Once(kernel)
     problems += desired.problems
     unplanned = {problem.ifname for problem in desired.problems}
-    subjects: list[tuple[Nic, AnyTarget | None]] = [(HOST, _host_target(host, desired))]
+    mode = mode_of(desired, left_over=restore and is_left_over(kernel, baseline))
+    subjects: list[tuple[Nic, AnyTarget | None]] = [(HOST, _host_target(host, desired, mode))]
     subjects += [(nic, desired.targets.get(ifindex)) for ifindex, nic in host.nics.items()]
     for nic, target in subjects:
         if nic.name in unplanned and nic is not HOST:
@@ -181,8 +182,8 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
     return Plan(tuple(changes), tuple(problems), tuple(withheld))
 
 
-def _host_target(host: Host, desired: Desired) -> HostTarget | None:
-    """What the cards ask of the host."""
+def _host_target(host: Host, desired: Desired, mode: str | None) -> HostTarget | None:
+    """What the cards ask of the host; ``mode`` is what irqbalance is to be told."""
     targets = {host.nics[ifindex].name: target for ifindex, target in desired.targets.items()}
     placing = [tunable for tunable in TUNABLES if tunable.writers.irqbalance]
     placed = [
@@ -190,7 +191,7 @@ def _host_target(host: Host, desired: Desired) -> HostTarget | None:
         for ifindex, target in desired.targets.items()
         if any(target.asks(tunable) for tunable in placing)
     ]
-    return host_target(targets, desired.irqbalance, placed)[0]
+    return host_target(targets, mode, placed)[0]
 
 
 def limits_of(kernel: Kernel) -> LimitsOf:

@@ -153,7 +153,7 @@ def on(
     async def run() -> Parts:
         parts = Parts(directory, kernel)
         await scenario(parts)
-        await parts.passes.close()
+        await parts.passes.close(parts.host.slot)
         parts.work.close()
         return parts
 

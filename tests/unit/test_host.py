@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
 from netuned.hardware.nic import HOST
 from netuned.kernel import Kernel
+from netuned.kernel.irqbalance import Unknown
 from netuned.kernel.once import Once
 from netuned.placement.objective import Places
 from netuned.profiles.profile import Profile
@@ -25,7 +29,7 @@ from netuned.snapshots.described import machine
 from netuned.tunables import HOST_TUNABLES
 from netuned.tunables.base import HostTarget, Steering, Target
 from netuned.tunables.rfs import HOST_FILE
-from netuned.values import Exclusion, FlowTable
+from netuned.values import Balancer, Exclusion, FlowTable
 from tests.unit.machines import nic, topology
 from tests.unit.parts import Parts
 
@@ -233,6 +237,55 @@ def test_what_is_no_number_is_told(host: Host) -> None:
     host.file.write_text("many\n")
     assert "many" in str(host.look(SMALL).error)
     assert host.file.read_text() == "many\n"
+
+
+def test_one_that_fails_leaves_the_other_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two settings that have nothing to do with each other."""
+
+    class Failing(Unknown):
+        def look(self) -> Balancer:
+            return Balancer(Exclusion("leave"), running=True)
+
+        def stop(self) -> None:
+            raise KernelError("StopUnit", "irqbalance.service", errno.ETIMEDOUT)
+
+    async def work() -> None:
+        parts = Parts(tmp_path)
+        parts.kernel.irqbalance = Failing()
+        await parts.plan(PROFILE.format(name="en0", entries=4096) + "host: {irqbalance: stop}\n")
+        assert parts.kernel.files.read_text(HOST_FILE).strip() == "4096"
+        assert "StopUnit" in parts.host.slot.last_error
+        await parts.passes.close(parts.host.slot)
+        parts.work.close()
+
+    asyncio.run(work())
+
+
+def test_a_look_under_way_is_waited_for_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = threading.Event()
+
+    async def work() -> None:
+        parts = Parts(tmp_path)
+        write = parts.kernel.files.write
+
+        def slow(path: str, data: bytes) -> None:
+            began.set()
+            time.sleep(0.2)
+            write(path, data)
+
+        monkeypatch.setattr(parts.kernel.files, "write", slow)
+        parts.drop(PROFILE.format(name="en0", entries=4096))
+        await parts.replan()
+        await parts.until(began.is_set)
+        await parts.passes.close(parts.host.slot)
+        assert parts.host.slot.task is None
+        parts.work.close()
+
+    asyncio.run(work())
 
 
 PROFILE = "match: [{{name: {name}}}]\nrfs: {{entries: {entries}}}\n"

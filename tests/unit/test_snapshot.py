@@ -27,6 +27,7 @@ from netuned.hardware.nic import read_nic
 from netuned.hardware.topology import read_topology
 from netuned.kernel.answers import Answers
 from netuned.kernel.files import KeptFiles
+from netuned.kernel.irqbalance import Unknown
 from netuned.kernel.once import Once
 from netuned.kernel.questions import (
     CHANNELS,
@@ -52,6 +53,7 @@ from netuned.profiles.loader import ProfileSet
 from netuned.reconcile.baseline import Baseline
 from netuned.snapshots import archive, offline, snapshot
 from netuned.snapshots.described import machine
+from netuned.values import Balancer, Exclusion
 
 MACHINE = """\
 nodes: 2
@@ -507,6 +509,21 @@ def test_a_described_machine_is_planned(tmp_path: Path) -> None:
     assert [change.key for change in irqs] == [f"rxtx-{queue}" for queue in range(4)]
     assert all(str(change.before) in ("0", "1") for change in irqs)
     assert all(not change.after - node for change in irqs)  # type: ignore[operator]  # CpuSets
+
+
+@pytest.mark.parametrize("told", ["exclude", "leave"])
+def test_what_an_earlier_daemon_told_irqbalance_is_taken_back(told: str) -> None:
+    class Told(Unknown):
+        def is_told(self) -> bool:
+            return told != "leave"
+
+        def look(self) -> Balancer:
+            return Balancer(Exclusion(told), running=True)
+
+    kernel = machine("cores: 2\ncards: [{name: en0, driver: igb}]\n")
+    kernel.irqbalance = Told()
+    changes = [str(change.after) for change in offline.plan(kernel, ProfileSet()).changes]
+    assert changes == ([] if told == "leave" else ["leave"])
 
 
 def test_what_the_baseline_holds_is_put_back(tmp_path: Path) -> None:
