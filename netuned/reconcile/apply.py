@@ -52,14 +52,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tried:
-    """How often a setting was written in a pass, and what was there before that."""
+class _Attempts:
+    """How often a setting was written in a pass; what was there before the first and last time."""
 
     times: int
     before: Value | None
+    last: Value | None = None
 
 
-Tries = Callable[[Card, tuple[Change, ...]], None]
+Recorder = Callable[[Card, tuple[Change, ...]], None]
 """Told of changes before they are written; runs in the worker."""
 
 
@@ -88,12 +89,12 @@ def reconcile_card(
     baseline: Baseline,
     scope: frozenset[str] | None = None,
     repairs: Gate | None = None,
-    tries: Tries | None = None,
+    recorder: Recorder | None = None,
     *,
     keep: bool = False,
 ) -> Outcome:
     """Bring one card to what is wanted of it, as one transaction; see ``Rounds``."""
-    rounds = Rounds(card, baseline, scope, repairs, tries, keep=keep)
+    rounds = Rounds(card, baseline, scope, repairs, recorder, keep=keep)
     while not rounds.turn(Once(card.kernel, many=False)):
         pass
     return rounds.outcome
@@ -107,7 +108,7 @@ class Rounds:
 
     ``scope`` limits the look to these tunables, as long as none restructures the card. With
     ``repairs`` all was in force before: what differs was changed by somebody, and what is
-    changed too often is left for later. ``tries`` is told each round's changes before they are
+    changed too often is left for later. ``recorder`` is told each round's changes before they are
     written, and refuses them by raising. With ``keep`` what was written stays if a write fails.
     """
 
@@ -117,14 +118,14 @@ class Rounds:
         baseline: Baseline,
         scope: frozenset[str] | None = None,
         repairs: Gate | None = None,
-        tries: Tries | None = None,
+        recorder: Recorder | None = None,
         *,
         keep: bool = False,
     ) -> None:
         self.outcome = Outcome(scope)
         self._card = card
         self._keep = keep
-        self._turns = _reconcile(card, baseline, repairs, tries, self.outcome)
+        self._turns = _reconcile(card, baseline, repairs, recorder, self.outcome)
         next(self._turns)
 
     def turn(self, asked: Once) -> bool:
@@ -146,12 +147,12 @@ def _reconcile(
     card: Card,
     baseline: Baseline,
     repairs: Gate | None,
-    tries: Tries | None,
+    recorder: Recorder | None,
     outcome: Outcome,
 ) -> Generator[None, Once, None]:
     """A transaction; each turn begins with answers that are asked from then on."""
     enforce = card.target is None or card.target.enforces
-    tried: dict[Setting, _Tried] = {}
+    attempts: dict[Setting, _Attempts] = {}
     expected = False
     for _ in range(ROUNDS):
         asked = yield
@@ -176,18 +177,18 @@ def _reconcile(
         changes = tuple(change for change in changes if change not in outcome.pending)
         if not changes:
             # While it may be rolled back, what was there before netuned is still needed.
-            if outcome.scope is None and not (outcome.pending or card.awaited or tries):
+            if outcome.scope is None and not (outcome.pending or card.awaited or recorder):
                 outcome.settled = True
                 _settle(card, baseline)
             return
-        if repairs is None and _accept(card, baseline, changes, tried, outcome):
+        if repairs is None and _accept(card, baseline, changes, attempts, outcome):
             card.aim_again()  # fewer channels than wanted have fewer queues
             continue
-        if tries:
-            tries(card, changes)
+        if recorder:
+            recorder(card, changes)
         known = len(outcome.made)
         stale = _write(card, changes, asked, repairs, outcome)
-        _count(card, changes, outcome.made[known:], tried)
+        _count(card, changes, outcome.made[known:], attempts)
         if stale == CARD:
             outcome.scope = None
             card.refresh()
@@ -202,7 +203,7 @@ def _accept(
     card: Card,
     baseline: Baseline,
     changes: tuple[Change, ...],
-    tried: dict[Setting, _Tried],
+    attempts: dict[Setting, _Attempts],
     outcome: Outcome,
 ) -> bool:
     """Before settings are written again: say whether some are taken as they were read back.
@@ -210,13 +211,14 @@ def _accept(
     The second try tells what the kernel makes of a value from what somebody wrote meanwhile; one
     that drops the link is not made twice for that. What a driver takes without an error, and
     without effect, is given up: what shows is then as it was before netuned, or is to go back.
-    Else an earlier daemon may have made it of the same value. Raises: VerifyError.
+    Else an earlier daemon may have made it of the same value. Given up is also what a driver makes
+    something else of each time. Raises: VerifyError.
     """
     taken, recorded = False, baseline.of(card.nic)
     pending = {(change.tunable, change.key) for change in changes}
     for change in changes:
         at, tunable = (change.tunable, change.key), card.tunables[change.tunable]
-        had = tried.get(at, _Tried(0, change.before))
+        had = attempts.get(at, _Attempts(0, change.before))
         unchanged = tunable.by_key and had.times and change.before == had.before is not None
         was = recorded.get(change.tunable, {}).get(change.key)
         ignored = unchanged and (at in card.restoring or change.before == was)
@@ -229,6 +231,9 @@ def _accept(
             if had.times >= (1 if change.disruptive else ATTEMPTS):
                 card.give_up(change, f"the driver takes it and keeps {change.before}")
                 taken = True
+        elif tunable.by_key and had.times >= ATTEMPTS and change.before == had.last:
+            card.give_up(change, f"the driver makes {change.before} of {change.after}")
+            taken = True
         elif had.times >= ATTEMPTS:
             outcome.failed = change
             setting = f"{change.tunable} {change.key}".rstrip()
@@ -237,15 +242,18 @@ def _accept(
 
 
 def _count(
-    card: Card, changes: Iterable[Change], made: Iterable[Change], tried: dict[Setting, _Tried]
+    card: Card,
+    changes: Iterable[Change],
+    made: Iterable[Change],
+    attempts: dict[Setting, _Attempts],
 ) -> None:
     """Count the writes that were made; what a change of what it needs may undo was no try."""
     pending = {(change.tunable, change.key) for change in changes}
     for change in made:
         at = change.tunable, change.key
         if not pending.intersection(card.tunables[change.tunable].needs(change.key)):
-            had = tried.get(at, _Tried(0, change.before))
-            tried[at] = _Tried(had.times + 1, had.before)
+            had = attempts.get(at, _Attempts(0, change.before))
+            attempts[at] = _Attempts(had.times + 1, had.before, change.before)
 
 
 def _groups(card: Card, changes: Iterable[Change]) -> list[list[Change]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from netuned.errors import KernelError, NetunedError, StateFileError
 from netuned.plan import WHY_WITHHELD, Change
-from netuned.reconcile.apply import Tries, reconcile_card
+from netuned.reconcile.apply import Recorder, reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.confirm import Tried
@@ -42,20 +42,20 @@ def put_back(
     card: Card,
     baseline: Baseline,
     states: Mapping[str, State],
-    tries: Tries | None = None,
+    recorder: Recorder | None = None,
     *,
     denies: bool,
 ) -> PutBack:
     """Bring these tunables of a card to these states, as far as its profile's policy lets.
 
-    Without ``tries`` they are those from before netuned, and need no record once they are back.
+    Without ``recorder`` they are those from before netuned, and need no record once they are back.
     """
     done = PutBack()
     left = {name: dict(state) for name, state in states.items()}
     card.forget_refusals(left.keys())
     while left:
         card.aim_back(left, denies=denies)
-        outcome = reconcile_card(card, baseline, None, None, tries, keep=True)
+        outcome = reconcile_card(card, baseline, None, None, recorder, keep=True)
         done.made += outcome.made
         if outcome.error is None:
             done.problems += [f"{change}: {WHY_WITHHELD}" for change in outcome.withheld]

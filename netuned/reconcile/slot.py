@@ -18,7 +18,7 @@ from netuned.hardware.nic import HOST, Nic
 from netuned.plan import Change
 from netuned.profiles.loader import ProfileSet
 from netuned.profiles.profile import Profile
-from netuned.reconcile.apply import Outcome, Tries
+from netuned.reconcile.apply import Outcome, Recorder
 from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.dispute import Dispute, Place
 from netuned.reconcile.report import card_state, nic_status
@@ -104,7 +104,7 @@ class Slot:
         """Whether the profile that is the card's now, in force or not, forbids what drops links."""
         self.adopted_in_pause = False
         """Another profile was adopted while it was paused, which was then no trial."""
-        self.recorder: Tries | None = None
+        self.recorder: Recorder | None = None
         """Told of changes before they are written, while the card is in a trial that begins."""
         self.task: asyncio.Task[None] | None = None
         self.retry: asyncio.TimerHandle | None = None
@@ -260,7 +260,7 @@ class Slot:
 
     # Trials
 
-    def begin_trial(self, recorder: Tries) -> None:
+    def begin_trial(self, recorder: Recorder) -> None:
         """The next looks are a trial's."""
         self.end_trial()
         self.aim_anew(settled=False)

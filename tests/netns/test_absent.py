@@ -221,7 +221,7 @@ def test_a_trial_is_rolled_back(wants: Wants, tmp_path: Path, done: bool) -> Non
         tried = tried.with_writes(changes)
         file.add(trial, tried)
 
-    assert reconcile_card(card, wants.baseline, tries=note).error is None
+    assert reconcile_card(card, wants.baseline, recorder=note).error is None
     assert wants.there == {B: MAC[B], C: MAC[C]}
     if done:
         tried = Tried(tried.card, "abc", tried.before, tried.written, {NAME: wants.there})

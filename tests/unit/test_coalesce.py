@@ -31,10 +31,12 @@ class Coalescing(WritableKernel):
     def __init__(self) -> None:
         super().__init__(MACHINE)
         self.ignores = False
+        self.most = 1 << 32
 
     def set(self, setting: Setting[A], ifindex: int, values: Any) -> None:
         found = self.get(COALESCE, ifindex)
-        made = {name: found[name] if self.ignores else n // 8 * 8 for name, n in values.items()}
+        steps = {name: min(n // 8 * 8, self.most) for name, n in values.items()}
+        made = {name: found[name] for name in values} if self.ignores else steps
         super().set(setting, ifindex, made)
 
     @property
@@ -121,6 +123,21 @@ def test_what_a_driver_ignores_is_said(kernel: Coalescing, baseline: Baseline, b
     shown, why = state(card)
     assert shown == "unsupported"
     assert f"the driver takes it and keeps {before} µs" in why
+
+
+def test_what_a_driver_makes_something_else_of_is_said(
+    kernel: Coalescing, baseline: Baseline
+) -> None:
+    """As tun's rx-frames, of which it takes 64 at most."""
+    before, kernel.most = kernel.usecs, 64
+    card = card_of(kernel)
+    assert tune(card, baseline, 1000).error is None
+    assert state(card) == (
+        "unsupported",
+        "1 of 1 cannot be set: rx-usecs: the driver makes 64 µs of 1000 µs",
+    )
+    tune(card, baseline, None)
+    assert kernel.usecs == before // 8 * 8
 
 
 def test_what_a_driver_does_not_take_back_stays_on_record(
