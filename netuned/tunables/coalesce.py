@@ -6,12 +6,13 @@ net/ethtool/coalesce.c.
 
 from __future__ import annotations
 
-from netuned.hardware.nic import Nic
+from dataclasses import replace
+
 from netuned.kernel.questions import COALESCE as QUESTION
 from netuned.tunables import numbers
-from netuned.tunables.base import NOT_ASKED, Limits, Target, Tunable, Wanted, Writers, keyed_summary
+from netuned.tunables.base import Writers
 from netuned.tunables.numbers import SWITCH, Field
-from netuned.values import Number, Value, Word
+from netuned.values import Number, Value
 
 NAME = "coalesce"
 _DIRECTIONS = ("rx", "tx")
@@ -31,12 +32,6 @@ FIELDS = {
 """DIM's profiles, which are lists of such numbers, are left to the driver."""
 
 
-def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
-    spec = target.profile.coalesce
-    assert spec is not None
-    return numbers.wanted(spec.named(), nic, limits, FIELDS)
-
-
 def within(key: str, wanted: Value, found: Value) -> bool:
     """Drivers count in units of their own: they round down, to half at most, or a little up."""
     if isinstance(wanted, Number) and isinstance(found, Number):
@@ -45,22 +40,8 @@ def within(key: str, wanted: Value, found: Value) -> bool:
     return False
 
 
-def why(target: Target, nic: Nic, key: str) -> str:
-    spec = target.profile.coalesce
-    return numbers.why(spec.named().get(key)) if spec else NOT_ASKED
-
-
-COALESCE = Tunable(
-    name=NAME,
-    holds=(Number, Word),
-    accepts=FIELDS.__contains__,
-    read=numbers.reader(QUESTION, FIELDS),
-    write=numbers.writer(QUESTION, FIELDS),
-    desired=desired,
-    why=why,
-    limits=numbers.limits_reader(QUESTION),
-    by_key=True,
-    group=lambda key: NAME,
+COALESCE = replace(
+    numbers.tunable(NAME, QUESTION, FIELDS, lambda profile: profile.coalesce),
     within=within,
     events=frozenset({"coalesce"}),
     writers=Writers(
@@ -73,5 +54,4 @@ COALESCE = Tunable(
         tuned=frozenset({"net.coalesce"}),
         network_manager=("ethtool.coalesce-*",),
     ),
-    summary=keyed_summary,
 )

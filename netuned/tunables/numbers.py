@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.questions import Setting
-from netuned.tunables.base import BOOT, Boot, Limits, View
+from netuned.profiles.profile import Profile
+from netuned.tunables.base import (
+    BOOT,
+    NOT_ASKED,
+    Boot,
+    Limits,
+    Target,
+    Tunable,
+    View,
+    Wanted,
+    keyed_summary,
+)
 from netuned.values import Number, State, Value, Word
 
 MAX, DEFAULT = "max", "default"
@@ -45,35 +57,49 @@ Fields = Mapping[str, Field]
 Numbers = Setting[Mapping[str, int]]
 
 
-def reader(question: Numbers, fields: Fields) -> Callable[[View], State]:
-    """Reads all fields that the card has; ``read`` of a tunable."""
+class Spec(Protocol):
+    """A profile's part: what it says of each field that it names."""
+
+    def named(self) -> Mapping[str, int | str]: ...
+
+
+def tunable(
+    name: str, question: Numbers, fields: Fields, spec_of: Callable[[Profile], Spec | None]
+) -> Tunable:
+    """What such a tunable declares; ``replace`` what is particular to one.
+
+    Its limits are what the card has, and with ``-max`` after the name how much.
+    """
 
     def build(numbers: Mapping[str, int]) -> State:
-        return {name: fields[name].value(numbers[name]) for name in fields if name in numbers}
-
-    return lambda view: view.kept.same(question.name, view.ask(question), build)
-
-
-def limits_reader(question: Numbers) -> Callable[[View], Limits]:
-    """What the card has, and with ``-max`` after its name how much; ``limits`` of a tunable."""
-    return lambda view: view.ask(question)
-
-
-def writer(question: Numbers, fields: Fields) -> Callable[[View, State, State], None]:
-    """Sets fields in one message; ``write`` of a tunable."""
+        return {key: fields[key].value(numbers[key]) for key in fields if key in numbers}
 
     def write(view: View, found: State, values: State) -> None:
-        numbers = {name: fields[name].number(value) for name, value in values.items()}
+        numbers = {key: fields[key].number(value) for key, value in values.items()}
         view.kernel.set(question, view.nic.ifindex, numbers)
 
-    return write
+    def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
+        spec = spec_of(target.profile)
+        assert spec is not None
+        return {k: _wanted(k, said, nic, limits, fields[k]) for k, said in spec.named().items()}
 
+    def why(target: Target, nic: Nic, key: str) -> str:
+        spec = spec_of(target.profile)
+        return _why(spec.named().get(key)) if spec else NOT_ASKED
 
-def wanted(
-    named: Mapping[str, int | str], nic: Nic, limits: Limits, fields: Fields
-) -> dict[str, Value | UnsupportedError | Boot]:
-    """What a profile's ``named`` fields come to on a card, each by itself."""
-    return {name: _wanted(name, said, nic, limits, fields[name]) for name, said in named.items()}
+    return Tunable(
+        name=name,
+        holds=(Number, Word),
+        accepts=fields.__contains__,
+        read=lambda view: view.kept.same(question.name, view.ask(question), build),
+        write=write,
+        desired=desired,
+        why=why,
+        limits=lambda view: view.ask(question),
+        by_key=True,
+        group=lambda key: name,
+        summary=keyed_summary,
+    )
 
 
 def _wanted(
@@ -95,8 +121,7 @@ def _wanted(
     return Number(said, field.unit)
 
 
-def why(said: int | str | None) -> str:
-    """The reason for a field's value, a clause for plans."""
+def _why(said: int | str | None) -> str:
     if said == DEFAULT:
         return "default: what was there before netuned"
     return "max: all that the card has" if said == MAX else "the profile's value"

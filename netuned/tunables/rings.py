@@ -8,19 +8,11 @@ Source: ethtool(8) -G; Documentation/networking/ethtool-netlink.rst, RINGS_SET; 
 
 from __future__ import annotations
 
-from netuned.hardware.nic import Nic
+from dataclasses import replace
+
 from netuned.kernel.questions import RINGS as QUESTION
 from netuned.tunables import numbers
-from netuned.tunables.base import (
-    CARD,
-    NOT_ASKED,
-    Limits,
-    Target,
-    Tunable,
-    Wanted,
-    Writers,
-    keyed_summary,
-)
+from netuned.tunables.base import CARD, Writers
 from netuned.tunables.numbers import SWITCH, Field
 from netuned.values import Number, Value, Word
 
@@ -37,12 +29,6 @@ SMALLEST = 128
 """Entries: what a ring is made at least (igb and e1000e make 64 of fewer)."""
 
 
-def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
-    spec = target.profile.rings
-    assert spec is not None
-    return numbers.wanted(spec.named(), nic, limits, FIELDS)
-
-
 def within(key: str, wanted: Value, found: Value) -> bool:
     """Drivers make rings of a power of two, or of a multiple; up, or down, or no fewer than some.
 
@@ -53,22 +39,8 @@ def within(key: str, wanted: Value, found: Value) -> bool:
     return wanted == Word("auto")
 
 
-def why(target: Target, nic: Nic, key: str) -> str:
-    spec = target.profile.rings
-    return numbers.why(spec.named().get(key)) if spec else NOT_ASKED
-
-
-RINGS = Tunable(
-    name=NAME,
-    holds=(Number, Word),
-    accepts=FIELDS.__contains__,
-    read=numbers.reader(QUESTION, FIELDS),
-    write=numbers.writer(QUESTION, FIELDS),
-    desired=desired,
-    why=why,
-    limits=numbers.limits_reader(QUESTION),
-    by_key=True,
-    group=lambda key: NAME,
+RINGS = replace(
+    numbers.tunable(NAME, QUESTION, FIELDS, lambda profile: profile.rings),
     within=within,
     disruptive=lambda key, before, after: True,
     stale=lambda key: CARD,
@@ -79,5 +51,4 @@ RINGS = Tunable(
         tuned=frozenset({"net.ring"}),
         network_manager=("ethtool.ring-*",),
     ),
-    summary=keyed_summary,
 )
