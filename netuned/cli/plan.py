@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class Matched:
     """What a plan is told of a card by: its profile, and the cards that it is tuned through."""
 
     profile: str
@@ -69,7 +69,7 @@ class Answer:
     """
 
     plan: Plan
-    cards: Mapping[str, Card]
+    cards: Mapping[str, Matched]
     complete: bool = True
     notes: tuple[str, ...] = ()
 
@@ -121,7 +121,7 @@ def _ask(*, cards: bool) -> Answer:
     with Client() as client:
         plan = client.plan()
         nics = client.status().nics if cards else ()
-    return Answer(plan, {nic.name: Card(nic.profile, nic.through) for nic in nics})
+    return Answer(plan, {nic.name: Matched(nic.profile, nic.through) for nic in nics})
 
 
 def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[str] = ()) -> Answer:
@@ -151,7 +151,7 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
         loaded, through = desired.profiles.get(ifindex), desired.through.get(ifindex)
         profile = through.profile if through else loaded.profile.name if loaded else ""
         below = (wire.text(host.nics[card].name) for card in (through.cards if through else ()))
-        cards[wire.text(nic.name)] = Card(profile, tuple(below))
+        cards[wire.text(nic.name)] = Matched(profile, tuple(below))
     problems = (Problem(wire.text(p.ifname), wire.text(p.message)) for p in plan.problems)
     return Answer(
         Plan(_told(plan.changes), tuple(problems), _told(plan.withheld)),
@@ -192,7 +192,7 @@ def show(answer: Answer, names: Sequence[str], screen: Screen) -> str:
     return "\n".join(parts)
 
 
-def _nothing(name: str, card: Card) -> str:
+def _nothing(name: str, card: Matched) -> str:
     if not card.profile:
         return f"Nothing to do: {name} has no profile, and there is nothing to put back."
     return f"Nothing to do: {name} is as its profile {card.profile} says."

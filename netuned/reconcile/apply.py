@@ -91,10 +91,10 @@ def reconcile_card(
     repairs: Gate | None = None,
     recorder: Recorder | None = None,
     *,
-    keep: bool = False,
+    undo: bool = True,
 ) -> Outcome:
     """Bring one card to what is wanted of it, as one transaction; see ``Rounds``."""
-    rounds = Rounds(card, baseline, scope, repairs, recorder, keep=keep)
+    rounds = Rounds(card, baseline, scope, repairs, recorder, undo=undo)
     while not rounds.turn(Once(card.kernel, many=False)):
         pass
     return rounds.outcome
@@ -109,7 +109,7 @@ class Rounds:
     ``scope`` limits the look to these tunables, as long as none restructures the card. With
     ``repairs`` all was in force before: what differs was changed by somebody, and what is
     changed too often is left for later. ``recorder`` is told each round's changes before they are
-    written, and refuses them by raising. With ``keep`` what was written stays if a write fails.
+    written, and refuses them by raising. Without ``undo`` what was written stays if a write fails.
     """
 
     def __init__(
@@ -120,11 +120,11 @@ class Rounds:
         repairs: Gate | None = None,
         recorder: Recorder | None = None,
         *,
-        keep: bool = False,
+        undo: bool = True,
     ) -> None:
         self.outcome = Outcome(scope)
         self._card = card
-        self._keep = keep
+        self._undoes = undo
         self._turns = _reconcile(card, baseline, repairs, recorder, self.outcome)
         next(self._turns)
 
@@ -137,7 +137,7 @@ class Rounds:
         except NetunedError as error:
             self.outcome.error = error
             gone = isinstance(error, KernelError) and error.gone
-            if not (self._keep or gone or self.outcome.settled):
+            if self._undoes and not (gone or self.outcome.settled):
                 _undo(self._card, self.outcome)
             return True
         return False

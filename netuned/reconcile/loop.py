@@ -35,7 +35,7 @@ from netuned.reconcile.contention import LIMITS, Limits
 from netuned.reconcile.context import Context
 from netuned.reconcile.dispute import Dispute, Search
 from netuned.reconcile.host import HostPart
-from netuned.reconcile.neighbours import Neighbours, kept_by
+from netuned.reconcile.neighbours import Neighbours, governed_by
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import NAME as PAUSED
 from netuned.reconcile.pauses import Pauses
@@ -311,7 +311,9 @@ class Reconciler:
             self.touch_topology()
 
     async def _look_at_neighbours(self) -> None:
-        kept = kept_by((slot.card.nic for slot in self.cards.slots.values()), self.cards.desired)
+        kept = governed_by(
+            (slot.card.nic for slot in self.cards.slots.values()), self.cards.desired
+        )
         mode = self.cards.desired.irqbalance
         new = await self.work.in_worker(lambda: self._neighbours.look(kept, mode))
         for conflict in new:

@@ -56,7 +56,7 @@ Line = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Governed:
     """A card and the tunables that the profile in force on it sets."""
 
     nic: Nic
@@ -67,10 +67,10 @@ class Kept:
         return [t.name for t in TUNABLES if t.name in self.tunables and own(t.writers)]
 
 
-def kept_by(nics: Iterable[Nic], desired: Desired) -> tuple[Kept, ...]:
+def governed_by(nics: Iterable[Nic], desired: Desired) -> tuple[Governed, ...]:
     """What profiles in force set, on which cards."""
     return tuple(
-        Kept(nic, frozenset(t.name for t in TUNABLES if t.asked(target.profile)))
+        Governed(nic, frozenset(t.name for t in TUNABLES if t.asked(target.profile)))
         for nic in nics
         if (target := desired.targets.get(nic.ifindex)) is not None
         and target.profile.policy.enforce == "yes"
@@ -89,7 +89,7 @@ class Neighbours:
         """Read all of it next time."""
         self._read = None
 
-    def look(self, kept: tuple[Kept, ...], irqbalance: str | None) -> tuple[str, ...]:
+    def look(self, kept: tuple[Governed, ...], irqbalance: str | None) -> tuple[str, ...]:
         """Read what has changed; returns the new sentences."""
         read = (kept, irqbalance, *map(self._files.changed_ns, _MARKS))
         if read == self._read:
@@ -102,7 +102,9 @@ class Neighbours:
         return tuple(text for text in self.conflicts if text not in before)
 
 
-def conflicts(files: FileTree, kept: tuple[Kept, ...], irqbalance: str | None) -> tuple[str, ...]:
+def conflicts(
+    files: FileTree, kept: tuple[Governed, ...], irqbalance: str | None
+) -> tuple[str, ...]:
     """A sentence for each neighbour that is in the way: which, of what, and what to do.
 
     ``irqbalance`` is what the profiles have netuned do about it (``exclude``, ``stop``), if so.
@@ -152,7 +154,7 @@ def parse_lines(text: str) -> tuple[Line, ...]:
 # systemd .link files: of those that match a card udev applies the first
 
 
-def _links(files: FileTree, kept: tuple[Kept, ...]) -> Iterator[str]:
+def _links(files: FileTree, kept: tuple[Governed, ...]) -> Iterator[str]:
     links = [(path, _read_link(files, path)) for path in _by_name(files, LINK_DIRECTORIES, ".link")]
     for card in kept:
         for path, lines in links:
@@ -199,7 +201,7 @@ def _any(patterns: list[str], fact: str) -> bool:
 # Programs
 
 
-def _irqbalance(writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
+def _irqbalance(writer: Writer, kept: tuple[Governed, ...]) -> Iterator[str]:
     names = [
         card.nic.name for card in kept if card.sets(lambda w: w.irqbalance) and card.nic.vectors
     ]
@@ -210,7 +212,7 @@ def _irqbalance(writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
         )
 
 
-def _tuned(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
+def _tuned(files: FileTree, writer: Writer, kept: tuple[Governed, ...]) -> Iterator[str]:
     active = files.read_text(TUNED_ACTIVE, "").split()
     lines = [line for name in active for line in _tuned_profile(files, name)]
     plugins = {section: value for section, key, value in lines if key == "type"}
@@ -252,7 +254,7 @@ def _tuned_profile(files: FileTree, name: str) -> list[Line]:
     return found
 
 
-def _network_manager(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
+def _network_manager(files: FileTree, writer: Writer, kept: tuple[Governed, ...]) -> Iterator[str]:
     for path in _by_name(files, KEYFILE_DIRECTORIES, ""):
         lines = _lines(files, path)
         for card in kept:
@@ -293,7 +295,7 @@ def _keyfile_matches(lines: tuple[Line, ...], nic: Nic) -> bool:
     return all(_any(value.replace(";", " ").split() or [""], fact) for value, fact in named)
 
 
-def _google(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
+def _google(files: FileTree, writer: Writer, kept: tuple[Governed, ...]) -> Iterator[str]:
     if not any(map(files.exists, GOOGLE_SCRIPTS)):
         return
     lines = _lines(files, GOOGLE_CONFIG)
@@ -309,7 +311,7 @@ def _google(files: FileTree, writer: Writer, kept: tuple[Kept, ...]) -> Iterator
             )
 
 
-def _bpftune(writer: Writer, kept: tuple[Kept, ...]) -> Iterator[str]:
+def _bpftune(writer: Writer, kept: tuple[Governed, ...]) -> Iterator[str]:
     if names := {name for card in kept for name in card.sets(lambda writers: writers.bpftune)}:
         yield (
             f"{writer} tunes sysctls of net.core by itself, and gives up for good what another "

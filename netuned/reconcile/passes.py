@@ -110,7 +110,7 @@ class Passes:
             scope,
             repairs,
             slot.recorder,
-            keep=nic is HOST,  # its settings have nothing to do with each other
+            undo=nic is not HOST,  # its settings have nothing to do with each other
         )
         while not await in_worker(partial(self._turns, rounds, self._fresh())):
             pass

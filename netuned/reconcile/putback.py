@@ -21,7 +21,7 @@ from netuned.values import Setting, State
 
 log = logging.getLogger(__name__)
 
-Keep = Callable[[Tried], None]
+Decide = Callable[[Tried], None]
 """Keeps on disk what is about to be put back; may raise StateFileError."""
 
 
@@ -55,7 +55,7 @@ def put_back(
     card.forget_refusals(left.keys())
     while left:
         card.aim_back(left, denies=denies)
-        outcome = reconcile_card(card, baseline, None, None, recorder, keep=True)
+        outcome = reconcile_card(card, baseline, None, None, recorder, undo=False)
         done.made += outcome.made
         if outcome.error is None:
             done.problems += [f"{change}: {WHY_WITHHELD}" for change in outcome.withheld]
@@ -94,7 +94,9 @@ def restore(card: Card, baseline: Baseline, names: frozenset[str], *, denies: bo
     return done
 
 
-def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep, *, denies: bool) -> PutBack:
+def roll_back(
+    card: Card, baseline: Baseline, tried: Tried, decide: Decide, *, denies: bool
+) -> PutBack:
     """Put back what a trial found, but for what somebody else has changed since.
 
     What that is, is decided once and kept before the first write, so that a rollback that is cut
@@ -110,7 +112,7 @@ def roll_back(card: Card, baseline: Baseline, tried: Tried, keep: Keep, *, denie
             foreign = undo.foreign
             tried = replace(tried, back=undo.back, foreign=foreign)
             try:
-                keep(tried)
+                decide(tried)
             except StateFileError as error:
                 log.error("%s, going on", error)
         done = put_back(card, baseline, tried.back or {}, _no_note, denies=denies)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netuned.cli.main import run
-from netuned.cli.plan import Answer, Card, as_json, grouped, show, show_changes
+from netuned.cli.plan import Answer, Matched, as_json, grouped, show, show_changes
 from netuned.cli.text import Screen
 from netuned.cpuset import CpuSet
 from netuned.plan import Change, Plan
@@ -111,7 +111,7 @@ DENIED = Change("en0", "channels", "", ChannelCounts(0, 0, 2), ChannelCounts(0, 
 
 
 def shown(plan: Plan, *names: str) -> str:
-    return show(Answer(plan, {"en0": Card("edge")}), names, Screen(width=80))
+    return show(Answer(plan, {"en0": Matched("edge")}), names, Screen(width=80))
 
 
 def test_what_is_withheld_is_shown_apart_and_is_not_nothing_to_do() -> None:
@@ -126,7 +126,7 @@ def test_what_is_withheld_is_shown_apart_and_is_not_nothing_to_do() -> None:
 
 
 def test_a_card_alone_has_what_is_withheld_of_it() -> None:
-    answer = Answer(Plan((), (), (DENIED,)), {"en0": Card("edge"), "en1": Card("edge")})
+    answer = Answer(Plan((), (), (DENIED,)), {"en0": Matched("edge"), "en1": Matched("edge")})
     assert answer.of(["en0"]).plan.withheld == (DENIED,)
     assert answer.of(["en1"]).plan.withheld == ()
 

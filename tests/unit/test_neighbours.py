@@ -10,7 +10,7 @@ import pytest
 from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import Vector
 from netuned.kernel.files import Files
-from netuned.reconcile.neighbours import Kept, Neighbours, conflicts, parse_lines, read_running
+from netuned.reconcile.neighbours import Governed, Neighbours, conflicts, parse_lines, read_running
 
 NIC = Nic(
     ifindex=2,
@@ -54,7 +54,7 @@ class Root:
     def found(
         self, *tunables: str, nic: Nic = NIC, irqbalance: str | None = None
     ) -> tuple[str, ...]:
-        kept = Kept(nic, frozenset(tunables) or ALL)
+        kept = Governed(nic, frozenset(tunables) or ALL)
         return conflicts(self.files, (kept,), irqbalance)
 
 
@@ -194,7 +194,7 @@ def test_bpftune(root: Root) -> None:
 
 def test_it_is_read_again_when_something_changed(root: Root) -> None:
     neighbours = Neighbours(root.files)
-    kept = (Kept(NIC, ALL),)
+    kept = (Governed(NIC, ALL),)
     assert neighbours.look(kept, None) == ()
     root.run("irqbalance")
     assert neighbours.look(kept, None) == ()
