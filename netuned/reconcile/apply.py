@@ -139,8 +139,19 @@ class Rounds:
             gone = isinstance(error, KernelError) and error.gone
             if self._undoes and not (gone or self.outcome.settled):
                 _undo(self._card, self.outcome)
+                if self.outcome.trail:
+                    _see_undone(self._card)
             return True
         return False
+
+
+def _see_undone(card: Card) -> None:
+    """Have status show what there is after an undo; nothing, where that cannot be read."""
+    try:
+        card.note_withheld(plan_card(card, Once(card.kernel, many=False))[1], None)
+    except KernelError:
+        card.found = {}
+        card.version += 1
 
 
 def _reconcile(

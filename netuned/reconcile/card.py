@@ -219,19 +219,35 @@ class Card:
         wanted = {name: self.wanted[name] for name in names if name in self.found}
         restoring = {name for name, _ in self.restoring}
         for name in restoring & wanted.keys():
-            wanted[name] = self._restorable(name, wanted[name])
-        changes = tuple(
-            change
-            for change in diff(
-                self.nic.name, wanted, self.found, self.why, tuple(self.tunables.values())
-            )
-            if self.accepted.get((change.tunable, change.key)) != (change.after, change.before)
-        )
-        changes = self._await(changes, wanted)
+            wanted[name] = self._restorable(name, wanted[name], self.found[name])
+        tunables = tuple(self.tunables.values())
+        changes = diff(self.nic.name, wanted, self.found, self.why, tunables)
+        changes = self._await(self._not_accepted(changes), wanted)
         differing = {change.tunable for change in changes}
         for name in wanted.keys() - differing - restoring - self.awaited.keys():
             self._clean[name] = (self.wanted[name], self.found[name])
         return changes
+
+    def _not_accepted(self, changes: Iterable[Change]) -> tuple[Change, ...]:
+        """Those whose present value is not what the kernel makes of the wanted one."""
+        return tuple(
+            change
+            for change in changes
+            if self.accepted.get((change.tunable, change.key)) != (change.after, change.before)
+        )
+
+    def is_as_wanted(self, name: str, wanted: State, found: State) -> bool:
+        """Whether these states of a tunable are one for this card; policies make no difference.
+
+        Touches nothing, so that the loop's thread may ask while a worker has the card.
+        """
+        clean = self._clean.get(name)
+        if clean is not None and clean[0] is wanted and clean[1] is found:
+            return True
+        wanted = self._restorable(name, wanted, found)
+        tunables = (self.tunables[name],)
+        changes = diff("", {name: wanted}, {name: found}, lambda name, key: "", tunables)
+        return not self._not_accepted(changes)
 
     def _await(self, changes: tuple[Change, ...], looked_at: Collection[str]) -> tuple[Change, ...]:
         """Those that are to be made: the others were, and only do not show yet."""
@@ -249,11 +265,10 @@ class Card:
             self.version += 1
         return tuple(left)
 
-    def _restorable(self, name: str, state: State) -> State:
+    def _restorable(self, name: str, state: State, found: State) -> State:
         """Of a state that is put back, what exists now, or can be made: queues may have gone."""
         if self.tunables[name].fresh is ABSENT:
             return state
-        found = self.found[name]
         return {
             key: value
             for key, value in state.items()

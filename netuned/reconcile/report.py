@@ -41,7 +41,6 @@ def nic_status(
     card: Card,
     profile: str,
     state: str,
-    pending: tuple[Change, ...],
     contended: Mapping[str, str],
     last_change: Applied | None,
     last_error: str,
@@ -59,9 +58,7 @@ def nic_status(
         profile=profile,
         state=state,
         queues=_queues(card) if profile else (),
-        settings=_settings(card, pending, contended, failed, tallies, last_error)
-        if profile
-        else (),
+        settings=_settings(card, contended, failed, tallies, last_error) if profile else (),
         last_change=last_change,
         last_error=last_error,
     )
@@ -134,42 +131,52 @@ def manager_status(
 
 def _settings(
     card: Card,
-    pending: tuple[Change, ...],
     contended: Mapping[str, str],
     failed: str,
     tallies: Tallies,
     last_error: str = "",
 ) -> tuple[SettingStatus, ...]:
-    differing = {change.tunable for change in pending}
-    withheld = {change.tunable: change for change in reversed(card.withheld)}
     settings = []
     for name, tunable in card.tunables.items():
         wanted, found = card.wanted.get(name), card.found.get(name)
-        if tunable.by_key and wanted is not None and found is not None:
-            # of others it is not said that they are as wanted
-            found = {key: found[key] for key in wanted if key in found}
         if name in card.unsupported:
             state, reason, wanted, found = UNSUPPORTED, card.unsupported[name], None, None
-        elif wanted is None or found is None:
+        elif wanted is None:
             continue
-        elif refused := _refused(card, tunable):
-            count = len(found.keys() | {key for other, key in card.refused if other == name})
-            state = UNSUPPORTED
-            reason = f"{len(refused)} of {count} cannot be set: {refused[0]}"
-        elif name in contended:
-            state, reason = CONTENDED, contended[name]
-        elif name in withheld:
-            state, reason = WITHHELD, _why_withheld(card, withheld[name])
-        elif name in card.awaited:
-            state, reason = APPLYING, card.awaited[name]
-        elif name == failed:
+        elif found is None:
+            if not last_error:
+                continue  # it is being looked at for the first time
             state, reason = DEGRADED, last_error
         else:
-            state = DRIFTED if name in differing else IN_SYNC
-            reason = card.held.get(name, "")
+            troubles = {CONTENDED: contended[name]} if name in contended else {}
+            if name == failed:
+                troubles[DEGRADED] = last_error
+            troubles |= _left(card, tunable, wanted, found)
+            state = next(iter(troubles), IN_SYNC)
+            reasons = dict.fromkeys([*troubles.values(), card.held.get(name, "")])
+            reason = "; ".join(filter(None, reasons))
+            if tunable.by_key:  # of others it is not said that they are as wanted
+                found = {key: found[key] for key in wanted if key in found}
         shown = _setting(tunable, state, reason, wanted, found)
         settings.append(tallies.on(shown))
     return tuple(settings)
+
+
+def _left(card: Card, tunable: Tunable, wanted: State, found: State) -> dict[str, str]:
+    """What of a setting is not as the profile says and why, by state; what can be mended first."""
+    name = tunable.name
+    left = {}
+    if change := next((change for change in card.withheld if change.tunable == name), None):
+        left[WITHHELD] = _why_withheld(card, change)
+    if name in card.awaited:
+        left[APPLYING] = card.awaited[name]
+    if not (left or card.is_as_wanted(name, wanted, found)):
+        left[DRIFTED] = ""
+    if refused := _refused(card, tunable):
+        keys = {key for key in found if not tunable.by_key or key in wanted}
+        count = len(keys | {key for other, key in card.refused if other == name})
+        left[UNSUPPORTED] = f"{len(refused)} of {count} cannot be set: {refused[0]}"
+    return left
 
 
 def _refused(card: Card, tunable: Tunable) -> list[str]:

@@ -387,7 +387,6 @@ class Slot:
             card=self.card,
             profile=profile,
             state=state,
-            pending=self._pending,
             contended={name: self.dispute.reason(name) for name in self.dispute.contended},
             last_change=self._last_change,
             last_error=error,

@@ -119,7 +119,7 @@ def state_of(kernel: WritableKernel, tunable: Tunable) -> State:
 
 def shown(card: Card, name: str) -> tuple[str, str]:
     """A setting's state in status, and why."""
-    (found,) = [s for s in _settings(card, (), {}, "", Tallies()) if s.tunable == name]
+    (found,) = [s for s in _settings(card, {}, "", Tallies()) if s.tunable == name]
     return found.state, found.reason
 
 

@@ -72,7 +72,7 @@ def test_a_refused_write_is_learnt_once(kernel: WritableKernel) -> None:
     assert card.nic.managed == {SECOND}
     assert not card.refused
     assert irq.desired(target(), card.nic, {}).keys() == {"rxtx-0"}
-    (setting,) = _settings(card, (), {}, "", Tallies())
+    (setting,) = _settings(card, {}, "", Tallies())
     assert (setting.state, setting.reason) == (
         "unsupported",
         "1 of 2 cannot be set: kernel-managed",

@@ -81,7 +81,7 @@ def test_what_a_driver_rounds_is_taken_as_it_makes_it(kernel: Rings, baseline: B
     assert tune(kernel, baseline, card, rx=500).error is None
     assert kernel.rings["rx"] == 504
     assert len(kernel.requests) == 1, "the link is not dropped twice for it"
-    (setting,) = _settings(card, (), {}, "", Tallies())
+    (setting,) = _settings(card, {}, "", Tallies())
     assert (setting.state, setting.found) == ("in-sync", "rx 504 entries")
 
 
@@ -93,7 +93,7 @@ def test_what_the_kernel_names_is_left_out_and_the_rest_set(
     assert tune(kernel, baseline, card, rx=1024, tx=512).error is None
     assert kernel.requests == [{"rx": 1024, "tx": 512}, {"rx": 1024}]
     assert kernel.rings == {"rx": 1024, "tx": 256}
-    (setting,) = _settings(card, (), {}, "", Tallies())
+    (setting,) = _settings(card, {}, "", Tallies())
     assert setting.state == "unsupported"
     assert "tx: not here" in setting.reason
 
@@ -103,7 +103,7 @@ def test_what_a_driver_takes_without_effect_is_said(kernel: Rings, baseline: Bas
     card = Card(kernel, read_nic(kernel, 2, "en0"))
     assert tune(kernel, baseline, card, rx=1024, tx=2048).error is None
     assert kernel.rings == {"rx": 1024, "tx": 256}
-    (setting,) = _settings(card, (), {}, "", Tallies())
+    (setting,) = _settings(card, {}, "", Tallies())
     assert "tx: the driver takes it and keeps 256 entries" in setting.reason
 
 
@@ -130,7 +130,7 @@ def test_what_is_denied_is_withheld_in_every_way(kernel: Rings, baseline: Baseli
     card = Card(kernel, read_nic(kernel, 2, "en0"))
     outcome = tune(kernel, baseline, card, rx=1024, disruptive="deny")
     assert (outcome.error, kernel.requests) == (None, [])
-    (setting,) = _settings(card, (), {}, "", Tallies())
+    (setting,) = _settings(card, {}, "", Tallies())
     assert (setting.state, setting.found) == ("withheld", "rx 256 entries")
     tune(kernel, baseline, rx=1024, tx=512)
     before = baseline.of(card.nic)

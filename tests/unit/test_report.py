@@ -1,0 +1,163 @@
+"""What status says of settings: never that one is in sync which is not, and all that is amiss."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netuned.errors import KernelError
+from netuned.hardware.nic import HOST
+from netuned.reconcile.apply import Outcome, reconcile_card
+from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
+from netuned.reconcile.report import _settings
+from netuned.reconcile.tally import Tallies
+from netuned.status import (
+    DEGRADED,
+    DRIFTED,
+    IN_SYNC,
+    WITHHELD,
+    SettingStatus,
+)
+from netuned.tunables import HOST_TUNABLES, TUNABLES
+from netuned.tunables.base import HostTarget
+from netuned.tunables.rfs import HOST_FILE
+from netuned.values import Balancer, Exclusion, FlowTable, Value
+from tests.unit.test_contract import ASKED, MACHINE, aim, card_of, gentle, opened
+from tests.unit.writable import WritableKernel
+
+CARDS = {tunable.name: (tunable.name, *gentle(tunable)[:2]) for tunable in TUNABLES}
+"""Each tunable among others, so that there is something to undo."""
+
+
+class Balance:
+    """An irqbalance that does at once what it is told, and tells so."""
+
+    def __init__(self, kernel: WritableKernel) -> None:
+        self.told = Exclusion("leave")
+        self.refuses = False
+        self._kernel = kernel
+
+    def is_told(self) -> bool:
+        return False
+
+    def look(self) -> Balancer:
+        if self.refuses:
+            raise KernelError("ask", "irqbalance's socket", errno.ECONNREFUSED)
+        return Balancer(self.told, running=True, asks_policy=True)
+
+    def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> str:
+        self._kernel.begin_write("irqbalance")
+        self.told = Exclusion("exclude", frozenset(devices), interrupts)
+        return ""
+
+    def stop(self) -> str:
+        raise NotImplementedError
+
+    def leave(self) -> str:
+        self._kernel.begin_write("irqbalance")
+        self.told = Exclusion("leave")
+        return ""
+
+
+def told(card: Card, outcome: Outcome) -> dict[str, SettingStatus]:
+    """The settings as a slot has them shown after a look."""
+    failed = outcome.failed.tunable if outcome.failed else ""
+    shown = _settings(card, {}, failed, Tallies(), str(outcome.error or ""))
+    return {setting.tunable: setting for setting in shown}
+
+
+def lies(card: Card, shown: Mapping[str, SettingStatus]) -> list[str]:
+    """Settings that are said to be in sync, and are not as the kernel shows them now."""
+    wrong = []
+    for name, setting in shown.items():
+        tunable, wanted = card.tunables[name], card.wanted.get(name, {})
+        if setting.state == IN_SYNC:
+            found = tunable.read(card.view())
+            wrong += [
+                f"{name} {key}"
+                for key in wanted
+                if key not in found or not tunable.same(key, wanted, found)
+            ]
+    return wrong
+
+
+def subject(names: Collection[str], path: Path) -> tuple[WritableKernel, Card, Baseline]:
+    """The card with a profile that sets these, or without any the host with all that is its."""
+    kernel, baseline = WritableKernel(MACHINE), opened(path)
+    if names:
+        card = card_of(kernel)
+        aim(card, baseline, *names)
+        return kernel, card, baseline
+    kernel.irqbalance = Balance(kernel)
+    kernel.put(HOST_FILE, b"256\n")
+    card = Card(kernel, HOST, HOST_TUNABLES)
+    exclusion = Exclusion("exclude", frozenset({"/sys/devices/en0"}))
+    values: dict[str, Value] = {"rfs": FlowTable(4096), "irqbalance": exclusion}
+    card.aim(HostTarget(values, dict.fromkeys(values, "")), baseline)
+    return kernel, card, baseline
+
+
+@pytest.mark.parametrize("also", [0, 1, 100], ids=["once", "twice", "from then on"])
+@pytest.mark.parametrize("names", [*CARDS.values(), tuple(ASKED), ()], ids="-".join)
+def test_nothing_is_in_sync_that_a_failure_left_otherwise(
+    names: tuple[str, ...], also: int, tmp_path: Path
+) -> None:
+    kernel, card, baseline = subject(names, tmp_path / "0.json")
+    assert reconcile_card(card, baseline).error is None
+    writes, failures = kernel.writes, 0
+    assert writes
+    for number in range(1, writes + 1):
+        kernel, card, baseline = subject(names, tmp_path / f"{number}.json")
+        kernel.fails = dict.fromkeys(range(number, number + also + 1), errno.ENOMEM)
+        outcome = reconcile_card(card, baseline)
+        shown = told(card, outcome)
+        assert lies(card, shown) == [], f"after a failure of write {number}"
+        failures += outcome.error is not None
+        if outcome.error is not None and not also:
+            assert {s.state for s in shown.values()} <= {DEGRADED, DRIFTED, IN_SYNC}
+            assert DEGRADED in {s.state for s in shown.values()}
+        kernel.fails = {}
+        assert reconcile_card(card, baseline).error is None
+        assert {s.state for s in told(card, Outcome()).values()} == {IN_SYNC}
+    assert failures
+
+
+def test_what_cannot_be_read_after_an_undo_is_not_shown_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, card, baseline = subject(("xps", "rps"), tmp_path / "b.json")
+    kernel.fails = {2: errno.ENOMEM}
+    observe, looks = Card.observe, iter([True])
+
+    def once(self: Card, *asked: Any) -> set[str]:
+        if next(looks, False):
+            return observe(self, *asked)
+        raise KernelError("read", "en0", errno.EIO)
+
+    monkeypatch.setattr(Card, "observe", once)
+    shown = told(card, reconcile_card(card, baseline))
+    assert {s.state for s in shown.values()} == {DEGRADED}
+    assert {s.found for s in shown.values()} == {""}
+
+
+def test_what_is_withheld_is_not_hidden_by_what_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, baseline = WritableKernel(MACHINE), opened(tmp_path / "b.json")
+    card = card_of(kernel)
+    asked = {"rings": {"rx": 1024, "cqe-size": 64}}
+    monkeypatch.setattr("tests.unit.test_contract.ASKED", asked)
+    aim(card, baseline, "rings", disruptive="deny")
+    shown = told(card, reconcile_card(card, baseline))["rings"]
+    assert shown.state == WITHHELD
+    withheld, unsupported = shown.reason.split("; ")
+    assert withheld == "policy.disruptive is deny: rx 1024 entries is not set"
+    assert unsupported.startswith("1 of 2 cannot be set: cqe-size: ")
+    contended = _settings(card, {"rings": "somebody"}, "rings", Tallies(), "EIO")[0]
+    assert contended.state == "contended"
+    assert contended.reason == f"somebody; EIO; {shown.reason}"
