@@ -94,7 +94,8 @@ class Card:
         """Set what is wanted of one tunable. Returns the target for those that come after it."""
         name, back = tunable.name, recorded
         state: dict[str, Value] = {}
-        if target is not None and target.asks(tunable):
+        asked = target is not None and target.asks(tunable)
+        if target is not None and asked:
             try:
                 wanted = target.wanted(tunable, self.nic, self._limits_of(tunable))
             except UnsupportedError as error:
@@ -111,7 +112,8 @@ class Card:
                     self._unrecorded |= {(name, key)}
             target = self._standing(tunable, target, state)
             back = {k: v for k, v in recorded.items() if tunable.by_key and k not in wanted}
-        elif not recorded:
+        self._forget_refusals(name, state, recorded)
+        if not asked and not recorded:
             return target
         self.restoring |= {(name, key) for key in back}
         self.wanted[name] = {
@@ -128,6 +130,14 @@ class Card:
     def forget_refusals(self, names: Collection[str]) -> None:
         """Try again what the card has refused of these tunables."""
         self.refused = {at: why for at, why in self.refused.items() if at[0] not in names}
+
+    def _forget_refusals(self, name: str, state: State, recorded: State) -> None:
+        """Of what could not be set, forget what is not wanted now and not to be put back."""
+        self.refused = {
+            at: (value, why)
+            for at, (value, why) in self.refused.items()
+            if at[0] != name or value is None or value in (state.get(at[1]), recorded.get(at[1]))
+        }
 
     def _limits_of(self, tunable: Tunable) -> Limits:
         """Read once until the facts are read anew. Raises: UnsupportedError, KernelError."""

@@ -172,19 +172,19 @@ def _left(card: Card, tunable: Tunable, wanted: State, found: State) -> dict[str
         left[APPLYING] = card.awaited[name]
     if not (left or card.is_as_wanted(name, wanted, found)):
         left[DRIFTED] = ""
-    if refused := _refused(card, tunable):
+    if refused := _refused(card, tunable, wanted):
         keys = {key for key in found if not tunable.by_key or key in wanted}
         count = len(keys | {key for other, key in card.refused if other == name})
         left[UNSUPPORTED] = f"{len(refused)} of {count} cannot be set: {refused[0]}"
     return left
 
 
-def _refused(card: Card, tunable: Tunable) -> list[str]:
-    """Why keys cannot be set, one for each."""
+def _refused(card: Card, tunable: Tunable, wanted: State) -> list[str]:
+    """Why keys cannot be set, one for each; of one that is wanted, another value could not be."""
     refused = [
         f"{key}: {why}" if tunable.by_key else why
         for (name, key), (_, why) in card.refused.items()
-        if name == tunable.name
+        if name == tunable.name and key not in wanted
     ]
     return [*refused, *tunable.refusals(card.nic)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,6 +20,7 @@ from netuned.status import (
     DEGRADED,
     DRIFTED,
     IN_SYNC,
+    UNSUPPORTED,
     WITHHELD,
     SettingStatus,
 )
@@ -143,6 +144,39 @@ def test_what_cannot_be_read_after_an_undo_is_not_shown_as_it_was(
     shown = told(card, reconcile_card(card, baseline))
     assert {s.state for s in shown.values()} == {DEGRADED}
     assert {s.found for s in shown.values()} == {""}
+
+
+def coalesce(card: Card, baseline: Baseline, usecs: int) -> SettingStatus:
+    """Its setting under a profile that wants this, adopted over one that wanted something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        fields = {"rx-usecs": usecs, "tx-usecs": 30}
+        patch.setattr("tests.unit.test_contract.ASKED", {"coalesce": fields})
+        other = card_of(cast("WritableKernel", card.kernel))
+        aim(other, baseline, "coalesce")
+    card.aim(other.target, baseline)
+    return told(card, reconcile_card(card, baseline))["coalesce"]
+
+
+def test_a_refused_value_is_forgotten_with_its_wish(tmp_path: Path) -> None:
+    kernel, baseline = WritableKernel(MACHINE), opened(tmp_path / "b.json")
+    card, put = card_of(kernel), kernel.set
+
+    def set(setting: Any, ifindex: int, values: Mapping[str, int]) -> None:
+        if values.get("rx-usecs") == 5000:
+            raise KernelError("set", setting.what, errno.EINVAL, "too long", "rx-usecs")
+        put(setting, ifindex, values)
+
+    kernel.set = set  # type: ignore[method-assign]  # a driver with a most of its own
+    shown = coalesce(card, baseline, 5000)
+    assert (shown.state, shown.reason) == (
+        UNSUPPORTED,
+        "1 of 2 cannot be set: rx-usecs: too long",
+    )
+    assert coalesce(card, baseline, 5000).state == UNSUPPORTED
+    shown = coalesce(card, baseline, 50)
+    assert (shown.state, shown.reason) == (IN_SYNC, "")
+    assert "rx-usecs 50 µs" in shown.found
+    assert card.refused == {}
 
 
 def test_what_is_withheld_is_not_hidden_by_what_cannot_be_had(
