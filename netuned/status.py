@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 IN_SYNC = "in-sync"
+"""As the profile says; of a card, in all that it can have: the rest is ``unsupported``."""
 APPLYING = "applying"
 DRIFTED = "drifted"
 CONTENDED = "contended"
 DEGRADED = "degraded"
 OBSERVED = "observed"
 PARTIAL = "partial"
-"""A part of what the profile says is withheld or cannot be had; the rest is in sync."""
+"""A part of what the profile says is withheld; the rest, as far as it can be had, is in sync."""
 UNMANAGED = "unmanaged"
 PAUSED = "paused"
 UNSUPPORTED = "unsupported"
@@ -110,14 +111,15 @@ class ProfileStatus:
 
 @dataclass(frozen=True, slots=True)
 class ManagerStatus:
-    """The daemon and the host as a whole. ``settings`` are the host's own (irqbalance)."""
+    """The daemon and the host as a whole. ``settings`` are the host's own (irqbalance, flows)."""
 
     version: str
     state: str
     profiles: tuple[ProfileStatus, ...] = ()
     profile_errors: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    """With netuned's own files: ``netuned.yaml``, and what it keeps of the state before."""
+    """With netuned's own files (``netuned.yaml``, and what it keeps of the state before), and why
+    the host's settings could not be brought into force."""
     conflicts: tuple[str, ...] = ()
     pending_confirm: str = ""
     settings: tuple[SettingStatus, ...] = ()

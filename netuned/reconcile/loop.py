@@ -356,7 +356,7 @@ class Reconciler:
             self._profiles,
             self.cards.desired,
             nics,
-            self.host.slot.status(paused=False).settings,
+            self.host.slot.status(paused=False),
             (*self._notes, *map(str, self.settings.errors)),
             self._contended(),
             self._kernel.writes,

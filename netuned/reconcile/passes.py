@@ -72,7 +72,7 @@ class Passes:
                 async with slot.lock:
                     await self._look(slot)
         except Exception as error:  # the loop's edge: a bug over one card stops no other
-            log.exception("Internal error over %s, leaving it alone", slot.card.nic.name)
+            log.exception("Internal error over %s, leaving it alone", slot.card.nic.label)
             slot.broke(error)
         finally:
             self._under_way -= 1

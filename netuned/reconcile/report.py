@@ -93,22 +93,24 @@ def manager_status(
     profiles: ProfileSet,
     desired: Desired,
     nics: tuple[NicStatus, ...],
-    settings: tuple[SettingStatus, ...],
+    host: NicStatus,
     problems: tuple[str, ...],
     conflicts: tuple[str, ...],
     writes: int,
     pending_confirm: str = "",
 ) -> ManagerStatus:
-    """The host as a whole: its state is the worst of its managed cards'."""
+    """All as a whole: its state is the worst of the managed cards and of what the host is to be."""
     states = {nic.state for nic in nics if nic.profile}
-    worst = _worst(states - {OBSERVED})
+    worst = _worst(states - {OBSERVED} | ({host.state} if host.settings else set()))
+    if host.last_error:
+        problems = (*problems, f"host: {host.last_error}")
     cards: dict[str, list[str]] = {}
     for nic in nics:
         if not nic.through:
             cards.setdefault(nic.profile, []).append(nic.name)
     return ManagerStatus(
         version=__version__,
-        state=worst if states else UNMANAGED,
+        state=worst if states or worst != IN_SYNC else UNMANAGED,
         profiles=tuple(
             ProfileStatus(
                 name=loaded.profile.name,
@@ -124,7 +126,7 @@ def manager_status(
         problems=problems,
         conflicts=(*desired.conflicts, *conflicts),
         pending_confirm=pending_confirm,
-        settings=settings,
+        settings=host.settings,
         writes=writes,
     )
 

@@ -293,7 +293,7 @@ class Slot:
                 log.warning("Drift, not repaired (policy.enforce is no): %s", change)
         for change in outcome.pending:
             if change.tunable in held and change not in self._pending:
-                log.warning("Left alone: %s (it %s)", change, held[change.tunable])
+                log.warning("Not set: %s (%s)", change, held[change.tunable])
         self.failures, self.last_error, self._failed = 0, "", ""
         scope = outcome.scope
         unseen = [c for c in self._pending if scope is not None and c.tunable not in scope]

@@ -9,12 +9,15 @@ from typing import Any, cast
 
 import pytest
 
-from netuned.errors import KernelError
+from netuned.cli.status import in_sync
+from netuned.errors import KernelError, StateFileError
 from netuned.hardware.nic import HOST
+from netuned.planning.planner import Desired
+from netuned.profiles.loader import ProfileSet
 from netuned.reconcile.apply import Outcome, reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
-from netuned.reconcile.report import _settings
+from netuned.reconcile.report import _settings, manager_status
 from netuned.reconcile.tally import Tallies
 from netuned.status import (
     DEGRADED,
@@ -22,12 +25,16 @@ from netuned.status import (
     IN_SYNC,
     UNSUPPORTED,
     WITHHELD,
+    ManagerStatus,
     SettingStatus,
+    Status,
 )
 from netuned.tunables import HOST_TUNABLES, TUNABLES
 from netuned.tunables.base import HostTarget
 from netuned.tunables.rfs import HOST_FILE
 from netuned.values import Balancer, Exclusion, FlowTable, Value
+from tests.unit.parts import MACHINE as BOTH
+from tests.unit.parts import Parts, on, profile
 from tests.unit.test_contract import ASKED, MACHINE, aim, card_of, gentle, opened
 from tests.unit.writable import WritableKernel
 
@@ -195,3 +202,89 @@ def test_what_is_withheld_is_not_hidden_by_what_cannot_be_had(
     contended = _settings(card, {"rings": "somebody"}, "rings", Tallies(), "EIO")[0]
     assert contended.state == "contended"
     assert contended.reason == f"somebody; EIO; {shown.reason}"
+
+
+# The host
+
+
+def manager(parts: Parts) -> ManagerStatus:
+    nics = tuple(parts.shown(name) for name in ("en0", "en1"))
+    host = parts.host.slot.status(paused=False)
+    return manager_status(ProfileSet(), Desired({}, {}, (), (), None), nics, host, (), (), 0)
+
+
+HOSTS = profile("0-1") + "rfs: {entries: 4096}\nhost: {irqbalance: exclude}\n"
+
+
+def test_irqbalance_that_does_not_answer_is_no_sync(tmp_path: Path) -> None:
+    kernel = WritableKernel(BOTH)
+    balance = kernel.irqbalance = Balance(kernel)
+    balance.refuses = True
+    said = "host: ask irqbalance's socket: "
+
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(HOSTS)
+        status = manager(parts)
+        assert parts.shown().state == IN_SYNC
+        assert status.state == DEGRADED
+        assert [p.startswith(said) for p in status.problems] == [True]
+        states = {s.tunable: s.state for s in status.settings}
+        assert states == {"rfs": DRIFTED, "irqbalance": DEGRADED}
+        assert not in_sync(Status(status, (parts.shown(),)))
+        balance.refuses = False
+        parts.passes.look_now(parts.host.slot)
+        await parts.quiet()
+        status = manager(parts)
+        assert (status.state, status.problems) == (IN_SYNC, ())
+        assert {s.state for s in status.settings} == {IN_SYNC}
+        assert in_sync(Status(status, (parts.shown(),)))
+
+    on(tmp_path, scenario, kernel)
+
+
+def test_no_failure_of_the_host_is_silent(tmp_path: Path) -> None:
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(profile("0-1") + "rfs: {entries: 4096}\n")
+        slot, gone = parts.host.slot, KernelError("read", HOST_FILE, errno.ENODEV)
+
+        def leave_twice() -> None:
+            slot.lost(gone)
+            slot.lost(gone)
+
+        def break_down() -> None:
+            slot.broke(KeyError(5))
+
+        def find_the_disk_full() -> None:
+            slot.looked(Outcome(error=StateFileError("disk full")), 0.0)
+
+        for happen in (find_the_disk_full, leave_twice, break_down):
+            assert manager(parts).state == IN_SYNC
+            happen()
+            status = manager(parts)
+            assert status.state == DEGRADED
+            assert [p.startswith("host: ") for p in status.problems] == [True]
+            parts.passes.look_now(slot)
+            await parts.quiet()
+
+    on(tmp_path, scenario)
+
+
+def test_a_host_of_which_nothing_is_asked_changes_no_state(tmp_path: Path) -> None:
+    async def scenario(parts: Parts) -> None:
+        await parts.plan("match: [{name: other}]\n")
+        assert (manager(parts).state, manager(parts).problems) == ("unmanaged", ())
+
+    on(tmp_path, scenario)
+
+
+def test_what_is_left_alone_reads_well_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(parts: Parts) -> None:
+        parts.pauses.begin(None)
+        await parts.plan("match: [{name: en0}]\nrfs: {entries: 4096}\n")
+
+    on(tmp_path, scenario)
+    said = [record.getMessage() for record in caplog.records]
+    why = "left alone while a card is paused"
+    assert f"Not set: host rfs: none -> 4096 flows ({why})" in said
