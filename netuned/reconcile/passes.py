@@ -100,7 +100,7 @@ class Passes:
         if not slot.gone and slot.watch(nic, tunables):
             await self._context.work.in_line(partial(self._context.listener.arm, nic, tunables))
             scope = None  # no event told what was written before
-        if not card.wanted:
+        if slot.aim.target is None and not card.wanted:
             slot.let_go()
             return
         repairs = slot.dispute.gate if slot.settled else None

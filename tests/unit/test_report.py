@@ -204,6 +204,27 @@ def test_what_is_withheld_is_not_hidden_by_what_cannot_be_had(
     assert contended.reason == f"somebody; EIO; {shown.reason}"
 
 
+@pytest.mark.parametrize(
+    ("says", "shown"),
+    [
+        ("rings: {rx: 99999}", {"rings": UNSUPPORTED}),
+        ("rss: {queues: [0]}", {"rss": UNSUPPORTED}),
+        ("priority: 60", {}),
+    ],
+)
+def test_a_card_with_a_profile_is_managed_whatever_it_can_have(
+    says: str, shown: dict[str, str], tmp_path: Path
+) -> None:
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(f"match: [{{name: en0}}]\n{says}\n")
+        assert (parts.shown().profile, parts.shown().state) == ("edge", IN_SYNC)
+        assert {s.tunable: s.state for s in parts.shown().settings} == shown
+        await parts.plan(f"match: [{{name: en1}}]\n{says}\n")
+        assert parts.shown().state == "unmanaged"
+
+    on(tmp_path, scenario, WritableKernel(BOTH.replace("ice, queues: 4", "r8169")))
+
+
 # The host
 
 
