@@ -44,9 +44,11 @@ class Problem:
 class Plan:
     """All pending changes in the order they would be made, and what stands in the way.
 
-    ``withheld`` are changes that the policy of their profile forbids.
+    ``withheld`` are changes that the policy of their profile forbids, ``unsupported`` the settings
+    that cards cannot have or not in full, as (ifname, tunable); over D-Bus status has these.
     """
 
     changes: tuple[Change, ...]
     problems: tuple[Problem, ...] = ()
     withheld: tuple[Change, ...] = ()
+    unsupported: tuple[tuple[str, str], ...] = ()

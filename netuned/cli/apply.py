@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from netuned.bus.client import Client
 from netuned.cli.plan import (
-    NOTHING,
     change_as_json,
+    nothing,
     show_changes,
     show_problems,
     show_withheld,
+    unsupported,
     withheld_as_json,
 )
 from netuned.cli.text import Screen, card_name, print_json
@@ -42,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
             id, until = client.begin_trial(arguments.nic, arguments.confirm)
         else:
             client.reconcile(arguments.nic)
-        after = _only(client.plan(), names)
+        plan = client.plan()
+        after = _only(replace(plan, unsupported=unsupported(client.status().nics)), names)
     pending = {_setting(change) for change in after.changes}
     applied = tuple(change for change in before.changes if _setting(change) not in pending)
     if arguments.json:
@@ -84,7 +87,7 @@ def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:
         parts.append(show_withheld(after.withheld, screen))
     if after.problems:
         parts.append(show_problems(after.problems, screen))
-    return "\n".join(parts) or NOTHING
+    return "\n".join(parts) or screen.sentence(nothing(after))
 
 
 def _cards(status: Status, ifname: str) -> tuple[str, ...]:
@@ -99,6 +102,7 @@ def _only(plan: Plan, names: tuple[str, ...]) -> Plan:
         tuple(change for change in plan.changes if change.ifname in names),
         tuple(problem for problem in plan.problems if problem.ifname in names),
         tuple(change for change in plan.withheld if change.ifname in names),
+        tuple(setting for setting in plan.unsupported if setting[0] in names),
     )
 
 

@@ -16,6 +16,7 @@ from netuned.cli.text import Screen, card_name, no_card, print_json
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
 from netuned.plan import WHY_WITHHELD, Change, Plan, Problem
+from netuned.status import UNSUPPORTED, NicStatus
 from netuned.text import escape
 from netuned.valuejson import typed
 from netuned.values import describe
@@ -25,7 +26,9 @@ PENDING = 3
 
 _QUEUE = re.compile(r"([a-z]+)-([0-9]+)((?: .*)?)")
 
-NOTHING = "Nothing to do: every card with a profile is as the profile says.\n"
+SHOWN = 4
+"""Settings that are named of those that cannot be had."""
+
 ALL_WITHHELD = "Nothing would be changed, and not all is as the profiles say.\n"
 
 
@@ -86,6 +89,7 @@ class Answer:
             tuple(change for change in self.plan.changes if change.ifname in shown),
             tuple(p for p in self.plan.problems if p.ifname in shown or not p.ifname),
             tuple(change for change in self.plan.withheld if change.ifname in shown),
+            tuple(setting for setting in self.plan.unsupported if setting[0] in shown),
         )
         return replace(self, plan=plan, cards={name: self.cards[name] for name in names})
 
@@ -117,11 +121,22 @@ def _is_file(word: str) -> bool:
 
 
 def _ask(*, cards: bool) -> Answer:
-    """The daemon's own plan, with its ``cards`` if they are needed."""
+    """The daemon's own plan, with its cards if they are needed: also to say that it is empty."""
     with Client() as client:
         plan = client.plan()
-        nics = client.status().nics if cards else ()
+        nics = client.status().nics if cards or not plan.changes else ()
+    plan = replace(plan, unsupported=unsupported(nics))
     return Answer(plan, {nic.name: Matched(nic.profile, nic.through) for nic in nics})
+
+
+def unsupported(nics: Iterable[NicStatus]) -> tuple[tuple[str, str], ...]:
+    """The settings that cards cannot have or not in full, as (card, setting)."""
+    return tuple(
+        (nic.name, setting.tunable)
+        for nic in nics
+        for setting in nic.settings
+        if setting.state == UNSUPPORTED
+    )
 
 
 def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[str] = ()) -> Answer:
@@ -154,7 +169,12 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
         cards[wire.text(nic.name)] = Matched(profile, tuple(below))
     problems = (Problem(wire.text(p.ifname), wire.text(p.message)) for p in plan.problems)
     return Answer(
-        Plan(_told(plan.changes), tuple(problems), _told(plan.withheld)),
+        Plan(
+            _told(plan.changes),
+            tuple(problems),
+            _told(plan.withheld),
+            tuple((wire.text(ifname), tunable) for ifname, tunable in plan.unsupported),
+        ),
         cards,
         not profiles.errors,
         tuple(map(wire.text, notes)),
@@ -186,16 +206,34 @@ def show(answer: Answer, names: Sequence[str], screen: Screen) -> str:
         parts.insert(0, ALL_WITHHELD)
     elif not (plan.changes or plan.problems) and answer.complete:
         if names:
-            parts.insert(0, "".join(screen.sentence(_nothing(n, answer.cards[n])) for n in names))
+            parts.insert(0, "".join(screen.sentence(_nothing_of(n, answer)) for n in names))
         elif not answer.notes:
-            return NOTHING
+            return screen.sentence(nothing(plan))
     return "\n".join(parts)
 
 
-def _nothing(name: str, card: Matched) -> str:
+def nothing(plan: Plan) -> str:
+    """That a plan of all cards is empty."""
+    done = "Nothing to do: every card with a profile is as the profile says"
+    return f"{done}{_but(' '.join(setting) for setting in plan.unsupported)}."
+
+
+def _nothing_of(name: str, answer: Answer) -> str:
+    card = answer.cards[name]
     if not card.profile:
         return f"Nothing to do: {name} has no profile, and there is nothing to put back."
-    return f"Nothing to do: {name} is as its profile {card.profile} says."
+    own = (tunable for ifname, tunable in answer.plan.unsupported if ifname == name)
+    below = (" ".join(each) for each in answer.plan.unsupported if each[0] in card.through)
+    return f"Nothing to do: {name} is as its profile {card.profile} says{_but([*own, *below])}."
+
+
+def _but(unsupported: Iterable[str]) -> str:
+    """What of profiles is not so, as no write would bring it about."""
+    settings = list(unsupported)
+    if not settings:
+        return ""
+    more = f" and {len(settings) - SHOWN} more" if len(settings) > SHOWN else ""
+    return f", but for what cannot be had: {', '.join(settings[:SHOWN])}{more}"
 
 
 def show_changes(changes: Iterable[Change], screen: Screen) -> str:

@@ -75,7 +75,7 @@ def in_sync(status: Status) -> bool:
 
 
 def card_in_sync(nic: NicStatus) -> bool:
-    """Whether a card is as its profile says, or has none."""
+    """Whether a card is as its profile says in all that it can have, or has none."""
     return nic.state not in OUT_OF_SYNC and not any(s.state in OUT_OF_SYNC for s in nic.settings)
 
 

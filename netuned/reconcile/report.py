@@ -191,6 +191,16 @@ def _refused(card: Card, tunable: Tunable, wanted: State) -> list[str]:
     return [*refused, *tunable.refusals(card.nic)]
 
 
+def unsupported(card: Card) -> tuple[str, ...]:
+    """The settings that a card cannot have, or not in full."""
+    return tuple(
+        name
+        for name, tunable in card.tunables.items()
+        if name in card.unsupported
+        or (name in card.wanted and _refused(card, tunable, card.wanted[name]))
+    )
+
+
 def _setting(
     tunable: Tunable,
     state: str,

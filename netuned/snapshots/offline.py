@@ -36,6 +36,7 @@ from netuned.profiles.searchpath import (
 )
 from netuned.profiles.trust import ANYONE, read_trusted
 from netuned.profiles.yamltree import MAX_BYTES
+from netuned.reconcile import report
 from netuned.reconcile.apply import plan_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
@@ -160,6 +161,7 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
     restore = not profiles.errors
     changes: list[Change] = []
     withheld: list[Change] = []
+    unsupported: list[tuple[str, str]] = []
     asked = Once(kernel)
     problems += desired.problems
     unplanned = {problem.ifname for problem in desired.problems}
@@ -176,10 +178,12 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
                 allowed, forbidden = plan_card(card, asked)
                 changes += allowed
                 withheld += forbidden
+                if nic is not HOST:  # of which a snapshot tells the least
+                    unsupported += ((nic.name, tunable) for tunable in report.unsupported(card))
         except KernelError as error:
             problems.append(Problem(nic.name, str(error)))
         card.close()
-    return Plan(tuple(changes), tuple(problems), tuple(withheld))
+    return Plan(tuple(changes), tuple(problems), tuple(withheld), tuple(unsupported))
 
 
 def _host_target(host: Host, desired: Desired, mode: str | None) -> HostTarget | None:

@@ -131,6 +131,30 @@ def test_a_card_alone_has_what_is_withheld_of_it() -> None:
     assert answer.of(["en1"]).plan.withheld == ()
 
 
+def test_nothing_to_do_names_what_cannot_be_had() -> None:
+    plan = Plan((), unsupported=(("en0", "rss"), ("en0", "rings"), ("en1", "rfs")))
+    every = "Nothing to do: every card with a profile is as the profile says"
+    assert " ".join(shown(plan).split()) == f"{every}, but for what cannot be had: " + (
+        "en0 rss, en0 rings, en1 rfs."
+    )
+    assert " ".join(shown(plan, "en0").split()) == (
+        "Nothing to do: en0 is as its profile edge says, but for what cannot be had: rss, rings."
+    )
+    many = tuple(("en0", str(n)) for n in range(7))
+    assert " ".join(shown(Plan((), unsupported=many)).split()).endswith(" en0 3 and 3 more.")
+    assert shown(Plan(())) == f"{every}.\n"
+    answer = Answer(plan, {"en0": Matched("edge"), "en1": Matched("edge")}).of(["en1"])
+    assert answer.plan.unsupported == (("en1", "rfs"),)
+
+
+def test_a_plan_without_the_daemon_names_what_cannot_be_had(host: Host) -> None:
+    host.write("new.yaml", "match: {name: eth0}\nrings: {rx: 99999}")
+    status, said, _ = host.plan("new.yaml", "eth0", "--exit-code")
+    assert status == 0
+    assert said.startswith("Nothing to do: eth0 is as its profile new says, but for what cannot")
+    assert "rings" in said
+
+
 def test_what_is_not_there_and_what_is_to_come_are_told_apart() -> None:
     rule = Change("en0", "rps", "rx-0", ABSENT, CpuSet.of([1]), "")
     lines = show_changes(

@@ -72,7 +72,7 @@ def tune(card: Card, baseline: Baseline, usecs: int | None) -> Outcome:
 
 
 def state(card: Card) -> tuple[str, str]:
-    (setting,) = _settings(card, (), {}, "", Tallies())
+    (setting,) = _settings(card, {}, "", Tallies())
     return setting.state, setting.reason
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,18 +58,16 @@ class Balance:
             raise KernelError("ask", "irqbalance's socket", errno.ECONNREFUSED)
         return Balancer(self.told, running=True, asks_policy=True)
 
-    def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> str:
+    def exclude(self, devices: Collection[str], interrupts: frozenset[int]) -> None:
         self._kernel.begin_write("irqbalance")
         self.told = Exclusion("exclude", frozenset(devices), interrupts)
-        return ""
 
-    def stop(self) -> str:
+    def stop(self) -> None:
         raise NotImplementedError
 
-    def leave(self) -> str:
+    def leave(self) -> None:
         self._kernel.begin_write("irqbalance")
         self.told = Exclusion("leave")
-        return ""
 
 
 def told(card: Card, outcome: Outcome) -> dict[str, SettingStatus]:
