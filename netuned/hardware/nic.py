@@ -115,13 +115,31 @@ def read_ifindexes(kernel: Kernel) -> dict[int, str]:
 def read_nic(kernel: Kernel, ifindex: int, name: str, asked: Once | None = None) -> Nic:
     """Read one card's facts; ``asked`` has the kernel's answers, none as yet.
 
+    One that is given another name meanwhile is read again: another may have the name now.
     Raises: KernelError; ``gone`` when the card left meanwhile.
     """
-    files = kernel.files
     asked = asked or Once(kernel, many=False)
+    for _ in range(_READS):
+        instance = kernel.files.inode(f"{CLASS_NET}/{name}")
+        if _has_name(kernel, ifindex, name):
+            nic = _read_nic(kernel, ifindex, name, asked)
+            there = kernel.files.inode(f"{CLASS_NET}/{name}")
+            if instance == there and _has_name(kernel, ifindex, name):
+                return replace(nic, instance=instance)
+        name = kernel.card_name(ifindex)
+    raise KernelError("read", f"{CLASS_NET}/{name}", errno.ENODEV)
+
+
+_READS = 3
+
+
+def _has_name(kernel: Kernel, ifindex: int, name: str) -> bool:
+    return kernel.files.read_int(f"{CLASS_NET}/{name}/ifindex", 0) == ifindex
+
+
+def _read_nic(kernel: Kernel, ifindex: int, name: str, asked: Once) -> Nic:
+    files = kernel.files
     base = f"{CLASS_NET}/{name}"
-    if files.read_int(f"{base}/ifindex", 0) != ifindex:
-        raise KernelError("read", base, errno.ENODEV)
     device = _interrupt_owner(kernel, base)
     channels, rss_queues = _read_queues(asked, ifindex)
     names = files.listdir(f"{base}/queues")
@@ -155,7 +173,6 @@ def read_nic(kernel: Kernel, ifindex: int, name: str, asked: Once | None = None)
         lowers=read_lowers(kernel, name),
         master=files.read_int(f"{base}/master/ifindex", 0),
         managed=managed,
-        instance=files.inode(base),
     )
 
 
