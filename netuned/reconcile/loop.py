@@ -24,6 +24,7 @@ from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Irqbalance
 from netuned.placement.seatfile import NAME as SEATS
 from netuned.placement.seatfile import read_seats, write_seats
+from netuned.planning.neighbours import Neighbours, governed_by
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import ProfileSet, load
 from netuned.profiles.settings import DEFAULT_PATH, Settings, load_settings
@@ -35,7 +36,6 @@ from netuned.reconcile.contention import LIMITS, Limits
 from netuned.reconcile.context import Context
 from netuned.reconcile.dispute import Dispute, Search
 from netuned.reconcile.host import HostPart
-from netuned.reconcile.neighbours import Neighbours, governed_by
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import NAME as PAUSED
 from netuned.reconcile.pauses import Pauses

@@ -10,7 +10,7 @@ import pytest
 from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import Vector
 from netuned.kernel.files import Files
-from netuned.reconcile.neighbours import Governed, Neighbours, conflicts, parse_lines, read_running
+from netuned.planning.neighbours import Governed, Neighbours, conflicts, parse_lines, read_running
 
 NIC = Nic(
     ifindex=2,
