@@ -301,7 +301,8 @@ for number in map(int, kernel.files.listdir("/sys/kernel/irq")):
         refused = errno.errorcode[error.errno]
     nic = SimpleNamespace(vectors=(Vector("rxtx", 0, number),))
     try:
-        irq.write(SimpleNamespace(kernel=kernel, nic=nic), {}, "rxtx-0", CpuSet.parse_list("0"))
+        view = SimpleNamespace(kernel=kernel, nic=nic)
+        irq.write(view, {}, {"rxtx-0": CpuSet.parse_list("0")})
     except UnsupportedError as error:
         said = error.why
     writable = stat.S_IMODE(kernel.files.mode(path)) & 0o222
