@@ -87,14 +87,12 @@ def plan_card(card: Card, asked: Once) -> tuple[tuple[Change, ...], tuple[Change
 def reconcile_card(
     card: Card,
     baseline: Baseline,
-    scope: frozenset[str] | None = None,
-    repairs: Gate | None = None,
     recorder: Recorder | None = None,
     *,
     undo: bool = True,
 ) -> Outcome:
-    """Bring one card to what is wanted of it, as one transaction; see ``Rounds``."""
-    rounds = Rounds(card, baseline, scope, repairs, recorder, undo=undo)
+    """Bring one card to all that is wanted of it, in one transaction by itself; see ``Rounds``."""
+    rounds = Rounds(card, baseline, recorder=recorder, undo=undo)
     while not rounds.turn(Once(card.kernel, many=False)):
         pass
     return rounds.outcome

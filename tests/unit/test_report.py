@@ -63,7 +63,8 @@ class Balance:
         self.told = Exclusion("exclude", frozenset(devices), interrupts)
 
     def stop(self) -> None:
-        raise NotImplementedError
+        self._kernel.begin_write("irqbalance")
+        self.told = Exclusion("stop")
 
     def leave(self) -> None:
         self._kernel.begin_write("irqbalance")
