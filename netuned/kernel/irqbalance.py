@@ -193,8 +193,8 @@ class Irqbalance:
                     f"start it with {POLICY_ARGUMENT}",
                 )
             self._write_environment(running)
-            self._restarted_pid = running.pid
             control_unit("RestartUnit", UNIT)
+            self._restarted_pid = running.pid  # where systemd did not answer, it is asked again
             self._signalled_at = time.monotonic()
             log.info("irqbalance: restarted it with netuned's policy script")
             return

@@ -178,8 +178,8 @@ class Baseline:
         with self._lock:
             if not entry.saved and not entry.error:
                 self._save_entered()
-        if entry.error:
-            raise StateFileError(entry.error)
+        if not entry.saved:
+            raise StateFileError(entry.error or f"{self._path}: not saved; {_UNCHANGED}")
 
     def _save_entered(self) -> None:
         entries = [self._entered.popleft() for _ in range(len(self._entered))]

@@ -36,7 +36,7 @@ def within(key: str, wanted: Value, found: Value) -> bool:
     """Drivers count in units of their own: they round down, to half at most, or a little up."""
     if isinstance(wanted, Number) and isinstance(found, Number):
         most = wanted.value + max(wanted.value // 8, 4)
-        return wanted.value <= 2 * found.value and 0 < found.value <= most
+        return 0 < wanted.value <= 2 * found.value and found.value <= most
     return False
 
 

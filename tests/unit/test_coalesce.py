@@ -88,6 +88,7 @@ def state(card: Card) -> tuple[str, str]:
         (100, 3, False),
         (100, 200, False),
         (1, 0, False),
+        (0, 3, False),
     ],
 )
 def test_a_driver_rounds_so_far_and_no_farther(wanted: int, found: int, taken: bool) -> None:
