@@ -5,19 +5,20 @@ Everything here blocks and runs in a worker thread, one at a time per card.
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from netuned.errors import KernelError, NetunedError, UnsupportedError, VerifyError
+from netuned.errors import KernelError, NetunedError, VerifyError
+from netuned.hardware.nic import HOST
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once
 from netuned.plan import Change
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.contention import Gate
-from netuned.tunables.base import CARD, NOTHING, OWN
+from netuned.reconcile.writing import Outcome, undo, write
+from netuned.tunables.base import CARD
 from netuned.values import ABSENT, Setting, Value
 
 log = logging.getLogger(__name__)
@@ -27,28 +28,6 @@ ATTEMPTS = 3
 
 ROUNDS = 12
 """Observations in one pass; channels, root qdisc, leaves, parameters and their read-backs 7."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a pass did: changes made, those left (``enforce: no``, contended), and the error.
-
-    ``scope`` is what it looked at in the end; None: everything.
-    """
-
-    scope: frozenset[str] | None = None
-    made: list[Change] = field(default_factory=list)
-    pending: tuple[Change, ...] = ()
-    withheld: tuple[Change, ...] = ()
-    """What the policy forbids."""
-    failed: Change | None = None
-    error: NetunedError | None = None
-    undone: bool = False
-    """Whether changes were made before the error, and put back."""
-    settled: bool = False
-    """Whether the card is as wanted, and an error came only after that."""
-    trail: list[Change] = field(default_factory=list)
-    """What undoing goes back over: changes made, each after those whose settings it took away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +68,10 @@ def reconcile_card(
     baseline: Baseline,
     recorder: Recorder | None = None,
     *,
-    undo: bool = True,
+    undoes: bool = True,
 ) -> Outcome:
     """Bring one card to all that is wanted of it, in one transaction by itself; see ``Rounds``."""
-    rounds = Rounds(card, baseline, recorder=recorder, undo=undo)
+    rounds = Rounds(card, baseline, recorder=recorder, undoes=undoes)
     while not rounds.turn(Once(card.kernel, many=False)):
         pass
     return rounds.outcome
@@ -107,7 +86,7 @@ class Rounds:
     ``scope`` limits the look to these tunables, as long as none restructures the card. With
     ``repairs`` all was in force before: what differs was changed by somebody, and what is
     changed too often is left for later. ``recorder`` is told each round's changes before they are
-    written, and refuses them by raising. Without ``undo`` what was written stays if a write fails.
+    written, and refuses them by raising. Without ``undoes`` what was written stays if one fails.
     """
 
     def __init__(
@@ -118,11 +97,12 @@ class Rounds:
         repairs: Gate | None = None,
         recorder: Recorder | None = None,
         *,
-        undo: bool = True,
+        undoes: bool = True,
     ) -> None:
         self.outcome = Outcome(scope)
         self._card = card
-        self._undoes = undo
+        # the host's settings have nothing to do with each other
+        self._undoes = undoes and card.nic is not HOST
         self._turns = _reconcile(card, baseline, repairs, recorder, self.outcome)
         next(self._turns)
 
@@ -136,9 +116,13 @@ class Rounds:
             self.outcome.error = error
             gone = isinstance(error, KernelError) and error.gone
             if self._undoes and not (gone or self.outcome.settled):
-                _undo(self._card, self.outcome)
+                undo(self._card, self.outcome)
                 if self.outcome.trail:
                     _see_undone(self._card)
+            elif (failed := self.outcome.failed) is not None:  # written, perhaps, to no effect
+                at = failed.tunable, failed.key
+                made = self.outcome.made
+                made[:] = [change for change in made if (change.tunable, change.key) != at]
             return True
         return False
 
@@ -196,7 +180,7 @@ def _reconcile(
         if recorder:
             recorder(card, changes)
         known = len(outcome.made)
-        stale = _write(card, changes, asked, repairs, outcome)
+        stale = write(card, changes, asked, repairs, outcome)
         _count(card, changes, outcome.made[known:], attempts)
         if stale == CARD:
             outcome.scope = None
@@ -232,18 +216,21 @@ def _accept(
         was = recorded.get(change.tunable, {}).get(change.key)
         ignored = unchanged and (at in card.restoring or change.before == was)
         if had.times >= (1 if change.disruptive else 2) and not ignored and card.accept(change):
+            outcome.believed |= {change.tunable} if change.disruptive else set()
             taken = True
             continue
         if pending.intersection(tunable.needs(change.key)):
             continue  # what it needs is written before it
-        if unchanged:
-            if had.times >= (1 if change.disruptive else ATTEMPTS):
-                card.give_up(change, f"the driver takes it and keeps {change.before}")
-                taken = True
-        elif tunable.by_key and had.times >= ATTEMPTS and change.before == had.last:
-            card.give_up(change, f"the driver makes {change.before} of {change.after}")
+        if had.times < (1 if unchanged and change.disruptive else ATTEMPTS):
+            continue
+        alike = unchanged or (tunable.by_key and change.before == had.last)
+        if alike and not card.takes(change):  # else somebody else writes it each time
+            of = "" if unchanged else f" of {change.after}"
+            does = "takes it and keeps" if unchanged else "makes"
+            card.give_up(change, f"the driver {does} {change.before}{of}")
+            outcome.believed |= {change.tunable} if change.disruptive else set()
             taken = True
-        elif had.times >= ATTEMPTS:
+        else:
             outcome.failed = change
             setting = f"{change.tunable} {change.key}".rstrip()
             raise VerifyError(setting, str(change.after), str(change.before))
@@ -263,90 +250,6 @@ def _count(
         if not pending.intersection(card.tunables[change.tunable].needs(change.key)):
             had = attempts.get(at, _Attempts(0, change.before))
             attempts[at] = _Attempts(had.times + 1, had.before, change.before)
-
-
-def _groups(card: Card, changes: Iterable[Change]) -> list[list[Change]]:
-    """Changes that go in one request together, each group at the place of its first."""
-    groups: dict[tuple[str, str], list[Change]] = {}
-    for change in changes:
-        group = card.tunables[change.tunable].group(change.key)
-        groups.setdefault((change.tunable, group), []).append(change)
-    return list(groups.values())
-
-
-def _write(
-    card: Card,
-    changes: tuple[Change, ...],
-    asked: Once,
-    repairs: Gate | None,
-    outcome: Outcome,
-) -> str:
-    """Write changes in order; returns what that made stale. All of the card ends the round.
-
-    What needs a setting that was just made is left for the next round, which sees what it became.
-    """
-    renewed: set[Setting] = set()
-    for group in _groups(card, changes):
-        tunable = card.tunables[group[0].tunable]
-        group = [change for change in group if not renewed.intersection(tunable.needs(change.key))]
-        for change in group if repairs else ():
-            assert repairs
-            repairs.repaired(change)  # one that fails, for somebody was quicker, counts too
-        made = _write_group(card, group, asked, outcome)
-        stale = {tunable.stale(change.key) for change in group}
-        if CARD in stale:  # also where it was refused: the rest was planned for what is to come
-            return CARD
-        if OWN in stale:
-            renewed.update((change.tunable, change.key) for change in made)
-    return OWN if renewed else NOTHING
-
-
-def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome) -> list[Change]:
-    """Write settings in one request, without those that the card turns out not to have.
-
-    Returns what was written, which ``outcome`` has then, too. Raises: KernelError;
-    ``outcome.failed`` is then what it is of.
-    """
-    while group:
-        tunable = card.tunables[group[0].tunable]
-        values = {change.key: change.after for change in group}
-        try:
-            tunable.write(card.view(asked), card.found[tunable.name], values)
-        except (UnsupportedError, KernelError) as error:
-            if isinstance(error, UnsupportedError):
-                named, why = group[:1] if len(group) == 1 else [], error.why
-            else:
-                at = error.attribute  # empty where it named none, as is the key of some tunables
-                named = [change for change in group if at and change.key == at]
-                if error.errno == errno.EOPNOTSUPP and len(group) == 1:
-                    named = group
-                why = error.extack or "refused"
-            if not named:
-                outcome.trail += group  # a driver may have done a part of it
-                if len(group) > 1:  # which of them it is, a try of each will tell
-                    alone = ([change] for change in group)
-                    return [m for one in alone for m in _write_group(card, one, asked, outcome)]
-                outcome.failed = group[0]
-                raise
-            for change in named:
-                card.give_up(change, why)
-            group = [change for change in group if change not in named]
-        else:
-            for change in group:
-                outcome.trail += _taken_along(card, change)
-                outcome.trail.append(change)
-                outcome.made.append(change)
-            return group
-    return []
-
-
-def _taken_along(card: Card, change: Change) -> list[Change]:
-    """The settings that a change takes away, as changes whose undoing brings them back."""
-    found = card.found[change.tunable]
-    return [
-        Change(change.ifname, change.tunable, key, found[key], found[key], "")
-        for key in card.tunables[change.tunable].loses(found, change.key)
-    ]
 
 
 def _irreplaceable(card: Card, baseline: Baseline) -> bool:
@@ -394,45 +297,3 @@ def _settle(card: Card, baseline: Baseline) -> None:
     }
     baseline.forget(card.nic, done - missed.keys() - dormant)
     card.settle(frozenset(done))
-
-
-def _undo(card: Card, outcome: Outcome) -> None:
-    """Put back what this pass wrote, the last first. A failure here is logged; the rest goes on."""
-    outcome.undone = bool(outcome.made)
-    backwards = [
-        replace(
-            c,
-            before=c.after,
-            after=c.before,
-            disruptive=card.tunables[c.tunable].disruptive(c.key, c.after, c.before),
-        )
-        for c in reversed(outcome.trail)
-        if c.before is not None
-    ]
-    allowed, withheld = card.withhold(backwards)
-    for change in withheld:
-        log.error("Cannot undo %s: the policy forbids it, going on", change)
-    for group in _groups(card, allowed):
-        tunable = card.tunables[group[0].tunable]
-        try:
-            view = card.view()
-            found = tunable.read(view)
-            values = {change.key: change.after for change in group}
-            there = {
-                key: value
-                for key, value in values.items()
-                if (key in found and not tunable.same(key, values, found))
-                or (key not in found and tunable.fresh is ABSENT and value is not ABSENT)
-            }
-            if there:
-                tunable.write(view, found, there)
-            if any(tunable.stale(key) == CARD for key in there):
-                card.refresh()
-        except NetunedError as error:
-            for change in group:
-                log.error("Cannot undo %s: %s, going on", _forwards(change), error)
-    outcome.made.clear()
-
-
-def _forwards(change: Change) -> Change:
-    return replace(change, before=change.after, after=change.before or change.after)

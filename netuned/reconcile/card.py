@@ -47,8 +47,8 @@ class Card:
 
         Replaced, never changed: the loop's thread reads it while a worker gives a setting up.
         """
-        self.accepted: dict[Setting, tuple[Value, Value]] = {}
-        """A value that was written, and what the kernel makes of it."""
+        self.accepted: Mapping[Setting, tuple[Value, Value]] = {}
+        """A value that was written, and what the kernel makes of it. Replaced, never changed."""
         self.withheld: tuple[Change, ...] = ()
         """What the policy forbids to write."""
         self.awaited: Mapping[str, str] = {}
@@ -60,6 +60,8 @@ class Card:
         self._unrecorded: frozenset[Setting] = frozenset()
         """What is to stay as it was before netuned, and is not on record yet."""
         self._clean: dict[str, tuple[State, State]] = {}
+        self._doubted: set[tuple[Setting, tuple[Value | None, Value | str]]] = set()
+        """What was taken for the kernel's doing once, when somebody else may have written, too."""
         self._again: Callable[[], None] = self.close
 
     def aim(
@@ -328,13 +330,45 @@ class Card:
         tunable, before = self.tunables[change.tunable], change.before
         if before is None or not tunable.within(change.key, change.after, before):
             return False
-        if not change.disruptive and self._takes(change):
+        if self.takes(change):
             return False  # the kernel does not make this of it: somebody else does
-        self.accepted[change.tunable, change.key] = (change.after, before)
+        at = change.tunable, change.key
+        self.accepted = {**self.accepted, at: (change.after, before)}
         return True
 
-    def _takes(self, change: Change) -> bool:
-        """Whether a value is, right after its write, as it was written. Raises: KernelError."""
+    def doubt(self, names: Collection[str]) -> None:
+        """Write once more what came out otherwise: somebody else may have set that.
+
+        What comes out alike a second time is the kernel's.
+        """
+        came_out = {**self.refused, **self.accepted}
+        doubted = {(at, said) for at, said in came_out.items() if at[0] in names} - self._doubted
+        self._doubted |= doubted
+        self.refused = {at: said for at, said in self.refused.items() if (at, said) not in doubted}
+        self.accepted = {
+            at: pair for at, pair in self.accepted.items() if (at, pair) not in doubted
+        }
+
+    def try_again(self, *, disruptive: bool) -> bool:
+        """Write once more, without a doubt, what came out otherwise. Says whether there is such.
+
+        What drops the link only if ``disruptive``.
+        """
+        kept = {
+            (name, key): (wanted, found)
+            for (name, key), (wanted, found) in self.accepted.items()
+            if not disruptive and self.tunables[name].disruptive(key, found, wanted)
+        }
+        was, self.accepted, self._doubted = self.accepted, kept, set()
+        return len(kept) < len(was)
+
+    def takes(self, change: Change) -> bool:
+        """Whether a value is, right after its write, as it was written. Raises: KernelError.
+
+        What drops the link is not written for that; nothing is known of it then.
+        """
+        if change.disruptive:
+            return False
         tunable, view = self.tunables[change.tunable], self.view()
         wanted = {change.key: change.after}
         tunable.write(view, self.found[change.tunable], wanted)

@@ -17,6 +17,7 @@ from netuned.reconcile.context import Context
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.putback import restore
 from netuned.reconcile.slot import Slot
+from netuned.reconcile.tally import RESTORE
 from netuned.reconcile.trialfile import TrialFile
 
 log = logging.getLogger(__name__)
@@ -152,7 +153,7 @@ class Holds:
             work = partial(restore, slot.card, self._context.baseline, names, denies=slot.denies)
             done = await self._context.work.in_worker(work)
         self.renew(slot)
-        tell(slot, done.made, "restore")
+        tell(slot, done.made, RESTORE)
         name = slot.card.nic.name
         for problem in done.problems:
             log.error("Cannot restore %s: %s", name, problem)

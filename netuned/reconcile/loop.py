@@ -189,6 +189,11 @@ class Reconciler:
         slot.mark(tunable, event_at=event_at)
         self.passes.start(slot)
 
+    def hear(self, ifindex: int, tunable: str) -> None:
+        """The kernel tells that a tunable was set, by netuned or by somebody else."""
+        if slot := self.cards.slots.get(ifindex):
+            slot.hear(tunable)
+
     def touch_by(self, ifindex: int, tunable: str, sender: int) -> None:
         """As ``touch``; most often the process with the pid ``sender`` made the change."""
         if slot := self.cards.slots.get(ifindex):
@@ -299,7 +304,7 @@ class Reconciler:
                 lambda: (files.listdir(CLASS_NET), sweep(self._kernel, cards))
             )
         for slot in idle:
-            if slot.card in differing:
+            if slot.retry_roundings() or slot.card in differing:
                 self.passes.look(slot, facts=True)
         if names != self._names:
             self.rescan()

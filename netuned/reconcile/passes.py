@@ -8,11 +8,11 @@ import random
 from functools import partial
 
 from netuned.errors import KernelError
-from netuned.hardware.nic import HOST
 from netuned.kernel.once import Once, Shared
-from netuned.reconcile.apply import Outcome, Rounds
+from netuned.reconcile.apply import Rounds
 from netuned.reconcile.context import Context
-from netuned.reconcile.slot import Slot
+from netuned.reconcile.slot import HEARD_S, Look, Slot
+from netuned.reconcile.writing import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class Passes:
                 return
             if changed:
                 await self._replan(slot)
+        repairs = slot.set_out()
         if not slot.aimed:
             try:
                 await self.aim(slot)
@@ -103,18 +104,10 @@ class Passes:
         if slot.aim.target is None and not card.wanted:
             slot.let_go()
             return
-        repairs = slot.dispute.gate if slot.settled else None
-        rounds = Rounds(
-            card,
-            self._context.baseline,
-            scope,
-            repairs,
-            slot.recorder,
-            undo=nic is not HOST,  # its settings have nothing to do with each other
-        )
+        rounds = Rounds(card, self._context.baseline, scope, repairs, slot.recorder)
         while not await in_worker(partial(self._turns, rounds, self._fresh())):
             pass
-        self._note(slot, rounds.outcome, look.event_at)
+        self._note(slot, rounds.outcome, look)
         if card.nic is not nic:  # restructured by our own writes: what is there now is new
             await self._replan(slot)
 
@@ -145,13 +138,15 @@ class Passes:
         slot.told(aim)  # what comes while it is told is for the next time
         await self._context.work.in_worker(tell)
 
-    def _note(self, slot: Slot, outcome: Outcome, event_at: float) -> None:
+    def _note(self, slot: Slot, outcome: Outcome, look: Look) -> None:
         """Tell what a look gave, and look again later if it failed."""
         if isinstance(outcome.error, KernelError) and outcome.error.gone:
-            slot.tell(outcome, event_at)
+            slot.tell(outcome, look.event_at)
             self._lost(slot, outcome.error)
             return
-        slot.looked(outcome, event_at)
+        slot.looked(outcome, look.event_at)
+        if outcome.believed:
+            asyncio.get_running_loop().call_later(HEARD_S, self._judge, slot, outcome, look)
         stirring = {change.tunable for change in outcome.made} | slot.card.awaited.keys()
         if any(slot.card.tunables[name].stirs for name in stirring):
             self._context.loop.stirred()
@@ -159,6 +154,10 @@ class Passes:
             slot.look_again(AWAITED_S, partial(self.look, slot))
         if outcome.error is not None:
             self._retry(slot, RETRY_FIRST_S * 2 ** min(slot.failures - 1, 10))
+
+    def _judge(self, slot: Slot, outcome: Outcome, look: Look) -> None:
+        if not slot.gone and slot.judge(outcome, look):
+            self.look(slot)
 
     def _lost(self, slot: Slot, error: KernelError) -> None:
         """Files or the card itself went away: read the facts again, once they are there."""

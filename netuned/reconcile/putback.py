@@ -55,7 +55,7 @@ def put_back(
     card.forget_refusals(left.keys())
     while left:
         card.aim_back(left, denies=denies)
-        outcome = reconcile_card(card, baseline, recorder, undo=False)
+        outcome = reconcile_card(card, baseline, recorder, undoes=False)
         done.made += outcome.made
         if outcome.error is None:
             done.problems += [f"{change}: {WHY_WITHHELD}" for change in outcome.withheld]

@@ -156,6 +156,7 @@ def _settings(
             troubles |= _left(card, tunable, wanted, found)
             state = next(iter(troubles), IN_SYNC)
             reasons = dict.fromkeys([*troubles.values(), card.held.get(name, "")])
+            reasons |= dict.fromkeys(_rounded(card, name, wanted, found))
             reason = "; ".join(filter(None, reasons))
             if tunable.by_key:  # of others it is not said that they are as wanted
                 found = {key: found[key] for key in wanted if key in found}
@@ -179,6 +180,15 @@ def _left(card: Card, tunable: Tunable, wanted: State, found: State) -> dict[str
         count = len(keys | {key for other, key in card.refused if other == name})
         left[UNSUPPORTED] = f"{len(refused)} of {count} cannot be set: {refused[0]}"
     return left
+
+
+def _rounded(card: Card, name: str, wanted: State, found: State) -> list[str]:
+    """What a driver or the kernel made of values, in sync all the same."""
+    return [
+        f"{key} in sync as {describe(pair[1])}: the driver's".lstrip()
+        for (other, key), pair in card.accepted.items()
+        if other == name and (wanted.get(key), found.get(key)) == pair
+    ]
 
 
 def _refused(card: Card, tunable: Tunable, wanted: State) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
@@ -18,11 +19,13 @@ from netuned.hardware.nic import HOST, Nic
 from netuned.plan import Change
 from netuned.profiles.loader import ProfileSet
 from netuned.profiles.profile import Profile
-from netuned.reconcile.apply import Outcome, Recorder
+from netuned.reconcile.apply import Recorder
 from netuned.reconcile.card import NOTHING_HELD, Card
+from netuned.reconcile.contention import Gate
 from netuned.reconcile.dispute import Dispute, Place
 from netuned.reconcile.report import card_state, nic_status
-from netuned.reconcile.tally import Tallies
+from netuned.reconcile.tally import DRIFT, PROFILE, RESTORE, Tallies
+from netuned.reconcile.writing import Outcome
 from netuned.status import (
     APPLYING,
     CONTENDED,
@@ -80,15 +83,27 @@ class Aim:
         return self.target is other.target and self.held == other.held and put_back
 
 
+RETRY_S = 600.0
+"""What a driver made something else of is written again so often, but for what drops the link."""
+
+HEARD_S = 0.5
+"""After a pass, what others set while it wrote has been told by then."""
+
+
+NOTHING_HEARD: Mapping[str, int] = {}
+
+
 class Look(NamedTuple):
     """What one look is for: these tunables (None: everything), and the card's facts anew before.
 
-    ``event_at`` is when the first event came, on the monotonic clock; 0 without one.
+    ``event_at`` is when the first event came, on the monotonic clock; 0 without one. ``heard`` is
+    how often each tunable was told to have been set before it.
     """
 
     scope: frozenset[str] | None
     facts: bool
     event_at: float
+    heard: Mapping[str, int] = NOTHING_HEARD
 
 
 class Slot:
@@ -118,10 +133,18 @@ class Slot:
         self._again: asyncio.TimerHandle | None = None
         self._told: Aim | None = None
         self._watched: tuple[Nic, frozenset[str]] | None = None
+        self._cause = PROFILE
+        """Why the look under way changes something."""
+        self._unsettled = False
+        """Since it began another thing is wanted than what it is for."""
         self._scope: set[str] | None = None
         """What is marked; None: everything."""
         self._facts = False
         self._event_at = 0.0
+        self._heard: Counter[str] = Counter()
+        """How often the kernel told that a tunable was set, by netuned or by others."""
+        self._doubtful: set[str] = set()
+        self._tried_at = 0.0
         self._problem = ""
         self._pending: tuple[Change, ...] = ()
         self._failed = ""
@@ -148,15 +171,21 @@ class Slot:
             self._scope.add(tunable)
         self._event_at = self._event_at or event_at
 
+    def hear(self, tunable: str) -> None:
+        """The kernel tells that a tunable was set, perhaps by netuned."""
+        self._heard[tunable] += 1
+
     def take_look(self) -> Look:
-        """What is marked, which is then no longer marked.
+        """What is marked, which is then no longer marked. No worker may have the card.
 
         After a failure, and while something is put back, only a look at everything tells.
         """
         whole = self._scope is None or self.failures or self.card.restoring
         scope = None if whole else frozenset(self._scope or ())
-        look = Look(scope, self._facts, self._event_at)
+        look = Look(scope, self._facts, self._event_at, self._heard.copy())
         self._scope, self._facts, self._event_at = set(), False, 0.0
+        self.card.doubt(self._doubtful)
+        self._doubtful = set()
         return look
 
     def begin(self, looks: asyncio.Task[None]) -> None:
@@ -207,14 +236,29 @@ class Slot:
         """Whether the card was told what is wanted of it, and nothing has changed since."""
         return self._told is not None and self._told.wants_as(self.aim)
 
+    def retry_roundings(self) -> bool:
+        """Now and then, write again what came out otherwise, but for what drops the link.
+
+        Says whether there is such.
+        """
+        now = time.monotonic()
+        if now - self._tried_at < RETRY_S or not self.card.accepted:
+            return False
+        self._tried_at = now
+        if again := self.card.try_again(disruptive=False):
+            self.aim_anew(settled=False)
+        return again
+
     def adopt(self, aim: Aim) -> None:
         """Follow another aim; a trial that begins decides by itself what is left alone."""
         before = self.aim
+        if before.digest != aim.digest and self.card.try_again(disruptive=True):
+            self.aim_anew(settled=False)
         target = before.target if aim.target == before.target else aim.target
         held = aim.held if self.recorder is None else before.held
         self.aim, self._problem = replace(aim, target=target, held=held), ""
         if target is not before.target:
-            self.settled = False
+            self._unsettle()
             self.end_wait()
 
     def follow_policy(self, profile: Profile | None) -> None:
@@ -240,13 +284,18 @@ class Slot:
 
         It is not ``settled`` where it was told something else meanwhile.
         """
-        self._told, self.settled = None, self.settled and settled
+        self._told = None
+        if not settled:
+            self._unsettle()
+
+    def _unsettle(self) -> None:
+        self.settled, self._unsettled = False, True
 
     def ask_again(self) -> None:
         """Somebody asks for all of it now: what was refused may be possible, or quiet."""
         self.card.refused = {}
         self.dispute.forget()
-        self.aim_anew()
+        self.aim_anew(settled=not self.card.try_again(disruptive=True))
 
     def changes_profile(self, aim: Aim) -> bool:
         """Whether it has another profile, for profiles were read anew; at the start it has none."""
@@ -276,16 +325,22 @@ class Slot:
 
     # What a look gave
 
+    def set_out(self) -> Gate | None:
+        """A look is for what is wanted now. Returns what counts repairs, where all was in force."""
+        self._cause = DRIFT if self.settled else PROFILE if self.aim.target else RESTORE
+        self._unsettled = False
+        return self.dispute.gate if self.settled else None
+
     def looked(self, outcome: Outcome, event_at: float) -> None:
         """Remember, log and tell. ``event_at`` is when the event came, on the monotonic clock."""
-        cause = self.tell(outcome, event_at)
+        self.tell(outcome, event_at)
         nic, held = self.card.nic, self.aim.held
         if outcome.error is not None:
             self._fail(outcome.error, outcome)
             return
         if self.last_error:
             log.info("%s: in force again after %d failures", nic.label, self.failures)
-        if outcome.made and cause == "profile" and nic is not HOST:
+        if outcome.made and self._cause == PROFILE and nic is not HOST:
             log.info("In force: %s has profile %s", nic.name, self.aim.profile)
         enforce = self.aim.target is None or self.aim.target.enforces
         if outcome.pending != self._pending and not enforce:
@@ -297,7 +352,7 @@ class Slot:
         self.failures, self.last_error, self._failed = 0, "", ""
         scope = outcome.scope
         unseen = [c for c in self._pending if scope is not None and c.tunable not in scope]
-        self._pending, self.settled = (*unseen, *outcome.pending), True
+        self._pending, self.settled = (*unseen, *outcome.pending), not self._unsettled
         self.dispute.follow(Place(nic))
         managed = self.aim.target is not None or self.card.wanted
         self.state = card_state(self.card, self._pending) if managed else UNMANAGED
@@ -335,15 +390,22 @@ class Slot:
             log.error("%s: %s; %strying again", self.card.nic.label, what, undone)
         self.last_error, self.state, self.settled = what, DEGRADED, False
 
+    def judge(self, outcome: Outcome, look: Look) -> bool:
+        """Whether others wrote, too, while something came out otherwise than it was written."""
+        told = {name: self._heard[name] - look.heard.get(name, 0) for name in outcome.believed}
+        others = {name for name, times in told.items() if times > outcome.requests[name]}
+        if others:
+            self._doubtful |= others
+            self.aim_anew(settled=False)
+        return bool(others)
+
     # What is told
 
-    def tell(self, outcome: Outcome, event_at: float) -> str:
-        """Log and tell the changes made. Returns their cause."""
-        cause = "drift" if self.settled else "profile" if self.aim.target else "restore"
+    def tell(self, outcome: Outcome, event_at: float) -> None:
+        """Log and tell the changes made."""
         latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
         for change in outcome.made:
-            self.tell_change(change, cause, latency_us)
-        return cause
+            self.tell_change(change, self._cause, latency_us)
 
     def tell_change(self, change: Change, cause: str, latency_us: int = 0) -> None:
         nic = self.card.nic
@@ -357,7 +419,7 @@ class Slot:
             "cause": cause,
         }
         where = f"{nic.label} {change.tunable} {change.key}".rstrip()
-        if cause == "drift":
+        if cause == DRIFT:
             # of what is fought over once a minute, and it has been said that it will be
             level = logging.DEBUG if change.tunable in self.dispute.contended else logging.WARNING
             log.log(level, "Repaired %s: found %s, put back %s", where, before, after, extra=fields)

@@ -10,8 +10,8 @@ from netuned.status import Applied, SettingStatus
 from netuned.valuejson import typed
 from netuned.values import describe
 
-DRIFT = "drift"
-"""The cause of a change that is a repair."""
+PROFILE, RESTORE, DRIFT = "profile", "restore", "drift"
+"""The causes of a change: what a profile says, nothing says it any more, or a repair."""
 
 
 @dataclass(frozen=True, slots=True)

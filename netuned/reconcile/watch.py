@@ -143,6 +143,7 @@ class Watches:
         for tunable in TUNABLES:
             if what in tunable.events:
                 restructures = tunable.stale("") == CARD
+                self._loop_calls.hear(ifindex, tunable.name)
                 self._loop_calls.touch(ifindex, None if restructures else tunable.name)
 
     def _on_qdisc(self, ifindex: int, sender: int) -> None:

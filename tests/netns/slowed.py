@@ -16,8 +16,8 @@ from netuned import __main__ as netuned_main
 from netuned.errors import KernelError
 from netuned.kernel.once import Once
 from netuned.reconcile import apply, passes, putback
-from netuned.reconcile.apply import Outcome
 from netuned.reconcile.card import Card
+from netuned.reconcile.writing import Outcome
 
 DIRECTORY = Path(os.environ["SLOWED"])
 

@@ -25,13 +25,14 @@ from netuned.plan import Change
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
-from netuned.reconcile.apply import Outcome, plan_card, reconcile_card
+from netuned.reconcile.apply import plan_card, reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.cardid import CardId
 from netuned.reconcile.confirm import Trial, Tried
 from netuned.reconcile.putback import restore, roll_back
 from netuned.reconcile.trialfile import TrialFile
+from netuned.reconcile.writing import Outcome
 from netuned.tunables import BY_NAME, TUNABLES
 from netuned.tunables.base import Limits, Target, Tunable, View
 from netuned.values import ABSENT, State, Value, Word

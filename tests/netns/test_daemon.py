@@ -17,6 +17,18 @@ from tests.netns.lab import Lab
 pytestmark = pytest.mark.netns
 
 QUEUES = "/sys/class/net/lan0/queues"
+ANSWER = """
+import socket, time
+from netuned.kernel.ethtool import Ethtool
+ethtool, card = Ethtool(), socket.if_nametoindex("lan0")
+print(flush=True)
+until = time.monotonic() + 20
+while time.monotonic() < until:
+    if ethtool.channels(card).tx == 4:
+        ethtool.set_channels(card, tx=3)
+        break
+"""
+"""Answers the first write of all channels at once."""
 EDGE = """\
 match:
   - {kind: veth, name: lan0}
@@ -609,3 +621,18 @@ def test_resuming_one_card_while_all_are_paused_is_refused(edge: Lab) -> None:
     assert "all cards are paused" in refused.stderr
     edge.ctl("resume")
     edge.wait_state("lan0", "in-sync")
+
+
+def test_what_somebody_set_at_once_is_not_taken_for_the_drivers(lab: Lab) -> None:
+    lab.run("ethtool", "-L", "lan0", "rx", "2", "tx", "2")
+    lab.start()
+    words = lab.command(sys.executable, "-c", ANSWER)
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as somebody:
+        assert somebody.stdout
+        somebody.stdout.readline()
+        lab.profile("edge", EDGE)
+        assert somebody.wait() == 0
+    shown = "ethtool -l lan0 | grep TX: | tail -1"
+    lab.wait(lambda: lab.shell(shown).split() == ["TX:", "4"], "all channels", every_s=0.1)
+    lab.wait_state("lan0", "in-sync")
+    assert "qdisc tx-3" in lab.logged()

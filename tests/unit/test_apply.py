@@ -15,9 +15,10 @@ from netuned.hardware.nic import Nic, read_nic
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
-from netuned.reconcile.apply import Outcome, reconcile_card
+from netuned.reconcile.apply import reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
+from netuned.reconcile.writing import Outcome
 from netuned.tunables import BY_NAME
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, Value
 from tests.unit.writable import WritableKernel

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
+from netuned.errors import VerifyError
 from netuned.hardware.host import read_host
 from netuned.hardware.nic import read_nic
 from netuned.kernel.questions import COALESCE, A, Setting
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
-from netuned.reconcile.apply import Outcome, reconcile_card
+from netuned.reconcile.apply import reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.report import _settings
 from netuned.reconcile.tally import Tallies
+from netuned.reconcile.writing import Outcome
 from netuned.tunables.coalesce import COALESCE as TUNABLE
 from netuned.values import Number
 from tests.unit.writable import WritableKernel
@@ -155,3 +157,28 @@ def test_what_a_driver_does_not_take_back_stays_on_record(
     tune(card_of(kernel), baseline, None)
     assert kernel.usecs == 104
     assert baseline.of(card.nic) == {}
+
+
+class Answered(Coalescing):
+    """A machine whose driver takes all as it is, and somebody who answers some writes at once."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+
+    def set(self, setting: Setting[A], ifindex: int, values: Any) -> None:
+        before = self.usecs
+        WritableKernel.set(self, setting, ifindex, values)
+        if self.left:
+            self.left -= 1
+            self.show(before)
+
+
+def test_who_answers_the_first_writes_is_not_taken_for_the_driver(baseline: Baseline) -> None:
+    kernel = Answered(3)
+    card = card_of(kernel)
+    outcome = tune(card, baseline, 100)
+    assert isinstance(outcome.error, VerifyError)
+    assert state(card)[0] != "unsupported"
+    assert tune(card, baseline, 100).error is None
+    assert (kernel.usecs, state(card)[0]) == (100, "in-sync")

@@ -21,7 +21,7 @@ from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
 from netuned.reconcile import baseline as baseline_file
 from netuned.reconcile import trialfile
-from netuned.reconcile.apply import Outcome, reconcile_card
+from netuned.reconcile.apply import reconcile_card
 from netuned.reconcile.baseline import Baseline, CardRecord
 from netuned.reconcile.card import Card
 from netuned.reconcile.cardid import CardId
@@ -30,6 +30,7 @@ from netuned.reconcile.putback import restore, roll_back
 from netuned.reconcile.report import _settings, card_state
 from netuned.reconcile.tally import Tallies
 from netuned.reconcile.trialfile import TrialFile
+from netuned.reconcile.writing import Outcome
 from netuned.status import IN_SYNC, PARTIAL, WITHHELD
 from netuned.tunables import TUNABLES, Tunable
 from netuned.values import (

@@ -21,10 +21,11 @@ from netuned.kernel.irqbalance import Unknown
 from netuned.kernel.once import Once
 from netuned.placement.objective import Places
 from netuned.profiles.profile import Profile
-from netuned.reconcile.apply import Outcome, plan_card, reconcile_card
+from netuned.reconcile.apply import plan_card, reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.host import host_target
+from netuned.reconcile.writing import Outcome
 from netuned.snapshots.described import machine
 from netuned.tunables import HOST_TUNABLES
 from netuned.tunables.base import HostTarget, Steering, Target
@@ -257,6 +258,40 @@ def test_one_that_fails_leaves_the_other_in_force(
         await parts.plan(PROFILE.format(name="en0", entries=4096) + "host: {irqbalance: stop}\n")
         assert parts.kernel.files.read_text(HOST_FILE).strip() == "4096"
         assert "StopUnit" in parts.host.slot.last_error
+        await parts.passes.close(parts.host.slot)
+        parts.work.close()
+
+    asyncio.run(work())
+
+
+def test_a_table_that_fails_leaves_irqbalance_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table comes first; its error is what status shows, and is tried again."""
+    stopped: list[bool] = []
+
+    class Running(Unknown):
+        def look(self) -> Balancer:
+            return Balancer(Exclusion("stop" if stopped else "leave"), running=not stopped)
+
+        def stop(self) -> None:
+            stopped.append(True)
+
+    async def work() -> None:
+        parts = Parts(tmp_path)
+        parts.kernel.irqbalance = Running()
+        write = parts.kernel.files.write
+
+        def fails(path: str, data: bytes) -> None:
+            if path == HOST_FILE:
+                raise KernelError("write", path, errno.ENOMEM)
+            write(path, data)
+
+        monkeypatch.setattr(parts.kernel.files, "write", fails)
+        await parts.plan(PROFILE.format(name="en0", entries=4096) + "host: {irqbalance: stop}\n")
+        assert stopped
+        assert HOST_FILE in parts.host.slot.last_error
+        assert parts.host.slot.retry is not None
         await parts.passes.close(parts.host.slot)
         parts.work.close()
 

@@ -14,11 +14,12 @@ from netuned.errors import KernelError, StateFileError
 from netuned.hardware.nic import HOST
 from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet
-from netuned.reconcile.apply import Outcome, reconcile_card
+from netuned.reconcile.apply import reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.report import _settings, manager_status
 from netuned.reconcile.tally import Tallies
+from netuned.reconcile.writing import Outcome
 from netuned.status import (
     DEGRADED,
     DRIFTED,

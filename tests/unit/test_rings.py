@@ -15,12 +15,13 @@ from netuned.kernel.questions import RINGS, A, Setting
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
-from netuned.reconcile.apply import Outcome, reconcile_card
+from netuned.reconcile.apply import reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.putback import restore
 from netuned.reconcile.report import _settings
 from netuned.reconcile.tally import Tallies
+from netuned.reconcile.writing import Outcome
 from netuned.values import Number
 from tests.unit.writable import WritableKernel
 
@@ -201,3 +202,21 @@ def test_a_group_taken_apart_tells_what_was_made(kernel: Rings, baseline: Baseli
     assert [change.key for change in done.made] == ["rx"]
     assert len(done.problems) == 1
     assert kernel.rings == {"rx": 256, "tx": 512}
+
+
+def test_what_somebody_else_may_have_set_is_written_once_more(
+    kernel: Rings, baseline: Baseline
+) -> None:
+    """And what then comes out alike is the driver's: its link drops no third time for it."""
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    for requests in (1, 2, 2):
+        outcome = tune(kernel, baseline, card, rx=500)
+        assert outcome.error is None
+        assert outcome.believed == ({"rings"} if outcome.requests else set())
+        assert len(kernel.requests) == requests
+        card.doubt({"rings"})
+    (setting,) = _settings(card, {}, "", Tallies())
+    assert (setting.state, setting.reason) == ("in-sync", "rx in sync as 504 entries: the driver's")
+    assert card.try_again(disruptive=True)
+    tune(kernel, baseline, card, rx=500)
+    assert len(kernel.requests) == 3

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from netuned.errors import KernelError, StateFileError
-from netuned.reconcile.apply import Outcome
 from netuned.reconcile.passes import RETRY_MOST_S
 from netuned.reconcile.slot import Look
+from netuned.reconcile.writing import Outcome
 from tests.unit.parts import Parts, on, profile
 
 GONE = KernelError("read", "en0", 19)
@@ -141,8 +141,9 @@ def test_retries_wait_twice_as_long_each_time_and_never_all_at_once(tmp_path: Pa
         loop = asyncio.get_running_loop()
         for _ in range(20):
             slot = parts.slot_of(parts.slot().card.nic)
+            look = slot.take_look()
             for failures in range(1, 51):
-                parts.passes._note(slot, Outcome(error=StateFileError("no")), 0.0)
+                parts.passes._note(slot, Outcome(error=StateFileError("no")), look)
                 assert slot.retry is not None
                 waits.setdefault(failures, []).append(slot.retry.when() - loop.time())
             slot.end_wait()
@@ -152,3 +153,27 @@ def test_retries_wait_twice_as_long_each_time_and_never_all_at_once(tmp_path: Pa
         seen = waits[failures]
         assert all(0.79 * nominal <= wait <= 1.21 * nominal for wait in seen)
         assert len(set(seen)) > 15
+
+
+def test_a_profile_that_goes_while_drift_is_repaired_is_no_drift(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The repair under way says nothing of what is wanted when it ends."""
+    caplog.set_level("INFO")
+
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(profile("0-1"))
+        slot = parts.slot()
+        parts.kernel.files.write("/sys/class/net/en0/queues/tx-1/xps_cpus", b"f")
+        slot.set_out()
+        parts.remove("edge")
+        await parts.replan()
+        slot.looked(Outcome(), 0.0)
+        assert not slot.settled
+        caplog.clear()
+        await parts.quiet()
+        assert slot.settled
+        assert "Set en0 xps tx-1" in caplog.text
+        assert "Repaired" not in caplog.text
+
+    on(tmp_path, scenario)
