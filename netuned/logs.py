@@ -122,3 +122,7 @@ def set_up(level: int) -> None:
         handler = _Behind(_to_stderr)
         handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+    # no line says where in the source it comes from, by which thread or process; see
+    # docs.python.org/3/howto/logging.html, Optimization
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

@@ -9,7 +9,6 @@ from functools import partial
 
 from netuned.errors import NetunedError
 from netuned.hardware.nic import Nic
-from netuned.plan import Change
 from netuned.reconcile.card import NOTHING_HELD
 from netuned.reconcile.cardid import CardId
 from netuned.reconcile.confirm import ALL, RESTORED, ROLLED_BACK, Hold
@@ -153,14 +152,8 @@ class Holds:
             work = partial(restore, slot.card, self._context.baseline, names, denies=slot.denies)
             done = await self._context.work.in_worker(work)
         self.renew(slot)
-        tell(slot, done.made, RESTORE)
+        slot.tell(done.made, RESTORE)
         name = slot.card.nic.name
         for problem in done.problems:
             log.error("Cannot restore %s: %s", name, problem)
         return [f"{name}: {problem}" for problem in done.problems]
-
-
-def tell(slot: Slot, made: Iterable[Change], cause: str) -> None:
-    """Log what was put back, and tell who listens."""
-    for change in made:
-        slot.tell_change(change, cause)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 from functools import partial
 
 from netuned.errors import KernelError
@@ -20,6 +21,9 @@ AWAITED_S = 2.0
 """What was set and does not show yet is looked at again so often."""
 
 CLOSE_S = 1.0
+HELD_UP_S = 0.02
+"""Turns are one at a time, for each of their many system calls would wake a thread that waits for
+the interpreter; but one that takes longer than this waits in a driver, and holds up no other."""
 LOST_FIRST_S = 0.01
 RETRY_FIRST_S = 1.0
 RETRY_MOST_S = 60.0
@@ -32,6 +36,7 @@ class Passes:
         self._context = context
         self._closing = False
         self._under_way = 0
+        self._turning = threading.Lock()
         self._shared = Shared(context.kernel)
 
     async def close(self, host: Slot) -> None:
@@ -123,8 +128,16 @@ class Passes:
 
         Runs in a worker. Those that wait have each had a turn before this card's next.
         """
-        while not (ended := rounds.turn(asked)) and self._under_way == 1:
-            asked = self._alone()
+        turning = self._turning
+        if not turning.acquire(timeout=HELD_UP_S):  # the other's release is of a lock of its own
+            turning = threading.Lock()
+            turning.acquire()
+            self._turning = turning
+        try:
+            while not (ended := rounds.turn(asked)) and self._under_way == 1:
+                asked = self._alone()
+        finally:
+            turning.release()
         return ended
 
     async def _replan(self, slot: Slot) -> None:
@@ -141,7 +154,7 @@ class Passes:
     def _note(self, slot: Slot, outcome: Outcome, look: Look) -> None:
         """Tell what a look gave, and look again later if it failed."""
         if isinstance(outcome.error, KernelError) and outcome.error.gone:
-            slot.tell(outcome, look.event_at)
+            slot.tell(outcome.made, event_at=look.event_at)
             self._lost(slot, outcome.error)
             return
         slot.looked(outcome, look.event_at)

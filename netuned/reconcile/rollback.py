@@ -10,10 +10,11 @@ from functools import partial
 from netuned.errors import NetunedError
 from netuned.reconcile.confirm import Trial, Tried, now_ns
 from netuned.reconcile.context import Context
-from netuned.reconcile.holds import Holds, tell
+from netuned.reconcile.holds import Holds
 from netuned.reconcile.passes import RETRY_FIRST_S, RETRY_MOST_S
 from netuned.reconcile.putback import roll_back
 from netuned.reconcile.slot import Slot
+from netuned.reconcile.tally import ROLLBACK
 from netuned.reconcile.trialfile import TrialFile
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class Rollbacks:
         card, baseline = slot.card, self._context.baseline
         work = partial(roll_back, card, baseline, tried, decide, denies=slot.denies)
         done = await self._context.work.in_worker(work)
-        tell(slot, done.made, "rollback")
+        slot.tell(done.made, ROLLBACK)
         for name, key in done.foreign:
             setting = f"{card.nic.name} {name} {key}".rstrip()
             log.warning("%s: somebody has changed it since, not rolled back", setting)

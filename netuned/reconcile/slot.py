@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -333,7 +333,7 @@ class Slot:
 
     def looked(self, outcome: Outcome, event_at: float) -> None:
         """Remember, log and tell. ``event_at`` is when the event came, on the monotonic clock."""
-        self.tell(outcome, event_at)
+        self.tell(outcome.made, event_at=event_at)
         nic, held = self.card.nic, self.aim.held
         if outcome.error is not None:
             self._fail(outcome.error, outcome)
@@ -401,13 +401,15 @@ class Slot:
 
     # What is told
 
-    def tell(self, outcome: Outcome, event_at: float) -> None:
-        """Log and tell the changes made."""
+    def tell(self, made: Sequence[Change], cause: str = "", event_at: float = 0.0) -> None:
+        """Log and tell changes made; without a cause, by the look that was set out for last."""
+        cause = cause or self._cause
         latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
-        for change in outcome.made:
-            self.tell_change(change, self._cause, latency_us)
+        for change in made:
+            self._tell(change, cause, latency_us)
+        self._last_change = self._tallies.made(made, cause) or self._last_change
 
-    def tell_change(self, change: Change, cause: str, latency_us: int = 0) -> None:
+    def _tell(self, change: Change, cause: str, latency_us: int) -> None:
         nic = self.card.nic
         before, after = describe(change.before) or "none", describe(change.after)
         fields = {
@@ -427,7 +429,6 @@ class Slot:
             self._listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
         else:
             log.info("Set %s: %s -> %s", where, before, after, extra=fields)
-        self._last_change = self._tallies.made(change, cause)
 
     def status(self, *, paused: bool) -> NicStatus:
         """How the card looks to people now; the same object until something changes."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from netuned.plan import Change
@@ -10,8 +12,8 @@ from netuned.status import Applied, SettingStatus
 from netuned.valuejson import typed
 from netuned.values import describe
 
-PROFILE, RESTORE, DRIFT = "profile", "restore", "drift"
-"""The causes of a change: what a profile says, nothing says it any more, or a repair."""
+PROFILE, RESTORE, ROLLBACK, DRIFT = "profile", "restore", "rollback", "drift"
+"""The causes of a change; the last is a repair's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,19 @@ class Tallies:
             last_change=tally.last_change,
         )
 
-    def made(self, change: Change, cause: str) -> Applied:
-        """Count a change that was made and stayed. Returns it as status shows it."""
-        applied = Applied(
+    def made(self, changes: Sequence[Change], cause: str) -> Applied | None:
+        """Count changes that were made and stayed. Returns the last as status shows it."""
+        applied = None
+        counts = Counter(change.tunable for change in changes)
+        for tunable, change in {change.tunable: change for change in changes}.items():
+            applied, before, count = self._shown(change, cause), self.of(tunable), counts[tunable]
+            repairs = before.repairs + (count if cause == DRIFT else 0)
+            self._put(tunable, Tally(before.writes + count, repairs, before.failures, applied))
+        return applied
+
+    @staticmethod
+    def _shown(change: Change, cause: str) -> Applied:
+        return Applied(
             time.time(),
             change.tunable,
             change.key,
@@ -62,11 +74,6 @@ class Tallies:
             typed(change.before),
             typed(change.after),
         )
-        before = self.of(change.tunable)
-        repairs = before.repairs + (cause == DRIFT)
-        tally = Tally(before.writes + 1, repairs, before.failures, applied)
-        self._put(change.tunable, tally)
-        return applied
 
     def failed(self, tunable: str) -> None:
         """Count a pass that ended because a write of this tunable failed."""

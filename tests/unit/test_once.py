@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,5 +98,29 @@ def test_one_card_that_fails_stops_none_of_those_that_share(tmp_path: Path) -> N
         await parts.plan(QDISC)
         states = Counter(parts.shown(f"en{n}").state for n in range(20))
         assert states == {"in-sync": 19, "degraded": 1}
+
+    on(tmp_path, scenario, kernel)
+
+
+def test_a_card_that_waits_in_its_driver_holds_up_no_other(tmp_path: Path) -> None:
+    kernel, driver = Counting(12), threading.Event()
+    write = kernel.begin_write
+
+    def begin_write(what: str) -> None:
+        write(what)
+        if "/en0/" in what:
+            assert driver.wait(20)
+
+    kernel.begin_write = begin_write  # type: ignore[method-assign]  # a driver that takes its time
+
+    async def scenario(parts: Parts) -> None:
+        parts.drop(QDISC)
+        await parts.replan()
+        others = [f"en{n}" for n in range(1, 12)]
+        await parts.until(lambda: all(parts.shown(name).state == "in-sync" for name in others))
+        assert parts.shown("en0").state == "applying"
+        driver.set()
+        await parts.quiet()
+        assert parts.shown("en0").state == "in-sync"
 
     on(tmp_path, scenario, kernel)

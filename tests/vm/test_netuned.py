@@ -66,8 +66,9 @@ def test_every_kind_of_qdisc(igb: Guest, spec: str, shown: str) -> None:
     igb.drop("igb", IGB.replace("{kind: fq, flow_limit: 1000}", spec))
     try:
         igb.machine.wait_until(lambda: igb.qdiscs(FIRST) == whole, 30, spec)
+        shows = f"tc qdisc show dev {FIRST} | grep '{shown}'"
+        igb.wait("the new profile, not only its kind", shows)
         igb.wait_state(FIRST, "in-sync")
-        assert shown in igb.sh(f"tc qdisc show dev {FIRST}")
         before = igb.writes()
         igb.sh("netunedctl apply")
         assert igb.writes() == before
