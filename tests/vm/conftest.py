@@ -82,9 +82,11 @@ def igb(guest: Guest) -> Guest:
 
 @pytest.fixture
 def wanted(igb: Guest) -> dict[str, object]:
-    """The state to come back to, and the certainty that a test starts in it."""
+    """The state to come back to, and the certainty that a test starts in it, and in no other."""
     igb.wait_state(FIRST, "in-sync")
-    return igb.state(FIRST)
+    while (state := igb.state(FIRST)) != igb.state(FIRST):
+        igb.wait_state(FIRST, "in-sync")
+    return state
 
 
 @pytest.fixture(scope="module")

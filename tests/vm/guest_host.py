@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,50 +109,93 @@ class Guest:
 
     def queue_cpus(self, ifname: str) -> list[str]:
         """The affinity of each queue's interrupt, by the card's own names, as cpulists."""
-        script = (
-            "cd /sys/kernel/irq; for f in "
-            f"$(grep -lE '^{ifname}-(TxRx|rxtx)-[0-9]+$' */actions); do "
-            'n=${f%/actions}; echo "$(cat $f) $(cat /proc/irq/$n/smp_affinity_list)"; done'
-        )
-        pairs = [line.split() for line in self.sh(script).splitlines()]
-        return [cpus for _, cpus in sorted(pairs, key=lambda p: int(p[0].rpartition("-")[2]))]
+        return _queue_cpus(self.sh(_SHOW["irq"].format(ifname)))
 
     def masks(self, ifname: str, kind: str) -> list[str]:
         """rps_cpus (``rx``) or xps_cpus (``tx``) of every queue, as cpulists."""
-        file = {"rx": "rps_cpus", "tx": "xps_cpus"}[kind]
-        shown = self.sh(f"cd /sys/class/net/{ifname}/queues; grep -H . {kind}-*/{file}")
-        pairs = (line.split(f"/{file}:") for line in shown.splitlines())
-        by_queue = sorted((int(queue[3:]), mask) for queue, mask in pairs)
-        return [str(CpuSet.parse_mask(mask)) for _, mask in by_queue]
+        return _masks(self.sh(_SHOW[{"rx": "rps", "tx": "xps"}[kind]].format(ifname)))
 
     def table(self, ifname: str) -> list[int]:
         """The RSS indirection table, as ethtool prints it."""
-        shown = self.sh(f"ethtool -x {ifname}").partition("RSS hash key")[0]
-        lines = (line for line in shown.splitlines() if line.partition(":")[0].strip().isdigit())
-        return [int(word) for line in lines for word in line.split(":")[1].split()]
+        return _table(self.sh(_SHOW["shares"].format(ifname)))
 
     def combined(self, ifname: str) -> int:
-        return int(self.sh(f"ethtool -l {ifname} | grep Combined | tail -1").split()[1])
+        return _combined(self.sh(_SHOW["channels"].format(ifname)))
 
     def qdiscs(self, ifname: str) -> list[str]:
         """Kinds, the root first, then by queue."""
-        found = json.loads(self.sh(f"tc -j qdisc show dev {ifname}"))
-        order = sorted(
-            found,
-            key=lambda q: (
-                not q.get("root"),
-                int(q.get("parent", ":0").rpartition(":")[2] or "0", 16),
-            ),
-        )
-        return [qdisc["kind"] for qdisc in order]
+        return _qdiscs(self.sh(_SHOW["qdisc"].format(ifname)))
 
     def state(self, ifname: str) -> dict[str, Any]:
-        """All that netuned sets on a card with combined channels."""
-        return {
-            "channels": self.combined(ifname),
-            "shares": sorted(Counter(self.table(ifname)).items()),
-            "irq": self.queue_cpus(ifname),
-            "rps": self.masks(ifname, "rx"),
-            "xps": self.masks(ifname, "tx"),
-            "qdisc": self.qdiscs(ifname),
-        }
+        """All that netuned sets on a card with combined channels, shown by one command."""
+        end = f"; echo {_END}; "
+        shown = self.sh(end.join(command.format(ifname) for command in _SHOW.values()))
+        parts = zip(_SHOW, shown.split(_END), strict=True)
+        return {name: _READ[name](text.strip()) for name, text in parts}
+
+    def wait_for(self, ifname: str, wanted: dict[str, Any], timeout_s: float = 40) -> None:
+        """Wait until a card's state is this. Raises: AssertionError naming what is not."""
+        deadline = time.monotonic() + timeout_s
+        while (found := self.state(ifname)) != wanted:
+            if time.monotonic() > deadline:
+                others = {key: found[key] for key in found if found[key] != wanted.get(key)}
+                raise AssertionError(f"not within {timeout_s:.0f} s: {wanted}; other: {others}")
+            time.sleep(0.2)
+
+
+_END = "@@@"
+_SHOW = {
+    "channels": "ethtool -l {0} | grep Combined | tail -1",
+    "shares": "ethtool -x {0}",
+    "irq": (
+        "cd /sys/kernel/irq; for f in $(grep -lE '^{0}-(TxRx|rxtx)-[0-9]+$' */actions); do "
+        'n=${{f%/actions}}; echo "$(cat $f) $(cat /proc/irq/$n/smp_affinity_list)"; done'
+    ),
+    "rps": "cd /sys/class/net/{0}/queues; grep -H . rx-*/rps_cpus",
+    "xps": "cd /sys/class/net/{0}/queues; grep -H . tx-*/xps_cpus",
+    "qdisc": "tc -j qdisc show dev {0}",
+}
+"""What shows a part of a card's state."""
+
+
+def _combined(shown: str) -> int:
+    return int(shown.split()[1])
+
+
+def _table(shown: str) -> list[int]:
+    shown = shown.partition("RSS hash key")[0]
+    lines = (line for line in shown.splitlines() if line.partition(":")[0].strip().isdigit())
+    return [int(word) for line in lines for word in line.split(":")[1].split()]
+
+
+def _queue_cpus(shown: str) -> list[str]:
+    pairs = [line.split() for line in shown.splitlines()]
+    return [cpus for _, cpus in sorted(pairs, key=lambda p: int(p[0].rpartition("-")[2]))]
+
+
+def _masks(shown: str) -> list[str]:
+    pairs = (line.rpartition("_cpus:") for line in shown.splitlines())
+    by_queue = sorted((int(path[3 : path.index("/")]), mask) for path, _, mask in pairs)
+    return [str(CpuSet.parse_mask(mask)) for _, mask in by_queue]
+
+
+def _qdiscs(shown: str) -> list[str]:
+    found = json.loads(shown)
+    order = sorted(
+        found,
+        key=lambda q: (
+            not q.get("root"),
+            int(q.get("parent", ":0").rpartition(":")[2] or "0", 16),
+        ),
+    )
+    return [qdisc["kind"] for qdisc in order]
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "channels": _combined,
+    "shares": lambda shown: sorted(Counter(_table(shown)).items()),
+    "irq": _queue_cpus,
+    "rps": _masks,
+    "xps": _masks,
+    "qdisc": _qdiscs,
+}

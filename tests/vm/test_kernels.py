@@ -104,13 +104,13 @@ def test_a_foreign_change_is_undone_and_named(
     igb.machine.wait_until(
         lambda: f"Repaired {FIRST} {named}" in igb.logged_since(cursor), 40, f"{named} repaired"
     )
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 30, "the state before")
+    igb.wait_for(FIRST, wanted, 30)
     igb.wait_state(FIRST, "in-sync")
 
 
 def test_a_link_flap_changes_nothing(igb: Guest, wanted: dict[str, object]) -> None:
     igb.sh(f"ip link set {FIRST} down; sleep 1; ip link set {FIRST} up")
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 40, "the state before")
+    igb.wait_for(FIRST, wanted, 40)
     igb.wait_state(FIRST, "in-sync")
 
 
@@ -123,7 +123,7 @@ def test_a_cpu_goes_and_comes_back(igb: Guest, wanted: dict[str, object]) -> Non
         assert all(5 not in cpus_of(mask) for mask in igb.masks(FIRST, "tx"))
     finally:
         igb.sh("echo 1 > /sys/devices/system/cpu/cpu5/online")
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 40, "the state before")
+    igb.wait_for(FIRST, wanted, 40)
 
 
 def test_a_driver_is_unbound_and_bound(igb: Guest, wanted: dict[str, object]) -> None:
@@ -132,7 +132,7 @@ def test_a_driver_is_unbound_and_bound(igb: Guest, wanted: dict[str, object]) ->
     igb.machine.wait_until(lambda: not igb.card(FIRST), 30, "that the card left")
     igb.sh(f"echo {slot} > /sys/bus/pci/drivers/igb/bind")
     igb.wait("the card", f"[ -e /sys/class/net/{FIRST} ] && ip link set {FIRST} up")
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 60, "the state before")
+    igb.wait_for(FIRST, wanted, 60)
     igb.wait_state(FIRST, "in-sync")
 
 
@@ -140,7 +140,7 @@ def test_a_killed_daemon_starts_again_and_repairs(igb: Guest, wanted: dict[str, 
     igb.sh("systemctl kill -s KILL netuned")
     igb.sh(f"ethtool -X {FIRST} equal 3; echo ff > /sys/class/net/{FIRST}/queues/rx-0/rps_cpus")
     igb.wait("the restart", "systemctl is-active netuned && netunedctl status", 60)
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 40, "the state before")
+    igb.wait_for(FIRST, wanted, 40)
 
 
 @pytest.mark.parametrize("ifname", [hardware.VIRTIO, hardware.VMXNET3])
@@ -224,7 +224,7 @@ def test_a_changed_rss_table_is_told_by_the_newest(igb: Guest, wanted: dict[str,
     told = _asked(igb, LISTEN)
     assert "channels" in told
     assert ("rss" in told) == (igb.machine.system == image.NEWEST)
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 60, "the state before")
+    igb.wait_for(FIRST, wanted, 60)
     if "rss" not in told:
         return  # at the next resync, up to 33 s later
     for queues in (2, 3, 4):

@@ -101,7 +101,7 @@ def test_an_irqbalance_restart_changes_nothing(igb: Guest, wanted: dict[str, obj
     igb.sh("systemctl restart irqbalance")
     igb.machine.wait_until(lambda: _balanced(igb), 60, "irqbalance to answer")
     time.sleep(12)  # one of its rounds
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 40, "the state before")
+    igb.wait_for(FIRST, wanted, 40)
     assert igb.sh("systemctl is-active irqbalance") == "active"
 
 
@@ -117,7 +117,7 @@ def test_a_trial_of_fewer_channels_is_rolled_back_after_a_kill(
     igb.sh("systemctl kill -s KILL netuned")
     igb.wait("the restart", "systemctl is-active netuned && netunedctl status", 60)
     assert igb.status()["manager"]["pending_confirm"] == waiting
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 120, "the state before")
+    igb.wait_for(FIRST, wanted, 120)
     igb.wait_state(FIRST, "drifted")
     igb.drop("igb", IGB)
     igb.wait_state(FIRST, "in-sync")
@@ -190,7 +190,7 @@ def test_absent_cards_equal_profiles_and_an_empty_directory(
     assert igb.status()["manager"]["profile_errors"] == []
     assert "No profile matches" in igb.sh("netunedctl status")
     igb.drop("igb", IGB)
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 30, "the state before")
+    igb.wait_for(FIRST, wanted, 30)
     igb.wait_state(FIRST, "in-sync")
 
 
@@ -219,7 +219,7 @@ def test_rfs_and_the_hosts_table(igb: Guest, wanted: dict[str, object]) -> None:
         igb.drop("igb", IGB)
     igb.wait("the host's table as before", f"[ $(cat {table}) = {before} ]")
     igb.machine.wait_until(lambda: set(igb.sh(f"cat {cards}").split()) == {"0"}, 30, "no tables")
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 30, "the state before")
+    igb.wait_for(FIRST, wanted, 30)
 
 
 def test_cpus_that_systemd_keeps_from_it_serve_no_queue(
@@ -232,7 +232,7 @@ def test_cpus_that_systemd_keeps_from_it_serve_no_queue(
         )
     finally:
         igb.sh("systemctl set-property --runtime netuned.service AllowedCPUs=")
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 60, "the state before")
+    igb.wait_for(FIRST, wanted, 60)
 
 
 def test_a_snapshot_plans_and_explains_as_the_host_does(igb: Guest) -> None:
@@ -290,7 +290,7 @@ def test_a_vlan_on_a_bond_tunes_both_cards_below(igb: Guest, wanted: dict[str, o
         igb.sh(f"rm -f {PROFILES}/vlan.yaml")
         igb.drop("igb", IGB)
     igb.wait_state(SECOND, "in-sync")
-    igb.machine.wait_until(lambda: igb.state(FIRST) == wanted, 60, "the state before")
+    igb.wait_for(FIRST, wanted, 60)
 
 
 def test_the_bus_shows_itself(igb: Guest) -> None:
