@@ -1,0 +1,191 @@
+"""What people ask of the loop: the whole daemon but D-Bus and events, on a described machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import pytest
+
+from netuned.errors import NetunedError
+from netuned.reconcile.loop import Options, Reconciler
+from netuned.reconcile.requests import Requests
+from netuned.status import Status
+from tests.netns.listener import Silent
+from tests.unit.parts import MACHINE, profile
+from tests.unit.writable import WritableKernel
+
+XPS = "/sys/class/net/en0/queues/tx-{}/xps_cpus"
+WANTED = ["1", "2", "0", "0"]
+
+
+class Told(Silent):
+    """Remembers every status that was told."""
+
+    def __init__(self) -> None:
+        self.statuses: list[Status] = []
+
+    def publish(self, status: Status) -> None:
+        self.statuses.append(status)
+
+
+class Daemon:
+    """The loop with one profile, and its requests."""
+
+    def __init__(self, directory: Path) -> None:
+        self.kernel, self.told = WritableKernel(MACHINE), Told()
+        self.profiles = directory / "profiles.d"
+        self.profiles.mkdir()
+        options = Options(
+            (str(self.profiles),), directory / "state", directory / "run", str(directory / "none")
+        )
+        self.loop = Reconciler(self.kernel, options, self.told)
+        self.ask = Requests(self.loop)
+
+    def drop(self, text: str, name: str = "edge") -> None:
+        (self.profiles / f"{name}.yaml").write_text(text)
+
+    def masks(self) -> list[str]:
+        return [self.kernel.files.read_text(XPS.format(queue)) for queue in range(4)]
+
+    def disturb(self) -> None:
+        """Somebody sets a mask, and no event tells."""
+        self.kernel.put(XPS.format(2), b"f\n")
+
+    def state(self, name: str = "en0") -> str:
+        return next(nic.state for nic in self.ask.status().nics if nic.name == name)
+
+
+def on(directory: Path, scenario: Callable[[Daemon], Coroutine[None, None, None]]) -> None:
+    async def run() -> None:
+        daemon = Daemon(directory)
+        daemon.drop(profile("0-1"))
+        await daemon.loop.start()
+        await scenario(daemon)
+        await daemon.loop.close()
+
+    asyncio.run(run())
+
+
+def test_a_plan_says_what_a_reconcile_then_does(tmp_path: Path) -> None:
+    async def scenario(daemon: Daemon) -> None:
+        assert (daemon.masks(), daemon.state()) == (WANTED, "in-sync")
+        assert not (await daemon.ask.plan()).changes
+        daemon.disturb()
+        (change,) = (await daemon.ask.plan()).changes
+        assert str(change) == "en0 xps tx-2: 0-3 -> none"
+        assert daemon.masks()[2] == "f", "planning writes nothing"
+        await daemon.ask.reconcile("en0")
+        assert daemon.masks() == WANTED
+        assert not (await daemon.ask.plan()).changes
+
+    on(tmp_path, scenario)
+
+
+def test_a_paused_card_is_planned_and_left_alone(tmp_path: Path) -> None:
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.ask.pause("en0")
+        daemon.disturb()
+        await daemon.ask.reconcile("en0")
+        assert (daemon.masks()[2], daemon.state()) == ("f", "paused")
+        assert len((await daemon.ask.plan()).changes) == 1
+        await daemon.ask.resume("en0")
+        assert (daemon.masks(), daemon.state()) == (WANTED, "in-sync")
+
+    on(tmp_path, scenario)
+
+
+def test_a_trial_is_confirmed_or_goes_back(tmp_path: Path) -> None:
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.ask.pause("")
+        daemon.drop(profile("2-3"))
+        await daemon.ask.reload()
+        with pytest.raises(NetunedError, match="all cards are paused"):
+            await daemon.ask.begin_trial("en0", 60)
+        id, until = await daemon.ask.begin_trial("", 60)
+        assert id in daemon.ask.status().manager.pending_confirm
+        assert until
+        assert daemon.masks() == ["0", "0", "4", "8"]
+        with pytest.raises(NetunedError, match=id):
+            await daemon.ask.begin_trial("en0", 60)
+        await daemon.ask.roll_back(id)
+        assert daemon.masks() == WANTED
+        id, _ = await daemon.ask.begin_trial("en0", 60)
+        await daemon.ask.confirm(id)
+        assert daemon.masks() == ["0", "0", "4", "8"]
+        assert daemon.state() == "in-sync"
+
+    on(tmp_path, scenario)
+
+
+def test_what_was_restored_is_left_alone_until_it_is_asked_for(tmp_path: Path) -> None:
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.ask.restore("en0", "xps")
+        assert daemon.masks() == ["0"] * 4
+        await daemon.loop.resync()
+        await daemon.loop.until_quiet()
+        assert daemon.masks() == ["0"] * 4
+        await daemon.ask.reconcile("en0")
+        assert daemon.masks() == WANTED
+        with pytest.raises(NetunedError, match="en7"):
+            await daemon.ask.restore("en7", "")
+
+    on(tmp_path, scenario)
+
+
+def test_the_resync_finds_what_no_event_told(tmp_path: Path) -> None:
+    async def scenario(daemon: Daemon) -> None:
+        daemon.disturb()
+        await daemon.loop.resync()
+        await daemon.loop.until_quiet()
+        assert daemon.masks() == WANTED
+        status = next(nic for nic in daemon.ask.status().nics if nic.name == "en0")
+        (xps,) = (setting for setting in status.settings if setting.tunable == "xps")
+        assert (xps.repairs, xps.failures) == (1, 0)
+
+    on(tmp_path, scenario)
+
+
+def test_many_that_ask_for_a_plan_at_once_share_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[object] = []
+
+    async def scenario(daemon: Daemon) -> None:
+        adopt = daemon.loop.cards.adopt
+
+        def counted(*of: object) -> None:
+            plans.append(of)
+            adopt(*of)  # type: ignore[arg-type]  # as it was called
+
+        monkeypatch.setattr(daemon.loop.cards, "adopt", counted)
+        await asyncio.gather(*(daemon.loop.replan() for _ in range(50)))
+        assert len(plans) == 1
+        first = asyncio.ensure_future(daemon.loop.replan())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.gather(first, *(daemon.loop.replan() for _ in range(50)))
+        assert len(plans) in (2, 3), "one that has begun may have read what was before"
+
+    on(tmp_path, scenario)
+
+
+def test_what_changes_together_is_told_together_and_nothing_twice(tmp_path: Path) -> None:
+    async def scenario(daemon: Daemon) -> None:
+        told = daemon.told.statuses
+        before = len(told)
+        for _ in range(20):
+            daemon.loop.publish()
+        await daemon.loop.until_quiet()
+        assert len(told) == before, "nothing has changed"
+        await daemon.ask.pause("en0")
+        for _ in range(20):
+            daemon.loop.publish()
+        await daemon.loop.until_quiet()
+        assert len(told) == before + 1
+        changed = [a.name for a, b in zip(told[-1].nics, told[-2].nics, strict=True) if a is not b]
+        assert changed == ["en0"]
+        assert daemon.ask.status() is told[-1]
+
+    on(tmp_path, scenario)
