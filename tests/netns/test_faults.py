@@ -16,7 +16,7 @@ from netuned import daemon
 from netuned.errors import KernelError
 from tests.netns.conftest import Namespace
 from tests.netns.faults.card import CARD, QUEUES, TAP, Tap
-from tests.netns.faults.runs import inject
+from tests.netns.faults.runs import inject, meddle
 
 pytestmark = pytest.mark.netns
 
@@ -41,6 +41,18 @@ def test_nor_does_one_around_coalescing(netns: Namespace, tmp_path: Path) -> Non
     print(figures)
     assert not figures.failed
     assert figures.faults > 50
+
+
+@pytest.mark.parametrize("own_qdiscs", [False, True], ids=["default qdiscs", "own qdiscs"])
+def test_who_sets_everything_right_after_a_write_is_repaired(
+    netns: Namespace, tmp_path: Path, own_qdiscs: bool
+) -> None:
+    """And what was there before netuned came comes back when the profile goes."""
+    netns.veth(CARD, QUEUES)
+    figures = meddle(tmp_path, own_qdiscs=own_qdiscs)
+    print(figures)
+    assert not figures.failed
+    assert figures.meddled >= 10
 
 
 def test_a_start_that_cannot_read_the_host_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

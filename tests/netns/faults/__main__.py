@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.netns.faults.card import Card, Tap
-from tests.netns.faults.runs import inject, kill, run
+from tests.netns.faults.runs import inject, kill, meddle, run
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
         figures = run()
         print(figures, *figures.failed, sep="\n")
         sys.exit(bool(figures.failed))
-    work = {"inject": inject, "kill": kill}[sys.argv[1]]
+    work = {"inject": inject, "kill": kill, "meddle": meddle}[sys.argv[1]]
     with tempfile.TemporaryDirectory(prefix="netuned-faults-") as directory:
         Path(directory).chmod(0o755)
         card = Tap if sys.argv[2] == "tap" else Card

@@ -13,6 +13,8 @@ from netuned.errors import KernelError
 
 GONE = -1
 """In place of an errno: the call says that there is nothing."""
+FOREIGN = -3
+"""In place of an errno: the call does its work, and somebody else sets everything right after."""
 SHORT = -2
 """In place of an errno: the call returns half of what it read."""
 
@@ -55,6 +57,8 @@ class Calls:
         self.names: list[tuple[str, str]] = []
         self.fault: Fault | None = None
         self.kill_at = -1
+        self.disturb: Callable[[], None] = lambda: None
+        """What somebody else does, by other means than these calls."""
         self.steps: list[str] = []
         """Before and after each call that changes something."""
 
@@ -74,6 +78,10 @@ class Calls:
             self._step(f"before {name}")
             done = work()
             self._step(f"after {name}")
+            return done
+        if fault.error == FOREIGN:
+            done = work()
+            self.disturb()
             return done
         if fault.done:
             work()
@@ -96,6 +104,13 @@ def faults_of(names: Sequence[tuple[str, str]]) -> Iterator[Fault]:
         if writes:
             yield Fault(number, errno.EIO, done=True)
             yield Fault(number, errno.EBUSY, on=True)
+
+
+def meddling_of(names: Sequence[tuple[str, str]]) -> Iterator[Fault]:
+    """Somebody who sets everything right after a write, of each that the kernel has."""
+    for number, (kind, name) in enumerate(names):
+        if kind == "write" or name.startswith(("replace", "delete", "set")):
+            yield Fault(number, FOREIGN)
 
 
 def raising(operation: str, target: str, extack: str = "") -> Callable[[int], Any]:

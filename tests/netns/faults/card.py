@@ -86,6 +86,17 @@ class Card:
                 self.kernel.rtnl.replace_qdisc(self.ifindex, parent, 0, "pfifo", {"limit": 33})
         self.before = self.state()
 
+    def disturb(self) -> None:
+        """Somebody sets all of it by hand, to what neither was there before nor is wanted."""
+        with contextlib.suppress(KernelError):  # where it is the kernel's
+            self.kernel.rtnl.delete_qdisc(self.ifindex)
+        self.kernel.rtnl.replace_qdisc(
+            self.ifindex, qdisc.ROOT_PARENT, 7 << 16, "pfifo", {"limit": 7}
+        )
+        self.kernel.ethtool.set_channels(self.ifindex, rx=QUEUES, tx=QUEUES - 1)
+        for queue, mask in (("rx-0/rps", b"1"), ("tx-0/xps", b"3")):
+            self.kernel.files.write(f"{CLASS_NET}/{self.name}/queues/{queue}_cpus", mask)
+
     def made_by_the_kernel(self, setting: Setting, found: Value) -> bool:
         """Whether a setting is a leaf that the kernel puts below a new root, or as it makes one."""
         name, key = setting
@@ -108,6 +119,9 @@ class Tap(Card):
         self.own_qdiscs = own_qdiscs
         self.kernel.set(COALESCE, self.ifindex, {"rx-frames": 5})
         self.before = self.state()
+
+    def disturb(self) -> None:
+        self.kernel.set(COALESCE, self.ifindex, {"rx-frames": 9})
 
 
 def told(state: State, key: Setting, otherwise: str) -> str:

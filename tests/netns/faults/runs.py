@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.netns.faults.bench import bench
-from tests.netns.faults.calls import faults_of
+from tests.netns.faults.calls import faults_of, meddling_of
 from tests.netns.faults.card import CARD, QUEUES, TAP, Card
 from tests.netns.lab import Lab
 
 
 @dataclass(slots=True)
 class Figures:
-    """How many faults or kills there were, and what was wrong after which."""
+    """How many faults, kills or others' writes there were, and what was wrong after which."""
 
     faults: int = 0
     kills: int = 0
+    meddled: int = 0
     seconds: float = 0.0
     failed: list[str] = field(default_factory=list)
 
@@ -31,6 +32,8 @@ class Figures:
             parts.append(f"faults injected {self.faults}, survived {self.faults - bad}")
         if self.kills:
             parts.append(f"kills {self.kills}, clean recoveries {self.kills - bad}")
+        if self.meddled:
+            parts.append(f"others' writes {self.meddled}, repaired {self.meddled - bad}")
         return f"{'; '.join(parts)} ({self.seconds:.1f} s)"
 
 
@@ -56,6 +59,26 @@ def inject(
                 if wrong := made.attempt(case, fault):
                     figures.failed.append(f"{case.__name__} {names[fault.at]} {fault}: {wrong}")
                     made.repair()
+    figures.seconds = time.monotonic() - start
+    return figures
+
+
+def meddle(
+    directory: Path, *, own_qdiscs: bool = False, stride: int = 1, card: type[Card] = Card
+) -> Figures:
+    """Have somebody set everything after each write as a profile comes; every ``stride``-th."""
+    figures = Figures()
+    start = time.monotonic()
+    with bench(card.made(), directory, own_qdiscs=own_qdiscs) as made:
+        if wrong := made.attempt(made.applying, None):
+            figures.failed.append(f"without anybody else: {wrong}")
+            return figures
+        names = list(made.calls.names)
+        for fault in list(meddling_of(names))[::stride]:
+            figures.meddled += 1
+            if wrong := made.attempt(made.applying, fault):
+                figures.failed.append(f"after {names[fault.at]}: {wrong}")
+                made.repair()
     figures.seconds = time.monotonic() - start
     return figures
 
@@ -95,7 +118,7 @@ def kill(
 def run() -> Figures:
     """All of it, in a namespace of its own: the figures of ``make soak``."""
     total = Figures()
-    for what in ("inject", "kill"):
+    for what in ("inject", "kill", "meddle"):
         for card in ("default", "own", "tap"):
             with Lab() as lab:
                 lab.add_pair(CARD, "peer0", queues=QUEUES)
@@ -104,6 +127,7 @@ def run() -> Figures:
             part = Figures(**json.loads(printed))
             total.faults += part.faults
             total.kills += part.kills
+            total.meddled += part.meddled
             total.seconds += part.seconds
             total.failed += part.failed
     return total
