@@ -6,6 +6,7 @@ The checksum tells a file that was damaged or edited; it is no seal, for only ro
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import zlib
@@ -14,16 +15,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from netuned.errors import StateFileError
+from netuned.regularfile import open_regular
 
 T = TypeVar("T")
 
 LIMIT = 1 << 26
-"""Bytes of a file that is read; a baseline of 200 cards of 64 queues has 10 MB."""
+"""Bytes of a file that is read or written; a baseline of 200 cards of 64 queues has 10 MB."""
+
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What is raised over a content that netuned did not write."""
+
+_TOO_LARGE = f"it has more than {LIMIT >> 20} MiB"
 
 
 def read_limited(path: Path) -> bytes:
     """The content. Raises: OSError; ValueError for a file that is too large."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=open_regular) as file:
         content = file.read(LIMIT + 1)
     _within_limit(content)
     return content
@@ -40,32 +47,95 @@ def read(path: Path, parse: Callable[[bytes], T], nothing: T) -> T:
         return nothing
     except OSError as error:
         raise StateFileError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except MALFORMED as error:
         raise StateFileError(f"{path}: not what netuned wrote ({error!s:.200})") from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file so that after a crash it is whole: the old one or the new one.
 
-    Raises: OSError.
+    Raises: OSError; EFBIG for what would not be read back.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
+    draft = write_draft(path, data)
     try:
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(draft, path)
     except OSError:
-        with contextlib.suppress(OSError):  # half of it would fill what is left of a full disk
-            draft.unlink()
+        _remove(draft)
         raise
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def set_aside(path: Path, data: bytes) -> Path:
+    """Put another file in the place of one that cannot be trusted. Returns where that is kept.
+
+    Whenever this is cut short, the one or the other is in place, or is by ``finish_set_aside``.
+    Raises: OSError; then the one that cannot be trusted is in place.
+    """
+    aside, draft = aside_of(path), write_draft(path, data)
+    try:
+        os.replace(path, aside)
+    except OSError:
+        _remove(draft)
+        raise
+    try:
+        os.replace(draft, path)
+    except OSError:
+        os.replace(aside, path)
+        raise
+    return aside
+
+
+def finish_set_aside(path: Path, is_meant: Callable[[bytes], bool]) -> None:
+    """Put in place what a process that was killed in ``set_aside`` wrote, if ``is_meant`` says so.
+
+    Raises: OSError.
+    """
+    draft = draft_of(path)
+    if not os.path.lexists(path) and os.path.lexists(draft):
+        try:
+            meant = is_meant(read_limited(draft))
+        except (OSError, *MALFORMED):
+            return
+        if meant:
+            os.replace(draft, path)
+
+
+def aside_of(path: Path) -> Path:
+    """Where a file is kept that cannot be trusted."""
+    return path.with_name(f"{path.name}.bad")
+
+
+def draft_of(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.new")
+
+
+def write_draft(path: Path, data: bytes) -> Path:
+    """Write what is to take a file's place. Raises: OSError; then there is no draft."""
+    if len(data) > LIMIT:
+        raise OSError(errno.EFBIG, f"{os.strerror(errno.EFBIG)}, {_TOO_LARGE}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = draft_of(path)
+    try:
+        draft.unlink(missing_ok=True)  # a pipe there would be waited for, a link followed
+        with open(draft, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        _remove(draft)
+        raise
+    return draft
+
+
+def _remove(draft: Path) -> None:
+    """Remove a draft, maybe half of one: it would fill what is left of a full disk."""
+    with contextlib.suppress(OSError):
+        draft.unlink()
 
 
 def checksum(content: Mapping[str, Any]) -> str:
@@ -112,4 +182,4 @@ def decode(version: int, data: bytes) -> dict[str, Any]:
 
 def _within_limit(content: bytes) -> None:
     if len(content) > LIMIT:
-        raise ValueError(f"it has more than {LIMIT >> 20} MiB")
+        raise ValueError(_TOO_LARGE)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -79,10 +78,11 @@ class Baseline:
     def load(self) -> None:
         """Read the file of this boot; one of an earlier boot, or none, is an empty baseline.
 
-        Raises: StateFileError when the file cannot be read or trusted; it is then set aside, and
-            the baseline is empty.
+        Raises: StateFileError when the file cannot be read or trusted; it is then set aside, the
+            baseline is empty, and that values were lost is on disk in its place.
         """
         try:
+            statefile.finish_set_aside(self._path, self._tells_of_loss)
             data = statefile.decode(VERSION, statefile.read_limited(self._path))
             if data["boot_id"] != self._boot_id:
                 log.info("%s is of an earlier boot, ignoring", self._path)
@@ -91,32 +91,35 @@ class Baseline:
             host = valuejson.mapping(data.get("host", {}))  # where earlier versions had its own
             if settings := {name: {"": value} for name, value in host.items()}:
                 cards[HOST.instance] = _card(HOST.instance, {"ifindex": 0, "settings": settings})
-            lost = valuejson.text(data["lost"], MOST_SENTENCE)
+            self._cards, self.lost = cards, valuejson.text(data["lost"], MOST_SENTENCE)
         except FileNotFoundError:
             return
         except OSError as error:
-            why = error.strerror or str(error)
+            self._set_aside(error.strerror or str(error))
         except RecursionError:
-            why = "it is nested too deep"
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            why = f"not a baseline ({error!s:.200})"
-        else:
-            self._cards, self.lost = cards, lost
-            return
+            self._set_aside("it is nested too deep")
+        except statefile.MALFORMED as error:
+            self._set_aside(f"not a baseline ({error!s:.200})")
+
+    def _set_aside(self, why: str) -> None:
+        """Go on without a file that cannot be trusted. Raises: StateFileError, always."""
         self._cards = {}
-        aside = self._path.with_name(f"{self._path.name}.bad")
-        kept = f"The file is kept as {aside}"
         self.lost = (
             f"what was there before netuned is not known, for {self._path} could not be trusted "
             f"({why}); what is put back is what was found after that"
         )
         try:
-            os.replace(self._path, aside)
+            aside = statefile.set_aside(self._path, self._encode({}))
+            kept = f"The file is kept as {aside}"
         except OSError as error:
-            kept = f"It cannot be set aside as {aside.name}: {error.strerror}"
+            kept = f"It cannot be set aside: {error.strerror}"
         raise StateFileError(
             f"{self._path}: {why}; what netuned changed before now cannot be put back. {kept}"
         )
+
+    def _tells_of_loss(self, content: bytes) -> bool:
+        data = statefile.decode(VERSION, content)
+        return bool(data["boot_id"] == self._boot_id and data["lost"])
 
     def of(self, nic: Nic) -> dict[str, State]:
         """What is recorded of a card: tunable -> State.
@@ -240,7 +243,8 @@ class Baseline:
         alike = (card for card in self._cards.values() if card.ifindex == nic.ifindex)
         return next(alike, CardRecord(nic.ifindex))
 
-    def _save(self, cards: dict[int, CardRecord], otherwise: str) -> None:
+    def _encode(self, cards: Mapping[int, CardRecord]) -> bytes:
+        """What to write for these cards, and what is known besides."""
         self._texts = {
             instance: kept
             if (kept := self._texts.get(instance)) and kept[0] is card
@@ -252,8 +256,11 @@ class Baseline:
             "lost": statefile.encode_part(self.lost),
             "cards": statefile.join_parts({str(i): text for i, (_, text) in self._texts.items()}),
         }
+        return statefile.encode_parts(VERSION, parts)
+
+    def _save(self, cards: dict[int, CardRecord], otherwise: str) -> None:
         try:
-            statefile.write_atomically(self._path, statefile.encode_parts(VERSION, parts))
+            statefile.write_atomically(self._path, self._encode(cards))
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "no number")
             raise StateFileError(f"{self._path}: {error.strerror} ({name}); {otherwise}") from error

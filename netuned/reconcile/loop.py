@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from netuned.errors import KernelError, NetunedError
+from netuned.errors import KernelError, NetunedError, StateFileError
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.isolation import read_isolation
 from netuned.hardware.nic import CLASS_NET, HOST, Nic
@@ -106,7 +106,7 @@ class Reconciler:
     async def start(self) -> None:
         """Load profiles, find cards, and bring them into force for the first time."""
         in_worker = self.work.in_worker
-        reads = (in_worker(self._baseline.load), in_worker(self.pauses.load), self.trials.start())
+        reads = (self._load_baseline(), in_worker(self.pauses.load), self.trials.start())
         for read in reads:
             try:
                 await read
@@ -115,6 +115,12 @@ class Reconciler:
                 log.error("%s", error)
         await self.host.start()
         await self.reload()
+
+    async def _load_baseline(self) -> None:
+        """Raises: StateFileError, also where values were lost before an earlier start."""
+        await self.work.in_worker(self._baseline.load)
+        if self._baseline.lost:
+            raise StateFileError(self._baseline.lost)
 
     async def run(self) -> None:
         """The slow resync, for what raises no event. Runs until cancelled."""

@@ -187,6 +187,26 @@ def test_a_damaged_file_is_told_and_not_used(lab: Lab, damage: str) -> None:
         lab.start()  # nor after a restart, with a file of its own
 
 
+def test_that_values_were_lost_is_known_until_the_next_boot(lab: Lab) -> None:
+    """Also where the process that found out had nothing to save, and was killed."""
+    path = lab.profile("edge", RPS)
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    lab.stop(signal.SIGKILL)
+    (lab.directory / "state" / "baseline.json").write_text("{")
+    path.unlink()
+    lab.start()
+    lab.stop(signal.SIGKILL)
+    lab.profile("edge", RPS)
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    (note,) = lab.status()["manager"]["problems"]
+    said = lab.ctl("restore", check=False)
+    assert said.returncode == 1
+    assert "what was there before netuned is not known" in note
+    assert note in said.stderr
+
+
 def test_without_a_place_for_the_baseline_nothing_is_written(lab: Lab) -> None:
     before = rps(lab)
     state = lab.directory / "state"

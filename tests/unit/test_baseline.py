@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -285,11 +286,73 @@ def test_no_file_cut_short_or_changed_is_trusted(
     try:
         baseline.load()
     except StateFileError:
-        assert not path.exists()
-        assert baseline.of(nic()) == {}
+        assert (baseline.of(nic()), make(path).of(nic())) == ({}, {})
+        assert make(path).lost == baseline.lost != ""
     else:  # the place held a 1 already, or it became another boot's
         assert baseline.of(nic()) in (FOUND, {})
         assert json.loads(changed)
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+@pytest.mark.parametrize("damage", ["cut", "a directory", "a pipe"])
+@pytest.mark.parametrize("kill_at", range(6))
+def test_that_values_were_lost_outlasts_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, kill_at: int
+) -> None:
+    """Killed before any call that changes the disk, the next start knows or finds out again."""
+    path = tmp_path / "b.json"
+    path.write_bytes(recorded(tmp_path)[:-1])
+    if damage != "cut":
+        path.unlink()
+        path.mkdir() if damage == "a directory" else os.mkfifo(path)
+    calls = 0
+
+    def killed(call: Any) -> Any:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls > kill_at:
+                raise Killed
+            return call(*arguments, **options)
+
+        return counted
+
+    with monkeypatch.context() as patch, contextlib.suppress(Killed, StateFileError):
+        for name in ("replace", "fsync", "unlink"):
+            patch.setattr(os, name, killed(getattr(os, name)))
+        make(path)
+    with contextlib.suppress(StateFileError):
+        make(path)
+    again = make(path)
+    assert again.lost
+    again.record(nic(), FOUND)
+    assert make(path).lost == again.lost
+    assert make(path, "boot-2").lost == ""
+
+
+def test_a_draft_that_tells_of_no_loss_is_none_of_ours(tmp_path: Path) -> None:
+    """A save that was cut short: nothing was written to the card."""
+    path = tmp_path / "b.json"
+    path.with_name(".b.json.new").write_bytes(recorded(tmp_path))
+    assert make(path).of(nic()) == {}
+    os.replace(tmp_path / "whole.json", path)
+    assert make(path).of(nic()) == FOUND
+
+
+def test_where_nothing_can_be_set_aside_every_start_says_so(tmp_path: Path, disk: Full) -> None:
+    path = tmp_path / "b.json"
+    path.write_bytes(b"{")
+    disk.error = errno.ENOSPC
+    for _ in range(2):
+        with pytest.raises(StateFileError, match="cannot be set aside: No space left"):
+            make(path)
+    disk.error = 0
+    with pytest.raises(StateFileError, match="kept as"):
+        make(path)
+    assert make(path).lost
 
 
 @given(st.binary(max_size=200))
