@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from netuned.errors import KernelError
+from netuned.regularfile import open_regular
 
 READ_SIZE = 1 << 16
 """Enough for any file read once; /proc files past it are not read here."""
@@ -116,7 +117,7 @@ class Files(FileTree):
     def read_long(self, path: str, limit: int) -> bytes:
         content = b""
         try:
-            with open(self._root + path, "rb", buffering=0) as file:
+            with open(self._root + path, "rb", buffering=0, opener=open_regular) as file:
                 # sysctl files refuse large buffers with ENOMEM
                 while part := file.read(min(limit - len(content), READ_SIZE)):
                     content += part

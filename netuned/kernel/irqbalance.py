@@ -25,6 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from netuned import statefile
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.systemd import control_unit
 from netuned.values import Balancer, Exclusion
@@ -261,7 +262,7 @@ class Irqbalance:
 def _read(path: Path) -> str:
     """Raises: UnsupportedError for who may not read it; KernelError."""
     try:
-        return path.read_text("utf-8")
+        return statefile.read_limited(path).decode("utf-8")
     except PermissionError:
         raise UnsupportedError("irqbalance", "only root may read what it was told") from None
     except OSError as error:
@@ -281,12 +282,9 @@ def _remove(path: Path) -> None:
 def _replace(path: Path, text: str) -> bool:
     """Write a file if it differs; says whether it did. Raises: KernelError."""
     try:
-        if path.exists() and path.read_bytes() == text.encode():
+        if path.is_file() and path.read_bytes() == text.encode():
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.new")
-        draft.write_text(text, "utf-8")
-        os.replace(draft, path)
+        statefile.write_atomically(path, text.encode())
     except OSError as error:
         raise KernelError("write", str(path), error.errno or errno.EIO) from error
     return True

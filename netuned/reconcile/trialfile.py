@@ -9,6 +9,7 @@ damaged or edited, as that of the baseline.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections import Counter
@@ -66,9 +67,10 @@ class TrialFile:
             nothing = self.trials, self.holds
             self.trials, self.holds = statefile.read(self._path, self._parse, nothing)
         except StateFileError as error:
-            if isinstance(error.__cause__, OSError):
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno not in (errno.EISDIR, errno.EINVAL):
                 raise
-            aside = self._path.with_name(f"{self._path.name}.bad")
+            aside = statefile.aside_of(self._path)
             with contextlib.suppress(OSError):
                 os.replace(self._path, aside)
             raise StateFileError(

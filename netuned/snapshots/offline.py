@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from netuned import statefile
 from netuned.errors import KernelError, ProfileError, SnapshotError, StateFileError
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.nic import HOST, Nic
@@ -214,7 +215,7 @@ def read_baseline(kernel: Kernel) -> tuple[Baseline, list[Problem]]:
         copy = Path(directory) / "baseline.json"
         baseline = Baseline(copy, boot_id)
         try:
-            copy.write_bytes(kernel.files.read_long(snapshot.BASELINE, MAX_FILE))
+            copy.write_bytes(kernel.files.read_long(snapshot.BASELINE, statefile.LIMIT + 1))
             baseline.load()
         except KernelError as error:
             if error.errno != errno.ENOENT:

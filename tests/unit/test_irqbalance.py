@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from jeepney import DBusAddress, new_error, new_method_call
 
+from netuned import statefile
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import HOST
 from netuned.kernel import Kernel, irqbalance
@@ -105,11 +106,11 @@ def test_it_is_stopped_without_an_answer(tmp_path: Path, jobs: list[tuple[str, s
 def test_what_it_was_told_may_not_be_readable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception]
 ) -> None:
-    def fail(*_: str) -> None:
+    def fail(path: Path) -> bytes:
         raise error
 
     exclusion = told(tmp_path)
-    monkeypatch.setattr(Path, "read_text", fail)
+    monkeypatch.setattr(statefile, "read_limited", fail)
     with pytest.raises(raised):
         exclusion.look()
 
