@@ -14,7 +14,7 @@ import errno
 import logging
 import threading
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class CardRecord:
 
     ifindex: int
     settings: Mapping[str, State] = field(default_factory=dict)
+    left: int = 0
+    """0 while it is here; of those that left, the last one's is the greatest."""
 
 
 @dataclass(slots=True)
@@ -221,20 +223,25 @@ class Baseline:
                 del cards[nic.instance]
             self._save(cards, _RESTORED)
 
-    def retire(self, present: Collection[Nic]) -> None:
+    def retire(self, present: Collection[Nic], gone: Sequence[Nic] = ()) -> None:
         """Of cards that are not ``present``, keep those that left last. Raises: StateFileError.
 
-        A card that left for another namespace comes back as it was; one that ended never does.
+        ``gone`` are those that left just now, the last one last. A card that left for another
+        namespace comes back as it was; one that ended never does.
         """
         with self._lock:
             here = {HOST.instance, *(nic.instance for nic in present)}
-            away = [instance for instance in self._cards if instance not in here]
-            dropped = away[:-DEPARTED]
-            cards = {key: card for key, card in self._cards.items() if key in here}
-            cards |= {key: self._cards[key] for key in away[len(dropped) :]}
-            if dropped:
+            last = max((card.left for card in self._cards.values()), default=0)
+            order = {nic.instance: last + 2 + at for at, nic in enumerate(gone)}
+            cards = {
+                key: replace(card, left=0 if key in here else card.left or order.get(key, last + 1))
+                for key, card in self._cards.items()
+            }
+            away = sorted((key for key in cards if key not in here), key=lambda k: cards[k].left)
+            for key in away[:-DEPARTED]:
+                del cards[key]
+            if cards != self._cards:
                 self._save(cards, _RESTORED)
-            self._cards = cards
 
     def _of(self, nic: Nic) -> CardRecord:
         """A card's record; a snapshot has only its ifindex to tell it by."""
@@ -298,14 +305,16 @@ def check_keeps(ifname: str, tunable: Tunable, state: State) -> None:
 
 
 def _encode_card(card: CardRecord) -> dict[str, Any]:
-    return {"ifindex": card.ifindex, "settings": encode_states(card.settings)}
+    settings = encode_states(card.settings)
+    return {"ifindex": card.ifindex, "settings": settings, "left": card.left}
 
 
 def _card(instance: int, data: Mapping[str, Any]) -> CardRecord:
     ifindex = valuejson.whole(data["ifindex"], MOST_IFINDEX)
     if instance == HOST.instance:  # whose settings are always there
         return CardRecord(ifindex, decode_states(data["settings"], HOST_BY_NAME, absent=False))
-    return CardRecord(ifindex, decode_states(data["settings"]))
+    left = valuejson.whole(data.get("left", 0), MOST_IFINDEX)
+    return CardRecord(ifindex, decode_states(data["settings"]), left)
 
 
 def encode_states(states: Mapping[str, State]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Cards:
         self._pauses = pauses
         self._slot_of = slot_of
         self._rereading: set[int] = set()
+        self._left: list[int] = []
+        self._retiring = asyncio.Lock()
 
     def adopt(
         self, host: Host, desired: Desired, profiles: ProfileSet, confirm_timeout_s: int
@@ -98,13 +100,25 @@ class Cards:
         work = self._context.work
         if self._pauses.follow(host.nics.values()):
             work.spawn(self._pauses.save())
-        if gone := self.slots.keys() - host.nics.keys():
-            for ifindex in gone:
-                slot = self.slots.pop(ifindex)
-                slot.leave()
-                work.in_line(partial(self._context.listener.arm, slot.card.nic, frozenset()))
-            retire = partial(self._context.baseline.retire, list(host.nics.values()))
-            work.spawn(work.in_worker(retire))
+        first, gone = not self.slots, [i for i in self.slots if i not in host.nics]
+        order = {ifindex: at for at, ifindex in enumerate(self._left)}
+        left = [self.slots.pop(i) for i in sorted(gone, key=lambda i: order.get(i, -1))]
+        self._left = [ifindex for ifindex in self._left if ifindex in self.slots]
+        for slot in left:
+            slot.leave()
+            work.in_line(partial(self._context.listener.arm, slot.card.nic, frozenset()))
+        if left or first:  # others may have left before the daemon began
+            here, nics = list(host.nics.values()), [slot.card.nic for slot in left]
+            work.spawn(self._retire(partial(self._context.baseline.retire, here, nics)))
+
+    async def _retire(self, retire: Callable[[], None]) -> None:
+        async with self._retiring:  # who left first is told first
+            await self._context.work.in_worker(retire)
+
+    def note_left(self, ifindex: int) -> None:
+        """An event says that a card left; of several at once they come in this order."""
+        if ifindex in self.slots:
+            self._left.append(ifindex)
 
     def is_paused(self, slot: Slot) -> bool:
         """Whether the card, all, or one that is tuned through it was paused."""

@@ -206,6 +206,11 @@ class Reconciler:
             slot.dispute.heard(tunable, sender)
         self.touch(ifindex, tunable)
 
+    def left(self, ifindex: int) -> None:
+        """A card left."""
+        self.cards.note_left(ifindex)
+        self.rescan()
+
     def rescan(self) -> None:
         """Cards came or went."""
         self.work.spawn(self._rescan())

@@ -135,7 +135,7 @@ class Watches:
 
     def _on_link(self, ifindex: int, kind: str) -> None:
         if kind == "del":
-            self._loop_calls.rescan()
+            self._loop_calls.left(ifindex)
         else:
             self._loop_calls.touch(ifindex)
 

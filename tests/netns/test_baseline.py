@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from netuned.reconcile.baseline import DEPARTED
 from tests.netns.lab import Lab
 
 pytestmark = pytest.mark.netns
@@ -69,6 +70,31 @@ def test_a_card_that_was_in_another_namespace_gets_its_own_values_back(
     path.unlink()
     lab.wait_state("lan7", "unmanaged")
     assert rps(lab, "lan7") == before
+
+
+def test_the_card_that_left_last_is_remembered_past_many(lab: Lab) -> None:
+    """Though it was recorded first; all leave faster than netuned looks."""
+    lab.shell("echo 1 > /sys/class/net/lan0/queues/rx-3/rps_cpus")
+    before = rps(lab)
+    path = lab.profile("edge", RPS.replace("lan7", "c*"))
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    lab.add_pairs([(f"c{number}", f"d{number}") for number in range(DEPARTED + 2)], queues=1)
+    lab.wait(
+        lambda: sum(nic["state"] == "in-sync" for nic in lab.status()["nics"]) == DEPARTED + 3,
+        "that all are in sync",
+    )
+    batch = lab.directory / "batch"
+    with Lab() as other:
+        gone = "".join(f"link del c{number}\n" for number in range(DEPARTED + 2))
+        batch.write_text(f"{gone}link set lan0 netns {other.namespace}\n")
+        lab.run("ip", "-batch", str(batch))
+        lab.wait(lambda: not lab.card("lan0"), "that it left")
+        other.shell(f"ip link set lan0 netns {lab.namespace}")
+        lab.wait_state("lan0", "in-sync")
+    path.unlink()
+    lab.wait_state("lan0", "unmanaged")
+    assert rps(lab) == before
 
 
 def test_another_card_under_the_same_number_gets_nothing_of_the_old_one(lab: Lab) -> None:

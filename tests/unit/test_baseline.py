@@ -113,9 +113,32 @@ def test_cards_that_left_are_remembered_but_not_all_for_ever(tmp_path: Path) -> 
         baseline.record(card, irq)
     baseline.retire(cards[:1] + cards[2:])
     baseline.retire(cards[:1])
-    assert [card.ifindex for card in cards if not baseline.of(card)] == [4, 5]
+    assert [card.ifindex for card in cards if not baseline.of(card)] == [3, 4]
     again = make(tmp_path / "b.json")
-    assert [card.ifindex for card in cards if not again.of(card)] == [4, 5]
+    assert [card.ifindex for card in cards if not again.of(card)] == [3, 4]
+
+
+def test_of_cards_that_left_the_last_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever order they were recorded, and over a restart."""
+    monkeypatch.setattr("netuned.reconcile.baseline.DEPARTED", 3)
+    cards = [nic(ifindex) for ifindex in range(2, 7)]
+    baseline = make(tmp_path / "b.json")
+    for card in cards:
+        baseline.record(card, {"irq": FOUND["irq"]})
+    baseline.retire(cards[:2] + cards[4:], [cards[3], cards[2]])
+    baseline = make(tmp_path / "b.json")
+    baseline.retire(cards[:1], [cards[4], cards[1]])
+    baseline.retire([], [cards[0]])
+    again = make(tmp_path / "b.json")
+    assert [card.ifindex for card in cards if again.of(card)] == [2, 3, 6]
+    again.retire(cards[4:])
+    again.retire([], [cards[4]])
+    again.retire([], [nic(9)])
+    monkeypatch.setattr("netuned.reconcile.baseline.DEPARTED", 1)
+    again.retire([])
+    assert again.of(cards[4]), "it was here meanwhile, and left last"
 
 
 def test_of_many_cards_a_save_encodes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
