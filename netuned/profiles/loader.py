@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
@@ -15,7 +16,7 @@ from netuned.profiles.profile import Profile
 from netuned.profiles.scalars import did_you_mean, shown
 from netuned.profiles.searchpath import (
     DEFAULT_DIRECTORIES,
-    MAX_ERRORS,
+    MAX_TOLD,
     Recorded,
     SearchPath,
     Source,
@@ -41,6 +42,9 @@ __all__ = [
 MAX_EXTENDS = 32
 """How many profiles may build on each other."""
 
+MAX_HINTS = 20
+"""For how many missing profiles one of a similar name is looked for: each look is at all names."""
+
 NOT_INHERITED = ("name", "description", "extends")
 
 
@@ -60,10 +64,18 @@ class LoadedProfile:
 
 @dataclass(frozen=True, slots=True)
 class ProfileSet:
-    """The profiles in force, sorted by name, and all errors, sorted by place."""
+    """The profiles in force, sorted by name, and what is wrong, sorted by place.
+
+    Of more than ``MAX_TOLD`` errors each file's first come before its others, and the last of
+    ``errors`` says that there are more. ``messages`` are the errors as text.
+    """
 
     profiles: tuple[LoadedProfile, ...] = ()
     errors: tuple[ProfileError, ...] = ()
+    messages: tuple[str, ...] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "messages", tuple(map(str, self.errors)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +145,7 @@ def load(
     for loaded in kept:
         good.setdefault(loaded.profile.name, loaded)
     profiles = tuple(good[name] for name in sorted(good))
-    return ProfileSet(profiles, _sorted(files.errors))
+    return ProfileSet(profiles, _told(files.errors, dropped or {}))
 
 
 def load_dropped(
@@ -214,6 +226,7 @@ class _Library:
         """``holders`` says which path holds a name already, when several files claim it."""
         self._files = files
         self._possible = possible
+        self._hints = MAX_HINTS
         self._by_name: dict[str, Source] = {}
         for source in files.sources:
             first = self._by_name.setdefault(source.name, source)
@@ -274,7 +287,7 @@ class _Library:
         name = Entry(source.root.position, Scalar(Position(source.path, 1, 1), source.name))
         source.merged = _merge(merged, _normal(source.root))
         source.merged.entries.setdefault("name", name)
-        for error in islice(mistakes(source.merged, self._possible), MAX_ERRORS):
+        for error in islice(mistakes(source.merged, self._possible), self._files.room):
             foreign = error.path != source.path
             if foreign and not source.usable:
                 continue  # reported with the file that brought it
@@ -293,7 +306,8 @@ class _Library:
         parent = self._by_name.get(name)
         if parent is not None:
             return parent, ""
-        hint = did_you_mean(name, self._by_name)
+        self._hints -= 1
+        hint = did_you_mean(name, self._by_name) if self._hints >= 0 else ""
         return None, f"there is no profile {shown(name)}" + (f"; {hint}" if hint else "")
 
     def _error(self, place: Position, key: str, problem: str) -> None:
@@ -346,3 +360,23 @@ def _extended(source: Source) -> list[Scalar]:
 
 def _sorted(errors: Iterable[ProfileError]) -> tuple[ProfileError, ...]:
     return tuple(sorted(errors, key=lambda e: (e.path, e.line, e.column, e.key, e.problem)))
+
+
+def _told(errors: Iterable[ProfileError], first: Collection[str]) -> tuple[ProfileError, ...]:
+    """At most ``MAX_TOLD`` of the errors, those of the files ``first`` before all others."""
+    found = _sorted(errors)
+    if len(found) <= MAX_TOLD:
+        return found
+    told: Counter[str] = Counter()
+    ranked: list[tuple[bool, int, int]] = []
+    for number, error in enumerate(found):
+        ranked.append((error.path not in first, told[error.path], number))
+        told[error.path] += 1
+    ranked.sort()
+    chosen = sorted(number for _, _, number in ranked[:MAX_TOLD])
+    where = os.path.dirname(found[ranked[MAX_TOLD][2]].path)
+    problem = (
+        f"more mistakes than the {MAX_TOLD} that are listed; "
+        "`netunedctl check FILE` lists those of a file"
+    )
+    return (*(found[number] for number in chosen), ProfileError(where, 0, 0, "", problem))

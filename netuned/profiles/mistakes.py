@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError, ProfileError
 from netuned.profiles import expression
-from netuned.profiles.profile import Profile, known_keys
+from netuned.profiles.profile import MAX_SETS, Profile, known_keys
 from netuned.profiles.scalars import MISTAKE, check_expression, did_you_mean, listed
 from netuned.profiles.yamltree import Items, Node, Scalar, Table, to_data
 from netuned.text import escape
@@ -28,6 +28,8 @@ def mistakes(tree: Table, possible: CpuSet | None) -> Iterator[ProfileError]:
     except ValidationError as error:
         for line in error.errors(include_url=False):
             yield _validation_error(tree, data, line)
+    if isinstance(data.get("cpus"), dict) and len(data["cpus"]) > MAX_SETS:
+        return  # that is told; to follow each to all others would take minutes
     parsed = dict(_expressions(data))
     sets = {key[1]: value for key, value in parsed.items() if key[0] == "cpus"}
     names = data["cpus"] if isinstance(data.get("cpus"), dict) else {}

@@ -24,6 +24,9 @@ PACKAGE = Path(__file__).parents[1]
 MAX_ERRORS = 50
 """How many of a file's mistakes are reported at once."""
 
+MAX_TOLD = 500
+"""How many mistakes of all files are reported; past that, of each further file its first."""
+
 RecordedDirectory = Mapping[str, bytes | ProfileError] | ProfileError
 """File name -> content, or why it is not used; or why none of the directory is."""
 
@@ -55,6 +58,11 @@ class SearchPath:
     sources: list[Source] = field(default_factory=list)
     errors: list[ProfileError] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+
+    @property
+    def room(self) -> int:
+        """How many of the next file's mistakes are still wanted."""
+        return MAX_ERRORS if len(self.errors) < MAX_TOLD else 1
 
     def scan(self, directory: str, owner: int) -> None:
         """Read a directory's profiles that none before it replaces or masks.
@@ -111,7 +119,7 @@ class SearchPath:
 
     def _parse(self, path: str, data: bytes) -> Source | None:
         root, errors = parse_yaml(data, path)
-        self.errors += errors[:MAX_ERRORS]
+        self.errors += errors[: self.room]
         if root is None and not errors:
             return None
         if root is not None and not isinstance(root, Table):

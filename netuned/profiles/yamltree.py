@@ -18,6 +18,8 @@ from netuned.text import escape
 
 MAX_BYTES = 1 << 17
 MAX_DEPTH = 32
+MAX_NODES = 1 << 13
+"""How many values a file may hold: what is wrong with each takes time to find out."""
 
 _TRUE = frozenset(("true", "True", "TRUE"))
 _FALSE = frozenset(("false", "False", "FALSE"))
@@ -143,6 +145,7 @@ class _Reader:
         self.text = text
         self.path = path
         self.errors: list[ProfileError] = []
+        self._nodes = 0
         self._parser: Any = yaml.CSafeLoader(text)
 
     def read(self) -> tuple[Node | None, tuple[ProfileError, ...]]:
@@ -183,6 +186,9 @@ class _Reader:
             raise _Refused(event.start_mark, f'{problem}; put a pattern in quotes: "!…"', key)
         if depth > MAX_DEPTH:
             raise _Refused(event.start_mark, f"nested more than {MAX_DEPTH} deep", key)
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _Refused(event.start_mark, f"a file holds at most {MAX_NODES} values", key)
         position = self._position(event.start_mark)
         if isinstance(event, yaml.MappingStartEvent):
             return Table(position, self._entries(key, depth))

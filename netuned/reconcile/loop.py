@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, NetunedError, StateFileError
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.isolation import read_isolation
@@ -26,8 +27,7 @@ from netuned.placement.seatfile import NAME as SEATS
 from netuned.placement.seatfile import read_seats, write_seats
 from netuned.planning.neighbours import Neighbours, governed_by
 from netuned.planning.planner import Desired, plan_host
-from netuned.profiles.loader import ProfileSet, load
-from netuned.profiles.settings import DEFAULT_PATH, Settings, load_settings
+from netuned.profiles.settings import DEFAULT_PATH
 from netuned.reconcile.apply import sweep
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
@@ -36,6 +36,7 @@ from netuned.reconcile.contention import LIMITS, Limits
 from netuned.reconcile.context import Context
 from netuned.reconcile.dispute import Dispute, Search
 from netuned.reconcile.host import HostPart
+from netuned.reconcile.loading import Loading
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import NAME as PAUSED
 from netuned.reconcile.pauses import Pauses
@@ -77,17 +78,14 @@ class Reconciler:
         self.work = Work()
         boot_id = kernel.files.read_text("/proc/sys/kernel/random/boot_id", "")
         self._baseline = Baseline(options.state_directory / "baseline.json", boot_id)
-        self._profiles = ProfileSet((), ())
         self._topology: Topology | None = None
         self._topology_events = 0
         self._look_again = False
         self._seats = read_seats(options.runtime_directory / SEATS)
-        self._loading = asyncio.Lock()
+        self.loading = Loading(options.profile_directories, options.settings_path, self._possible)
         self._planning = asyncio.Lock()
-        self._loaded = False
         self._names: list[str] = []
         self._next_plan: asyncio.Task[None] | None = None
-        self.settings = Settings()
         context = Context(kernel, self.work, self._baseline, listener, {}, self)
         self.passes = Passes(context)
         trials = TrialFile(options.state_directory / TRIALS, boot_id)
@@ -137,6 +135,7 @@ class Reconciler:
         """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""
         await self.passes.close(self.host.slot)
         self.host.slot.leave()
+        self.loading.close()
         self.work.close()
 
     def status(self) -> Status:
@@ -144,24 +143,15 @@ class Reconciler:
 
     async def reload(self) -> None:
         """Read all profiles again and bring what changed into force."""
-        async with self._loading:
-            before, settings = self._profiles, self.settings
-            options, topology = self._options, self._topology
-
-            def read() -> tuple[Settings, ProfileSet]:
-                possible = (topology or read_topology(self._kernel.files)).possible
-                profiles = load(options.profile_directories, possible=possible, previous=before)
-                return load_settings(options.settings_path, settings), profiles
-
-            self.settings, self._profiles = await self.work.in_worker(read)
-            self._loaded = True
+        await self.loading.load()
         self._neighbours.forget()
-        for error in (*self.settings.errors, *self._profiles.errors):
-            if error not in (*settings.errors, *before.errors):
-                log.error("%s", error)
         await self.replan()
         await self.until_quiet()
         await self.trials.concluded()
+
+    def _possible(self) -> CpuSet:
+        """The CPUs that this host can have; of a described machine, too. Raises: KernelError."""
+        return (self._topology or read_topology(self._kernel.files)).possible
 
     # What events call: all of them only say "look again"
 
@@ -256,16 +246,17 @@ class Reconciler:
     async def _plan(self) -> None:
         async with self._planning:
             self._next_plan = None
-            if not self._loaded:  # without profiles every card would be put back
+            if not self.loading.loaded:  # without profiles every card would be put back
                 return
             known = {ifindex: slot.card.nic for ifindex, slot in self.cards.slots.items()}
-            profiles, topology = self._profiles.profiles, self._topology
+            loaded, settings = self.loading.profiles, self.loading.settings
+            topology = self._topology
             events = self._topology_events
 
             def work() -> tuple[list[str], Host, Desired]:
                 names = self._kernel.files.listdir(CLASS_NET)
                 host = read_host(self._kernel, topology, known)
-                desired = plan_host(profiles, host, self._seats)
+                desired = plan_host(loaded.profiles, host, self._seats)
                 if desired.seats != self._seats:
                     write_seats(self._options.runtime_directory / SEATS, desired.seats)
                 return names, host, desired
@@ -279,7 +270,7 @@ class Reconciler:
             if events == self._topology_events:
                 self._topology = host.topology
             self._seats = desired.seats
-            self.cards.adopt(host, desired, self._profiles, self.settings.confirm_timeout_s)
+            self.cards.adopt(host, desired, loaded, settings.confirm_timeout_s)
             self.follow_host()
         self.trials.catch_up()
         self.work.spawn(self._look_at_neighbours())
@@ -338,7 +329,7 @@ class Reconciler:
 
     def follow_host(self) -> None:
         """Cards, trials or pauses are others now: the host may be to be another, too."""
-        self.host.follow(restore=not self._profiles.errors)
+        self.host.follow(restore=not self.loading.profiles.errors)
 
     def stirred(self) -> None:
         """irqbalance was told something: until it has heeded that it may move interrupts."""
@@ -369,11 +360,11 @@ class Reconciler:
 
     def _manager(self, nics: tuple[NicStatus, ...]) -> ManagerStatus:
         return manager_status(
-            self._profiles,
+            self.loading.profiles,
             self.cards.desired,
             nics,
             self.host.slot.status(paused=False),
-            (*self._notes, *map(str, self.settings.errors)),
+            (*self._notes, *map(str, self.loading.settings.errors)),
             self._contended(),
             self._kernel.writes,
             self.trials.pending(),

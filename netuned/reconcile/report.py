@@ -122,7 +122,7 @@ def manager_status(
             )
             for loaded in profiles.profiles
         ),
-        profile_errors=tuple(map(str, profiles.errors)),
+        profile_errors=profiles.messages,
         problems=problems,
         conflicts=(*desired.conflicts, *conflicts),
         pending_confirm=pending_confirm,

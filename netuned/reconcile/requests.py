@@ -101,7 +101,7 @@ class Requests:
         slots = self._cards.named(ifname)
         if ifname and self._pauses.all_cards:
             raise NetunedError(ALL_PAUSED)
-        timeout_s = self._loop.settings.confirm_timeout_s
+        timeout_s = self._loop.loading.settings.confirm_timeout_s
         on_trial = self._changed_in_pause(slots) if timeout_s else []
         self._pauses.end(slots[0].card.nic if ifname else None)
         if on_trial:

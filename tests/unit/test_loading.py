@@ -1,0 +1,108 @@
+"""Reading profiles beside the loop: bounded in what is told, one reading for all who ask."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from netuned.cpuset import CpuSet
+from netuned.profiles import loader
+from netuned.profiles.loader import MAX_HINTS
+from netuned.profiles.searchpath import MAX_ERRORS, MAX_TOLD
+from netuned.reconcile.loading import Loading
+
+ME = os.getuid()
+FILES = 60
+
+
+class Counted:
+    """The CPUs of a host; how often they were asked for is how often everything was read."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+
+    def __call__(self) -> CpuSet:
+        self.readings += 1
+        return CpuSet.parse_list("0-3")
+
+
+def loading(tmp_path: Path, counted: Counted) -> Loading:
+    return Loading((str(tmp_path),), str(tmp_path / "netuned.conf"), counted, owner=ME)
+
+
+def test_of_many_mistakes_each_file_has_its_first_told(tmp_path: Path) -> None:
+    for number in range(FILES):
+        wrong = "".join(f"k{key}: 1\n" for key in range(MAX_ERRORS + 10))
+        (tmp_path / f"e{number}.yaml").write_text(wrong)
+    found = loader.load((str(tmp_path),), owner=ME).errors
+    assert len(found) == MAX_TOLD + 1
+    assert {error.path for error in found[:-1]} == set(map(str, tmp_path.glob("*.yaml")))
+    assert str(found[-1]) == (
+        f"{tmp_path}: more mistakes than the {MAX_TOLD} that are listed; "
+        "`netunedctl check FILE` lists those of a file"
+    )
+    dropped = {str(tmp_path / "z.yaml"): b"k: 1\nl: 1\n"}
+    refused = loader.load_dropped(dropped, (str(tmp_path),), owner=ME).refused
+    assert [str(error.line) for error in refused if error.path in dropped] == ["1", "2"]
+
+
+def test_names_like_a_missing_one_are_looked_for_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[object] = []
+
+    def look(word: object, _: object) -> str:
+        looked.append(word)
+        return ""
+
+    monkeypatch.setattr(loader, "did_you_mean", look)
+    for number in range(FILES):
+        (tmp_path / f"e{number}.yaml").write_text(f"extends: f{number}\n")
+    assert len(loader.load((str(tmp_path),), owner=ME).errors) == FILES
+    assert len(looked) == MAX_HINTS
+
+
+def test_mistakes_take_no_time_of_the_loop(tmp_path: Path) -> None:
+    for number in range(FILES):
+        wrong = "".join(f"k{key}: 1\n" for key in range(50))
+        (tmp_path / f"e{number}.yaml").write_text(wrong)
+    profiles = loading(tmp_path, Counted())
+
+    async def twice() -> float:
+        await profiles.load()
+        (tmp_path / "e0.yaml").write_text("l: 1\n")
+        began = time.thread_time()
+        await profiles.load()
+        return time.thread_time() - began
+
+    assert asyncio.run(twice()) < 0.1  # of processor time: 6 s when the errors were compared there
+    profiles.close()
+
+
+def test_all_who_ask_share_the_next_reading(tmp_path: Path) -> None:
+    counted = Counted()
+    profiles = loading(tmp_path, counted)
+
+    async def ask() -> None:
+        first = asyncio.create_task(profiles.load())
+        await asyncio.sleep(0)
+        (tmp_path / "a.yaml").write_text("priority: 1\n")
+        await asyncio.gather(first, *(profiles.load() for _ in range(50)))
+
+    asyncio.run(ask())
+    assert counted.readings <= 2
+    assert [loaded.profile.name for loaded in profiles.profiles.profiles] == ["a"]
+    profiles.close()
+
+
+def test_a_file_of_very_many_values_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("match: [" + "a, " * 9000 + "a]\n")
+    sets = "".join(f"  s{number}: s{number + 1}\n" for number in range(4000))
+    (tmp_path / "b.yaml").write_text("cpus:\n" + sets)
+    first, second = loader.load((str(tmp_path),), owner=ME).messages
+    assert first.endswith("match[8190]: a file holds at most 8192 values")
+    assert second.endswith("cpus: 4000 sets are defined; at most 64 are allowed")
