@@ -7,13 +7,15 @@ import os
 import stat
 
 
-def open_regular(path: str, flags: int) -> int:
+def open_regular(path: str, flags: int, *, dir_fd: int = -1) -> int:
     """An ``opener`` for ``open``, which would wait for whoever writes to a pipe.
 
-    A device is not opened at all, for that alone may have effects. Raises: OSError.
+    A relative path is of ``dir_fd``. A device is not opened at all, for that alone may have
+    effects. Raises: OSError.
     """
-    _judge(os.stat(path))
-    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    at = dir_fd if dir_fd >= 0 else None
+    _judge(os.stat(path, dir_fd=at))
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
     try:
         _judge(os.fstat(descriptor))  # another may stand there by now
     except OSError:

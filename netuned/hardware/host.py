@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
-from netuned.hardware.nic import Nic, read_ifindexes, read_lowers, read_nic
+from netuned.hardware.nic import Nic, open_card, read_ifindexes, read_lowers, read_nic
 from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once
@@ -42,16 +42,18 @@ def read_host(
 def read_nics(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
     """The cards of this network namespace: ``known`` facts, in their present place; others read.
 
-    One that leaves meanwhile is left out.
+    Of another network device under a known ifindex nothing is known. One that leaves meanwhile is
+    left out.
     """
     nics, asked = {}, Once(kernel)
     for ifindex, name in sorted(read_ifindexes(kernel).items()):
         nic = known.get(ifindex)
         try:
-            if nic is None:
+            here, name = open_card(kernel, ifindex, name)
+            if nic is None or here.inode(".") != nic.instance:
                 nic = read_nic(kernel, ifindex, name, asked)
             else:  # a card that is bound to another says so in its own facts only
-                nic = replace(nic, name=name, lowers=read_lowers(kernel, name))
+                nic = replace(nic, name=name, lowers=read_lowers(here))
         except KernelError as error:
             if not error.gone:
                 log.warning("Cannot read card %s: %s, ignoring", name, error)

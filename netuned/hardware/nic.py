@@ -11,6 +11,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.vectors import Vector, merge_vectors, parse_vectors
 from netuned.kernel import Kernel
 from netuned.kernel.ethtool import Channels
+from netuned.kernel.files import FileTree
 from netuned.kernel.once import Once
 from netuned.kernel.questions import CHANNELS, DRIVER_INFO, LINKS, NAPI_INTERRUPTS, RX_RINGS
 from netuned.values import ChannelCounts
@@ -103,66 +104,116 @@ Its instance is no inode, so that it is no card's.
 
 
 def read_ifindexes(kernel: Kernel) -> dict[int, str]:
-    """The cards of this network namespace, without the loopback: ifindex -> name."""
-    found = {}
-    for name in kernel.files.listdir(CLASS_NET):
-        ifindex = kernel.files.read_int(f"{CLASS_NET}/{name}/ifindex", 0)
-        if ifindex > 0 and kernel.files.read_int(f"{CLASS_NET}/{name}/type", 0) != LOOPBACK:
-            found[ifindex] = name
-    return found
+    """The cards of this network namespace, without the loopback: ifindex -> name.
+
+    They are read again where names changed meanwhile, for a card could be missing that is here.
+    """
+    files = kernel.files
+    for _ in range(_READS):
+        names = files.listdir(CLASS_NET)
+        ifindexes = [files.read_int(f"{CLASS_NET}/{name}/ifindex", 0) for name in names]
+        cards = [index for index in ifindexes if index > 0]  # bonding_masters has none
+        if len(set(cards)) == len(cards) and files.listdir(CLASS_NET) == names:
+            break
+    return {
+        ifindex: name
+        for ifindex, name in zip(ifindexes, names, strict=True)
+        if ifindex > 0 and files.read_int(f"{CLASS_NET}/{name}/type", 0) != LOOPBACK
+    }
+
+
+def open_card(kernel: Kernel, ifindex: int, name: str) -> tuple[FileTree, str]:
+    """The kernel's files at the directory in sysfs of the card with an ifindex, and its name now.
+
+    ``name`` is what it was called when last seen. What is read and written below the directory is
+    this card's and no other's. Raises: KernelError; ``gone`` when the card left.
+    """
+    for _ in range(_READS):
+        try:
+            here = kernel.files.at(f"{CLASS_NET}/{name}")
+            if here.read_int("ifindex", 0) == ifindex:
+                return here, name
+        except KernelError as error:
+            if not error.gone:
+                raise
+        name = kernel.card_name(ifindex)
+    raise KernelError("open", f"{CLASS_NET}/{name}", errno.ENODEV)
+
+
+_READS = 3
+"""So often a card is looked for whose name is another each time."""
+
+
+def open_same(kernel: Kernel, nic: Nic) -> FileTree:
+    """The kernel's files at the directory of the very card these facts are of; see ``open_card``.
+
+    Raises: KernelError; ``gone`` when the card left, and when another has its ifindex.
+    """
+    if nic is HOST:
+        return kernel.files
+    here, _ = open_card(kernel, nic.ifindex, nic.name)
+    if here.inode(".") != nic.instance:
+        raise KernelError("open", f"{CLASS_NET}/{nic.name}", errno.ENODEV)
+    return here
+
+
+def check_here(kernel: Kernel, nic: Nic) -> None:
+    """Nothing, if an ifindex still is that of the very card these facts are of.
+
+    Netlink knows cards by ifindex alone. Raises: KernelError; ``gone`` as ``open_same``.
+    """
+    if nic is not HOST and kernel.files.inode(f"{CLASS_NET}/{nic.name}") != nic.instance:
+        open_same(kernel, nic)  # it may have another name
 
 
 def read_nic(kernel: Kernel, ifindex: int, name: str, asked: Once | None = None) -> Nic:
     """Read one card's facts; ``asked`` has the kernel's answers, none as yet.
 
-    One that is given another name meanwhile is read again: another may have the name now.
-    Raises: KernelError; ``gone`` when the card left meanwhile.
+    One that is given another name meanwhile is read again. Raises: KernelError; ``gone`` when the
+    card left meanwhile.
     """
     asked = asked or Once(kernel, many=False)
+    failed = KernelError("read", f"{CLASS_NET}/{name}", errno.ENODEV)
     for _ in range(_READS):
-        instance = kernel.files.inode(f"{CLASS_NET}/{name}")
-        if _has_name(kernel, ifindex, name):
-            nic = _read_nic(kernel, ifindex, name, asked)
-            there = kernel.files.inode(f"{CLASS_NET}/{name}")
-            if instance == there and _has_name(kernel, ifindex, name):
-                return replace(nic, instance=instance)
-        name = kernel.card_name(ifindex)
-    raise KernelError("read", f"{CLASS_NET}/{name}", errno.ENODEV)
+        here, name = open_card(kernel, ifindex, name)
+        instance = here.inode(".")
+        try:
+            nic = _read_nic(kernel, here, ifindex, name, asked)
+        except KernelError as error:
+            if not error.gone:
+                raise
+            failed = error  # or another card of its device has another name now
+            continue
+        if kernel.files.inode(f"{CLASS_NET}/{name}") == instance:
+            return replace(nic, instance=instance)
+    raise failed
 
 
-_READS = 3
-
-
-def _has_name(kernel: Kernel, ifindex: int, name: str) -> bool:
-    return kernel.files.read_int(f"{CLASS_NET}/{name}/ifindex", 0) == ifindex
-
-
-def _read_nic(kernel: Kernel, ifindex: int, name: str, asked: Once) -> Nic:
-    files = kernel.files
-    base = f"{CLASS_NET}/{name}"
-    device = _interrupt_owner(kernel, base)
+def _read_nic(kernel: Kernel, here: FileTree, ifindex: int, name: str, asked: Once) -> Nic:
+    """``here`` is at the card's directory."""
+    device = _interrupt_owner(kernel, here)
     channels, rss_queues = _read_queues(asked, ifindex)
-    names = files.listdir(f"{base}/queues")
+    names = here.listdir("queues")
     rx_queues = sum(entry.startswith("rx-") for entry in names)
     tx_queues = sum(entry.startswith("tx-") for entry in names)
     if channels:  # mlx5 on 5.3-6.0 shows twice its receive queues in sysfs
         rx_queues = min(rx_queues, channels.rx + channels.combined) or rx_queues
         tx_queues = min(tx_queues, channels.tx + channels.combined) or tx_queues
     interrupts = _interrupt_names(kernel, device) if device else {}
-    driver = _driver(kernel, asked, base, ifindex)
-    vectors = _vectors(kernel, asked, ifindex, name, driver, interrupts)
+    driver = _driver(here, asked, ifindex)
+    vectors = _vectors(kernel, here, asked, ifindex, name, driver, interrupts)
     managed = frozenset(irq for irq in interrupts if _is_managed(kernel, irq))
     return Nic(
         ifindex=ifindex,
         name=name,
         driver=driver,
-        kind=_kind(kernel, asked, base, ifindex),
+        kind=_kind(here, asked, ifindex),
         pci=_pci(kernel, device),
-        mac=files.read_text(f"{base}/address", ""),
-        speed_mbps=max(files.read_int(f"{base}/speed", 0), 0),
-        numa_node=files.read_int(f"{device}/numa_node", -1) if device else -1,
+        mac=here.read_text("address", ""),
+        speed_mbps=max(here.read_int("speed", 0), 0),
+        numa_node=kernel.files.read_int(f"{device}/numa_node", -1) if device else -1,
         device=device,
-        up=bool(files.read_int(f"{base}/flags", 0) & 1),
+        up=bool(here.read_int("flags", 0) & 1),
         rx_queues=rx_queues,
         tx_queues=tx_queues,
         channels=channels,
@@ -170,8 +221,8 @@ def _read_nic(kernel: Kernel, ifindex: int, name: str, asked: Once) -> Nic:
         vectors=vectors,
         affinity=tuple(_affinity(kernel, vector.irq, managed) for vector in vectors),
         interrupts=tuple(sorted(interrupts)),
-        lowers=read_lowers(kernel, name),
-        master=files.read_int(f"{base}/master/ifindex", 0),
+        lowers=read_lowers(here),
+        master=here.read_int("master/ifindex", 0),
         managed=managed,
     )
 
@@ -196,14 +247,13 @@ def renewed(kernel: Kernel, before: Nic, now: Nic) -> Nic:
     return with_managed(kernel, now, before.managed) if before.vectors == now.vectors else now
 
 
-def read_lowers(kernel: Kernel, name: str) -> tuple[int, ...]:
-    """Ifindexes of the cards directly below one, ascending.
+def read_lowers(here: FileTree) -> tuple[int, ...]:
+    """Ifindexes of the cards directly below one, ascending; ``here`` is at its directory.
 
     A lower card in another network namespace has no link here. Raises: KernelError.
     """
-    base = f"{CLASS_NET}/{name}"
-    links = (entry for entry in kernel.files.listdir(base) if entry.startswith("lower_"))
-    found = {kernel.files.read_int(f"{base}/{link}/ifindex", 0) for link in links}
+    links = (entry for entry in here.listdir(".") if entry.startswith("lower_"))
+    found = {here.read_int(f"{link}/ifindex", 0) for link in links}
     return tuple(sorted(found - {0}))
 
 
@@ -224,11 +274,11 @@ def _read_queues(asked: Once, ifindex: int) -> tuple[Channels | None, int]:
         return channels, 0
 
 
-def _interrupt_owner(kernel: Kernel, base: str) -> str:
+def _interrupt_owner(kernel: Kernel, here: FileTree) -> str:
     """The device whose interrupts the card uses: its own, or the PCI parent (virtio)."""
-    if not kernel.files.exists(f"{base}/device"):
+    if not here.exists("device"):
         return ""
-    device = kernel.files.resolve(f"{base}/device")
+    device = here.resolve("device")
     parent = device.rpartition("/")[0]
     if not kernel.files.exists(f"{device}/msi_irqs") and (
         kernel.files.exists(f"{parent}/msi_irqs") or kernel.files.exists(f"{parent}/vendor")
@@ -256,6 +306,7 @@ def _interrupt_names(kernel: Kernel, device: str) -> dict[int, str]:
 
 def _vectors(
     kernel: Kernel,
+    here: FileTree,
     asked: Once,
     ifindex: int,
     name: str,
@@ -265,8 +316,8 @@ def _vectors(
     """As netdev-genl tells; for queues of which it tells nothing, by the interrupts' names."""
     if not interrupts:
         return ()
-    own_name = kernel.files.resolve(f"{CLASS_NET}/{name}/device").rpartition("/")[2]
-    ports = _ports(kernel, name)
+    own_name = here.resolve("device").rpartition("/")[2]
+    ports = _ports(here)
     by_name = parse_vectors(
         interrupts,
         name,
@@ -278,7 +329,7 @@ def _vectors(
     try:
         told = asked.get(NAPI_INTERRUPTS, ifindex)
         if ports and name != ports[0]:  # mana's ports, mlx5's representors: the first places them
-            first = kernel.files.read_int(f"{CLASS_NET}/{ports[0]}/ifindex", 0)
+            first = here.read_int(f"device/net/{ports[0]}/ifindex", 0)
             shared = set(asked.get(NAPI_INTERRUPTS, first).values())
             told = {queue: irq for queue, irq in told.items() if irq not in shared}
     except UnsupportedError:
@@ -286,15 +337,15 @@ def _vectors(
     return merge_vectors({q: irq for q, irq in told.items() if irq in interrupts}, by_name)
 
 
-def _ports(kernel: Kernel, name: str) -> tuple[str, ...]:
+def _ports(here: FileTree) -> tuple[str, ...]:
     """All cards of the card's device, if there are several: those above others last, by port."""
-    base = f"{CLASS_NET}/{name}/device/net"
-    names = kernel.files.listdir(base) if kernel.files.exists(base) else []
+    base = "device/net"
+    names = here.listdir(base) if here.exists(base) else []
 
     def order(port: str) -> tuple[bool, int, int]:
-        at = f"{CLASS_NET}/{port}"
-        number = kernel.files.read_int(f"{at}/dev_port", 0)
-        return bool(read_lowers(kernel, port)), number, kernel.files.read_int(f"{at}/ifindex", 0)
+        at = f"{base}/{port}"
+        above = any(entry.startswith("lower_") for entry in here.listdir(at))
+        return above, here.read_int(f"{at}/dev_port", 0), here.read_int(f"{at}/ifindex", 0)
 
     return tuple(sorted(names, key=order)) if len(names) > 1 else ()
 
@@ -313,8 +364,8 @@ def _affinity(kernel: Kernel, irq: int, managed: frozenset[int]) -> CpuSet:
     return CpuSet.parse_mask(files.read_text(f"/proc/irq/{irq}/smp_affinity", "0"))
 
 
-def _driver(kernel: Kernel, asked: Once, base: str, ifindex: int) -> str:
-    link = kernel.files.readlink(f"{base}/device/driver")
+def _driver(here: FileTree, asked: Once, ifindex: int) -> str:
+    link = here.readlink("device/driver")
     if link:
         return link.rpartition("/")[2]
     try:
@@ -323,9 +374,9 @@ def _driver(kernel: Kernel, asked: Once, base: str, ifindex: int) -> str:
         return ""
 
 
-def _kind(kernel: Kernel, asked: Once, base: str, ifindex: int) -> str:
+def _kind(here: FileTree, asked: Once, ifindex: int) -> str:
     """``physical``, the rtnetlink kind of a virtual card (veth, bond, vlan, …), or ``virtual``."""
-    if kernel.files.exists(f"{base}/device"):
+    if here.exists("device"):
         return PHYSICAL
     try:
         return asked.get(LINKS, ifindex).kind or "virtual"

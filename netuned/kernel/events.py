@@ -23,6 +23,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel.files import NOWHERE, Directory
 from netuned.kernel.genl import NETLINK_GENERIC, resolve_family
 from netuned.kernel.inotify import IN_IGNORED, IN_MODIFY, IN_ONLYDIR, IN_Q_OVERFLOW, Inotify
 from netuned.kernel.messages import ETHTOOL
@@ -212,16 +213,17 @@ class FileWatch(Generic[Key]):
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._inotify.fileno(), self._read)
 
-    def watch(self, path: str, key: Key) -> None:
+    def watch(self, path: str, key: Key, above: Directory = NOWHERE) -> None:
         """Watch the files in a directory under this key, and then no longer what it was before.
 
+        ``path`` may be relative to a directory ``above``.
         A directory that is watched already misses nothing; it has one key, the last. What is
         written before this returns may raise no event, else. Raises: KernelError; what the key
         was before stays then.
         """
         with self._changing:
             try:
-                held, wd = self._add(path)
+                held, wd = self._add(path, above)
             except OSError as error:
                 raise KernelError("watch", path, error.errno or errno.EIO) from None
             before = self._held.get(key)
@@ -248,9 +250,10 @@ class FileWatch(Generic[Key]):
             self.unwatch(key)
         self._inotify.close()
 
-    def _add(self, path: str) -> tuple[int, int]:
+    def _add(self, path: str, above: Directory) -> tuple[int, int]:
         """A directory's descriptor and the number of its watch. Raises: OSError."""
-        held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        held = os.open(path, flags, dir_fd=above.number)
         try:
             # IN_MODIFY alone: a write raises it once, when it is done (and the O_TRUNC of a
             # shell's ">" once before); IN_CLOSE_WRITE would be one more wake-up, and comes

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 from netuned.errors import KernelError
@@ -32,7 +34,10 @@ class Kept(Protocol):
 
 
 class FileTree(ABC):
-    """A host's files by their absolute paths there: this host's, or what a snapshot holds."""
+    """A host's files by their absolute paths there: this host's, or what a snapshot holds.
+
+    Relative paths begin at the directory of ``at``, and lead nowhere without one.
+    """
 
     @abstractmethod
     def read(self, path: str) -> bytes:
@@ -73,6 +78,14 @@ class FileTree(ABC):
     def keep(self, paths: tuple[str, ...]) -> Kept:
         """Open these files for reading over and over. Raises: KernelError."""
 
+    def at(self, directory: str) -> FileTree:
+        """The same files, and by relative paths those below a directory; ``.`` is that itself.
+
+        On this host it is the very directory that is there now, whatever name it gets and
+        whatever gets its name. Raises: KernelError.
+        """
+        return _Below(self, directory)
+
     def changed_ns(self, path: str) -> int:
         """When a file or directory was last changed; 0 where it does not exist or never is."""
         return 0
@@ -100,91 +113,197 @@ class FileTree(ABC):
             return default
 
 
+class _Below(FileTree):
+    """Files of which nothing moves, with relative paths below one directory."""
+
+    def __init__(self, files: FileTree, directory: str) -> None:
+        self._files = files
+        self._directory = directory
+
+    def read(self, path: str) -> bytes:
+        return self._files.read(self._full(path))
+
+    def read_long(self, path: str, limit: int) -> bytes:
+        return self._files.read_long(self._full(path), limit)
+
+    def write(self, path: str, data: bytes) -> None:
+        self._files.write(self._full(path), data)
+
+    def listdir(self, path: str) -> list[str]:
+        return self._files.listdir(self._full(path))
+
+    def exists(self, path: str) -> bool:
+        return self._files.exists(self._full(path))
+
+    def readlink(self, path: str, default: str = "") -> str:
+        return self._files.readlink(self._full(path), default)
+
+    def resolve(self, path: str) -> str:
+        return self._files.resolve(self._full(path))
+
+    def mode(self, path: str) -> int:
+        return self._files.mode(self._full(path))
+
+    def inode(self, path: str) -> int:
+        return self._files.inode(self._full(path))
+
+    def keep(self, paths: tuple[str, ...]) -> Kept:
+        return self._files.keep(tuple(map(self._full, paths)))
+
+    def _full(self, path: str) -> str:
+        return self._directory if path == "." else os.path.join(self._directory, path)
+
+
+class Directory:
+    """A directory of this host, open for as long as somebody has this object.
+
+    It stays the same under another name: of a card's in sysfs, all that is opened below it is that
+    card's, and nothing is there any more (ENOENT, ENODEV) once the card has left.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        """Open it; without a path it is none. Raises: OSError."""
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        self.number = -1
+        self.number = os.open(path, flags) if path else -1
+
+    @property
+    def inode(self) -> int:
+        return os.fstat(self.number).st_ino
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
+
+
+NOWHERE = Directory()
+
+
 class Files(FileTree):
     """The files under ``root``, where the described host's ``/`` is."""
 
     def __init__(self, root: str = "/", wrote: Callable[[], None] = lambda: None) -> None:
         self._root = root.rstrip("/")
         self._wrote = wrote
+        self._directory = NOWHERE
+        self._shown = ""
+
+    def at(self, directory: str) -> FileTree:
+        there = copy.copy(self)
+        try:
+            there._directory = Directory(self._root + directory)
+        except OSError as error:
+            raise self.refused("open", directory, error) from None
+        there._shown = directory
+        return there
 
     def read(self, path: str) -> bytes:
         try:
-            with open(self._root + path, "rb", buffering=0) as file:
+            with open(path, "rb", buffering=0, opener=self.open) as file:
                 return file.read(READ_SIZE) or b""
         except OSError as error:
-            raise _refused("read", path, error) from None
+            raise self.refused("read", path, error) from None
 
     def read_long(self, path: str, limit: int) -> bytes:
         content = b""
         try:
-            with open(self._root + path, "rb", buffering=0, opener=open_regular) as file:
+            regular = partial(open_regular, dir_fd=self._directory.number)
+            with open(self._place(path), "rb", buffering=0, opener=regular) as file:
                 # sysctl files refuse large buffers with ENOMEM
                 while part := file.read(min(limit - len(content), READ_SIZE)):
                     content += part
         except OSError as error:
-            raise _refused("read", path, error) from None
+            raise self.refused("read", path, error) from None
         return content
 
     def write(self, path: str, data: bytes) -> None:
         try:
-            with open(self._root + path, "wb", buffering=0) as file:
+            with open(path, "wb", buffering=0, opener=self.open) as file:
                 file.write(data)
         except OSError as error:
-            raise _refused("write", path, error) from None
+            raise self.refused("write", path, error) from None
         self._wrote()
 
     def listdir(self, path: str) -> list[str]:
         try:
-            return sorted(os.listdir(self._root + path))
+            descriptor = self.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                return sorted(os.listdir(descriptor))
+            finally:
+                os.close(descriptor)
         except OSError as error:
-            raise _refused("list", path, error) from None
+            raise self.refused("list", path, error) from None
 
     def exists(self, path: str) -> bool:
-        return os.path.exists(self._root + path)
+        return self._stat(path) is not None
 
     def readlink(self, path: str, default: str = "") -> str:
         try:
-            return os.readlink(self._root + path)
+            return os.readlink(self._place(path), dir_fd=self._directory.number)
         except OSError:
             return default
 
     def resolve(self, path: str) -> str:
-        return os.path.realpath(self._root + path)[len(self._root) :]
+        if path.startswith("/"):
+            return os.path.realpath(self._root + path)[len(self._root) :]
+        try:
+            descriptor = self.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return os.path.join(self._shown, path)
+        try:
+            return os.readlink(f"/proc/self/fd/{descriptor}")[len(self._root) :]
+        finally:
+            os.close(descriptor)
 
     def mode(self, path: str) -> int:
-        try:
-            return os.stat(self._root + path).st_mode
-        except OSError:
-            return 0
+        found = self._stat(path)
+        return found.st_mode if found else 0
 
     def inode(self, path: str) -> int:
-        try:
-            return os.stat(self._root + path).st_ino
-        except OSError:
-            return 0
+        found = self._stat(path)
+        return found.st_ino if found else 0
 
     def changed_ns(self, path: str) -> int:
-        try:
-            return os.stat(self._root + path).st_mtime_ns
-        except OSError:
-            return 0
+        found = self._stat(path)
+        return found.st_mtime_ns if found else 0
 
     def keep(self, paths: tuple[str, ...]) -> Kept:
-        return _Descriptors(self._root, paths)
+        return _Descriptors(self, paths)
+
+    def open(self, path: str, flags: int) -> int:
+        """A descriptor of a file. Raises: OSError."""
+        return os.open(self._place(path), flags, dir_fd=self._directory.number)
+
+    def _place(self, path: str) -> str:
+        """Where a file is for this process; a relative path stays so."""
+        return self._root + path if path.startswith("/") else path
+
+    def _stat(self, path: str) -> os.stat_result | None:
+        """Type, inode and times; None where they cannot be had."""
+        try:
+            return os.stat(self._place(path), dir_fd=self._directory.number)
+        except OSError:
+            return None
+
+    def refused(self, operation: str, path: str, error: OSError) -> KernelError:
+        """What netuned raises for an error over a file."""
+        target = os.path.join(self._shown, path)
+        return KernelError(operation, target, error.errno or errno.EIO)
 
 
 class _Descriptors:
     """Files of this host, open: a kept sysfs or procfs descriptor returns fresh values."""
 
-    def __init__(self, root: str, paths: tuple[str, ...]) -> None:
+    def __init__(self, files: Files, paths: tuple[str, ...]) -> None:
+        self._files = files
         self._paths = paths
         self._descriptors: list[int] = []
         for path in paths:
             try:
-                self._descriptors.append(os.open(root + path, os.O_RDONLY | os.O_CLOEXEC))
+                self._descriptors.append(files.open(path, os.O_RDONLY | os.O_CLOEXEC))
             except OSError as error:
                 self.close()
-                raise _refused("open", path, error) from None
+                raise files.refused("open", path, error) from None
 
     def contents(self) -> list[bytes]:
         pread = os.pread
@@ -193,9 +312,10 @@ class _Descriptors:
             if len(contents[-1]) == ATTRIBUTE_SIZE:  # masks of one host are equally long
                 contents = [pread(descriptor, READ_SIZE, 0) for descriptor in self._descriptors]
         except OSError as error:
-            paths = self._paths
-            what = paths[0] if len(paths) == 1 else f"{paths[0]} …"
-            raise _refused("read", what, error) from None
+            refused = self._files.refused("read", self._paths[0], error)
+            if len(self._paths) > 1:
+                refused.target += " …"
+            raise refused from None
         return contents
 
     def close(self) -> None:
@@ -203,15 +323,17 @@ class _Descriptors:
             with contextlib.suppress(OSError):
                 os.close(self._descriptors.pop())
 
+    __del__ = close  # of a card that left while a worker read through them
+
 
 class KeptFiles:
     """One card's attributes, kept open: a re-read costs 1 µs instead of 9.
 
-    One worker uses it at a time.
+    ``files`` are at the card's directory. One worker uses it at a time.
     """
 
     def __init__(self, files: FileTree) -> None:
-        self._files = files
+        self.files = files
         self._kept: dict[tuple[str, ...], Kept] = {}
         self._built: dict[object, tuple[object, object]] = {}
 
@@ -223,7 +345,7 @@ class KeptFiles:
         """
         kept = self._kept.get(paths)
         if kept is None:
-            kept = self._kept[paths] = self._files.keep(paths)
+            kept = self._kept[paths] = self.files.keep(paths)
         try:
             contents = kept.contents()
         except KernelError:
@@ -250,7 +372,3 @@ class KeptFiles:
         kept = self._kept.pop(paths, None)
         if kept is not None:
             kept.close()
-
-
-def _refused(operation: str, path: str, error: OSError) -> KernelError:
-    return KernelError(operation, path, error.errno or errno.EIO)

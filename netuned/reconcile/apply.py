@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 
 from netuned.errors import KernelError, NetunedError, VerifyError
-from netuned.hardware.nic import HOST
+from netuned.hardware.nic import HOST, check_here
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once
 from netuned.plan import Change
@@ -114,7 +114,7 @@ class Rounds:
             return True
         except NetunedError as error:
             self.outcome.error = error
-            gone = isinstance(error, KernelError) and error.gone
+            gone = (isinstance(error, KernelError) and error.gone) or _has_left(self._card)
             if self._undoes and not (gone or self.outcome.settled):
                 undo(self._card, self.outcome)
                 if self.outcome.trail:
@@ -125,6 +125,15 @@ class Rounds:
                 made[:] = [change for change in made if (change.tunable, change.key) != at]
             return True
         return False
+
+
+def _has_left(card: Card) -> bool:
+    """Whether it is gone, or another card has its ifindex: what was written is not to be undone."""
+    try:
+        check_here(card.kernel, card.nic)
+    except KernelError as error:
+        return error.gone
+    return False
 
 
 def _see_undone(card: Card) -> None:
@@ -150,6 +159,7 @@ def _reconcile(
     for _ in range(ROUNDS):
         asked = yield
         found = card.differences(card.observe(outcome.scope, asked))
+        check_here(card.kernel, card.nic)
         changes, outcome.withheld = card.withhold(found)
         card.note_withheld(outcome.withheld, outcome.scope)
         if not enforce:

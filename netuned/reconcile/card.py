@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from netuned.errors import UnsupportedError
-from netuned.hardware.nic import HOST, Nic, read_nic, renewed
+from netuned.hardware.nic import HOST, Nic, open_same, read_nic, renewed
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
@@ -55,7 +55,7 @@ class Card:
         """Tunables that were set and do not show it yet, and why."""
         self.version = 0
         """Changes whenever anything above does, so that status is made anew only then."""
-        self._kept = KeptFiles(kernel.files)
+        self._kept: KeptFiles | None = None
         self._limits: dict[str, Limits] = {}
         self._unrecorded: frozenset[Setting] = frozenset()
         """What is to stay as it was before netuned, and is not on record yet."""
@@ -181,7 +181,7 @@ class Card:
 
         Raises: KernelError; ``gone`` when the card left.
         """
-        self._kept.close()
+        self.close()
         self._clean.clear()
         self._limits.clear()
         self.version += 1
@@ -446,8 +446,17 @@ class Card:
         return bool(self._unrecorded)
 
     def view(self, asked: Once | None = None) -> View:
-        """The card as tunables look at it; ``asked`` has the answers of a pass, none as yet."""
-        return View(self.kernel, self.nic, self._kept, asked or Once(self.kernel, many=False))
+        """The card as tunables look at it; ``asked`` has the answers of a pass, none as yet.
+
+        Raises: KernelError; ``gone`` when the card left.
+        """
+        kept = self._kept
+        if kept is None:
+            kept = self._kept = KeptFiles(open_same(self.kernel, self.nic))
+        return View(self.kernel, self.nic, kept, asked or Once(self.kernel, many=False))
 
     def close(self) -> None:
-        self._kept.close()
+        """Close the card's directory and files; the next look opens them anew."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()

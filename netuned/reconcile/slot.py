@@ -221,7 +221,7 @@ class Slot:
         if self._again is not None:
             self._again.cancel()
         self.dispute.close()
-        if self.task is None:  # else its worker still reads through these descriptors
+        if self.task is None and not self.lock.locked():  # else a worker reads through them
             self.card.close()
 
     def watch(self, nic: Nic, tunables: frozenset[str]) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.hardware.nic import Nic
+from netuned.hardware.nic import CLASS_NET, Nic
 from netuned.kernel import inotify
 from netuned.kernel.events import (
     FileWatch,
@@ -17,6 +18,7 @@ from netuned.kernel.events import (
     monitor_rtnl,
     monitor_uevents,
 )
+from netuned.kernel.files import NOWHERE, Directory
 from netuned.reconcile.loop import Reconciler
 from netuned.tunables import TUNABLES, tunables_of
 from netuned.tunables.base import CARD, QDISC_EVENT
@@ -24,7 +26,7 @@ from netuned.tunables.base import CARD, QDISC_EVENT
 log = logging.getLogger(__name__)
 
 FileKey = tuple[int, str]
-"""Of a watched directory: the card's ifindex and the directory."""
+"""Of a watched directory: the card's ifindex and the directory, perhaps below the card's own."""
 
 SETTLE_S = 0.002
 """A dropped file raises several events; one reload follows the last by this much."""
@@ -110,8 +112,9 @@ class Watches:
         files = _watched(nic, tunables)
         self._files_of[nic.ifindex] = files
         keys = {(nic.ifindex, directory) for directory in files}
+        above = _directory_of(nic) if keys else NOWHERE
         for key in keys:
-            self._watch(key)
+            self._watch(key, above)
         for key in before - keys:
             self._files.unwatch(key)
         if keys:
@@ -119,10 +122,10 @@ class Watches:
         else:
             del self._files_of[nic.ifindex]
 
-    def _watch(self, key: FileKey) -> None:
+    def _watch(self, key: FileKey, above: Directory) -> None:
         assert self._files is not None
         try:
-            self._files.watch(key[1], key)
+            self._files.watch(key[1], key, above)
         except KernelError as error:
             log.debug("Cannot watch %s: %s, ignoring", key[1], error)
 
@@ -196,6 +199,15 @@ class Watches:
     def _reload_now(self) -> None:
         self._reload = None
         self._loop_calls.touch_profiles()
+
+
+def _directory_of(nic: Nic) -> Directory:
+    """The card's in sysfs; none if another has its name: the event of that has it watched anew."""
+    with contextlib.suppress(OSError):
+        found = Directory(f"{CLASS_NET}/{nic.name}")
+        if found.inode == nic.instance:
+            return found
+    return NOWHERE
 
 
 def _watched(nic: Nic, tunables: frozenset[str]) -> Mapping[str, Mapping[str, str]]:

@@ -18,7 +18,7 @@ from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.hardware.topology import Topology
 from netuned.kernel import Kernel
-from netuned.kernel.files import KeptFiles
+from netuned.kernel.files import FileTree, KeptFiles
 from netuned.kernel.once import Once
 from netuned.kernel.questions import Question
 from netuned.placement.objective import Places
@@ -49,12 +49,20 @@ NOT_ASKED = "as it was before netuned"
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a tunable looks at one card: its facts, kept descriptors, and the answers of a pass."""
+    """How a tunable looks at one card: its facts, kept descriptors, and the answers of a pass.
+
+    ``files`` are at the card's directory in sysfs: what stands there is by relative path this
+    card's, whatever its name is meanwhile.
+    """
 
     kernel: Kernel
     nic: Nic
     kept: KeptFiles
     asked: Once
+
+    @property
+    def files(self) -> FileTree:
+        return self.kept.files
 
     def ask(self, question: Question[A]) -> A:
         """The kernel's answer of this card. Raises: UnsupportedError, KernelError."""
@@ -181,7 +189,7 @@ QDISC_EVENT = "qdisc"
 """Rtnetlink's notification of qdiscs; the others are ethtool's."""
 
 Watched = tuple[str, str]
-"""A file whose writes tell of a change: its directory and its name."""
+"""A file whose writes tell of a change: its directory, from the card's own, and its name."""
 
 
 def _equal(key: str, wanted: State, found: State, /) -> bool:

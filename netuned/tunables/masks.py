@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
-from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.hardware.nic import Nic
 from netuned.tunables.base import Queue, View, Watched
 from netuned.valuejson import typed
 from netuned.values import State, Value, describe
@@ -45,7 +45,7 @@ def read(
 def write(view: View, path: str, mask: Value) -> None:
     """Write one mask. Raises: KernelError."""
     assert isinstance(mask, CpuSet)
-    view.kernel.files.write(path, mask.to_mask().encode())
+    view.files.write(path, mask.to_mask().encode())
 
 
 def within(key: str, wanted: Value, found: Value) -> bool:
@@ -63,9 +63,9 @@ def queue_key(kind: str) -> Callable[[str], bool]:
     return re.compile(rf"{kind}-[0-9]{{1,5}}").fullmatch  # type: ignore[return-value]  # truth
 
 
-def path(ifname: str, key: str, file: str) -> str:
-    """An attribute of a queue."""
-    return f"{CLASS_NET}/{ifname}/queues/{key}/{file}"
+def path(key: str, file: str) -> str:
+    """An attribute of a queue, from the card's directory."""
+    return f"queues/{key}/{file}"
 
 
 def ending(file: str) -> Callable[[Nic, str], tuple[str, ...]]:
@@ -78,7 +78,7 @@ def watched(kind: str, file: str) -> Callable[[Nic], Iterator[Watched]]:
 
     def files(nic: Nic) -> Iterator[Watched]:
         for queue in range(nic.rx_queues if kind == RX else nic.tx_queues):
-            yield f"{CLASS_NET}/{nic.name}/queues/{kind}-{queue}", file
+            yield f"queues/{kind}-{queue}", file
 
     return files
 
@@ -95,9 +95,7 @@ def explained(state: State, key: str) -> tuple[str, str | None, object]:
 
 
 @lru_cache(maxsize=4096)
-def queue_files(
-    ifname: str, kind: str, count: int, file: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Keys and paths of one attribute over all queues of a kind (rx or tx)."""
+def queue_files(kind: str, count: int, file: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Keys of all queues of a kind (rx or tx), and the paths of an attribute of theirs."""
     keys = tuple(f"{kind}-{index}" for index in range(count))
-    return keys, tuple(path(ifname, key, file) for key in keys)
+    return keys, tuple(path(key, file) for key in keys)

@@ -37,7 +37,7 @@ def read(view: View) -> State:
             "the host's table of flows (net.core.rps_sock_flow_entries) is not here: Linux has it "
             "in the first network namespace only, and the queues' do nothing without it",
         )
-    keys, paths = masks.queue_files(view.nic.name, "rx", view.nic.rx_queues, FILE)
+    keys, paths = masks.queue_files("rx", view.nic.rx_queues, FILE)
     return masks.read(view, keys, paths, parse)
 
 
@@ -80,7 +80,7 @@ def receiving(target: Target, nic: Nic) -> frozenset[int]:
 
 def desired(target: Target, nic: Nic, limits: Limits) -> State:
     """The host's flows, shared out over the queues that receive; none for the others."""
-    keys, _ = masks.queue_files(nic.name, "rx", target.queues(nic).rx_queues, FILE)
+    keys, _ = masks.queue_files("rx", target.queues(nic).rx_queues, FILE)
     flows = host_table(target.profile).entries
     sharing = receiving(target, nic)
     each = FlowTable.holding(-(-flows // max(len(sharing), 1)))
@@ -90,8 +90,7 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
 def write(view: View, found: State, values: State) -> None:
     for key, value in values.items():
         assert isinstance(value, FlowTable)
-        path = masks.path(view.nic.name, key, FILE)
-        view.kernel.files.write(path, str(value.entries).encode())
+        view.files.write(masks.path(key, FILE), str(value.entries).encode())
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

@@ -24,14 +24,14 @@ FEW_QUEUES = 16
 
 
 def read(view: View) -> State:
-    return masks.read(view, *masks.queue_files(view.nic.name, "rx", view.nic.rx_queues, FILE))
+    return masks.read(view, *masks.queue_files("rx", view.nic.rx_queues, FILE))
 
 
 def desired(target: Target, nic: Nic, limits: Limits) -> State:
     spec = target.profile.rps
     assert spec is not None
     count = target.queues(nic).rx_queues
-    keys, _ = masks.queue_files(nic.name, "rx", count, FILE)
+    keys, _ = masks.queue_files("rx", count, FILE)
     if spec == "default" or spec.cpus == "none":
         return dict.fromkeys(keys, CpuSet())
     if target.rps_cpus is not None:
@@ -83,7 +83,7 @@ def _most_queues(nic: Nic) -> int:
 
 def write(view: View, found: State, values: State) -> None:
     for key, value in values.items():
-        masks.write(view, masks.path(view.nic.name, key, FILE), value)
+        masks.write(view, masks.path(key, FILE), value)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

@@ -25,7 +25,7 @@ FILE = "xps_cpus"
 def read(view: View) -> State:
     if view.nic.tx_queues < 2:  # the kernel has the file and refuses to read it
         return {}
-    return masks.read(view, *masks.queue_files(view.nic.name, "tx", view.nic.tx_queues, FILE))
+    return masks.read(view, *masks.queue_files("tx", view.nic.tx_queues, FILE))
 
 
 def desired(target: Target, nic: Nic, limits: Limits) -> State:
@@ -34,7 +34,7 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
     count = target.queues(nic).tx_queues
     if count < 2:
         raise UnsupportedError(NAME, "the card has a single transmit queue")
-    keys, _ = masks.queue_files(nic.name, "tx", count, FILE)
+    keys, _ = masks.queue_files("tx", count, FILE)
     if spec == "default" or spec.cpus == "none":
         return dict.fromkeys(keys, CpuSet())
     senders = target.topology.online if target.xps_cpus is None else target.xps_cpus
@@ -106,7 +106,7 @@ def _deal(masks_of: list[int], queues: Sequence[int], cpus: Sequence[int]) -> No
 
 def write(view: View, found: State, values: State) -> None:
     for key, value in values.items():
-        masks.write(view, masks.path(view.nic.name, key, FILE), value)
+        masks.write(view, masks.path(key, FILE), value)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

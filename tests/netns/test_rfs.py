@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from netuned.errors import UnsupportedError
-from netuned.hardware.nic import read_nic
+from netuned.hardware.nic import open_same, read_nic
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
@@ -89,7 +89,7 @@ def test_tables_of_queues_read_back_as_powers_of_two(
 ) -> None:
     kernel = Kernel()
     nic = read_nic(kernel, netns.veth(queues=2), "v0")
-    view = View(kernel, nic, KeptFiles(kernel.files), Once(kernel))
+    view = View(kernel, nic, KeptFiles(open_same(kernel, nic)), Once(kernel))
     with pytest.raises(UnsupportedError, match="first network namespace only"):
         rfs.read(view)
     monkeypatch.setattr(rfs, "HOST_FILE", "/proc/sys/net/core/somaxconn")

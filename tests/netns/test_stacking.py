@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from netuned.hardware import nic as facts
 from netuned.hardware.host import read_nics
 from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.kernel import Kernel
+from netuned.kernel.files import FileTree
 from netuned.kernel.once import Once
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
@@ -95,8 +97,9 @@ class Daemon:
 def physical(monkeypatch: pytest.MonkeyPatch) -> None:
     real = facts._kind
 
-    def kind(kernel: Kernel, asked: Once, base: str, ifindex: int) -> str:
-        return PHYSICAL if base.endswith(("/v0", "/v1")) else real(kernel, asked, base, ifindex)
+    def kind(here: FileTree, asked: Once, ifindex: int) -> str:
+        ports = socket.if_indextoname(ifindex) in ("v0", "v1")
+        return PHYSICAL if ports else real(here, asked, ifindex)
 
     monkeypatch.setattr(facts, "_kind", kind)
 

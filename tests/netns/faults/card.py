@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.hardware.nic import CLASS_NET, Nic, read_nic
+from netuned.hardware.nic import CLASS_NET, Nic, open_same, read_nic
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
@@ -57,8 +57,9 @@ class Card:
 
     def state(self) -> State:
         """All that netuned could set of the card, as the kernel shows it."""
-        kept = KeptFiles(self.kernel.files)
-        view = View(self.kernel, self.nic(), kept, Once(self.kernel, many=False))
+        nic = self.nic()
+        kept = KeptFiles(open_same(self.kernel, nic))
+        view = View(self.kernel, nic, kept, Once(self.kernel, many=False))
         state: dict[Setting, Value] = {}
         for tunable in TUNABLES:
             with contextlib.suppress(UnsupportedError):

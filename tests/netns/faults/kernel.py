@@ -10,7 +10,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import CLASS_NET
 from netuned.kernel import Kernel
 from netuned.kernel.ethtool import Ethtool
-from netuned.kernel.files import Files, Kept
+from netuned.kernel.files import Files, FileTree, Kept
 from netuned.kernel.netlink import NetlinkSocket
 from tests.netns.faults.calls import SHORT, Calls, raising
 
@@ -35,8 +35,14 @@ class FaultyFiles(Files):
                 return content[: len(content) // 2]
             raise KernelError("read", path, error)
 
-        kind = "read" if path.startswith(CLASS_NET) else "read elsewhere"
+        own = path.startswith(CLASS_NET) or not path.startswith("/")
+        kind = "read" if own else "read elsewhere"
         return self._calls.make(kind, path, work, fail, False)
+
+    def at(self, directory: str) -> FileTree:
+        work = super().at
+        fail: Callable[[int], FileTree] = raising("open", directory)
+        return self._calls.make("list", directory, lambda: work(directory), fail, False)
 
     def write(self, path: str, data: bytes) -> None:
         work = super().write

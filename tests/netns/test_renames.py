@@ -1,0 +1,149 @@
+"""A card is its device: another name makes it no other, and whoever has its name is not it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from netuned.errors import KernelError
+from netuned.hardware.nic import check_here, open_card, read_ifindexes, read_nic
+from netuned.kernel import Kernel
+from netuned.kernel.files import KeptFiles
+from tests.netns.conftest import Namespace
+from tests.netns.renaming import rename, swap
+from tests.netns.test_stacking import Daemon
+
+pytestmark = pytest.mark.netns
+
+RPS = "queues/rx-0/rps_cpus"
+PROFILE = "match: [{{kind: veth, mac: '{}'}}]\nrps: {{cpus: 0}}\n"
+
+
+def rps(name: str) -> Path:
+    return Path(f"/sys/class/net/{name}/{RPS}")
+
+
+def mask(name: str) -> int:
+    return int(rps(name).read_text(), 16)
+
+
+def drop(daemon: Daemon, mac: str) -> None:
+    """A profile for the card with a MAC address, whatever its name is."""
+    (daemon.profiles / "edge.yaml").write_text(PROFILE.format(mac))
+
+
+def mac(name: str) -> str:
+    return Path(f"/sys/class/net/{name}/address").read_text().strip()
+
+
+def test_what_is_below_a_held_directory_is_one_cards(netns: Namespace) -> None:
+    first, second = netns.veth("v0", 2), netns.veth("v1", 2)
+    kernel = Kernel()
+    here, _ = open_card(kernel, first, "v0")
+    kept = KeptFiles(here)
+    assert kept.sweep((RPS,), tuple) == (b"0\n",)
+    swap(first, second)
+    here.write(RPS, b"1")
+    assert (mask("v0"), mask("v1")) == (0, 1)
+    assert kept.sweep((RPS,), tuple) == (b"1\n",)
+    assert here.read_int("ifindex", 0) == first
+    assert here.resolve(".").endswith("/net/v1")
+    assert open_card(kernel, first, "v0")[1] == "v1"
+    netns.sh("ip link del v1")
+    netns.veth("v1", 2, peer="other")
+    for use in (lambda: here.write(RPS, b"1"), lambda: kept.sweep((RPS,), tuple)):
+        with pytest.raises(KernelError) as caught:
+            use()
+        assert caught.value.gone
+    assert mask("v1") == 0
+
+
+def test_another_card_with_the_same_ifindex_is_told_from_it(netns: Namespace) -> None:
+    ifindex = netns.veth("v0")
+    kernel = Kernel()
+    nic = read_nic(kernel, ifindex, "v0")
+    rename(ifindex, "w0")
+    check_here(kernel, nic)
+    netns.sh("ip link del w0")
+    netns.sh(f"ip link add v0 index {ifindex} type veth peer name v0p")
+    with pytest.raises(KernelError) as caught:
+        check_here(kernel, nic)
+    assert caught.value.gone
+
+
+def test_no_card_is_missed_whose_name_moves_on_while_all_are_listed(netns: Namespace) -> None:
+    cards = netns.veth("v0"), netns.veth("v1")
+    kernel = Kernel()
+    read = kernel.files.read_int
+
+    def swapping(path: str, default: int) -> int:
+        found = read(path, default)
+        if path == "/sys/class/net/v0/ifindex" and not swapped:
+            swapped.append(path)
+            swap(*cards)
+        return found
+
+    swapped: list[str] = []
+    kernel.files.read_int = swapping  # type: ignore[method-assign]
+    found = read_ifindexes(kernel)
+    assert {i: found[i] for i in cards} == {i: socket.if_indextoname(i) for i in cards}
+
+
+def test_no_card_is_watched_by_the_name_of_another(netns: Namespace, tmp_path: Path) -> None:
+    """The second is watched under its new name, then the first by the one that it had."""
+    cards = netns.veth("v0", 2), netns.veth("v1", 2)
+    kernel = Kernel()
+    first, second = (read_nic(kernel, card, socket.if_indextoname(card)) for card in cards)
+    daemon = Daemon(tmp_path)
+    touched: list[tuple[int, str | None]] = []
+
+    def touch(ifindex: int, tunable: str | None = None) -> None:
+        if tunable:
+            touched.append((ifindex, tunable))
+
+    async def scenario(daemon: Daemon) -> None:
+        daemon.reconciler.touch = touch  # type: ignore[method-assign]
+        swap(*cards)
+        for nic in (replace(second, name="v0"), first):
+            daemon.arm(nic, frozenset({"rps"}))
+        rps("v0").write_text("2")
+        await daemon.wait(lambda: bool(touched))
+        assert set(touched) == {(cards[1], "rps")}
+        daemon.arm(replace(first, name="v1"), frozenset({"rps"}))
+        rps("v1").write_text("2")
+        await daemon.wait(lambda: (cards[0], "rps") in touched)
+
+    asyncio.run(daemon.run(scenario))
+
+
+def test_a_card_whose_name_another_takes_during_a_transaction_keeps_its_values_to_itself(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = netns.veth("v0", 4), netns.veth("v1", 4)
+    rps("v0").write_text("3")
+    rps("v1").write_text("2")
+    daemon = Daemon(tmp_path)
+    drop(daemon, mac("v0"))
+    save, swaps = daemon.reconciler._baseline.save, []
+
+    def swapping(entry: object) -> None:
+        save(entry)  # type: ignore[arg-type]
+        swaps.append(entry)
+        swap(*cards)
+
+    monkeypatch.setattr(daemon.reconciler._baseline, "save", swapping)
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.wait(lambda: daemon.card("v1").state == "in-sync")
+        assert (mask("v1"), mask("v0"), len(swaps)) == (1, 2, 1)
+        (daemon.profiles / "edge.yaml").unlink()
+        await daemon.wait(lambda: daemon.card("v1").state == "unmanaged")
+        await daemon.reconciler.until_quiet()
+        assert (mask("v1"), mask("v0")) == (3, 2)
+        assert not daemon.reconciler._baseline._cards
+
+    asyncio.run(daemon.run(scenario))
