@@ -85,6 +85,8 @@ class Reconciler:
         self.loading = Loading(options.profile_directories, options.settings_path, self._possible)
         self._planning = asyncio.Lock()
         self._names: list[str] = []
+        self._early: set[int] = set()
+        """Cards that changed before they were known, and perhaps after they were read."""
         self._next_plan: asyncio.Task[None] | None = None
         context = Context(kernel, self.work, self._baseline, listener, {}, self)
         self.passes = Passes(context)
@@ -160,6 +162,7 @@ class Reconciler:
         slot = self._slot(ifindex)
         if slot is None:
             if tunable is None:
+                self._early.add(ifindex)
                 self.rescan()
             return
         if tunable is None:
@@ -252,6 +255,7 @@ class Reconciler:
             loaded, settings = self.loading.profiles, self.loading.settings
             topology = self._topology
             events = self._topology_events
+            self._early.clear()
 
             def work() -> tuple[list[str], Host, Desired]:
                 names = self._kernel.files.listdir(CLASS_NET)
@@ -271,9 +275,22 @@ class Reconciler:
                 self._topology = host.topology
             self._seats = desired.seats
             self.cards.adopt(host, desired, loaded, settings.confirm_timeout_s)
+            for ifindex in self._outdated(host):
+                self.touch(ifindex)
             self.follow_host()
         self.trials.catch_up()
         self.work.spawn(self._look_at_neighbours())
+
+    def _outdated(self, host: Host) -> set[int]:
+        """Cards that changed while they were read first, or without an event."""
+        slots = self.cards.slots
+        known = {ifindex: slots[ifindex].card.nic for ifindex in host.nics}
+        others = {
+            ifindex
+            for ifindex, nic in host.nics.items()
+            if (known[ifindex].name, known[ifindex].instance) != (nic.name, nic.instance)
+        }
+        return others | (self._early & slots.keys())
 
     def _slot_of(self, nic: Nic) -> Slot:
         def again() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from netuned.errors import KernelError
-from netuned.hardware.nic import check_here, open_card, read_ifindexes, read_nic
+from netuned.hardware import host
+from netuned.hardware.nic import Nic, check_here, open_card, read_ifindexes, read_nic
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from tests.netns.conftest import Namespace
@@ -91,6 +93,51 @@ def test_no_card_is_missed_whose_name_moves_on_while_all_are_listed(netns: Names
     kernel.files.read_int = swapping  # type: ignore[method-assign]
     found = read_ifindexes(kernel)
     assert {i: found[i] for i in cards} == {i: socket.if_indextoname(i) for i in cards}
+
+
+def test_a_name_from_before_the_first_plan_was_made_is_not_kept(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At boot a card is eth0 until udev renames it, which comes before anybody knows it."""
+    daemon = Daemon(tmp_path)
+    read = host.read_nics
+    told: list[int] = []
+    moved: list[str] = []
+
+    def reading(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
+        nics = read(kernel, known)
+        if not moved and (own := [nic for nic in nics.values() if nic.name == "eth0"]):
+            moved.append("en0")
+            rename(own[0].ifindex, "en0")
+            netns.sh(f"ip link set en0 address {address[:-2]}77")
+        return nics
+
+    monkeypatch.setattr(host, "read_nics", reading)
+
+    async def scenario(daemon: Daemon) -> None:
+        told.append(netns.veth("eth0", 2))
+        await daemon.wait(lambda: bool(moved) and "en0" in daemon._latest)
+        card = daemon.reconciler.cards.slots[told[0]].card
+        await daemon.wait(lambda: (card.nic.name, card.nic.mac[-2:]) == ("en0", "77"))
+
+    address = "02:00:00:00:00:00"
+    asyncio.run(daemon.run(scenario))
+
+
+def test_a_name_that_no_event_told_is_learned_at_the_next_plan(
+    netns: Namespace, tmp_path: Path
+) -> None:
+    ifindex = netns.veth("v0", 2)
+    daemon = Daemon(tmp_path)
+    daemon._watches.start = lambda: None  # type: ignore[method-assign]
+
+    async def scenario(daemon: Daemon) -> None:
+        rename(ifindex, "w0")
+        await daemon.reconciler.replan()
+        await daemon.reconciler.until_quiet()
+        assert daemon.reconciler.cards.slots[ifindex].card.nic.name == "w0"
+
+    asyncio.run(daemon.run(scenario))
 
 
 def test_no_card_is_watched_by_the_name_of_another(netns: Namespace, tmp_path: Path) -> None:
