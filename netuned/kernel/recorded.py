@@ -281,6 +281,14 @@ class RecordedCalls:
     def delete_qdisc(self, ifindex: int, parent: int = ROOT, handle: int = 0) -> None:
         raise cannot_be_written()
 
+    def has_qdisc_kind(self, kind: str) -> bool:
+        """Not held, and nothing speaks against it."""
+        return True
+
+    def has_filters(self, ifindex: int, handle: int) -> bool:
+        """Not held, and most qdiscs have none."""
+        return False
+
 
 class RecordedKernel(Kernel):
     """A host from memory: nothing of this one's kernel is asked, nothing can be written.

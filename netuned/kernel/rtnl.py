@@ -24,6 +24,7 @@ from netuned.kernel.netlink import (
     NLA_TYPE_MASK,
     NLM_F_CREATE,
     NLM_F_DUMP,
+    NLM_F_EXCL,
     NLM_F_REPLACE,
     KeptDump,
     NetlinkSocket,
@@ -45,6 +46,9 @@ __all__ = ["ROOT", "LinkInfo", "QdiscEntry", "Rtnl", "same_parameter"]
 ROOT = 0xFFFFFFFF
 """TC_H_ROOT, the parent of a card's root qdisc."""
 
+_LOOPBACK = 1
+"""The ifindex of ``lo`` in every network namespace (include/linux/netdevice.h)."""
+
 _FIRST_HANDLE = 0x8000 << 16
 """Where the kernel starts to number by itself (sch_api.c, qdisc_alloc_handle())."""
 
@@ -53,8 +57,10 @@ _RTM_GETLINK = 18
 _RTM_NEWQDISC = 36
 _RTM_DELQDISC = 37
 _RTM_GETQDISC = 38
+_RTM_GETTFILTER = 46
 
 _TCA_OPTIONS = 2
+_TCA_STAB = 8
 _TCMSG_SIZE = 20
 _TCMSG = (("family", "B"), ("pad1", "B"), ("pad2", "H"), ("index", "i"), ("handle", "I"),
           ("parent", "I"), ("info", "I"))  # fmt: skip
@@ -63,7 +69,9 @@ _PLACE = struct.Struct("=iII")
 _PLACE_AT = HEADER.size + 4
 """Where in a message its ifindex, handle and parent are."""
 
-_TC_MESSAGE = message_class("tcmsg", (1, "kind", "asciiz"), fields=_TCMSG)
+_TC_MESSAGE = message_class(
+    "tcmsg", (1, "kind", "asciiz"), (_TCA_STAB, "stab", "cdata"), fields=_TCMSG
+)
 _TC_MESSAGES = {
     kind: message_class(
         f"tcmsg_{kind}",
@@ -224,6 +232,40 @@ class Rtnl:
             if error.errno == errno.ENOENT and "kind is unknown" in error.extack:
                 raise UnsupportedError(f"qdisc {kind}", "this kernel does not have it") from None
             raise
+
+    def has_qdisc_kind(self, kind: str) -> bool:
+        """Whether the kernel has a kind, or can load it; nothing is attached.
+
+        It is asked to attach one to ``lo`` with a size table that says nothing. The kind is looked
+        up before that is refused, and it is refused before anything is attached. There is no list
+        of the kinds, and /sys/module has none that is built in.
+
+        Source: net/sched/sch_api.c, qdisc_create(), qdisc_get_stab().
+
+        Raises: KernelError where it cannot be asked.
+        """
+        message = _TC_MESSAGE()
+        message["attrs"] = [("kind", kind), ("stab", b"")]
+        message["index"], message["parent"] = _LOOPBACK, ROOT
+        flags = NLM_F_CREATE | NLM_F_REPLACE | NLM_F_EXCL
+        try:
+            self._socket.request(encode(message, _RTM_NEWQDISC, flags), "ask for", f"qdisc {kind}")
+        except KernelError as error:
+            if error.exhausted or error.errno in (errno.EPERM, errno.ENODEV):
+                raise
+            return error.errno != errno.ENOENT
+        return True
+
+    def has_filters(self, ifindex: int, handle: int) -> bool:
+        """Whether filters are attached to a qdisc; ``handle`` 0 is the card's root.
+
+        Raises: KernelError.
+        """
+        message = _TC_MESSAGE()
+        message["index"], message["parent"] = ifindex, handle
+        request = encode(message, _RTM_GETTFILTER, NLM_F_DUMP)
+        target = f"filters of qdisc {handle >> 16:x}: of ifindex {ifindex}"
+        return bool(self._socket.request(request, "list", target))
 
     def delete_qdisc(self, ifindex: int, parent: int = ROOT, handle: int = 0) -> None:
         """Detach the root qdisc; the kernel puts its default back, an automatic mq with its leaves.

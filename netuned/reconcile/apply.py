@@ -49,7 +49,7 @@ def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
     differing = []
     for card in cards:
         try:
-            changes = card.differences(card.observe(None, asked))
+            changes = card.differences(card.observe(None, asked), asked)
             if set(changes) - set(card.withheld):
                 differing.append(card)
         except KernelError:
@@ -60,7 +60,7 @@ def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
 def plan_card(card: Card, asked: Once) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
     """What a pass would write now and what it would withhold. Raises: KernelError."""
     card.observe(None, asked)
-    return card.withhold(card.differences(card.wanted.keys()))
+    return card.withhold(card.differences(card.wanted.keys(), asked))
 
 
 def reconcile_card(
@@ -156,17 +156,16 @@ def _reconcile(
     enforce = card.target is None or card.target.enforces
     attempts: dict[Setting, _Attempts] = {}
     expected = False
-    for _ in range(ROUNDS):
+    rounds = 0
+    while (rounds := rounds + 1) <= ROUNDS + len(outcome.unrestored):
         asked = yield
-        found = card.differences(card.observe(outcome.scope, asked))
+        found = card.differences(card.observe(outcome.scope, asked), asked)
         check_here(card.kernel, card.nic)
-        changes, outcome.withheld = card.withhold(found)
+        changes, outcome.withheld = card.withhold(_without_unrestored(card, found, outcome))
         card.note_withheld(outcome.withheld, outcome.scope)
         if not enforce:
             outcome.pending = changes
             return
-        if _irreplaceable(card, baseline):
-            continue
         alone = tuple(change for change in changes if change.tunable in card.held)
         changes = tuple(change for change in changes if change.tunable not in card.held)
         if entry := baseline.enter(card.nic, *card.to_record(changes, outcome.scope)):
@@ -182,15 +181,22 @@ def _reconcile(
             # While it may be rolled back, what was there before netuned is still needed.
             if outcome.scope is None and not (outcome.pending or card.awaited or recorder):
                 outcome.settled = True
-                _settle(card, baseline)
+                _settle(card, baseline, outcome)
+            if outcome.unrestored:
+                outcome.settled = True
+                outcome.failed, error = outcome.unrestored[0]
+                raise error
             return
-        if repairs is None and _accept(card, baseline, changes, attempts, outcome):
-            card.aim_again()  # fewer channels than wanted have fewer queues
-            continue
-        if recorder:
-            recorder(card, changes)
         known = len(outcome.made)
-        stale = write(card, changes, asked, repairs, outcome)
+        try:
+            if repairs is None and _accept(card, baseline, changes, attempts, outcome):
+                card.aim_again()  # fewer channels than wanted have fewer queues
+                continue
+            if recorder:
+                recorder(card, changes)
+            stale = write(card, changes, asked, repairs, outcome)
+        except NetunedError as error:
+            stale = _go_on_without(card, error, outcome)
         _count(card, changes, outcome.made[known:], attempts)
         if stale == CARD:
             outcome.scope = None
@@ -200,6 +206,37 @@ def _reconcile(
         outcome.pending += changes
         return
     raise VerifyError("the card", "a settled state", "new differences in every round")
+
+
+def _go_on_without(card: Card, error: NetunedError, outcome: Outcome) -> str:
+    """Leave a setting as it is that could not be put back, for that keeps no other from it.
+
+    Returns what the try made stale. Raises: the error, where it is of anything else.
+    """
+    change = outcome.failed
+    gone = isinstance(error, KernelError) and error.gone
+    if change is None or gone or (change.tunable, change.key) not in card.restoring:
+        raise error
+    outcome.failed = None
+    outcome.unrestored.append((change, error))
+    return card.tunables[change.tunable].stale(change.key)
+
+
+def _unrestored(card: Card, changes: Iterable[Setting], outcome: Outcome) -> set[Setting]:
+    """Of settings, those that could not be put back in this pass, and those that need one."""
+    failed = {(change.tunable, change.key) for change, _ in outcome.unrestored}
+    return {
+        at
+        for at in changes
+        if at in failed or failed.intersection(card.tunables[at[0]].needs(at[1]))
+    }
+
+
+def _without_unrestored(
+    card: Card, changes: tuple[Change, ...], outcome: Outcome
+) -> tuple[Change, ...]:
+    left_out = _unrestored(card, ((c.tunable, c.key) for c in changes), outcome)
+    return tuple(c for c in changes if (c.tunable, c.key) not in left_out)
 
 
 def _accept(
@@ -262,20 +299,7 @@ def _count(
             attempts[at] = _Attempts(had.times + 1, had.before, change.before)
 
 
-def _irreplaceable(card: Card, baseline: Baseline) -> bool:
-    """Give up tunables whose state before netuned could not be put back. Says if there were any."""
-    given_up = False
-    for name in card.wanted.keys() & card.found.keys() - card.held.keys():
-        why = card.tunables[name].irreplaceable(card.found[name])
-        if not why or name in baseline.of(card.nic):
-            continue
-        for key, value in tuple(card.wanted[name].items()):
-            given_up = True
-            card.give_up(Change(card.nic.name, name, key, None, value, ""), why)
-    return given_up
-
-
-def _settle(card: Card, baseline: Baseline) -> None:
+def _settle(card: Card, baseline: Baseline, outcome: Outcome) -> None:
     """After a clean look at everything: what was restored needs no record any more.
 
     Raises: StateFileError.
@@ -285,7 +309,7 @@ def _settle(card: Card, baseline: Baseline) -> None:
     withheld = {(change.tunable, change.key) for change in card.withheld}
     done = {
         (name, key)
-        for name, key in card.restoring - withheld
+        for name, key in card.restoring - withheld - _unrestored(card, card.restoring, outcome)
         if name not in card.held and not withheld.intersection(card.tunables[name].needs(key))
     }
     recorded = baseline.of(card.nic)
@@ -295,6 +319,7 @@ def _settle(card: Card, baseline: Baseline) -> None:
         if (name, key) in done and recorded.get(name, {}).get(key) == value
     }
     missed |= {at: card.unsupported.get(at[0], "") for at in done if at[0] not in card.found}
+    missed |= {at: why for at, why in card.barred.items() if at in done}
     for name, why in {name: why for (name, _), why in missed.items()}.items():
         log.warning("Cannot put back %s %s: %s, keeping its record", card.nic.label, name, why)
     # A parameter of what is not attached now is needed once that is again.

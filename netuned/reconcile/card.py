@@ -51,6 +51,9 @@ class Card:
         """A value that was written, and what the kernel makes of it. Replaced, never changed."""
         self.withheld: tuple[Change, ...] = ()
         """What the policy forbids to write."""
+        self.barred: Mapping[Setting, str] = {}
+        """What is not written, for its write would remove what could not be put back, or the
+        kernel lacks it; and why. Looked at anew in every look, and replaced as ``refused`` is."""
         self.awaited: Mapping[str, str] = {}
         """Tunables that were set and do not show it yet, and why."""
         self.version = 0
@@ -62,6 +65,9 @@ class Card:
         self._clean: dict[str, tuple[State, State]] = {}
         self._doubted: set[tuple[Setting, tuple[Value | None, Value | str]]] = set()
         """What was taken for the kernel's doing once, when somebody else may have written, too."""
+        self._obstacles: dict[str, tuple[State, State, State, Mapping[str, str]]] = {}
+        """By tunable what was in the way at the last look, of what was wanted, found and differed.
+        That costs a question, so it is asked again when one of them is another."""
         self._again: Callable[[], None] = self.close
 
     def aim(
@@ -87,7 +93,7 @@ class Card:
     def _begin(self, denies: bool, held: Mapping[str, str]) -> None:
         self.target, self.denies, self.held = None, denies, held
         self.version += 1
-        self.wanted, self.unsupported, self.withheld = {}, {}, ()
+        self.wanted, self.unsupported, self.withheld, self.barred = {}, {}, (), {}
         self.restoring = self._unrecorded = frozenset()
 
     def _aim_at(
@@ -223,10 +229,11 @@ class Card:
             self.found[name] = state
         return doubtful
 
-    def differences(self, names: Collection[str]) -> tuple[Change, ...]:
+    def differences(self, names: Collection[str], asked: Once | None = None) -> tuple[Change, ...]:
         """Pending changes among ``names``; without any, these are remembered as clean.
 
-        Raises nothing, writes nothing, and knows no policy: see ``withhold``.
+        Those in whose way something is are left out: see ``barred``. Writes nothing, and knows no
+        policy: see ``withhold``. Raises: KernelError.
         """
         wanted = {name: self.wanted[name] for name in names if name in self.found}
         restoring = {name for name, _ in self.restoring}
@@ -238,7 +245,7 @@ class Card:
         differing = {change.tunable for change in changes}
         for name in wanted.keys() - differing - restoring - self.awaited.keys():
             self._clean[name] = (self.wanted[name], self.found[name])
-        return changes
+        return self._bar(changes, wanted, asked)
 
     def _not_accepted(self, changes: Iterable[Change]) -> tuple[Change, ...]:
         """Those whose present value is not what the kernel makes of the wanted one."""
@@ -256,10 +263,40 @@ class Card:
         clean = self._clean.get(name)
         if clean is not None and clean[0] is wanted and clean[1] is found:
             return True
-        wanted = self._restorable(name, wanted, found)
+        wanted, barred = self._restorable(name, wanted, found), self.barred
         tunables = (self.tunables[name],)
         changes = diff("", {name: wanted}, {name: found}, lambda name, key: "", tunables)
-        return not self._not_accepted(changes)
+        return all((name, change.key) in barred for change in self._not_accepted(changes))
+
+    def _bar(
+        self, changes: tuple[Change, ...], looked_at: Collection[str], asked: Once | None
+    ) -> tuple[Change, ...]:
+        """Those in whose way nothing is; nor in that of what they need. Raises: KernelError."""
+        barred = {at: why for at, why in self.barred.items() if at[0] not in looked_at}
+        for name in dict.fromkeys(change.tunable for change in changes):
+            values = {change.key: change.after for change in changes if change.tunable == name}
+            for key, why in self._in_the_way(name, values, asked).items():
+                barred[name, key] = why
+        for change in changes:  # in the order in which one needs another
+            at, needs = (change.tunable, change.key), self.tunables[change.tunable].needs
+            for above in needs(change.key):
+                if above in barred and above[0] == change.tunable:
+                    barred.setdefault(at, barred[above])
+        if barred != self.barred:
+            self.barred = barred
+            self.version += 1
+        return tuple(change for change in changes if (change.tunable, change.key) not in barred)
+
+    def _in_the_way(self, name: str, values: State, asked: Once | None) -> Mapping[str, str]:
+        wanted, found = self.wanted[name], self.found[name]
+        last = self._obstacles.pop(name, None)
+        if last and last[0] is wanted and last[1] is found and last[2] == values:
+            in_the_way = last[3]
+        else:
+            in_the_way = self.tunables[name].obstacles(self.view(asked), found, values)
+        if in_the_way:
+            self._obstacles[name] = wanted, found, values, in_the_way
+        return in_the_way
 
     def _await(self, changes: tuple[Change, ...], looked_at: Collection[str]) -> tuple[Change, ...]:
         """Those that are to be made: the others were, and only do not show yet."""
@@ -384,9 +421,9 @@ class Card:
 
         All that a profile names, not only what is about to be written: what somebody else changes
         later, and netuned then repairs, was never the state before netuned. With it what these
-        changes take along. What is withheld was never netuned's.
+        changes take along. What is withheld, or barred, was never netuned's.
         """
-        withheld = {(change.tunable, change.key) for change in self.withheld}
+        withheld = {(c.tunable, c.key) for c in self.withheld} | self.barred.keys()
         lost: dict[str, set[str]] = {}
         for change in changes:
             keys = self.tunables[change.tunable].loses(self.found[change.tunable], change.key)

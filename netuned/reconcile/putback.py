@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from netuned.errors import KernelError, NetunedError, StateFileError
+from netuned.errors import NetunedError, StateFileError
 from netuned.plan import WHY_WITHHELD, Change
 from netuned.reconcile.apply import Recorder, reconcile_card
 from netuned.reconcile.baseline import Baseline
@@ -27,11 +27,15 @@ Decide = Callable[[Tried], None]
 
 @dataclass(slots=True)
 class PutBack:
-    """What was written, what could not be, and what somebody else had changed and so stays."""
+    """What was written, what could not be, and what somebody else had changed and so stays.
+
+    ``final`` says that another try would not help: what is left cannot be had any more.
+    """
 
     made: list[Change] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     foreign: tuple[Setting, ...] = ()
+    final: bool = False
 
 
 def _no_note(card: Card, changes: tuple[Change, ...]) -> None:
@@ -50,35 +54,26 @@ def put_back(
 
     Without ``recorder`` they are those from before netuned, and need no record once they are back.
     """
-    done = PutBack()
-    left = {name: dict(state) for name, state in states.items()}
-    card.forget_refusals(left.keys())
-    while left:
-        card.aim_back(left, denies=denies)
-        outcome = reconcile_card(card, baseline, recorder, undoes=False)
-        done.made += outcome.made
-        if outcome.error is None:
-            done.problems += [f"{change}: {WHY_WITHHELD}" for change in outcome.withheld]
-            done.problems += _refused(card, left)
-            break
-        if isinstance(outcome.error, KernelError) and outcome.error.gone:
-            done.problems.append(str(outcome.error))
-            break
-        change = outcome.failed
-        done.problems.append(f"{change}: {outcome.error}" if change else str(outcome.error))
-        if change is None:
-            break
-        del left[change.tunable][change.key]
-    return done
+    card.forget_refusals(states.keys())
+    card.aim_back(states, denies=denies)
+    outcome = reconcile_card(card, baseline, recorder, undoes=False)
+    problems = [f"{change}: {error}" for change, error in outcome.unrestored]
+    if outcome.error is not None and not problems:
+        problems = [str(outcome.error)]
+    problems += [f"{change}: {WHY_WITHHELD}" for change in outcome.withheld]
+    refused = _refused(card, states)
+    final = bool(refused) and not problems
+    return PutBack(outcome.made, [*problems, *refused], final=final)
 
 
 def _refused(card: Card, states: Mapping[str, State]) -> list[str]:
-    """What of this the card did not take."""
+    """What of this the card did not take, or something is in the way of."""
+    why = {at: why for at, (_, why) in card.refused.items()} | dict(card.barred)
     return [
-        f"{f'{card.nic.label} {name} {key}'.rstrip()}: not set to {value}, {card.refused[at][1]}"
+        f"{f'{card.nic.label} {name} {key}'.rstrip()}: not set to {value}, {why[name, key]}"
         for name, state in states.items()
         for key, value in state.items()
-        if card.has_refused(*(at := (name, key)), value)
+        if (name, key) in card.barred or card.has_refused(name, key, value)
     ]
 
 

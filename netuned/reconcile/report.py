@@ -177,7 +177,8 @@ def _left(card: Card, tunable: Tunable, wanted: State, found: State) -> dict[str
         left[DRIFTED] = ""
     if refused := _refused(card, tunable, wanted):
         keys = {key for key in found if not tunable.by_key or key in wanted}
-        count = len(keys | {key for other, key in card.refused if other == name})
+        left_out = (*card.refused, *card.barred)
+        count = len(keys | {key for other, key in left_out if other == name})
         left[UNSUPPORTED] = f"{len(refused)} of {count} cannot be set: {refused[0]}"
     return left
 
@@ -198,7 +199,8 @@ def _refused(card: Card, tunable: Tunable, wanted: State) -> list[str]:
         for (name, key), (_, why) in card.refused.items()
         if name == tunable.name and key not in wanted
     ]
-    return [*refused, *tunable.refusals(card.nic)]
+    barred = [f"{key}: {why}" for (name, key), why in card.barred.items() if name == tunable.name]
+    return [*refused, *barred, *tunable.refusals(card.nic)]
 
 
 def unsupported(card: Card) -> tuple[str, ...]:

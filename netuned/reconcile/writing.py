@@ -37,10 +37,13 @@ class Outcome:
     """What the policy forbids."""
     failed: Change | None = None
     error: NetunedError | None = None
+    unrestored: list[tuple[Change, NetunedError]] = field(default_factory=list)
+    """What could not be put back, and why; all else, but for what needs it, is as wanted."""
     undone: bool = False
     """Whether changes were made before the error, and put back."""
     settled: bool = False
-    """Whether the card is as wanted, and an error came only after that."""
+    """Whether the card is as wanted, as far as it can be: an error came after that, or is of
+    what could not be put back."""
     believed: set[str] = field(default_factory=set)
     """Tunables of which a write that drops the link came out otherwise, and was not made twice."""
     requests: Counter[str] = field(default_factory=Counter)

@@ -254,8 +254,10 @@ class Tunable:
     """
     recorded: Callable[[Nic, Value], Value] = lambda nic, value: value
     """What to put back for a value that was found before the first write."""
-    irreplaceable: Callable[[State], str] = lambda found: ""
-    """Why this state, once gone, could not be put back; empty if it could."""
+    obstacles: Callable[[View, State, State], Mapping[str, str]] = lambda view, found, values: {}
+    """Of values that are about to be written, those that must not be, and why: what their write
+    removes could not be put back, or the kernel turns out to lack what they name. It is asked only
+    where something differs, and may ask the kernel. Raises: KernelError."""
 
     disruptive: Callable[[str, Value | None, Value], bool] = lambda key, before, after: False
     """Whether a write drops the link, given what was there before and what comes."""

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.qdisc_options import PARAMETERS, same_parameter
 from netuned.kernel.questions import QDISCS
@@ -37,6 +38,12 @@ ROOT = "root"
 ROOT_PARENT = 0xFFFFFFFF
 ROOT_HANDLE = 0x4E54 << 16
 """Our mq's handle, ``4e54:``; ``1:`` would collide with what other tools put there."""
+
+INGRESS_PARENT = 0xFFFFFFF1
+"""Where ingress and clsact are, which no write of a root touches."""
+
+FILTERED = ("fq_codel", "cake")
+"""Of the kinds that netuned attaches, those that take filters."""
 
 ROOT_ONLY = ("noqueue",)
 """Kinds the kernel accepts at the root only."""
@@ -114,7 +121,7 @@ def write(view: View, found: State, values: State) -> None:
     if place != ROOT:
         root = found[ROOT]
         assert isinstance(root, Qdisc)
-        parent = root.handle | int(place.removeprefix("tx-")) + 1
+        parent = _class_of(root.handle, place)
     parameters: dict[str, int] = {}
     for key, value in values.items():
         if isinstance(value, Number):
@@ -127,7 +134,12 @@ def write(view: View, found: State, values: State) -> None:
             kind = value.kind
             if place == ROOT and kind == "mq":
                 handle = ROOT_HANDLE
-    view.kernel.rtnl.replace_qdisc(view.nic.ifindex, parent, handle, kind, parameters)
+    try:
+        view.kernel.rtnl.replace_qdisc(view.nic.ifindex, parent, handle, kind, parameters)
+    except KernelError as error:
+        if kind in PARAMETERS or error.gone or error.exhausted:
+            raise
+        raise UnsupportedError(NAME, f"{kind} needs what netuned does not know of it") from error
 
 
 def same(key: str, wanted: State, found: State) -> bool:
@@ -168,11 +180,64 @@ def within(key: str, wanted: Value, found: Value) -> bool:
     return wanted == found
 
 
-def irreplaceable(found: State) -> str:
-    """Only kinds whose parameters are known can be attached again, and none with classes."""
-    root = found.get(ROOT)
-    if isinstance(root, Qdisc) and not root.default and root.kind not in PARAMETERS:
-        return f"the root qdisc {root.kind} could not be put back; remove it first"
+def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
+    """Shapers, classes and filters that a write would remove, and kinds the kernel has not got.
+
+    Another root is then left out, too: under it there would be what nobody asked for.
+    """
+    entries = [entry for entry in view.ask(QDISCS) if entry.parent != INGRESS_PARENT]
+    root = next((entry for entry in entries if entry.parent == ROOT_PARENT), None)
+    had = {entry.kind: True for entry in entries}
+    in_the_way = {}
+    for key, value in values.items():
+        if not _replaces(key, found, value):
+            continue
+        ends = entries
+        if place_of(key) != ROOT:
+            parent = _class_of(root.handle if root and root.kind == "mq" else 0, place_of(key))
+            ends = [entry for entry in entries if entry.parent == parent]
+        if why := next(filter(None, (_irreplaceable(view, entry) for entry in ends)), ""):
+            in_the_way[key] = why
+        elif isinstance(value, Qdisc) and not value.default:
+            if value.kind not in had:
+                had[value.kind] = view.kernel.rtnl.has_qdisc_kind(value.kind)
+            if not had[value.kind]:
+                in_the_way |= dict.fromkeys((key, ROOT), f"this kernel does not have {value.kind}")
+    return {key: why for key, why in in_the_way.items() if key in values}
+
+
+def _replaces(key: str, found: State, value: Value) -> bool:
+    """Whether a write puts a new qdisc in the place of the one that is there."""
+    if isinstance(value, Qdisc):
+        has = found.get(key)
+        return not isinstance(has, Qdisc) or value.default or value.kind != has.kind
+    return key in found and _fixed(key)
+
+
+def _fixed(key: str) -> bool:
+    """Whether a parameter is one that an attached qdisc does not let be changed."""
+    _, kind, name = key.split()
+    row = PARAMETERS.get(kind, {}).get(name)
+    return row is not None and row.creation_only
+
+
+def _class_of(handle: int, place: str) -> int:
+    """The class of an mq that is a queue's."""
+    return handle | int(place.removeprefix("tx-")) + 1
+
+
+def _irreplaceable(view: View, entry: QdiscEntry) -> str:
+    """Why a qdisc, once gone, could not be put back; empty if it could.
+
+    One without a handle is the kernel's own and comes as it was; but for filters, which the root
+    takes even then.
+    """
+    where = ROOT if entry.parent == ROOT_PARENT else f"queue {(entry.parent & 0xFFFF) - 1}"
+    if entry.handle and entry.kind not in PARAMETERS:
+        return f"{entry.kind} at {where} could not be put back; remove it first"
+    takes_filters = entry.kind in FILTERED and (entry.handle or entry.parent == ROOT_PARENT)
+    if takes_filters and view.kernel.rtnl.has_filters(view.nic.ifindex, entry.handle):
+        return f"filters of {entry.kind} at {where} could not be put back; remove them first"
     return ""
 
 
@@ -192,11 +257,8 @@ def loses(found: State, key: str) -> Iterator[str]:
     root, place = found.get(ROOT), place_of(key)
     if isinstance(root, Qdisc) and root.default:
         return
-    if place != key:
-        _, kind, name = key.split()
-        row = PARAMETERS.get(kind, {}).get(name)
-        if row is None or not row.creation_only:
-            return
+    if place != key and not _fixed(key):
+        return
     for other in found:
         if other != key and (key == ROOT or other.startswith(f"{place} ")):
             yield other
@@ -268,7 +330,7 @@ QDISC = Tunable(
     group=group,
     same=same,
     within=within,
-    irreplaceable=irreplaceable,
+    obstacles=obstacles,
     stale=lambda key: OWN if key == place_of(key) else NOTHING,
     needs=needs,
     loses=loses,

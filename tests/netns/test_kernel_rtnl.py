@@ -298,6 +298,31 @@ def test_a_leaf_cannot_be_deleted_because_its_queue_would_drop_everything(
     assert 0x100001 not in {entry.parent for entry in rtnl.qdiscs()[card]}
 
 
+def test_whether_a_kind_can_be_had_is_asked_without_a_trace(netns: Namespace, card: int) -> None:
+    rtnl = Rtnl()
+    for root in ("", "tc qdisc add dev lo root handle 5: pfifo limit 9"):
+        netns.sh(root or "true")
+        before = netns.sh("tc qdisc show")
+        assert [rtnl.has_qdisc_kind(kind) for kind in ("pfifo", "mq", "noqueue")] == [True] * 3
+        assert not rtnl.has_qdisc_kind("nosuchkind")
+        for kind in PARAMETERS:
+            rtnl.has_qdisc_kind(kind)
+        assert netns.sh("tc qdisc show") == before
+
+
+def test_filters_are_told_of_the_qdisc_that_has_them(netns: Namespace, card: int) -> None:
+    rtnl = Rtnl()
+    assert not rtnl.has_filters(card, 0)
+    netns.sh("tc qdisc add dev v0 root handle 1: htb")
+    netns.sh("tc class add dev v0 parent 1: classid 1:1 htb rate 1mbit")
+    netns.sh("tc qdisc add dev v0 parent 1:1 handle 2: htb")
+    assert not rtnl.has_filters(card, 1 << 16)
+    netns.sh("tc filter add dev v0 parent 2: protocol ip u32 match u32 0 0 classid 2:1")
+    assert (rtnl.has_filters(card, 1 << 16), rtnl.has_filters(card, 2 << 16)) == (False, True)
+    netns.sh("tc filter add dev v0 parent 1: protocol ip u32 match u32 0 0 classid 1:1")
+    assert rtnl.has_filters(card, 0)
+
+
 def test_errors_carry_the_kernels_words(card: int) -> None:
     rtnl = Rtnl()
     with pytest.raises(KernelError, match="ENODEV") as gone:

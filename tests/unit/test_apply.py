@@ -182,6 +182,24 @@ def test_the_record_of_what_cannot_be_put_back_is_kept(
     assert baseline.of(card.nic) == {}
 
 
+def test_what_fails_to_go_back_keeps_nothing_else_from_it(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    card, _ = tune(kernel, baseline, "2", "1")
+    card.aim(None, baseline)
+    for _ in range(2):
+        fail(kernel, {1: errno.EBUSY})
+        outcome = reconcile_card(card, baseline)
+        assert isinstance(outcome.error, KernelError)
+        assert str(outcome.failed) == "en0 irq rxtx-0: 2 -> 0-7"
+        assert masks(kernel) == ["2", "0-7"]
+        assert baseline.of(card.nic)["irq"].keys() == {"rxtx-0"}
+    kernel.fails = {}
+    assert reconcile_card(card, baseline).error is None
+    assert masks(kernel) == ["0-7", "0-7"]
+    assert baseline.of(card.nic) == {}
+
+
 def test_what_was_put_back_stays_so_when_its_record_cannot_be_dropped(
     kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

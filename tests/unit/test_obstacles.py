@@ -1,0 +1,109 @@
+"""What is in the way of a write: shapers and filters that it would remove, kinds that are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netuned.hardware.host import read_host
+from netuned.hardware.nic import read_nic
+from netuned.kernel.once import Once
+from netuned.kernel.questions import QDISCS
+from netuned.kernel.rtnl import ROOT, QdiscEntry
+from netuned.planning.planner import plan_host
+from netuned.profiles.loader import LoadedProfile
+from netuned.profiles.profile import Profile
+from netuned.reconcile.apply import plan_card, reconcile_card, sweep
+from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
+from netuned.reconcile.report import unsupported
+from netuned.values import Number, Qdisc
+from tests.unit.writable import WritableKernel
+
+MACHINE = "cores: 4\ncards: [{name: en0, driver: ice, queues: 2}]\n"
+MQ = 0x10 << 16
+
+
+@pytest.fixture
+def kernel() -> WritableKernel:
+    return WritableKernel(MACHINE)
+
+
+@pytest.fixture
+def baseline(tmp_path: Path) -> Baseline:
+    return Baseline(tmp_path / "baseline.json", "boot")
+
+
+def aimed(kernel: WritableKernel, baseline: Baseline, **spec: object) -> Card:
+    profile = Profile.model_validate(
+        {"name": "edge", "match": [{"name": "en0"}], "rps": {"cpus": "1"}, "qdisc": spec}
+    )
+    target = plan_host([LoadedProfile(profile, "", {})], read_host(kernel)).targets[2]
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    card.aim(target, baseline)
+    return card
+
+
+def left_alone(kernel: WritableKernel, card: Card, baseline: Baseline) -> str:
+    """Bring a card into force whose qdiscs stay as they are. Returns why they do."""
+    before = kernel.rtnl.qdiscs()[2]
+    changes, withheld = plan_card(card, Once(kernel))
+    assert {change.tunable for change in (*changes, *withheld)} == {"rps"}, "as it is planned"
+    assert unsupported(card) == ("qdisc",)
+    outcome = reconcile_card(card, baseline)
+    assert (outcome.error, {change.tunable for change in outcome.made}) == (None, {"rps"})
+    assert kernel.rtnl.qdiscs()[2] == before
+    assert baseline.of(card.nic).keys() == {"rps"}, "it was never netuned's"
+    assert sweep(kernel, [card]) == [], "nor is it looked at again and again"
+    return card.barred["qdisc", "root"]
+
+
+def test_a_kind_that_the_kernel_lacks_is_asked_for_before_its_parent_is_made(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def has(kind: str) -> bool:
+        asked.append(kind)
+        return kind != "fq"
+
+    monkeypatch.setattr(kernel.rtnl, "has_qdisc_kind", has)
+    kernel.rtnl.replace_qdisc(2, ROOT, 0, "pfifo", {"limit": 1234})
+    card = aimed(kernel, baseline, kind="fq", flow_limit=100)
+    assert left_alone(kernel, card, baseline) == "this kernel does not have fq"
+    assert asked.count("fq") == 1, "of all queues once, until something is another"
+
+
+def test_a_kind_that_is_there_already_is_not_asked_for(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel.rtnl, "has_qdisc_kind", lambda kind: kind == "pfifo")
+    card = aimed(kernel, baseline, kind="pfifo", limit=7)
+    assert reconcile_card(card, baseline).error is None
+    assert card.found["qdisc"]["tx-1 pfifo limit"] == Number(7)
+
+
+@pytest.mark.parametrize("handle", [0, MQ])
+def test_filters_that_a_write_would_remove_are_kept(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch, handle: int
+) -> None:
+    kernel.answers.cards(QDISCS)[2] = (QdiscEntry("fq_codel", handle, ROOT, {}),)
+    monkeypatch.setattr(kernel.rtnl, "has_filters", lambda ifindex, of: of == handle)
+    card = aimed(kernel, baseline, kind="pfifo", limit=7)
+    why = left_alone(kernel, card, baseline)
+    assert why == "filters of fq_codel at root could not be put back; remove them first"
+    monkeypatch.setattr(kernel.rtnl, "has_filters", lambda ifindex, of: False)
+    card = aimed(kernel, baseline, kind="pfifo", limit=7)
+    assert reconcile_card(card, baseline).error is None
+    assert card.found["qdisc"]["tx-1"] == Qdisc("pfifo")
+
+
+def test_a_shaper_of_a_queue_that_is_closed_is_kept_too(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    kernel.rtnl.replace_qdisc(2, ROOT, MQ, "mq", {})
+    kernel.rtnl.replace_qdisc(2, MQ | 3, 0, "tbf", {})
+    card = aimed(kernel, baseline, kind="noqueue")
+    why = left_alone(kernel, card, baseline)
+    assert why == "tbf at queue 2 could not be put back; remove it first"
