@@ -127,9 +127,10 @@ class Rollbacks:
         for name, key in done.foreign:
             setting = f"{card.nic.name} {name} {key}".rstrip()
             log.warning("%s: somebody has changed it since, not rolled back", setting)
+        next_step = "keeping its record" if done.final else "trying again"
         for problem in done.problems:
-            log.error("Cannot roll back %s: %s, trying again", tried.card.name, problem)
-        if not done.problems:
+            log.error("Cannot roll back %s: %s, %s", tried.card.name, problem, next_step)
+        if done.final or not done.problems:
             await self._ended(id, tried)
         return done.problems
 

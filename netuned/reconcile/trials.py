@@ -276,7 +276,7 @@ class Trials:
         if not ids or ids[0] not in self._file.trials:
             what = f"{id} does not wait" if id else "nothing waits"
             raise NetunedError(f"{what} to be confirmed")
-        problems = []
+        problems, again = [], ""
         for each in ids:
             trial = self._file.trials.get(each)
             if trial and self._rollbacks.has(each):
@@ -284,8 +284,9 @@ class Trials:
                 problems.append(f"{each} is being rolled back, not done yet{why}")
             else:
                 problems += await self._rollbacks.end(each, "as asked for")
+            again = "; trying again" if each in self._file.trials else again
         if problems:
-            raise NetunedError(f"{'; '.join(problems)}; trying again")
+            raise NetunedError("; ".join(problems) + again)
 
 
 def _meanwhile(trial: Trial) -> str:

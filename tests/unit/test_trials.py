@@ -126,6 +126,20 @@ def test_a_rollback_that_fails_says_why_and_is_tried_again(
     on(tmp_path, scenario)
 
 
+def test_a_rollback_ends_where_another_try_would_not_help(tmp_path: Path) -> None:
+    async def scenario(parts: Parts) -> None:
+        trial = await tried(parts)
+        parts.kernel.fails = {parts.kernel.writes + 1: errno.EOPNOTSUPP}
+        with pytest.raises(NetunedError, match=r"not set to 0, refused$"):
+            await parts.trials.roll_back(trial.id)
+        assert parts.file.trials == {}
+        await parts.quiet()
+        assert parts.masks()[1:] == BEFORE[1:], "all else is back"
+        assert parts.baseline.of(parts.slot().card.nic)["xps"]
+
+    on(tmp_path, scenario)
+
+
 def test_a_trial_that_fails_is_rolled_back_at_once(tmp_path: Path) -> None:
     async def scenario(parts: Parts) -> None:
         await parts.plan(profile("0-1"))
