@@ -315,7 +315,7 @@ def _settle(card: Card, baseline: Baseline, outcome: Outcome) -> None:
     recorded = baseline.of(card.nic)
     missed = {
         (name, key): why
-        for (name, key), (value, why) in card.refused.items()
+        for (name, key), (value, why) in card.verdicts.refused.items()
         if (name, key) in done and recorded.get(name, {}).get(key) == value
     }
     missed |= {at: card.unsupported.get(at[0], "") for at in done if at[0] not in card.found}

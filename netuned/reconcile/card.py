@@ -16,6 +16,7 @@ from netuned.kernel.once import Once
 from netuned.plan import Change
 from netuned.planning.diff import diff
 from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.verdicts import Verdicts
 from netuned.tunables import TUNABLES
 from netuned.tunables.base import NOT_ASKED, AnyTarget, Boot, Limits, Target, Tunable, View
 from netuned.values import ABSENT, Setting, State, Value
@@ -42,18 +43,12 @@ class Card:
         """Tunables that are looked at and left alone, and the sentence that says why."""
         self.found: dict[str, State] = {}
         self.unsupported: dict[str, str] = {}
-        self.refused: dict[Setting, tuple[Value | None, str]] = {}
-        """The value that could not be set (None: that the profile asks for), and why.
-
-        Replaced, never changed: the loop's thread reads it while a worker gives a setting up.
-        """
-        self.accepted: Mapping[Setting, tuple[Value, Value]] = {}
-        """A value that was written, and what the kernel makes of it. Replaced, never changed."""
+        self.verdicts = Verdicts()
         self.withheld: tuple[Change, ...] = ()
         """What the policy forbids to write."""
         self.barred: Mapping[Setting, str] = {}
         """What is not written, for its write would remove what could not be put back, or the
-        kernel lacks it; and why. Looked at anew in every look, and replaced as ``refused`` is."""
+        kernel lacks it; and why. Looked at anew in every look; replaced, never changed."""
         self.awaited: Mapping[str, str] = {}
         """Tunables that were set and do not show it yet, and why."""
         self.version = 0
@@ -63,8 +58,6 @@ class Card:
         self._unrecorded: frozenset[Setting] = frozenset()
         """What is to stay as it was before netuned, and is not on record yet."""
         self._clean: dict[str, tuple[State, State]] = {}
-        self._doubted: set[tuple[Setting, tuple[Value | None, Value | str]]] = set()
-        """What was taken for the kernel's doing once, when somebody else may have written, too."""
         self._obstacles: dict[str, tuple[State, State, State, Mapping[str, str]]] = {}
         """By tunable what was in the way at the last look, of what was wanted, found and differed.
         That costs a question, so it is asked again when one of them is another."""
@@ -85,7 +78,7 @@ class Card:
         self._again = partial(self.aim, target, baseline, restore=restore, held=held)
         self._begin(target is not None and target.denies, held)
         recorded = baseline.of(self.nic) if target is not None or restore else {}
-        self.refused = {at: why for at, why in self.refused.items() if why[0] is not None}
+        self.verdicts.forget_unasked()
         for tunable in self.tunables.values():
             target = self._aim_at(tunable, target, recorded.get(tunable.name, NOTHING))
         self.target = target
@@ -111,7 +104,7 @@ class Card:
                 return target
             for key, value in wanted.items():
                 if isinstance(value, UnsupportedError):
-                    self.refused = {**self.refused, (name, key): (None, value.why)}
+                    self.verdicts.refuse((name, key), None, value.why)
                 elif not isinstance(value, Boot):
                     state[key] = value
                 elif key in recorded:
@@ -120,32 +113,16 @@ class Card:
                     self._unrecorded |= {(name, key)}
             target = self._standing(tunable, target, state)
             back = {k: v for k, v in recorded.items() if tunable.by_key and k not in wanted}
-        self._forget_refusals(name, state, recorded)
+        self.verdicts.forget_others(name, state, recorded)
         if not asked and not recorded:
             return target
         self.restoring |= {(name, key) for key in back}
         self.wanted[name] = {
             key: value
             for key, value in {**state, **back}.items()
-            if not self.has_refused(name, key, value)
+            if not self.verdicts.refuses((name, key), value)
         }
         return target
-
-    def has_refused(self, name: str, key: str, value: Value) -> bool:
-        """Whether the card did not take this value of a setting."""
-        return self.refused.get((name, key), (None,))[0] == value
-
-    def forget_refusals(self, names: Collection[str]) -> None:
-        """Try again what the card has refused of these tunables."""
-        self.refused = {at: why for at, why in self.refused.items() if at[0] not in names}
-
-    def _forget_refusals(self, name: str, state: State, recorded: State) -> None:
-        """Of what could not be set, forget what is not wanted now and not to be put back."""
-        self.refused = {
-            at: (value, why)
-            for at, (value, why) in self.refused.items()
-            if at[0] != name or value is None or value in (state.get(at[1]), recorded.get(at[1]))
-        }
 
     def _limits_of(self, tunable: Tunable) -> Limits:
         """Read once until the facts are read anew. Raises: UnsupportedError, KernelError."""
@@ -159,21 +136,21 @@ class Card:
             return target
         for key, value in state.items():
             at = tunable.name, key
-            if tunable.name in self.held or self.has_refused(*at, value):
+            if tunable.name in self.held or self.verdicts.refuses(at, value):
                 return tunable.stands(target, self.nic, None)
-            if at in self.accepted and self.accepted[at][0] == value:
-                return tunable.stands(target, self.nic, self.accepted[at][1])
+            if (made := self.verdicts.made_of(at, value)) != value:
+                return tunable.stands(target, self.nic, made)
         return target
 
     def aim_back(self, states: Mapping[str, State], *, denies: bool) -> None:
         """Want these states of these tunables and nothing else; ``denies`` is the profile's policy.
 
-        What the card has refused is left out, see ``forget_refusals``.
+        What the card has refused is left out, see ``verdicts``.
         """
         self._again = partial(self.aim_back, states, denies=denies)
         self._begin(denies, NOTHING_HELD)
         self.wanted = {
-            name: {k: v for k, v in state.items() if not self.has_refused(name, k, v)}
+            name: {k: v for k, v in state.items() if not self.verdicts.refuses((name, k), v)}
             for name, state in states.items()
         }
         self.restoring = frozenset((n, key) for n, state in states.items() for key in state)
@@ -196,11 +173,8 @@ class Card:
             return False
         name = self.kernel.card_name(before.ifindex)
         self.nic = renewed(self.kernel, before, read_nic(self.kernel, before.ifindex, name, asked))
-        self.refused = {
-            (name, key): why
-            for (name, key), why in self.refused.items()
-            if (facts := self.tunables[name].facts)(before) == facts(self.nic)
-        }
+        facts = {name: tunable.facts for name, tunable in self.tunables.items()}
+        self.verdicts.forget_refusals(lambda at: facts[at[0]](before) != facts[at[0]](self.nic))
         return before != self.nic or before.instance != self.nic.instance
 
     def observe(self, scope: frozenset[str] | None, asked: Once | None = None) -> set[str]:
@@ -241,19 +215,11 @@ class Card:
             wanted[name] = self._restorable(name, wanted[name], self.found[name])
         tunables = tuple(self.tunables.values())
         changes = diff(self.nic.name, wanted, self.found, self.why, tunables)
-        changes = self._await(self._not_accepted(changes), wanted)
+        changes = self._await(self.verdicts.without_accepted(changes), wanted)
         differing = {change.tunable for change in changes}
         for name in wanted.keys() - differing - restoring - self.awaited.keys():
             self._clean[name] = (self.wanted[name], self.found[name])
         return self._bar(changes, wanted, asked)
-
-    def _not_accepted(self, changes: Iterable[Change]) -> tuple[Change, ...]:
-        """Those whose present value is not what the kernel makes of the wanted one."""
-        return tuple(
-            change
-            for change in changes
-            if self.accepted.get((change.tunable, change.key)) != (change.after, change.before)
-        )
 
     def is_as_wanted(self, name: str, wanted: State, found: State) -> bool:
         """Whether these states of a tunable are one for this card; policies make no difference.
@@ -266,7 +232,9 @@ class Card:
         wanted, barred = self._restorable(name, wanted, found), self.barred
         tunables = (self.tunables[name],)
         changes = diff("", {name: wanted}, {name: found}, lambda name, key: "", tunables)
-        return all((name, change.key) in barred for change in self._not_accepted(changes))
+        return all(
+            (name, change.key) in barred for change in self.verdicts.without_accepted(changes)
+        )
 
     def _bar(
         self, changes: tuple[Change, ...], looked_at: Collection[str], asked: Once | None
@@ -356,7 +324,7 @@ class Card:
         if nic is not self.nic:
             self.nic = nic
         else:
-            self.refused = {**self.refused, (name, key): (change.after, why)}
+            self.verdicts.refuse((name, key), change.after, why)
         left = {other: kept for other, kept in self.wanted[name].items() if other != key}
         self.wanted[name] = left
         if not left:
@@ -369,35 +337,19 @@ class Card:
             return False
         if self.takes(change):
             return False  # the kernel does not make this of it: somebody else does
-        at = change.tunable, change.key
-        self.accepted = {**self.accepted, at: (change.after, before)}
+        self.verdicts.accept((change.tunable, change.key), change.after, before)
         return True
 
-    def doubt(self, names: Collection[str]) -> None:
-        """Write once more what came out otherwise: somebody else may have set that.
-
-        What comes out alike a second time is the kernel's.
-        """
-        came_out = {**self.refused, **self.accepted}
-        doubted = {(at, said) for at, said in came_out.items() if at[0] in names} - self._doubted
-        self._doubted |= doubted
-        self.refused = {at: said for at, said in self.refused.items() if (at, said) not in doubted}
-        self.accepted = {
-            at: pair for at, pair in self.accepted.items() if (at, pair) not in doubted
-        }
-
     def try_again(self, *, disruptive: bool) -> bool:
-        """Write once more, without a doubt, what came out otherwise. Says whether there is such.
+        """Write once more what came out otherwise; what drops the link only if ``disruptive``.
 
-        What drops the link only if ``disruptive``.
+        Says whether there is such.
         """
-        kept = {
-            (name, key): (wanted, found)
-            for (name, key), (wanted, found) in self.accepted.items()
-            if not disruptive and self.tunables[name].disruptive(key, found, wanted)
-        }
-        was, self.accepted, self._doubted = self.accepted, kept, set()
-        return len(kept) < len(was)
+        return self.verdicts.forget_accepted(
+            lambda at, wanted, found: (
+                disruptive or not self.tunables[at[0]].disruptive(at[1], found, wanted)
+            )
+        )
 
     def takes(self, change: Change) -> bool:
         """Whether a value is, right after its write, as it was written. Raises: KernelError.

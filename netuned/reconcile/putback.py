@@ -54,7 +54,7 @@ def put_back(
 
     Without ``recorder`` they are those from before netuned, and need no record once they are back.
     """
-    card.forget_refusals(states.keys())
+    card.verdicts.forget_refusals(lambda at: at[0] in states)
     card.aim_back(states, denies=denies)
     outcome = reconcile_card(card, baseline, recorder, undoes=False)
     problems = [f"{change}: {error}" for change, error in outcome.unrestored]
@@ -68,12 +68,12 @@ def put_back(
 
 def _refused(card: Card, states: Mapping[str, State]) -> list[str]:
     """What of this the card did not take, or something is in the way of."""
-    why = {at: why for at, (_, why) in card.refused.items()} | dict(card.barred)
+    why = {at: why for at, (_, why) in card.verdicts.refused.items()} | dict(card.barred)
     return [
         f"{f'{card.nic.label} {name} {key}'.rstrip()}: not set to {value}, {why[name, key]}"
         for name, state in states.items()
         for key, value in state.items()
-        if (name, key) in card.barred or card.has_refused(name, key, value)
+        if (name, key) in card.barred or card.verdicts.refuses((name, key), value)
     ]
 
 

@@ -177,7 +177,7 @@ def _left(card: Card, tunable: Tunable, wanted: State, found: State) -> dict[str
         left[DRIFTED] = ""
     if refused := _refused(card, tunable, wanted):
         keys = {key for key in found if not tunable.by_key or key in wanted}
-        left_out = (*card.refused, *card.barred)
+        left_out = (*card.verdicts.refused, *card.barred)
         count = len(keys | {key for other, key in left_out if other == name})
         left[UNSUPPORTED] = f"{len(refused)} of {count} cannot be set: {refused[0]}"
     return left
@@ -187,7 +187,7 @@ def _rounded(card: Card, name: str, wanted: State, found: State) -> list[str]:
     """What a driver or the kernel made of values, in sync all the same."""
     return [
         f"{key} in sync as {describe(pair[1])}: the driver's".lstrip()
-        for (other, key), pair in card.accepted.items()
+        for (other, key), pair in card.verdicts.accepted.items()
         if other == name and (wanted.get(key), found.get(key)) == pair
     ]
 
@@ -196,7 +196,7 @@ def _refused(card: Card, tunable: Tunable, wanted: State) -> list[str]:
     """Why keys cannot be set, one for each; of one that is wanted, another value could not be."""
     refused = [
         f"{key}: {why}" if tunable.by_key else why
-        for (name, key), (_, why) in card.refused.items()
+        for (name, key), (_, why) in card.verdicts.refused.items()
         if name == tunable.name and key not in wanted
     ]
     barred = [f"{key}: {why}" for (name, key), why in card.barred.items() if name == tunable.name]

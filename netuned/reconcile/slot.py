@@ -184,7 +184,7 @@ class Slot:
         scope = None if whole else frozenset(self._scope or ())
         look = Look(scope, self._facts, self._event_at, self._heard.copy())
         self._scope, self._facts, self._event_at = set(), False, 0.0
-        self.card.doubt(self._doubtful)
+        self.card.verdicts.doubt(self._doubtful)
         self._doubtful = set()
         return look
 
@@ -242,7 +242,7 @@ class Slot:
         Says whether there is such.
         """
         now = time.monotonic()
-        if now - self._tried_at < RETRY_S or not self.card.accepted:
+        if now - self._tried_at < RETRY_S or not self.card.verdicts.accepted:
             return False
         self._tried_at = now
         if again := self.card.try_again(disruptive=False):
@@ -293,7 +293,7 @@ class Slot:
 
     def ask_again(self) -> None:
         """Somebody asks for all of it now: what was refused may be possible, or quiet."""
-        self.card.refused = {}
+        self.card.verdicts.forget_refusals()
         self.dispute.forget()
         self.aim_anew(settled=not self.card.try_again(disruptive=True))
 

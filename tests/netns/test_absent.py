@@ -107,7 +107,7 @@ class Wants:
             {"name": "edge", "match": [{"kind": "veth", "name": "v0"}]}
         )
         planned = plan_host([LoadedProfile(profile, "", {})], read_host(self.kernel))
-        self.card.refused = {}
+        self.card.verdicts.forget_refusals()
         self.card.aim(planned.targets[self.card.nic.ifindex], self.baseline)
 
     def plan(self, wanted: Mapping[str, Value]) -> tuple[Change, ...]:

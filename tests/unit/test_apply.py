@@ -149,7 +149,7 @@ def test_what_channels_put_off_is_not_taken_for_tried(
     kernel: WritableKernel, baseline: Baseline
 ) -> None:
     card, outcome = bring(kernel, baseline, CHANNELS)
-    assert (outcome.error, card.refused) == (None, {})
+    assert (outcome.error, card.verdicts.refused) == (None, {})
     assert str(card.found["channels"][""]) == "4 combined"
     assert str(card.found["rings"]["rx"]) == "1024 entries"
     assert masks(kernel) == ["0", "1", "2", "3"]
@@ -175,7 +175,7 @@ def test_the_record_of_what_cannot_be_put_back_is_kept(
     assert reconcile_card(card, baseline).error is None
     assert masks(kernel) == ["2", "0-7"]
     assert "Cannot put back en0 irq: refused, keeping its record" in caplog.text
-    card.refused = {}  # as `netunedctl apply` has it
+    card.verdicts.forget_refusals()  # as `netunedctl apply` has it
     card.aim(None, baseline)
     assert reconcile_card(card, baseline).error is None
     assert masks(kernel) == ["0-7", "0-7"]

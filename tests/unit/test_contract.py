@@ -102,7 +102,7 @@ def aim(card: Card, baseline: Baseline, *names: str, disruptive: str = "allow") 
         **{name: ASKED[name] for name in names},
     }
     loaded = [LoadedProfile(Profile.model_validate(data), "", {})]
-    card.refused = {}  # as a new profile has it
+    card.verdicts.forget_refusals()  # as a new profile has it
     card.aim(plan_host(loaded, read_host(card.kernel)).targets[2], baseline)
 
 

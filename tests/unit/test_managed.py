@@ -70,7 +70,7 @@ def test_a_refused_write_is_learnt_once(kernel: WritableKernel) -> None:
     card.give_up(change, irq.KERNEL_MANAGED)
     assert card.nic is not before  # which is what has the loop plan anew
     assert card.nic.managed == {SECOND}
-    assert not card.refused
+    assert not card.verdicts.refused
     assert irq.desired(target(), card.nic, {}).keys() == {"rxtx-0"}
     (setting,) = _settings(card, {}, "", Tallies())
     assert (setting.state, setting.reason) == (

@@ -183,7 +183,7 @@ def test_a_refused_value_is_forgotten_with_its_wish(tmp_path: Path) -> None:
     shown = coalesce(card, baseline, 50)
     assert (shown.state, shown.reason) == (IN_SYNC, "")
     assert "rx-usecs 50 µs" in shown.found
-    assert card.refused == {}
+    assert card.verdicts.refused == {}
 
 
 def test_what_is_withheld_is_not_hidden_by_what_cannot_be_had(

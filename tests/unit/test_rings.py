@@ -214,7 +214,7 @@ def test_what_somebody_else_may_have_set_is_written_once_more(
         assert outcome.error is None
         assert outcome.believed == ({"rings"} if outcome.requests else set())
         assert len(kernel.requests) == requests
-        card.doubt({"rings"})
+        card.verdicts.doubt({"rings"})
     (setting,) = _settings(card, {}, "", Tallies())
     assert (setting.state, setting.reason) == ("in-sync", "rx in sync as 504 entries: the driver's")
     assert card.try_again(disruptive=True)
