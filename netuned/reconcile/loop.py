@@ -148,6 +148,7 @@ class Reconciler:
         await self.loading.load()
         self._neighbours.forget()
         await self.replan()
+        self.publish()  # what is wrong with a file, too, where no card changes
         await self.until_quiet()
         await self.trials.concluded()
 

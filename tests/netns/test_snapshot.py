@@ -33,7 +33,7 @@ match:
 channels: {combined: max}
 rps: {cpus: 0-1}
 xps: {cpus: auto}
-qdisc: {kind: fq, flow_limit: 200}
+qdisc: {kind: pfifo, limit: 200}
 policy: {enforce: no}
 """
 

@@ -27,9 +27,9 @@ class FaultyDisk:
             return work
         return lambda *given: self._make(name, lambda: work(*given))
 
-    def open_file(self, path: Path, mode: str = "r") -> Any:
+    def open_file(self, path: Path, mode: str = "r", opener: Any = None) -> Any:
         if mode == "rb":
-            return path.open(mode)
+            return open(path, mode, opener=opener)
         opened = self._make("draft", lambda: path.open(mode))
         write = opened.write
         proxy = SimpleNamespace(flush=opened.flush, fileno=opened.fileno)
