@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import TypeAlias, TypeVar
 
 from netuned.errors import KernelError, SnapshotError
@@ -63,11 +64,25 @@ class Refused:
 Node: TypeAlias = "File | Link | Refused | dict[str, Node]"
 
 
-class Tree:
-    """Files, links and directories by path. Links never lead out of it."""
+def memory_of(name: str, node: Node) -> int:
+    """Bytes that a name in a directory takes with what it names, at most."""
+    text = node.content if isinstance(node, File) else node.target if isinstance(node, Link) else ""
+    return (_DIRECTORY if isinstance(node, dict) else _ENTRY) + getsizeof(name) + getsizeof(text)
 
-    def __init__(self) -> None:
+
+_ENTRY, _DIRECTORY = 160, 448
+
+
+class Tree:
+    """Files, links and directories by path. Links never lead out of it.
+
+    ``most`` is the memory that it may take, in bytes; 0 is any.
+    """
+
+    def __init__(self, most: int = 0) -> None:
         self.root: dict[str, Node] = {}
+        self._most = most
+        self._taken = 0
         self._directories: dict[str, dict[str, Node]] = {}
 
     def add(self, path: str, node: File | Link | Refused) -> None:
@@ -76,7 +91,15 @@ class Tree:
         entries = self.add_directory(directory)
         if name in entries:
             raise KernelError("add", path, errno.EEXIST)
+        if self._most:
+            self._take(path, name, node)
         entries[name] = node
+
+    def _take(self, path: str, name: str, node: Node) -> None:
+        """Raises: KernelError, ENOMEM."""
+        self._taken += memory_of(name, node)
+        if self._taken > self._most:
+            raise KernelError("add", path, errno.ENOMEM)
 
     def add_directory(self, path: str) -> dict[str, Node]:
         """The directory at a path without links, made if it is not there. Raises: as ``add``."""
@@ -85,10 +108,16 @@ class Tree:
             return known
         here = self.root
         for name in filter(None, path.split("/")):
-            below = here.setdefault(name, {})
+            below = here.get(name)
+            if below is None:
+                below = here[name] = {}
+                if self._most:
+                    self._take(path, name, below)
             if not isinstance(below, dict):
                 raise KernelError("add", path, errno.ENOTDIR)
             here = below
+        if self._most:
+            self._take(path, path, File(b""))
         self._directories[path] = here
         return here
 

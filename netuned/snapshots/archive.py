@@ -16,7 +16,7 @@ import os
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
@@ -31,10 +31,13 @@ MAX_MEMBERS = 200_000
 MAX_DOCUMENT = 1 << 24
 """Of the JSON documents; other files end at ``MAX_FILE``."""
 
+MAX_MEMORY = 128 << 20
+"""Bytes that a tree takes once it is read; 1,024 CPUs and 64 cards of 128 queues take 60 MB."""
+
 MAX_EXTENDED = 1 << 16
 MAX_NAME = 4096
 MAX_DEPTH = 64
-DECODER_BYTES = 1 << 27
+DECODER_BYTES = 68 << 20
 """xz's own highest setting needs 65 MiB."""
 
 PRESET = 2
@@ -62,7 +65,11 @@ def write_archive(
     if not force and os.path.lexists(target):
         raise SnapshotError(f"{path} is there already; --force replaces it")
     members = [(name, File(data)) for name, data in documents.items()]
-    nodes = ((where, node) for where, node in tree.walk() if _is_member(node))
+    nodes = [(where, node) for where, node in tree.walk() if _is_member(node)]
+    try:
+        _build(nodes)
+    except KernelError:
+        raise too_large(path) from None
     draft = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -78,6 +85,22 @@ def write_archive(
         raise SnapshotError(f"{path}: cannot be written: {error.strerror}") from None
 
 
+def _build(nodes: Iterable[tuple[str, Node]]) -> Tree:
+    """A tree of these, by their paths. Raises: KernelError, ENOMEM, for one that is too large."""
+    tree = Tree(MAX_MEMORY)
+    for where, node in nodes:
+        if isinstance(node, dict):
+            tree.add_directory(where)
+        else:
+            tree.add(where, node)
+    return tree
+
+
+def too_large(path: str) -> SnapshotError:
+    """The error for what would not be read back."""
+    return SnapshotError(f"{path}: this host is too large for a snapshot")
+
+
 def _is_member(node: Node) -> bool:
     """Directories come with what is in them; only an empty one needs a member of its own."""
     return isinstance(node, File | Link) or node == {}
@@ -86,7 +109,7 @@ def _is_member(node: Node) -> bool:
 def _write(file: BinaryIO, path: str, members: list[tuple[str, Node]], mtime: int) -> None:
     size = sum(2 * _BLOCK + len(node.content) for _, node in members if isinstance(node, File))
     if len(members) > MAX_MEMBERS or size > MAX_BYTES:
-        raise SnapshotError(f"{path}: this host is too large for a snapshot")
+        raise too_large(path)
     with (
         _packing(file, path) as stream,
         tarfile.open(
@@ -118,7 +141,7 @@ def read_archive(path: str, documents: Mapping[str, object]) -> tuple[dict[str, 
 
     Raises: SnapshotError that names the file and the member that is refused.
     """
-    tree = Tree()
+    tree = Tree(MAX_MEMORY)
     found: dict[str, bytes] = {}
     try:
         with open(path, "rb", opener=open_regular) as file:
@@ -132,7 +155,11 @@ def read_archive(path: str, documents: Mapping[str, object]) -> tuple[dict[str, 
                 else:
                     tree.add(f"/{name}", node)
     except KernelError as error:
-        problem = "is there twice" if error.errno == errno.EEXIST else "is below a file or link"
+        problem = {
+            errno.EEXIST: "is there twice",
+            errno.ENOTDIR: "is below a file or link",
+            errno.ENOMEM: f"is past {MAX_MEMORY >> 20} MB in memory",
+        }[error.errno]
         raise _refused(path, error.target.lstrip("/"), problem) from None
     except OSError as error:
         raise SnapshotError(f"{path}: cannot be read: {error.strerror}") from None

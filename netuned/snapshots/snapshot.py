@@ -32,13 +32,15 @@ from netuned.profiles.searchpath import (
 )
 from netuned.profiles.trust import read_trusted, trusted_directory
 from netuned.reconcile.card import Card
-from netuned.snapshots.archive import MAX_MEMBERS, read_archive, write_archive
+from netuned.snapshots.archive import MAX_MEMBERS, read_archive, too_large, write_archive
 from netuned.tunables import TUNABLES
 
 FORMAT = 1
 MANIFEST = "snapshot.json"
 ANSWERS = "answers.json"
 DOCUMENTS = {MANIFEST: None, ANSWERS: None}
+MAX_VALUES = 1 << 19
+"""Of a JSON document, each some 100 bytes in memory; 64 cards of 128 queues have 60,000."""
 
 BASELINE = "/var/lib/netuned/baseline.json"
 PLACEMENT = "/run/netuned/placement.json"
@@ -161,6 +163,8 @@ def write(taken: Taken, path: str, *, force: bool = False) -> None:
         MANIFEST: json.dumps(manifest, indent=1).encode(),
         ANSWERS: json.dumps(kernel.answers.to_json(), separators=(",", ":")).encode(),
     }
+    if any(_values(document) > MAX_VALUES for document in documents.values()):
+        raise too_large(path)
     write_archive(path, documents, kernel.tree, taken.taken_at, force=force)
 
 
@@ -331,11 +335,18 @@ class _Hiding:
         return RecordedKernel(tree, answers, macs=self._macs)
 
 
-def _document(path: str, name: str, documents: Mapping[str, bytes]) -> dict[str, Any]:
+def _values(document: bytes) -> int:
+    """How many values a JSON document has, at most: of empty lists each byte takes twenty."""
+    return sum(map(document.count, (b",", b"[", b"{")))
+
+
+def _document(path: str, name: str, documents: dict[str, bytes]) -> dict[str, Any]:
     if name not in documents:
         raise SnapshotError(f"{path}: {name}: is missing, so this is no snapshot of netuned's")
+    if _values(documents[name]) > MAX_VALUES:
+        raise SnapshotError(f"{path}: {name}: has more than {MAX_VALUES:,} values")
     try:
-        document = json.loads(documents[name])
+        document = json.loads(documents.pop(name))
     except (ValueError, RecursionError) as error:
         raise SnapshotError(f"{path}: {name}: is not JSON: {error}") from None
     if not isinstance(document, dict):

@@ -382,6 +382,62 @@ def test_memory_is_bounded_whatever_a_header_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "of", ["directories", "files", "long names", "links", "contents", "refused"]
+)
+def test_a_tree_takes_no_more_memory_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    """Members of a few bytes, each allowed, that take a hundred times that in memory."""
+    monkeypatch.setattr(archive, "MAX_MEMORY", 1 << 20)
+    deep = [f"{number:x}{'/a' * 40}" for number in range(250)]
+    long = [f"{number:x}/\U0001f4a9{'a' * 80}" for number in range(3000)]
+    members = {
+        "directories": (member(name, kind=tarfile.DIRTYPE) for name in deep),
+        "files": (member(name) for name in deep),
+        "long names": (member(name, kind=tarfile.DIRTYPE) for name in long),
+        "links": (member(f"{at}", kind=tarfile.SYMTYPE, target=long[at]) for at in range(3000)),
+        "contents": (member(f"{number}", b"0" * (1 << 10)) for number in range(1000)),
+        "refused": (),
+    }[of]
+    names = deep if of == "refused" else ()
+    refused = {f"/{name}": ["EIO", 0] for name in names}
+    manifest = {"format": 1, "taken_at": 1, "refused": refused}
+    content = packed(member("snapshot.json", json.dumps(manifest).encode()), DOCUMENTS[1], *members)
+    tracemalloc.start()
+    text = refusal(tmp_path, content)
+    assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    tracemalloc.stop()
+    assert "is past 1 MB in memory" in text or "Cannot allocate memory" in text
+
+
+@pytest.mark.parametrize("unit", [b"[],", b'{"a":0},', b'"",', b"0,"])
+@pytest.mark.parametrize("document", ["snapshot.json", "answers.json"])
+def test_a_document_has_no_more_values_than_it_may(
+    tmp_path: Path, document: str, unit: bytes
+) -> None:
+    content = b'{"x":[' + unit * snapshot.MAX_VALUES + b'0],"format":1,"taken_at":1}'
+    documents = {"snapshot.json": DOCUMENTS[0], "answers.json": DOCUMENTS[1]}
+    whole = packed(*{**documents, document: member(document, content)}.values())
+    tracemalloc.start()
+    assert refusal(tmp_path, whole) == f"{document}: has more than 524,288 values"
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+
+
+def test_what_would_not_be_read_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "host.tar"
+    taken = snapshot.Taken(machine("cores: 2\ncards: []"), {}, {}, 1, macs=False)
+    for module, limit in ((archive, "MAX_MEMORY"), (snapshot, "MAX_VALUES")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, limit, 10)
+            with pytest.raises(SnapshotError, match="this host is too large for a snapshot"):
+                snapshot.write(taken, str(path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("content", "problem"),
     [
         (b"", "is cut off"),
