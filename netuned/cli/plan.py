@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     if files or arguments.snapshot is not None or arguments.profiles:
         answer = plan_offline(arguments.snapshot, arguments.profiles, files)
     else:
-        answer = _ask(cards=bool(names))
+        answer = _ask(cards=bool(names) or arguments.json)
     if names:
         answer = answer.of(names)
     plan = answer.plan
@@ -306,6 +306,7 @@ def as_json(plan: Plan) -> dict[str, object]:
         "changes": [change_as_json(change) for change in plan.changes],
         "withheld": withheld_as_json(plan),
         "problems": [{"ifname": p.ifname, "message": p.message} for p in plan.problems],
+        "unsupported": [{"ifname": name, "tunable": tunable} for name, tunable in plan.unsupported],
     }
 
 

@@ -176,6 +176,9 @@ def test_json_has_values_beside_their_text() -> None:
     assert (entry["before_value"], entry["after_value"]) == (None, [1, 2])
     assert denied["after_value"] == {"combined": 4}
     assert denied["why_withheld"] == "policy.disruptive is deny, and it drops the link"
+    assert written["unsupported"] == []
+    missing = as_json(Plan((), unsupported=(("en0", "rss"),)))["unsupported"]
+    assert missing == [{"ifname": "en0", "tunable": "rss"}]
 
 
 def test_a_directory_of_profiles_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
