@@ -169,7 +169,11 @@ def _reconcile(
         alone = tuple(change for change in changes if change.tunable in card.held)
         changes = tuple(change for change in changes if change.tunable not in card.held)
         if entry := baseline.enter(card.nic, *card.to_record(changes, outcome.scope)):
-            yield
+            try:
+                yield
+            except GeneratorExit:  # dropped: another card's save is not to put it on record
+                entry.withdrawn = True
+                raise
             baseline.save(entry)
         if card.expects_record and not expected:
             expected = True

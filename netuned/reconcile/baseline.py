@@ -57,6 +57,8 @@ class Entry:
     saved: bool = False
     error: str = ""
     """Why it could not be saved."""
+    withdrawn: bool = False
+    """Whether the card will not be changed after all; no lock is needed to say so."""
 
 
 class Baseline:
@@ -187,7 +189,8 @@ class Baseline:
             raise StateFileError(entry.error or f"{self._path}: not saved; {_UNCHANGED}")
 
     def _save_entered(self) -> None:
-        entries = [self._entered.popleft() for _ in range(len(self._entered))]
+        entered = (self._entered.popleft() for _ in range(len(self._entered)))
+        entries = [entry for entry in entered if not entry.withdrawn]
         cards = dict(self._cards)
         for entry in entries:
             instance = entry.nic.instance

@@ -12,10 +12,11 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, StateFileError, VerifyError
 from netuned.hardware.host import read_host
 from netuned.hardware.nic import Nic, read_nic
+from netuned.kernel.once import Once
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
-from netuned.reconcile.apply import reconcile_card
+from netuned.reconcile.apply import Rounds, reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.writing import Outcome
@@ -132,6 +133,31 @@ def bring(kernel: WritableKernel, baseline: Baseline, profile: Profile) -> tuple
     planned = plan_host([LoadedProfile(profile, "", {})], read_host(kernel))
     card.aim(planned.targets[2], baseline)
     return card, reconcile_card(card, baseline)
+
+
+def test_what_a_dropped_pass_entered_is_put_on_record_by_no_other(tmp_path: Path) -> None:
+    """A pass that ends with the daemon, between what it found and its first write."""
+    kernel = WritableKernel(MACHINE.replace("]", ", {name: en1, driver: ice, queues: 2}]"))
+    baseline = Baseline(tmp_path / "baseline.json", "boot")
+    host = read_host(kernel)
+    profile = Profile.model_validate(
+        {"name": "edge", "match": [{"driver": "ice"}], "irq": {"spread": "one-per-queue"}}
+    )
+    targets = plan_host([LoadedProfile(profile, "", {})], host).targets
+    cards = [Card(kernel, nic) for nic in host.nics.values()]
+    passes = []
+    for card in cards:
+        card.aim(targets[card.nic.ifindex], baseline)
+        passes.append(Rounds(card, baseline))
+        assert not passes[-1].turn(Once(kernel)), "it waits for its turn to save"
+    dropped = passes.pop(0)
+    del dropped
+    assert not passes[0].turn(Once(kernel))
+    again = Baseline(tmp_path / "baseline.json", "boot")
+    again.load()
+    assert [bool(again.of(card.nic)) for card in cards] == [False, True]
+    assert reconcile_card(cards[0], baseline).error is None
+    assert baseline.of(cards[0].nic)
 
 
 def test_what_is_refused_without_a_name_is_no_lack_of_the_card(
