@@ -333,9 +333,10 @@ def main() -> int:
 
 
 def _faults() -> list[Row]:
-    """Every kernel call failing in each way, and a kill at each step of a transaction."""
+    """Every call failing in each way, names that change at each, a kill at each step."""
     figures = run_faults()
-    what = f"{figures.faults} faults injected, {figures.kills} kills; {figures.seconds:.0f} s"
+    tried = f"{figures.faults} faults injected, {figures.renames} changes of names"
+    what = f"{tried}, {figures.kills} kills; {figures.seconds:.0f} s"
     for case in figures.failed:
         print(f"not survived: {case}")
     return [Row("faults and kills not survived", len(figures.failed), "", 0, what)]

@@ -15,7 +15,8 @@ import pytest
 from netuned import daemon
 from netuned.errors import KernelError
 from tests.netns.conftest import Namespace
-from tests.netns.faults.card import CARD, QUEUES, TAP, Tap
+from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Tap
+from tests.netns.faults.names import change_names
 from tests.netns.faults.runs import inject, meddle
 
 pytestmark = pytest.mark.netns
@@ -53,6 +54,18 @@ def test_who_sets_everything_right_after_a_write_is_repaired(
     print(figures)
     assert not figures.failed
     assert figures.meddled >= 10
+
+
+@pytest.mark.parametrize("by", ["mac", "name"])
+def test_names_that_change_at_a_call_mix_up_no_cards(
+    netns: Namespace, tmp_path: Path, by: str
+) -> None:
+    for card in (CARD, OTHER):
+        netns.veth(card, QUEUES)
+    figures = change_names(tmp_path, by, stride=41, offset=by == "name")
+    print(figures)
+    assert not figures.failed
+    assert figures.renames > 10
 
 
 def test_a_start_that_cannot_read_the_host_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import Namespace
-from tests.netns.faults.card import CARD, QUEUES, TAP, Tap
+from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Tap
+from tests.netns.faults.names import change_and_kill
 from tests.netns.faults.runs import kill
 
 pytestmark = pytest.mark.netns
@@ -25,6 +26,16 @@ def test_a_start_after_a_kill_converges_or_restores(
     print(figures)
     assert not figures.failed
     assert figures.kills > 10
+
+
+@pytest.mark.parametrize("by", ["mac", "name"])
+def test_so_does_one_after_names_have_changed(netns: Namespace, tmp_path: Path, by: str) -> None:
+    for card in (CARD, OTHER):
+        netns.veth(card, QUEUES)
+    figures = change_and_kill(tmp_path, by, stride=29)
+    print(figures)
+    assert not figures.failed
+    assert figures.kills > 5
 
 
 def test_coalescing_too(netns: Namespace, tmp_path: Path) -> None:

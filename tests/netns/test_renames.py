@@ -16,7 +16,7 @@ from netuned.hardware.nic import Nic, check_here, open_card, read_ifindexes, rea
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from tests.netns.conftest import Namespace
-from tests.netns.renaming import rename, swap
+from tests.netns.faults.renaming import rename, swap
 from tests.netns.test_stacking import Daemon
 
 pytestmark = pytest.mark.netns

@@ -9,7 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.netns.faults.card import Card, Tap
+from tests.netns.faults.names import change_and_kill, change_names
 from tests.netns.faults.runs import inject, kill, meddle, run
+
+CALLS = {"inject": inject, "kill": kill, "meddle": meddle}
+NAMES = {"names": change_names, "names-kill": change_and_kill}
 
 
 def main() -> None:
@@ -18,11 +22,14 @@ def main() -> None:
         figures = run()
         print(figures, *figures.failed, sep="\n")
         sys.exit(bool(figures.failed))
-    work = {"inject": inject, "kill": kill, "meddle": meddle}[sys.argv[1]]
+    what, of = sys.argv[1:3]
     with tempfile.TemporaryDirectory(prefix="netuned-faults-") as directory:
         Path(directory).chmod(0o755)
-        card = Tap if sys.argv[2] == "tap" else Card
-        figures = work(Path(directory), own_qdiscs=sys.argv[2] == "own", card=card)
+        if what in NAMES:
+            figures = NAMES[what](Path(directory), of)
+        else:
+            card = Tap if of == "tap" else Card
+            figures = CALLS[what](Path(directory), own_qdiscs=of == "own", card=card)
         print(json.dumps(asdict(figures)))
 
 

@@ -195,17 +195,24 @@ class Bench:
 
 @contextlib.contextmanager
 def bench(card: Card, directory: Path, *, own_qdiscs: bool) -> Iterator[Bench]:
-    """A card in its state before, a loop beside it, and the disk through what may fail."""
+    """A card in its state before, and a loop beside it."""
     made = Bench(card, directory)
+    with listening(made):
+        card.prepare(own_qdiscs=own_qdiscs)
+        yield made
+
+
+@contextlib.contextmanager
+def listening(made: Bench) -> Iterator[None]:
+    """What is logged is heard, and the disk goes through what may fail."""
     logger = logging.getLogger("netuned")
     level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.addHandler(made.heard)
     logger.propagate = False
     try:
-        card.prepare(own_qdiscs=own_qdiscs)
         with faulty_disk(made.calls):
-            yield made
+            yield
     finally:
         logger.removeHandler(made.heard)
         logger.setLevel(level)

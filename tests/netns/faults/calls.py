@@ -17,6 +17,8 @@ FOREIGN = -3
 """In place of an errno: the call does its work, and somebody else sets everything right after."""
 SHORT = -2
 """In place of an errno: the call returns half of what it read."""
+DISTURBED = -3
+"""In place of an errno: the call does its work, after ``Calls.disturb``."""
 
 KERNEL_WRITE = (errno.EPERM, errno.EIO, errno.EBUSY, errno.EINVAL, errno.ENODEV, errno.ENOMEM)
 ERRORS: Mapping[str, Sequence[int]] = {
@@ -56,6 +58,9 @@ class Calls:
     def __init__(self) -> None:
         self.names: list[tuple[str, str]] = []
         self.fault: Fault | None = None
+        self.disturb: Callable[[], None] = lambda: None
+        self.disturb_at = -1
+        """The step before which that is called."""
         self.kill_at = -1
         self.disturb: Callable[[], None] = lambda: None
         """What somebody else does, by other means than these calls."""
@@ -72,6 +77,10 @@ class Calls:
         """Do the work, or not. ``fail`` raises or gives what a failed call gives."""
         fault, number = self.fault, len(self.names)
         self.names.append((kind, name))
+        if fault is not None and fault.error == DISTURBED:
+            if number == fault.at:
+                self.disturb()
+            fault = None
         if fault is None or not (number == fault.at or (fault.on and number > fault.at)):
             if not writes:
                 return work()
@@ -88,6 +97,8 @@ class Calls:
         return fail(fault.error)
 
     def _step(self, name: str) -> None:
+        if len(self.steps) == self.disturb_at:
+            self.disturb()
         if len(self.steps) == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         self.steps.append(name)

@@ -16,6 +16,7 @@ from netuned.tunables.base import View
 from netuned.values import Number, Qdisc, Setting, Value, describe
 
 CARD = "lan0"
+OTHER = "lan1"
 QUEUES = 3
 PROFILE = f"""\
 match: [{{kind: veth, name: {CARD}}}]
@@ -104,7 +105,8 @@ class Card:
         if name != qdisc.NAME or not key.startswith("tx-"):
             return False
         if isinstance(found, Number):  # the limit of a pfifo that is attached without one
-            length = self.kernel.files.read_int(f"{CLASS_NET}/{self.name}/tx_queue_len", 0)
+            here = open_same(self.kernel, self.nic())
+            length = here.read_int("tx_queue_len", 0)
             return key.endswith(" pfifo limit") and found.value == length
         return isinstance(found, Qdisc) and found.kind in ("pfifo_fast", "noqueue", "noop")
 

@@ -7,11 +7,12 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from tests.netns.faults.bench import bench
 from tests.netns.faults.calls import faults_of, meddling_of
-from tests.netns.faults.card import CARD, QUEUES, TAP, Card
+from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Card
 from tests.netns.lab import Lab
 
 
@@ -22,6 +23,7 @@ class Figures:
     faults: int = 0
     kills: int = 0
     meddled: int = 0
+    renames: int = 0
     seconds: float = 0.0
     failed: list[str] = field(default_factory=list)
 
@@ -30,6 +32,8 @@ class Figures:
         parts = []
         if self.faults:
             parts.append(f"faults injected {self.faults}, survived {self.faults - bad}")
+        if self.renames:
+            parts.append(f"names changed {self.renames}, without a mistake {self.renames - bad}")
         if self.kills:
             parts.append(f"kills {self.kills}, clean recoveries {self.kills - bad}")
         if self.meddled:
@@ -118,16 +122,17 @@ def kill(
 def run() -> Figures:
     """All of it, in a namespace of its own: the figures of ``make soak``."""
     total = Figures()
-    for what in ("inject", "kill", "meddle"):
-        for card in ("default", "own", "tap"):
-            with Lab() as lab:
-                lab.add_pair(CARD, "peer0", queues=QUEUES)
-                lab.run("ip", "tuntap", "add", TAP, "mode", "tap")
-                printed = lab.run(sys.executable, "-m", "tests.netns.faults", what, card).stdout
-            part = Figures(**json.loads(printed))
-            total.faults += part.faults
-            total.kills += part.kills
-            total.meddled += part.meddled
-            total.seconds += part.seconds
-            total.failed += part.failed
+    parts = product(("inject", "kill", "meddle"), ("default", "own", "tap"))
+    for what, of in (*parts, *product(("names", "names-kill"), ("mac", "name"))):
+        with Lab() as lab:
+            lab.add_pairs([(CARD, "peer0"), (OTHER, "peer1")], queues=QUEUES)
+            lab.run("ip", "tuntap", "add", TAP, "mode", "tap")
+            printed = lab.run(sys.executable, "-m", "tests.netns.faults", what, of).stdout
+        part = Figures(**json.loads(printed))
+        total.faults += part.faults
+        total.kills += part.kills
+        total.meddled += part.meddled
+        total.renames += part.renames
+        total.seconds += part.seconds
+        total.failed += part.failed
     return total
