@@ -168,6 +168,7 @@ def _reconcile(
             return
         alone = tuple(change for change in changes if change.tunable in card.held)
         changes = tuple(change for change in changes if change.tunable not in card.held)
+        card.look_beside(changes, asked)
         if entry := baseline.enter(card.nic, *card.to_record(changes, outcome.scope)):
             try:
                 yield
@@ -326,12 +327,18 @@ def _settle(card: Card, baseline: Baseline, outcome: Outcome) -> None:
     missed |= {at: why for at, why in card.barred.items() if at in done}
     for name, why in {name: why for (name, _), why in missed.items()}.items():
         log.warning("Cannot put back %s %s: %s, keeping its record", card.nic.label, name, why)
-    # A parameter of what is not attached now is needed once that is again.
+    # A parameter of what is not attached now is needed once that is again, and what was a queue's
+    # once that is open again: it is, when what ended it is put back.
+    structure = any(
+        card.tunables[name].stale(key) == CARD and (name, key) not in done
+        for name, state in recorded.items()
+        for key in state
+    )
     dormant = {
         (name, key)
         for name, key in done - missed.keys()
         if key not in card.found[name]
-        and card.is_asked(name)
+        and (card.is_asked(name) or (structure and card.tunables[name].ends_with(key)))
         and recorded.get(name, {}).get(key) is not ABSENT
     }
     baseline.forget(card.nic, done - missed.keys() - dormant)

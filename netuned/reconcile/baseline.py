@@ -23,7 +23,6 @@ from netuned import statefile, valuejson
 from netuned.errors import StateFileError
 from netuned.hardware.nic import HOST, Nic
 from netuned.tunables import BY_NAME, HOST_BY_NAME, Tunable, tunables_of
-from netuned.tunables.base import OWN
 from netuned.values import ABSENT, Setting, State, Value
 
 log = logging.getLogger(__name__)
@@ -162,7 +161,7 @@ class Baseline:
         for name, state in found.items():
             tunable, had = tunables_of(nic)[name], known.get(name, {})
             absent = (wanted or {}).get(name, {}).keys() - state.keys() - had.keys()
-            keys = state.keys() - had.keys() | {k for k in absent if _comes_and_goes(tunable, k)}
+            keys = state.keys() - had.keys() | {k for k in absent if _comes_and_goes(tunable)}
             if keys:
                 values = {
                     key: tunable.recorded(nic, state.get(key, ABSENT)) for key in sorted(keys)
@@ -287,9 +286,9 @@ def _back(tunable: Tunable, state: State) -> State:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _comes_and_goes(tunable: Tunable, key: str) -> bool:
+def _comes_and_goes(tunable: Tunable) -> bool:
     """Whether that a key was not there is on record; else its first value is."""
-    return not tunable.by_key or tunable.fresh is ABSENT or tunable.stale(key) == OWN
+    return not tunable.by_key or tunable.fresh is ABSENT
 
 
 def check_keeps(ifname: str, tunable: Tunable, state: State) -> None:

@@ -5,7 +5,7 @@ Everything here blocks and runs in a worker thread, one at a time per card.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from netuned.errors import UnsupportedError
@@ -18,7 +18,16 @@ from netuned.planning.diff import diff
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.verdicts import Verdicts
 from netuned.tunables import TUNABLES
-from netuned.tunables.base import NOT_ASKED, AnyTarget, Boot, Limits, Target, Tunable, View
+from netuned.tunables.base import (
+    NOT_ASKED,
+    AnyTarget,
+    Boot,
+    Limits,
+    Queue,
+    Target,
+    Tunable,
+    View,
+)
 from netuned.values import ABSENT, Setting, State, Value
 
 NOTHING_HELD: Mapping[str, str] = {}
@@ -57,6 +66,8 @@ class Card:
         self._limits: dict[str, Limits] = {}
         self._unrecorded: frozenset[Setting] = frozenset()
         """What is to stay as it was before netuned, and is not on record yet."""
+        self.beside: Mapping[str, State] = {}
+        """What nobody wants set and the changes that are about to be made take along."""
         self._clean: dict[str, tuple[State, State]] = {}
         self._obstacles: dict[str, tuple[State, State, State, Mapping[str, str]]] = {}
         """By tunable what was in the way at the last look, of what was wanted, found and differed.
@@ -212,7 +223,7 @@ class Card:
         wanted = {name: self.wanted[name] for name in names if name in self.found}
         restoring = {name for name, _ in self.restoring}
         for name in restoring & wanted.keys():
-            wanted[name] = self._restorable(name, wanted[name], self.found[name])
+            wanted[name] = self.restorable(name, wanted[name], self.found[name])
         tunables = tuple(self.tunables.values())
         changes = diff(self.nic.name, wanted, self.found, self.why, tunables)
         changes = self._await(self.verdicts.without_accepted(changes), wanted)
@@ -229,7 +240,7 @@ class Card:
         clean = self._clean.get(name)
         if clean is not None and clean[0] is wanted and clean[1] is found:
             return True
-        wanted, barred = self._restorable(name, wanted, found), self.barred
+        wanted, barred = self.restorable(name, wanted, found), self.barred
         tunables = (self.tunables[name],)
         changes = diff("", {name: wanted}, {name: found}, lambda name, key: "", tunables)
         return all(
@@ -282,14 +293,15 @@ class Card:
             self.version += 1
         return tuple(left)
 
-    def _restorable(self, name: str, state: State, found: State) -> State:
+    def restorable(self, name: str, state: State, found: State) -> State:
         """Of a state that is put back, what exists now, or can be made: queues may have gone."""
-        if self.tunables[name].fresh is ABSENT:
+        tunable = self.tunables[name]
+        if tunable.fresh is ABSENT:
             return state
         return {
             key: value
             for key, value in state.items()
-            if key in found or (name, key) not in self.restoring
+            if key in found or (name, key) not in self.restoring or tunable.makes(key, found)
         }
 
     def withhold(self, changes: Iterable[Change]) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
@@ -364,6 +376,38 @@ class Card:
         found = tunable.read(view)
         return change.key in found and tunable.same(change.key, wanted, found)
 
+    def look_beside(self, changes: Iterable[Change], asked: Once | None = None) -> None:
+        """Read what changes take along though nobody wants it set. Raises: KernelError.
+
+        Queues that are to go again came by netuned, and what is as it comes needs no reading.
+        """
+        beside: dict[str, State] = {}
+        self.beside = beside
+        made = (c for c in changes if (c.tunable, c.key) not in self.restoring)
+        ends = (self.tunables[c.tunable].closes(c.before, c.after) for c in made)
+        if queues := frozenset[Queue]().union(*ends):
+            for name in self.tunables.keys() - self.wanted.keys():
+                tunable = self.tunables[name]
+                try:
+                    state = self._of_queues(name, tunable.read(self.view(asked)), queues)
+                except UnsupportedError:
+                    continue
+                if lost := {k: value for k, value in state.items() if value != tunable.fresh}:
+                    beside[name] = lost
+
+    def _of_queues(self, name: str, state: State, queues: Collection[Queue]) -> State:
+        ends_with = self.tunables[name].ends_with
+        return {key: value for key, value in state.items() if ends_with(key) in queues}
+
+    def taken_along(self, change: Change) -> Iterator[tuple[str, State]]:
+        """By tunable the settings whose values a change takes away, whoever set them."""
+        found, tunable = {**self.beside, **self.found}, self.tunables[change.tunable]
+        state = found[tunable.name]
+        yield tunable.name, {key: state[key] for key in tunable.loses(state, change.key)}
+        if queues := tunable.closes(change.before, change.after):
+            for name, state in found.items():
+                yield name, self._of_queues(name, state, queues)
+
     def to_record(
         self, changes: Iterable[Change], scope: frozenset[str] | None = None
     ) -> tuple[dict[str, State], dict[str, State]]:
@@ -378,9 +422,9 @@ class Card:
         withheld = {(c.tunable, c.key) for c in self.withheld} | self.barred.keys()
         lost: dict[str, set[str]] = {}
         for change in changes:
-            keys = self.tunables[change.tunable].loses(self.found[change.tunable], change.key)
-            lost.setdefault(change.tunable, set()).update(keys)
-        found: dict[str, State] = {}
+            for name, taken in self.taken_along(change):
+                lost.setdefault(name, set()).update(taken)
+        found: dict[str, State] = dict(self.beside)
         wanted: dict[str, State] = {}
         for name, state in self.wanted.items():
             if name in self.held or name not in self.found:
@@ -402,7 +446,7 @@ class Card:
 
     def before(self) -> dict[str, State]:
         """What a rollback goes back to: what was found of all that is wanted, absent rules too."""
-        before: dict[str, State] = {}
+        before: dict[str, State] = dict(self.beside)
         for name in self.wanted.keys() & self.found.keys():
             tunable, found = self.tunables[name], self.found[name]
             missing = self.wanted[name].keys() - found.keys() if tunable.fresh is ABSENT else ()

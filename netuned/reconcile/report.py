@@ -149,6 +149,8 @@ def _settings(
             if not last_error:
                 continue  # it is being looked at for the first time
             state, reason = DEGRADED, last_error
+        elif not (wanted := card.restorable(name, wanted, found)) and not card.is_asked(name):
+            continue  # it is to be as before once its queues are there
         else:
             troubles = {CONTENDED: contended[name]} if name in contended else {}
             if name == failed:

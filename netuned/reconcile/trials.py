@@ -154,9 +154,8 @@ class Trials:
         if trial.left_s() <= 0:
             raise NetunedError(f"the time to confirm {trial.id} was over before it was applied")
         tried = self._file.trials.get(trial.id, trial).cards[nic.ifindex]
-        if not tried.written:
-            before = card.before()
-            tried = replace(tried, before=before)
+        before = {**card.beside, **tried.before} if tried.written else card.before()
+        tried = replace(tried, before=before)
         self._file.add(trial, tried.with_writes(changes))
 
     def _ended(self, trial: Trial) -> None:

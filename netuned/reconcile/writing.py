@@ -142,10 +142,10 @@ def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome)
 
 def _taken_along(card: Card, change: Change) -> list[Change]:
     """The settings that a change takes away, as changes whose undoing brings them back."""
-    found = card.found[change.tunable]
     return [
-        Change(change.ifname, change.tunable, key, found[key], found[key], "")
-        for key in card.tunables[change.tunable].loses(found, change.key)
+        Change(change.ifname, name, key, value, value, "")
+        for name, state in card.taken_along(change)
+        for key, value in state.items()
     ]
 
 

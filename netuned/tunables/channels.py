@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
+from netuned.hardware.vectors import RX, TX
 from netuned.kernel import questions
-from netuned.tunables.base import CARD, NOT_ASKED, Limits, Target, Tunable, View, Writers
+from netuned.tunables.base import CARD, NOT_ASKED, Limits, Queue, Target, Tunable, View, Writers
 from netuned.values import ChannelCounts, State, Value
 
 NAME = "channels"
@@ -73,6 +74,16 @@ def shrinks(wanted: State, found: State) -> bool:
     )
 
 
+def closes(before: Value | None, after: Value) -> frozenset[Queue]:
+    """What is set of these queues (masks, tables of flows, affinities) is gone when they end."""
+    assert isinstance(after, ChannelCounts)
+    if not isinstance(before, ChannelCounts):
+        return frozenset()
+    receive = ((RX, queue) for queue in range(after.rx_queues, before.rx_queues))
+    transmit = ((TX, queue) for queue in range(after.tx_queues, before.tx_queues))
+    return frozenset([*receive, *transmit])
+
+
 def stands(target: Target, nic: Nic, value: Value | None) -> Target:
     """The rest is for the queues that there are."""
     assert value is None or isinstance(value, ChannelCounts)
@@ -90,6 +101,7 @@ CHANNELS = Tunable(
     disruptive=lambda key, before, after: True,
     stale=lambda key: CARD,
     yields=shrinks,
+    closes=closes,
     stands=stands,
     events=frozenset({"channels"}),
     writers=Writers(

@@ -102,6 +102,12 @@ def refusals(nic: Nic) -> tuple[str, ...]:
     return tuple(KERNEL_MANAGED for vector in nic.vectors if vector.irq in nic.managed)
 
 
+def ends_with(key: str) -> Queue:
+    """The queue of an interrupt, of one that serves both directions the receive queue."""
+    role, queue = masks.ends_with(key)
+    return (RX if role == COMBINED else role), queue
+
+
 def watched(nic: Nic) -> Iterator[Watched]:
     for vector in nic.vectors:
         for file in FILES:
@@ -131,6 +137,7 @@ IRQ = Tunable(
     desired=desired,
     why=why,
     within=masks.within,
+    ends_with=ends_with,
     learn=learn,
     refusals=refusals,
     facts=lambda nic: nic.vectors,

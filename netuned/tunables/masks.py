@@ -63,6 +63,12 @@ def queue_key(kind: str) -> Callable[[str], bool]:
     return re.compile(rf"{kind}-[0-9]{{1,5}}").fullmatch  # type: ignore[return-value]  # truth
 
 
+def ends_with(key: str) -> Queue:
+    """The queue of a key like ``rx-3``, with which its value goes."""
+    kind, _, queue = key.partition("-")
+    return kind, int(queue)
+
+
 def path(key: str, file: str) -> str:
     """An attribute of a queue, from the card's directory."""
     return f"queues/{key}/{file}"

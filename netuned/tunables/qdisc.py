@@ -54,23 +54,19 @@ _KEY = re.compile(r"(?:root|tx-[0-9]{1,5})(?: [a-z0-9_]{1,20} [a-z0-9_]{1,30})?"
 
 
 def read(view: View) -> State:
-    # The leaf of a queue that ended stays, and is there unchanged when the queue comes back.
-    found = view.ask(QDISCS), view.nic.tx_queues
-    return view.kept.same(NAME, found, lambda found: _state(*found))
+    return view.kept.same(NAME, view.ask(QDISCS), _state)
 
 
-def _state(entries: Sequence[QdiscEntry], tx_queues: int) -> State:
+def _state(entries: Sequence[QdiscEntry]) -> State:
+    """What is attached, also to queues that are closed: with one its leaf comes back as it is."""
     root = next((entry for entry in entries if entry.parent == ROOT_PARENT), None)
     if root is None:  # a card that was never up, or noqueue by default, has none attached
         return {ROOT: Qdisc("noqueue", default=True)}
     at = {ROOT: root}
     if root.kind == "mq":
-        leaves = {
-            (entry.parent & 0xFFFF) - 1: entry
-            for entry in entries
-            if entry.parent != ROOT_PARENT and entry.parent >> 16 == root.handle >> 16
-        }
-        at |= {f"tx-{n}": leaves[n] for n in range(tx_queues) if n in leaves}
+        below = [entry for entry in entries if _is_below(root, entry)]
+        for entry in sorted(below, key=lambda entry: entry.parent):
+            at[f"tx-{(entry.parent & 0xFFFF) - 1}"] = entry
     # A leaf is never "the default": deleting one does not bring that back, it installs noop,
     # which drops every packet. To restore it is to attach its kind and set its parameters.
     kinds: dict[str, Value] = {
@@ -82,6 +78,10 @@ def _state(entries: Sequence[QdiscEntry], tx_queues: int) -> State:
         for key, entry in at.items()
         for name, value in entry.parameters.items()
     }
+
+
+def _is_below(root: QdiscEntry, entry: QdiscEntry) -> bool:
+    return entry.parent != ROOT_PARENT and entry.parent >> 16 == root.handle >> 16
 
 
 def place_of(key: str) -> str:
@@ -264,6 +264,12 @@ def loses(found: State, key: str) -> Iterator[str]:
             yield other
 
 
+def makes(key: str, found: State) -> bool:
+    """Of a queue that is closed the kernel does not show the qdisc that it gave it itself."""
+    root = found.get(ROOT)
+    return isinstance(root, Qdisc) and root.kind == "mq" and not root.default and " " not in key
+
+
 def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.qdisc
     if spec is None:
@@ -334,6 +340,7 @@ QDISC = Tunable(
     stale=lambda key: OWN if key == place_of(key) else NOTHING,
     needs=needs,
     loses=loses,
+    makes=makes,
     events=frozenset({QDISC_EVENT}),
     writers=Writers(hint="look for `tc` in scripts and timers", network_manager=("tc.qdisc.*",)),
     summary=summary,

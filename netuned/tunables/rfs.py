@@ -17,7 +17,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.profiles.profile import Profile
 from netuned.tunables import masks
-from netuned.tunables.base import NOT_ASKED, Limits, Target, Tunable, View, Writers
+from netuned.tunables.base import NO_LIMITS, NOT_ASKED, Limits, Target, Tunable, View, Writers
 from netuned.values import FlowTable, State, Value
 
 NAME = "rfs"
@@ -30,13 +30,18 @@ AUTO_FLOWS = 32768
 OFF = FlowTable(0)
 
 
-def read(view: View) -> State:
+def limits(view: View) -> Limits:
+    """None, where there is what makes them useful. Raises: UnsupportedError."""
     if not view.kernel.files.exists(HOST_FILE):
         raise UnsupportedError(
             NAME,
             "the host's table of flows (net.core.rps_sock_flow_entries) is not here: Linux has it "
             "in the first network namespace only, and the queues' do nothing without it",
         )
+    return NO_LIMITS
+
+
+def read(view: View) -> State:
     keys, paths = masks.queue_files("rx", view.nic.rx_queues, FILE)
     return masks.read(view, keys, paths, parse)
 
@@ -114,7 +119,9 @@ RFS = Tunable(
     write=write,
     desired=desired,
     why=why,
+    limits=limits,
     fresh=OFF,
+    ends_with=masks.ends_with,
     within=within,
     watched=masks.watched(masks.RX, FILE),
     writers=Writers(

@@ -110,6 +110,7 @@ RPS = Tunable(
     desired=desired,
     why=why,
     fresh=CpuSet(),
+    ends_with=masks.ends_with,
     within=masks.within,
     watched=masks.watched(masks.RX, FILE),
     writers=Writers(files=masks.ending(FILE), link=frozenset({"ReceivePacketSteeringCPUMask"})),

@@ -6,12 +6,13 @@ are as many, else CPUs that share a cache with the one that handles the queue's 
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
 from collections.abc import Mapping, Sequence
 
 from netuned.cpuset import CpuSet
-from netuned.errors import UnsupportedError
+from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.placement.objective import Places
 from netuned.tunables import masks
@@ -23,9 +24,13 @@ FILE = "xps_cpus"
 
 
 def read(view: View) -> State:
-    if view.nic.tx_queues < 2:  # the kernel has the file and refuses to read it
+    try:
+        return masks.read(view, *masks.queue_files("tx", view.nic.tx_queues, FILE))
+    except KernelError as error:
+        # of a card that has a single queue, not only one open, the kernel refuses to read it
+        if view.nic.tx_queues > 1 or (error.operation, error.errno) != ("read", errno.ENOENT):
+            raise
         return {}
-    return masks.read(view, *masks.queue_files("tx", view.nic.tx_queues, FILE))
 
 
 def desired(target: Target, nic: Nic, limits: Limits) -> State:
@@ -133,6 +138,7 @@ XPS = Tunable(
     desired=desired,
     why=why,
     fresh=CpuSet(),
+    ends_with=masks.ends_with,
     within=masks.within,
     watched=masks.watched(masks.TX, FILE),
     writers=Writers(files=masks.ending(FILE), google=True),

@@ -11,11 +11,12 @@ import pytest
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, StateFileError, VerifyError
 from netuned.hardware.host import read_host
-from netuned.hardware.nic import Nic, read_nic
+from netuned.hardware.nic import CLASS_NET, Nic, read_nic
 from netuned.kernel.once import Once
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
+from netuned.profiles.specs import ChannelsSpec
 from netuned.reconcile.apply import Rounds, reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
@@ -179,6 +180,26 @@ def test_what_channels_put_off_is_not_taken_for_tried(
     assert str(card.found["channels"][""]) == "4 combined"
     assert str(card.found["rings"]["rx"]) == "1024 entries"
     assert masks(kernel) == ["0", "1", "2", "3"]
+
+
+def test_what_ended_queues_took_along_is_undone_with_them(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    mask = f"{CLASS_NET}/en0/queues/rx-1/rps_cpus"
+    kernel.put(mask, b"f\n")
+    kernel.put(paths(kernel)[1], b"4\n")
+    fewer = CHANNELS.model_copy(update={"channels": ChannelsSpec(combined=1), "irq": None})
+    fail(kernel, {2: errno.EBUSY})
+    card, outcome = bring(kernel, baseline, fewer)
+    assert (str(outcome.failed), outcome.undone) == (
+        "en0 rings rx: 512 entries -> 1024 entries",
+        True,
+    )
+    assert str(card_of(kernel).counts) == "2 combined"
+    assert CpuSet.parse_mask(kernel.files.read_text(mask)) == CpuSet(15)
+    assert masks(kernel)[1] == "2"
+    recorded = {name: set(state) for name, state in baseline.of(card.nic).items()}
+    assert (recorded["rps"], recorded["irq"]) == ({"rx-1"}, {"rxtx-1"})
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EPERM, errno.EACCES])

@@ -14,7 +14,7 @@ from typing import Any
 from netuned.errors import NetunedError
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
-from tests.netns.faults.calls import FOREIGN, Calls, Fault
+from tests.netns.faults.calls import DISTURBED, Calls, Fault
 from tests.netns.faults.card import Card, State
 from tests.netns.faults.disk import faulty_disk
 from tests.netns.faults.kernel import FaultyKernel
@@ -93,7 +93,7 @@ class Bench:
             await self.quiet(loop)
             self.calls.fault = None
             made = list(self.calls.names)
-            if self.wanted and (fault is None or fault.error != FOREIGN):
+            if self.wanted and (fault is None or fault.error != DISTURBED):
                 self.promises.named((self.wanted,))
                 self.promises.told(loop, self.wanted)
             await self.again(loop)

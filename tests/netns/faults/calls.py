@@ -13,12 +13,10 @@ from netuned.errors import KernelError
 
 GONE = -1
 """In place of an errno: the call says that there is nothing."""
-FOREIGN = -3
-"""In place of an errno: the call does its work, and somebody else sets everything right after."""
 SHORT = -2
 """In place of an errno: the call returns half of what it read."""
 DISTURBED = -3
-"""In place of an errno: the call does its work, after ``Calls.disturb``."""
+"""In place of an errno: the call does its work after ``Calls.disturb``; if ``done``, before it."""
 
 KERNEL_WRITE = (errno.EPERM, errno.EIO, errno.EBUSY, errno.EINVAL, errno.ENODEV, errno.ENOMEM)
 ERRORS: Mapping[str, Sequence[int]] = {
@@ -59,11 +57,10 @@ class Calls:
         self.names: list[tuple[str, str]] = []
         self.fault: Fault | None = None
         self.disturb: Callable[[], None] = lambda: None
+        """What somebody else does, by other means than these calls."""
         self.disturb_at = -1
         """The step before which that is called."""
         self.kill_at = -1
-        self.disturb: Callable[[], None] = lambda: None
-        """What somebody else does, by other means than these calls."""
         self.steps: list[str] = []
         """Before and after each call that changes something."""
 
@@ -78,8 +75,12 @@ class Calls:
         fault, number = self.fault, len(self.names)
         self.names.append((kind, name))
         if fault is not None and fault.error == DISTURBED:
-            if number == fault.at:
+            if number == fault.at and not fault.done:
                 self.disturb()
+            elif number == fault.at:
+                made = work()
+                self.disturb()
+                return made
             fault = None
         if fault is None or not (number == fault.at or (fault.on and number > fault.at)):
             if not writes:
@@ -87,10 +88,6 @@ class Calls:
             self._step(f"before {name}")
             done = work()
             self._step(f"after {name}")
-            return done
-        if fault.error == FOREIGN:
-            done = work()
-            self.disturb()
             return done
         if fault.done:
             work()
@@ -121,7 +118,7 @@ def meddling_of(names: Sequence[tuple[str, str]]) -> Iterator[Fault]:
     """Somebody who sets everything right after a write, of each that the kernel has."""
     for number, (kind, name) in enumerate(names):
         if kind == "write" or name.startswith(("replace", "delete", "set")):
-            yield Fault(number, FOREIGN)
+            yield Fault(number, DISTURBED, done=True)
 
 
 def raising(operation: str, target: str, extack: str = "") -> Callable[[int], Any]:
