@@ -3,9 +3,12 @@
 The one module of the program that uses dbus-fast's private parts, which any minor version may
 change; pyproject.toml allows the one that they were read in. For each the reason:
 
-- ``MessageBus._writer`` (its ``sock``, ``messages``, ``schedule_write``): a full socket must not
-  end the connection, and signals of one turn of the loop are one system call.
-- ``Message._marshall``: to have the bytes of a signal, and to send a reply whose bytes are made.
+- ``MessageBus._authenticate``, ``_sock``: after it messages come, and are looked at undecoded.
+- ``MessageBus._process_message``: a call waits for its turn before it is done.
+- ``MessageBus._finalize``: who waits is gone with the connection.
+- ``MessageBus._writer`` (its ``sock``, ``buf``, ``messages``, ``schedule_write``): a full socket
+  must not end the connection, and what is sent in one turn of the loop is one system call.
+- ``Message._marshall``: to have the bytes of a message, and to send a reply whose bytes are made.
 - ``_private.marshaller.Marshaller``: to make those, piece by piece.
 
 Source: dbus-fast 5.2.0, aio/message_bus.py, message.py, _private/marshaller.py
@@ -14,13 +17,21 @@ Source: dbus-fast 5.2.0, aio/message_bus.py, message.py, _private/marshaller.py
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
+import logging
 import socket
+import sys
+import termios
+from typing import Any
 
-from dbus_fast import Message, MessageFlag, MessageType, Variant
+from dbus_fast import BusType, Message, MessageFlag, MessageType, Variant
 from dbus_fast._private.marshaller import Marshaller
 from dbus_fast.aio import MessageBus
 
 from netuned.bus import wire
+from netuned.bus.callers import Callers
+from netuned.bus.incoming import Incoming
 
 HEADER_SIGNATURE = "yyyyuua(yv)"
 LITTLE_ENDIAN = ord("l")
@@ -28,69 +39,154 @@ PROTOCOL_VERSION = 1
 REPLY_SERIAL, DESTINATION, SIGNATURE = 5, 6, 8
 
 
+STUCK_S = 5.0
+"""A bus that takes nothing for so long never will: somebody lets it keep what netuned has sent."""
+LINE_BYTES = 4096
+"""So much is gathered of answers in one turn of the loop, then the bus is to take it first."""
+READ_BYTES = 1 << 16
+"""Taken at once of what came: 500 calls, of a millisecond or two if none of them is wanted."""
+
+log = logging.getLogger(__name__)
+
+
 class Connection(MessageBus):
     """A bus connection that can be lost while methods are being served.
 
-    Signals of one turn of the loop go out in one system call: after each the loop's thread waits
-    for the interpreter, and where hundreds of cards change there are thousands of signals.
+    What is sent in one turn of the loop goes out in one system call: after each the loop's thread
+    waits for the interpreter, and where hundreds of cards change there are thousands of signals.
     """
 
-    async def connect(self) -> MessageBus:
-        self._signals = bytearray()
-        bus = await super().connect()
+    def __init__(self, address: str | None, auth_timeout: float | None = None) -> None:
+        super().__init__(address, BusType.SYSTEM, auth_timeout=auth_timeout)
+        self.callers = Callers(self)
+        self._unsent = bytearray()
+        self._watching: asyncio.TimerHandle | None = None
+
+    async def _authenticate(self) -> None:
+        await super()._authenticate()
         assert self._writer is not None
-        assert self._writer.sock is not None
-        self._writer.sock = _PatientSocket(self._writer.sock)  # type: ignore[assignment]
-        return bus
+        assert self._sock is not None
+        patient: Any = _PatientSocket(self._sock, Incoming(self.callers))
+        self._sock = self._writer.sock = patient
+
+    def _process_message(self, msg: Message) -> None:
+        if msg.message_type is MessageType.METHOD_CALL:
+            self.callers.take(msg)
+        else:
+            super()._process_message(msg)
+
+    def serve(self, call: Message) -> None:
+        """Have a call done and answered, now that it has its turn."""
+        super()._process_message(call)
+
+    def _finalize(self, err: Exception | None = None) -> None:
+        super()._finalize(err)
+        self.callers.close()
+        if self._watching is not None:
+            self._watching.cancel()
 
     def send(self, msg: Message) -> asyncio.Future[None]:  # type: ignore[override]  # as MessageBus
-        if not self.connected:
-            # dbus-fast would watch the closed descriptor's number, by now perhaps another file's
-            dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            dropped.set_result(None)
-            return dropped
-        if msg.message_type is MessageType.SIGNAL:
-            return self._send_soon(msg)
-        self._send_signals()
-        sent: asyncio.Future[None] = super().send(msg)
-        sent.add_done_callback(asyncio.Future.exception)  # that the connection is lost, run() sees
-        return sent
-
-    def _send_soon(self, signal: Message) -> asyncio.Future[None]:
-        if signal.interface == wire.OBJECT_MANAGER:
-            # The D-Bus specification has the manager send these, dbus-fast the object that comes
-            signal.path = wire.ROOT
         loop = asyncio.get_running_loop()
-        if not self._signals:
-            loop.call_soon(self._send_signals)
-        signal.serial = self.next_serial()
-        self._signals += signal._marshall(False)
         sent: asyncio.Future[None] = loop.create_future()
         sent.set_result(None)
+        if not self.connected:
+            # dbus-fast would watch the closed descriptor's number, by now perhaps another file's
+            return sent
+        if isinstance(msg, Encoded):
+            self._send_unsent()
+            self.callers.answered(msg, msg.size)
+            sent = super().send(msg)
+            sent.add_done_callback(asyncio.Future.exception)  # that it is lost, run() sees
+            return sent
+        if msg.interface == wire.OBJECT_MANAGER and msg.message_type is MessageType.SIGNAL:
+            # The D-Bus specification has the manager send these, dbus-fast the object that comes
+            msg.path = wire.ROOT
+        if not self._unsent:
+            loop.call_soon(self._send_unsent)
+        msg.serial = msg.serial or self.next_serial()
+        encoded = msg._marshall(False)
+        self._unsent += encoded
+        if msg.reply_serial:
+            self.callers.answered(msg, len(encoded))
         return sent
 
-    def _send_signals(self) -> None:
-        signals, self._signals = self._signals, bytearray()
-        if signals and self.connected:
+    def _send_unsent(self) -> None:
+        unsent, self._unsent = self._unsent, bytearray()
+        if unsent and self.connected:
             assert self._writer is not None
-            self._writer.messages.append((signals, None, None))
+            self._writer.messages.append((unsent, None, None))
             self._writer.schedule_write()
+            if self._watching is None:
+                self._watch(self._taken)
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the bus has not yet taken what was sent to it."""
+        writer = self._writer
+        if writer is None:
+            return False
+        if len(self._unsent) > LINE_BYTES or writer.messages or writer.buf is not None:
+            return True
+        return self.connected and bool(_untaken_bytes(writer))
+
+    @property
+    def _taken(self) -> int:
+        """Bytes that the bus has taken."""
+        sock = self._sock
+        return sock.taken if isinstance(sock, _PatientSocket) else 0
+
+    def _watch(self, before: int) -> None:
+        """Look after a while whether the bus has taken more."""
+
+        def look() -> None:
+            self._watching = None
+            if not self.connected or self._writer is None or self._writer.buf is None:
+                return
+            if self._taken == before:
+                log.warning("D-Bus has taken nothing for %.0f s, connecting again", STUCK_S)
+                self.disconnect()
+            else:
+                self._watch(self._taken)
+
+        self._watching = asyncio.get_running_loop().call_later(STUCK_S, look)
+
+
+def _untaken_bytes(writer: Any) -> int:
+    """What is in the socket and not read at the other end. Source: unix(7), SIOCOUTQ."""
+    return int.from_bytes(fcntl.ioctl(writer.fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 class _PatientSocket:
-    """What dbus-fast's writer sends on: a full socket takes nothing now, it is not lost.
+    """What dbus-fast reads from and sends on.
 
-    dbus-fast 5.2 disconnects on EAGAIN, as its ancestor did (altdesktop/python-dbus-next #153).
+    A full socket takes nothing now, it is not lost: dbus-fast 5.2 disconnects on EAGAIN, as its
+    ancestor did (altdesktop/python-dbus-next #153). What is read are whole messages, and those that
+    are wanted.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, incoming: Incoming) -> None:
         self._sock = sock
+        self._incoming = incoming
+        self.taken = 0
+        """Bytes that were sent."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sock, name)
 
     def send(self, data: memoryview) -> int:
         try:
-            return self._sock.send(data)
+            sent = self._sock.send(data)
         except BlockingIOError:
             return 0
+        self.taken += sent
+        return sent
+
+    def recv(self, _size: int) -> bytes:
+        data = self._sock.recv(READ_BYTES)
+        wanted = self._incoming.take(data)
+        if data and not wanted:
+            raise BlockingIOError(errno.EAGAIN, "nothing that is wanted")
+        return wanted
 
 
 class Encoded(Message):
@@ -105,6 +201,11 @@ class Encoded(Message):
             signature=signature,
         )
         self._encoded = encoded
+
+    @property
+    def size(self) -> int:
+        """Bytes, without the header's."""
+        return len(self._encoded)
 
     def _marshall(self, negotiate_unix_fd: bool) -> bytearray:
         fields = [

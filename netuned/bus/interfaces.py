@@ -13,11 +13,11 @@ from typing import Annotated, Any, Concatenate, ParamSpec, Protocol
 
 from dbus_fast import DBusError, PropertyAccess, Variant
 from dbus_fast import introspection as intr
-from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusSignature, DBusStr, DBusUInt32, DBusUInt64
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
 from netuned.bus import polkit, records, wire
+from netuned.bus.connection import Connection
 from netuned.errors import NetunedError
 from netuned.plan import Plan
 from netuned.profiles.timeout import MOST_S
@@ -95,12 +95,13 @@ def _method(
         @functools.wraps(function)
         async def serve(self: Manager, *args: P.args, **kwargs: P.kwargs) -> Any:
             try:
-                if action:
-                    await polkit.authorize(self.bus, action)
-                return await function(self, *args, **kwargs)
+                with self.bus.callers.at_work():
+                    if action:
+                        await polkit.authorize(self.bus, action)
+                    return await function(self, *args, **kwargs)
             except NetunedError as error:
                 if polkit.is_awaited():
-                    raise DBusError(_error_name(error), wire.sentence(error)) from error
+                    raise DBusError(error_name(error), wire.sentence(error)) from error
             except DBusError:
                 if polkit.is_awaited():  # else dbus-fast logs a traceback
                     raise
@@ -142,7 +143,7 @@ class _Interface(ServiceInterface):
 class Manager(_Interface):
     """org.netuned1.Manager: the daemon and the host as a whole."""
 
-    def __init__(self, bus: MessageBus, controller: Controller, status: ManagerStatus) -> None:
+    def __init__(self, bus: Connection, controller: Controller, status: ManagerStatus) -> None:
         super().__init__(wire.MANAGER)
         self.bus = bus
         self.controller = controller
@@ -158,7 +159,8 @@ class Manager(_Interface):
 
     @_method("changes", "problems", "values", "withheld")
     async def Plan(self) -> PlanBody:
-        return records.plan(await self.controller.plan())
+        """Described here; ``plans.Planners`` answers, once for all who wait."""
+        raise AssertionError
 
     @_method()
     async def Pause(self, ifname: DBusStr) -> Nothing:
@@ -301,5 +303,6 @@ def _word(text: str, what: str) -> str:
     raise DBusError("org.freedesktop.DBus.Error.InvalidArgs", f"that is not {what}")
 
 
-def _error_name(error: NetunedError) -> str:
+def error_name(error: NetunedError) -> str:
+    """What D-Bus calls an error of netuned's."""
     return f"{wire.SERVICE}.Error.{type(error).__name__.removesuffix('Error')}"

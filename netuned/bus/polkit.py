@@ -7,25 +7,18 @@ subject here is the sender's name on the bus, which cannot.
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
 from typing import Any
 
 from dbus_fast import DBusError, Message, MessageFlag, MessageType, Variant
 from dbus_fast.aio import MessageBus
+
+from netuned.bus.callers import CALL, is_roots
 
 ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
 INTERACTION_NEEDED = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"
 ANSWER_TIMEOUT_S = 25.0
 PASSWORD_TIMEOUT_S = 300.0
 """With interaction allowed, polkit answers only after somebody has typed a password."""
-
-CALL: ContextVar[Message] = ContextVar("CALL")
-"""The method call being served."""
-
-
-def remember_call(message: Message) -> None:
-    """A message handler that runs before dispatch; the method's task copies the context it sets."""
-    CALL.set(message)
 
 
 def is_awaited() -> bool:
@@ -40,7 +33,7 @@ async def authorize(bus: MessageBus, action: str) -> None:
     """
     call = CALL.get()
     refusal = f"{call.member} needs root or the polkit action {action}"
-    if await _uid(bus, call) == 0:
+    if is_roots():
         return
     interactive = bool(call.flags.value & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION.value)
     reply = await _request(
@@ -68,25 +61,6 @@ async def authorize(bus: MessageBus, action: str) -> None:
     if challenge and not interactive:
         raise DBusError(INTERACTION_NEEDED, refusal)
     raise DBusError(ACCESS_DENIED, refusal)
-
-
-async def _uid(bus: MessageBus, call: Message) -> int:
-    """The caller's user id as the bus daemon knows it; -1 where it does not."""
-    reply = await _request(
-        bus,
-        Message(
-            destination="org.freedesktop.DBus",
-            path="/org/freedesktop/DBus",
-            interface="org.freedesktop.DBus",
-            member="GetConnectionCredentials",
-            signature="s",
-            body=[call.sender],
-        ),
-        ANSWER_TIMEOUT_S,
-        f"{call.member}: the caller left the bus",
-    )
-    uid = reply[0].get("UnixUserID")
-    return int(uid.value) if uid is not None else -1
 
 
 async def _request(bus: MessageBus, message: Message, timeout_s: float, refusal: str) -> list[Any]:

@@ -4,7 +4,7 @@ With dbus-fast's own answers, readers that come together hold up the loop for al
 gathers and encodes everything for each, within one callback. Here a card is encoded once until it
 changes, all cards are their bytes in a row (D-Bus aligns an array's elements to 8 bytes wherever
 they stand), and the next reader waits until the last one's answer is in the socket, so that one
-answer is held and not hundreds.
+answer is held and not hundreds. Root's are next, whoever came before.
 
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html, Message Protocol
 """
@@ -21,6 +21,7 @@ from dbus_fast import DBusError, Message, MessageFlag, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
 from netuned.bus import wire
+from netuned.bus.callers import LIMITS_EXCEEDED, UNKNOWN_METHOD, is_roots
 from netuned.bus.connection import Encoded, encode
 from netuned.bus.interfaces import Manager, Nic
 from netuned.status import NicStatus
@@ -28,8 +29,6 @@ from netuned.status import NicStatus
 PROPERTIES = "org.freedesktop.DBus.Properties"
 OBJECTS_SIGNATURE = "a{oa{sa{sv}}}"
 PROPERTIES_SIGNATURE = "a{sv}"
-LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
-UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
 
 SLICE_S = 0.005
 """Many cards are encoded, or told of, for this long before the loop gets a turn."""
@@ -45,6 +44,7 @@ class Readers:
         self._manager = manager
         self._nics = nics
         self._waiting: deque[Message] = deque()
+        self._roots: deque[Message] = deque()
         self._task: asyncio.Task[None] | None = None
         self._pieces: dict[int, tuple[NicStatus, bytes]] = {}
 
@@ -63,9 +63,9 @@ class Readers:
                 # dbus-fast would gather all objects, whatever the path and the arguments
                 raise DBusError(UNKNOWN_METHOD, f"{wire.ROOT} has GetManagedObjects(), no more")
             return False
-        if len(self._waiting) >= WAITING_MOST:
+        if len(self._waiting) + len(self._roots) >= WAITING_MOST:
             raise DBusError(LIMITS_EXCEEDED, f"{WAITING_MOST} others wait for the same answer")
-        self._waiting.append(call)
+        (self._roots if is_roots() else self._waiting).append(call)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._answer())
         return True
@@ -73,14 +73,15 @@ class Readers:
     def close(self) -> None:
         """The connection is gone, and who waits with it."""
         self._waiting.clear()
+        self._roots.clear()
         if self._task is not None:
             self._task.cancel()
 
     async def _answer(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting or self._roots:
                 await self._encode_cards()
-                call = self._waiting.popleft()
+                call = (self._roots or self._waiting).popleft()
                 # From here to the sending nothing may change: signals of it would be sent before.
                 sent = self._bus.send(self._reply(call))
                 await asyncio.wait({sent})
@@ -117,7 +118,8 @@ class Readers:
 
 def _may_act(call: Message) -> bool:
     """Whether a call may be more than a look."""
-    return call.path == wire.ROOT and call.interface in (None, wire.MANAGER)
+    named = wire.ACTIONS.get(call.member or "") and call.interface in (None, wire.MANAGER)
+    return bool(named) and call.path == wire.ROOT
 
 
 def _reads_everything(call: Message) -> bool:

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 
-from dbus_fast import BusType, NameFlag, RequestNameReply
+from dbus_fast import NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusFastError
 
-from netuned.bus import polkit, wire
+from netuned.bus import wire
 from netuned.bus.connection import Connection
 from netuned.bus.interfaces import Controller, Manager, Nic, changed_properties
+from netuned.bus.plans import Planners
 from netuned.bus.reading import SLICE_S, Readers
 from netuned.errors import BusError
 from netuned.hardware.nic import HOST
@@ -42,6 +43,7 @@ class BusService:
         self._manager: Manager | None = None
         self._nics: dict[int, Nic] = {}
         self._readers: Readers | None = None
+        self._planners: Planners | None = None
         self._unsignalled: dict[int, NicStatus | None] = {}
         self._signalling = False
 
@@ -72,7 +74,7 @@ class BusService:
     async def connect(self) -> None:
         """Connect, export every object, then take the name. Raises: BusError."""
         try:
-            bus = Connection(self._address or None, BusType.SYSTEM, auth_timeout=AUTH_TIMEOUT_S)
+            bus = Connection(self._address or None, auth_timeout=AUTH_TIMEOUT_S)
             await bus.connect()
         except (OSError, EOFError, DBusFastError) as error:
             raise BusError(f"cannot connect to the system bus: {_sentence(error)}") from error
@@ -100,9 +102,10 @@ class BusService:
         if self._gone is not None:
             await asyncio.wait({self._gone})
             log.debug("D-Bus connection ended: %s", self._gone.exception())
-        if self._readers is not None:
-            self._readers.close()
-        self._bus = self._manager = self._gone = self._readers = None
+        for waiting in (self._readers, self._planners):
+            if waiting is not None:
+                waiting.close()
+        self._bus = self._manager = self._gone = self._readers = self._planners = None
         self._nics = {}
         self._unsignalled = {}
 
@@ -158,9 +161,8 @@ class BusService:
     def _interface(self, ifindex: int) -> Manager | Nic | None:
         return self._manager if ifindex == HOST.ifindex else self._nics.get(ifindex)
 
-    async def _export(self, bus: MessageBus) -> None:
+    async def _export(self, bus: Connection) -> None:
         status = self._controller.status()
-        bus.add_message_handler(polkit.remember_call)
         self._manager = Manager(bus, self._controller, status.manager)
         bus.export(wire.ROOT, self._manager)
         self._nics = {nic.ifindex: Nic(nic) for nic in status.nics}
@@ -168,7 +170,9 @@ class BusService:
             bus.export(wire.nic_path(ifindex), interface)
             await asyncio.sleep(0)
         self._readers = Readers(bus, self._manager, self._nics)
+        self._planners = Planners(bus, self._controller)
         bus.add_message_handler(self._readers.take)
+        bus.add_message_handler(self._planners.take)
 
 
 async def _take_name(bus: MessageBus) -> None:

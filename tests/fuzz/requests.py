@@ -54,8 +54,10 @@ class _Bus(Connection):
 
     def send(self, msg: Message) -> asyncio.Future[None]:  # type: ignore[override]  # as MessageBus
         msg.serial = msg.serial or self.next_serial()
-        assert msg._marshall(False)
+        encoded = msg._marshall(False)
+        assert encoded
         self.sent.append(msg)
+        self.callers.answered(msg, len(encoded))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done

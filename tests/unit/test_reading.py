@@ -11,7 +11,9 @@ import pytest
 from dbus_fast import DBusError, Message, MessageFlag, MessageType, Variant
 
 from netuned.bus import reading, wire
+from netuned.bus.callers import Callers
 from netuned.bus.connection import _PatientSocket
+from netuned.bus.incoming import Incoming
 from netuned.bus.interfaces import Manager, Nic
 from netuned.bus.reading import Readers
 from netuned.status import Applied, ManagerStatus, NicStatus, QueueStatus
@@ -134,7 +136,8 @@ def test_a_full_socket_is_not_a_lost_one() -> None:
     near, far = socket.socketpair()
     with near, far:
         near.setblocking(False)
-        patient = _PatientSocket(near)
+        nobody: Any = None
+        patient = _PatientSocket(near, Incoming(Callers(nobody)))
         while patient.send(memoryview(bytes(1 << 16))):
             pass
         assert patient.send(memoryview(b"more")) == 0
