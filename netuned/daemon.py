@@ -19,13 +19,14 @@ from netuned.bus.service import BusService
 from netuned.errors import NetunedError
 from netuned.hardware.nic import Nic
 from netuned.kernel import Kernel
-from netuned.kernel.systemd import notify, watchdog_interval_s
+from netuned.kernel.systemd import notify
 from netuned.profiles.loader import DEFAULT_DIRECTORIES
 from netuned.profiles.settings import DEFAULT_PATH
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
 from netuned.reconcile.watch import Watches
 from netuned.status import Status
+from netuned.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Daemon:
         self._reconciler = Reconciler(Kernel(), options, self)
         self._bus = BusService(Requests(self._reconciler))
         self._watches = Watches(self._reconciler, options.profile_directories)
+        self._watchdog = Watchdog(self._reconciler.work, options.runtime_directory)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._status_line = ""
@@ -117,7 +119,7 @@ class Daemon:
             asyncio.create_task(self._resync_after(first)),
             asyncio.create_task(self._bus.run()),
             asyncio.create_task(self._reload_on_request()),
-            asyncio.create_task(self._feed_watchdog()),
+            asyncio.create_task(self._watchdog.run()),
             asyncio.create_task(self._collect_garbage()),
         ]
         stop = asyncio.create_task(self._stop.wait())
@@ -169,12 +171,6 @@ class Daemon:
             except NetunedError as error:
                 log.error("%s", error)
             notify(READY=1)
-
-    async def _feed_watchdog(self) -> None:
-        interval_s = watchdog_interval_s()
-        while interval_s:
-            notify(WATCHDOG=1)
-            await asyncio.sleep(interval_s)
 
     # The listener of the loop
 
