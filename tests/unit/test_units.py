@@ -47,6 +47,17 @@ def test_the_service_keeps_the_hosts_proc() -> None:
     assert not set(PRIVATE_PROC) & service().keys()
 
 
+def test_nothing_that_can_be_written_can_be_run() -> None:
+    found = service()
+    assert found["NoExecPaths"] == "/"
+    run = set(re.findall(r"^ExecPaths=(.*)$", SERVICE.read_text(), re.MULTILINE))
+    paths = {path.removeprefix("-") for line in run for path in line.split()}
+    for program in (found["ExecStart"], found["ExecReload"]):
+        assert any(program.split()[0].startswith(path) for path in paths)
+    for path in paths:
+        assert re.match(r"/usr/|/lib|/bin/kill$", path), "what root alone installs"
+
+
 def test_every_socket_family_in_use_is_allowed() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "netuned").rglob("*.py"))
     used = set(re.findall(r"\bsocket\.(AF_\w+)", sources))

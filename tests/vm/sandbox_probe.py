@@ -10,6 +10,7 @@ import socket
 import stat
 import struct
 import sys
+import threading
 from collections.abc import Callable
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -18,7 +19,10 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PTRACE_SEIZE = 0x4206
 SIOCETHTOOL, ETHTOOL_GDRVINFO = 0x8946, 3
 NR_INIT_MODULE, NR_BPF = 175, 321
+NR_SHMGET, NR_IO_SETUP, NR_KEYCTL, NR_IO_URING_SETUP = 29, 206, 250, 425
 """Of x86-64."""
+MANY_THREADS = 100
+WRITTEN = "/var/lib/netuned/probe"
 
 
 def call(name: str, *arguments: object) -> None:
@@ -95,6 +99,33 @@ def owner() -> None:
         os.unlink(path)
 
 
+def run(*words: str) -> None:
+    """Without a pipe, which is refused, too."""
+    os.waitpid(os.posix_spawn(words[0], words, {}), 0)
+
+
+def written(attempt: Callable[[int], object]) -> None:
+    """Try something with a program of one's own making."""
+    descriptor = os.open(WRITTEN, os.O_RDWR | os.O_CREAT, 0o700)
+    try:
+        os.write(descriptor, b"#!/bin/true\n".ljust(4096))
+        attempt(descriptor)
+    finally:
+        os.close(descriptor)
+        os.unlink(WRITTEN)
+
+
+def threads() -> None:
+    over = threading.Event()
+    try:
+        for _ in range(MANY_THREADS):
+            threading.Thread(target=over.wait).start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, "thread") from error
+    finally:
+        over.set()
+
+
 def disk() -> None:
     # PrivateDevices leaves no disk in /dev; its number is known all the same
     os.mknod("/tmp/disk", 0o600 | stat.S_IFBLK, os.makedev(8, 0))
@@ -127,6 +158,27 @@ TRIED: dict[str, Callable[[], object]] = {
     "executable memory": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC),
     "open a disk": disk,
     "bpf": lambda: call("syscall", NR_BPF, 0, bytes(128), 128),
+    "run a program": lambda: run("/usr/bin/true"),
+    "run what it wrote": lambda: written(lambda _: run(WRITTEN)),
+    "map what it wrote": lambda: written(
+        lambda file: mmap.mmap(file, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
+    ),
+    "keyring": lambda: call("syscall", NR_KEYCTL, 0, -3, 1),
+    "lock memory": lambda: call("mlock", ctypes.create_string_buffer(4096), 4096),
+    "set the user": lambda: os.setuid(0),
+    "asynchronous I/O": lambda: call("syscall", NR_IO_SETUP, 1, ctypes.byref(ctypes.c_ulong())),
+    "io_uring": lambda: call("syscall", NR_IO_URING_SETUP, 1, bytes(120)),
+    "shared memory": lambda: call("syscall", NR_SHMGET, 0, 4096, 0o1600),
+    "pipe": os.pipe,
+    "many threads": threads,
+    "write /sys/devices/system": lambda: rewrite(
+        "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+    ),
+    "write /sys/devices/virtual": lambda: rewrite("/sys/devices/virtual/mem/null/uevent"),
+    "write /proc/sysrq-trigger": lambda: os.open("/proc/sysrq-trigger", os.O_WRONLY),
+    "write /proc/self": lambda: rewrite("/proc/self/oom_score_adj"),
+    "read /proc/kcore": lambda: os.open("/proc/kcore", os.O_RDONLY),
+    "run kill": lambda: run("/bin/kill", "-0", str(os.getpid())),
     "write /var/lib/netuned": lambda: create("/var/lib/netuned/probe"),
     "write /proc/sys/net": lambda: rewrite("/proc/sys/net/core/rps_sock_flow_entries"),
     "write a queue's mask": mask,

@@ -85,11 +85,17 @@ def test_each_method_that_changes_something_is_refused_to_others(guest: Guest) -
         *("AF_INET socket", "AF_INET6 socket", "AF_PACKET socket", "load a module", "ptrace"),
         *("user namespace", "network namespace", "mount", "reboot", "set the clock"),
         *("change the owner", "set-uid file", "real-time priority", "executable memory"),
-        *("open a disk", "bpf"),
+        *("open a disk", "bpf", "run a program", "run what it wrote", "map what it wrote"),
+        *("keyring", "lock memory", "set the user", "asynchronous I/O", "io_uring"),
+        *("shared memory", "pipe", "many threads"),
+        *("write /sys/devices/system", "write /sys/devices/virtual"),
+        *("write /proc/sysrq-trigger", "write /proc/self", "read /proc/kcore"),
     ],
 )
 def test_what_the_sandbox_refuses(tried: dict[str, str], what: str) -> None:
     refusals = {"EPERM", "EACCES", "EROFS", "EAFNOSUPPORT"}
+    if what == "many threads":
+        refusals = {"EAGAIN"}
     assert tried[what] in refusals | ({"ENOENT"} if what == "write kernel log" else set())
 
 
@@ -102,8 +108,18 @@ def test_what_the_sandbox_refuses(tried: dict[str, str], what: str) -> None:
             "write a queue's mask",
             "AF_UNIX socket",
         ),
-        *("AF_NETLINK socket", "ethtool", "read another's /proc", "write /proc/irq"),
+        *("AF_NETLINK socket", "ethtool", "read another's /proc", "write /proc/irq", "run kill"),
     ],
 )
 def test_what_the_sandbox_allows(tried: dict[str, str], what: str) -> None:
     assert tried[what] == "done"
+
+
+def test_memory_has_a_last_bound(guest: Guest) -> None:
+    limits = guest.sh("systemctl show -p MemoryMax -p TasksMax netuned").split()
+    assert set(limits) == {f"MemoryMax={1 << 30}", "TasksMax=64"}
+
+
+def test_a_reload_is_heard(guest: Guest) -> None:
+    """What it runs, kill, is run in the sandbox."""
+    guest.sh("systemctl reload netuned")
