@@ -34,6 +34,7 @@ from netuned.bus.client import Client
 from netuned.reconcile.work import WORKERS
 from tests.fuzz import __main__ as fuzz
 from tests.netns.faults.runs import run as run_faults
+from tests.netns.flooding import FLOODS, flooded
 from tests.netns.lab import Lab
 
 BLOCK_MS = 50.0
@@ -41,6 +42,11 @@ BLOCK_MS = 50.0
 
 What others do to this machine is done to both.
 """
+
+REPAIR_S = 5.0
+"""Within this drift is to be repaired, whoever calls the daemon however often."""
+ROOT_S = 30.0
+"""Within this root's Reconcile is to be answered then; dbus-daemon is flooded as well."""
 
 FUZZ_S = 5
 """For each reader."""
@@ -71,12 +77,15 @@ class Size:
     rounds: int = 5
     resyncs: int = 2880
     slices: int = 24
+    floods: tuple[str, ...] = tuple(FLOODS)
+    flood_s: float = 5.0
     block_ms: int = 0
 
 
 SHORT = Size(
-    cards=20, drifts=100, drift_s=0.5, reloads=50, clients=20, rounds=2, resyncs=100, slices=10
-)
+    cards=20, drifts=100, drift_s=0.5, reloads=50, clients=20, rounds=2, resyncs=100, slices=10,
+    floods=("Plan unanswered", "everything unread"), flood_s=0.5,
+)  # fmt: skip
 
 
 class SoakLab(Lab):
@@ -127,7 +136,7 @@ class Soak:
             self.control = control.makefile("rw")
             self._block("start")
             self._command(2 * WORKERS)  # each worker opens its sockets at its first
-            for part in (self._drift, self._reload, self._read, self._day):
+            for part in (self._drift, self._reload, self._read, self._flood, self._day):
                 part()
         self._wait_in_sync()
         off = sum(1 for path, mask in self._read_masks().items() if self.masks[path] != mask)
@@ -198,6 +207,40 @@ class Soak:
                 spent.append(time.monotonic() - start)
         what = f"{self.size.clients} clients, {sizes[0] / 1e6:.2f} MB each"
         self.rows.append(Row("read: all answered", statistics.median(spent), "s", None, what))
+
+    def _flood(self) -> None:
+        """A local user calls as fast as the bus lets him, in each of several ways."""
+        address = f"unix:path={self.lab.directory}/bus"
+        rows, held, before = [], 0, self.process.memory_info().rss
+        with self._part("floods"):
+            for name in self.size.floods:
+                repairs: list[float] = []
+                answers: list[float] = []
+                with flooded(address, name), Client() as root:
+                    until = time.monotonic() + self.size.flood_s
+                    while not answers or time.monotonic() < until:
+                        repairs.append(self._repair_s())
+                        start = time.monotonic()
+                        root.reconcile(self.random.choice(self.names))
+                        answers.append(time.monotonic() - start)
+                worst, answer = max(repairs), max(answers)
+                held += worst <= REPAIR_S and answer <= ROOT_S
+                grown = (self.process.memory_info().rss - before) / 1e6
+                what = f"of {len(repairs)}; memory {grown:+.1f} MB"
+                rows += [
+                    Row(f"{name}: worst repair", worst, "s", REPAIR_S, what),
+                    Row(f"{name}: root's Reconcile", answer, "s", ROOT_S, "the longest"),
+                ]
+        tried = len(self.size.floods)
+        self.rows += [*rows, Row("floods not held", tried - held, "", 0, f"{tried} tried")]
+
+    def _repair_s(self) -> float:
+        """Change a mask, and see how long that lasts; seconds."""
+        path = self.random.choice(tuple(self.masks))
+        path.write_text("0")
+        start = time.monotonic()
+        self.lab.wait(lambda: path.read_text() == self.masks[path], "a repair", 60, every_s=0.001)
+        return time.monotonic() - start
 
     def _day(self) -> None:
         """The resyncs of a day; memory at the end of each slice, the first of which warms up."""

@@ -27,7 +27,9 @@ def test_many_cards_for_long() -> None:
 
 
 def test_a_block_of_the_loop_is_noticed() -> None:
-    few = replace(SHORT, cards=2, drifts=10, reloads=2, clients=2, resyncs=20, block_ms=100)
+    few = replace(
+        SHORT, cards=2, drifts=10, reloads=2, clients=2, resyncs=20, floods=(), block_ms=100
+    )
     for _ in range(TRIES):  # where a loop that does nothing is as late, nothing can be told
         rows = [row for row in measure(few) if row.what.endswith(BLOCKS)]
         print(render(rows))
