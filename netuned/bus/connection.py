@@ -23,6 +23,8 @@ import logging
 import socket
 import sys
 import termios
+import time
+from collections.abc import Callable
 from typing import Any
 
 from dbus_fast import BusType, Message, MessageFlag, MessageType, Variant
@@ -30,7 +32,7 @@ from dbus_fast._private.marshaller import Marshaller
 from dbus_fast.aio import MessageBus
 
 from netuned.bus import wire
-from netuned.bus.callers import Callers
+from netuned.bus.callers import SLICE_S, Callers
 from netuned.bus.incoming import Incoming
 
 HEADER_SIGNATURE = "yyyyuua(yv)"
@@ -128,6 +130,17 @@ class Connection(MessageBus):
         if len(self._unsent) > LINE_BYTES or writer.messages or writer.buf is not None:
             return True
         return self.connected and bool(_untaken_bytes(writer))
+
+    async def give_way(self, began: float, root_waits: Callable[[], object]) -> None:
+        """After a large answer to another than root, begun at this time: leave a gap for root's.
+
+        It is as long as the bus took for the answer, for a bus that is flooded takes seconds.
+        """
+        while self.is_clogged and not root_waits():
+            await asyncio.sleep(SLICE_S)
+        until = 2 * time.monotonic() - began
+        while time.monotonic() < until and not root_waits():
+            await asyncio.sleep(SLICE_S)
 
     @property
     def _taken(self) -> int:

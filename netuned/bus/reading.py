@@ -18,11 +18,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from dbus_fast import DBusError, Message, MessageFlag, MessageType, Variant
-from dbus_fast.aio import MessageBus
 
 from netuned.bus import wire
 from netuned.bus.callers import LIMITS_EXCEEDED, UNKNOWN_METHOD, is_roots
-from netuned.bus.connection import Encoded, encode
+from netuned.bus.connection import Connection, Encoded, encode
 from netuned.bus.interfaces import Manager, Nic
 from netuned.status import NicStatus
 
@@ -39,7 +38,7 @@ WAITING_MOST = 1000
 class Readers:
     """Those who called GetManagedObjects, or GetAll of the manager, and wait for the answer."""
 
-    def __init__(self, bus: MessageBus, manager: Manager, nics: Mapping[int, Nic]) -> None:
+    def __init__(self, bus: Connection, manager: Manager, nics: Mapping[int, Nic]) -> None:
         self._bus = bus
         self._manager = manager
         self._nics = nics
@@ -81,11 +80,15 @@ class Readers:
         try:
             while self._waiting or self._roots:
                 await self._encode_cards()
+                is_roots = bool(self._roots)
                 call = (self._roots or self._waiting).popleft()
+                began = time.monotonic()
                 # From here to the sending nothing may change: signals of it would be sent before.
                 sent = self._bus.send(self._reply(call))
                 await asyncio.wait({sent})
                 await asyncio.sleep(0)
+                if not is_roots:
+                    await self._bus.give_way(began, lambda: self._roots)
         finally:
             self._task = None
 

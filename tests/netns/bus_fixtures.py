@@ -229,7 +229,8 @@ class Served:
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._run.cancel)
-        time.sleep(0.05)
+        # Else its name would be taken for the next one's
+        wait_for(lambda: vars(self.service)["_bus"] is None, "the end of the service")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

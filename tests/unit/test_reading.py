@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,9 @@ class Wire:
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
+
+    async def give_way(self, began: float, root_waits: Callable[[], object]) -> None:
+        """Nobody does."""
 
     def send(self, message: Message) -> asyncio.Future[None]:
         self.sent.append(message)
