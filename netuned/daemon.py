@@ -101,7 +101,7 @@ class Daemon:
         self._options = options
         self._reconciler = Reconciler(Kernel(), options, self)
         self._bus = BusService(Requests(self._reconciler))
-        self._watches = Watches(self._reconciler, options.profile_directories)
+        self._watches = Watches(self._reconciler)
         self._watchdog = Watchdog(self._reconciler.work, options.runtime_directory)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()

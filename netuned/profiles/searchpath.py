@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from netuned.errors import ProfileError
-from netuned.profiles.trust import read_trusted, trusted_directory
+from netuned.profiles.trust import (
+    NOBODY,
+    UnsettledError,
+    Way,
+    read_trusted,
+    trusted_directory,
+)
 from netuned.profiles.yamltree import Position, Scalar, Table, parse_yaml
 
 DEFAULT_DIRECTORIES = (
@@ -69,41 +76,30 @@ class SearchPath:
 
         Raises: ProfileError if the directory cannot be trusted or read; none if it is not there.
         """
-        directory = directory.rstrip("/")
-        try:
-            with trusted_directory(directory, owner) as descriptor:
-                names = [name for name in os.listdir(descriptor) if name.endswith(SUFFIXES)]
-                for name in sorted(names):
-                    if name not in self.seen and not name.startswith("."):
-                        self.seen.add(name)
-                        self.read(os.path.join(directory, name), owner, descriptor)
-        except FileNotFoundError:
-            return
+        self.take(directory, read_directory(directory, owner, self.seen))
 
     def take(self, directory: str, found: RecordedDirectory) -> None:
-        """Take a directory's profiles, as ``scan`` does, from what a snapshot holds of it.
+        """Take what was read of a directory: its profiles that none before it replaces or masks.
 
         Raises: ProfileError if the directory could not be trusted or read.
         """
         if isinstance(found, ProfileError):
             raise found
         for name in sorted(found.keys() - self.seen):
-            if name.endswith(SUFFIXES) and not name.startswith("."):
+            if is_profile(name):
                 self.seen.add(name)
-                path, content = os.path.join(directory, name), found[name]
+                path, content = os.path.join(directory.rstrip("/"), name), found[name]
                 if isinstance(content, ProfileError):
                     self._unusable(path, content)
                 else:
                     self._parse(path, content)
 
-    def read(self, path: str, owner: int, directory: int | None = None) -> Source | None:
-        """Read one file; None if it is empty (it masks) or gone."""
+    def read(self, path: str, owner: int) -> Source | None:
+        """Read one file; None if it is empty (it masks)."""
         try:
-            data = read_trusted(path, owner, directory)
+            data = read_trusted(path, owner)
         except FileNotFoundError:
-            if directory is None or os.path.islink(path):
-                return self._unusable(path, ProfileError(path, 0, 0, "", "there is no such file"))
-            return None
+            return self._unusable(path, _missing(path))
         except ProfileError as error:
             return self._unusable(path, error)
         return self._parse(path, data or b"")
@@ -144,6 +140,68 @@ class SearchPath:
                 left.append(source)
             names.add(source.name)
         self.sources = left
+
+
+def is_profile(name: str) -> bool:
+    """Whether a file of this name, in a directory of profiles, is one."""
+    return name.endswith(SUFFIXES) and not name.startswith(".")
+
+
+def read_directory(
+    directory: str,
+    owner: int,
+    seen: Collection[str],
+    way: Way = NOBODY,
+    before: Mapping[str, bytes | ProfileError] | None = None,
+) -> dict[str, bytes | ProfileError]:
+    """What a directory's files hold, or why they are not used, but those of the names ``seen``.
+
+    A file that is being written is as ``before``. Nothing if there is no such directory.
+
+    Raises: ProfileError if the directory cannot be trusted or read.
+    """
+    directory = directory.rstrip("/")
+    found: dict[str, bytes | ProfileError] = {}
+    try:
+        with trusted_directory(directory, owner, way) as descriptor:
+            way.enter(descriptor, os.readlink(f"/proc/self/fd/{descriptor}"), "", last=True)
+            for name in _profiles_in(descriptor, directory):
+                if name in seen:
+                    continue
+                path = os.path.join(directory, name)
+                try:
+                    found[name] = read_trusted(path, owner, descriptor, way) or b""
+                except FileNotFoundError:
+                    if _is_link(name, descriptor):
+                        found[name] = _missing(path)
+                except ProfileError as error:
+                    found[name] = error
+                except UnsettledError:
+                    if before is not None and name in before:
+                        found[name] = before[name]
+    except FileNotFoundError:
+        pass
+    return found
+
+
+def _profiles_in(descriptor: int, directory: str) -> list[str]:
+    """The names of a directory's profiles, in order. Raises: ProfileError."""
+    try:
+        return sorted(filter(is_profile, os.listdir(descriptor)))
+    except OSError as error:
+        problem = f"cannot be read: {os.strerror(error.errno or 0)}"
+        raise ProfileError(directory, 0, 0, "", problem) from None
+
+
+def _is_link(name: str, directory: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(name, dir_fd=directory).st_mode)
+    except OSError:  # it went meanwhile
+        return False
+
+
+def _missing(path: str) -> ProfileError:
+    return ProfileError(path, 0, 0, "", "there is no such file")
 
 
 def _stem(path: str) -> str:

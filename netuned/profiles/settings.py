@@ -12,7 +12,7 @@ from netuned.errors import ProfileError
 from netuned.profiles.mistakes import error_at, unknown_key
 from netuned.profiles.scalars import MISTAKE, STRING, Leaf, mistake, shown
 from netuned.profiles.timeout import parse_timeout_s
-from netuned.profiles.trust import read_trusted, trusted_directory
+from netuned.profiles.trust import NOBODY, Way, read_trusted, trusted_directory
 from netuned.profiles.yamltree import Table, parse_yaml, to_data
 
 DEFAULT_PATH = "/etc/netuned/netuned.yaml"
@@ -51,18 +51,29 @@ class Settings:
     errors: tuple[ProfileError, ...] = ()
 
 
-def load_settings(path: str, previous: Settings, owner: int = 0) -> Settings:
+def read_settings(path: str, owner: int = 0, way: Way = NOBODY) -> bytes | ProfileError:
+    """What the file holds, nothing if it is not there, or why it is not used."""
+    try:
+        with trusted_directory(os.path.dirname(path), owner, way) as directory:
+            return read_trusted(path, owner, directory, way) or b""
+    except FileNotFoundError:
+        return b""
+    except ProfileError as error:
+        return error
+
+
+def load_settings(
+    path: str, previous: Settings, owner: int = 0, data: bytes | ProfileError | None = None
+) -> Settings:
     """Read the file; where it has a mistake, ``previous`` stays in force and the errors are told.
 
-    Without a file, or with an empty one, all is as by default.
+    Without a file, or with an empty one, all is as by default. ``data`` is what it holds, where
+    that has been read already.
     """
-    try:
-        with trusted_directory(os.path.dirname(path), owner) as directory:
-            data = read_trusted(path, owner, directory) or b""
-    except FileNotFoundError:
-        return Settings()
-    except ProfileError as error:
-        return Settings(previous.confirm_timeout_s, (error,))
+    if data is None:
+        data = read_settings(path, owner)
+    if isinstance(data, ProfileError):
+        return Settings(previous.confirm_timeout_s, (data,))
     root, errors = parse_yaml(data, path)
     if root is None and not errors:
         return Settings()

@@ -22,36 +22,77 @@ _NULL_DEVICE = os.makedev(1, 3)
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
+class Way:
+    """Who goes along when files are opened, step by step; this one does not mind.
+
+    Nobody goes along where the owner is ``ANYONE``.
+    """
+
+    content = True
+    """Whether files are read, too."""
+
+    def begin(self, path: str) -> None:
+        """A file or directory of the search path is opened next."""
+
+    def enter(self, directory: int, where: str, name: str, *, last: bool) -> None:
+        """A name is looked up in a directory next, the last of its way; "": all names in it.
+
+        Raises: ProfileError if that is not to be tried.
+        """
+
+    def meet(self, *what: object) -> None:
+        """Something that is on the way: a directory, where a link leads, a file."""
+
+    def settled(self, status: os.stat_result) -> None:
+        """A regular file, the last that was looked up, is read next.
+
+        Raises: UnsettledError if it is being written.
+        """
+
+
+class UnsettledError(Exception):
+    """A file is being written: what was there before counts."""
+
+
+NOBODY = Way()
+
+
 @contextmanager
-def trusted_directory(path: str, owner: int) -> Iterator[int]:
+def trusted_directory(path: str, owner: int, way: Way = NOBODY) -> Iterator[int]:
     """A descriptor of a directory that only ``owner`` or root can write to, or put another for.
 
     Raises: FileNotFoundError; ProfileError if the directory cannot be trusted or read.
     """
+    way.begin(path)
     try:
-        descriptor = _open(path, os.O_RDONLY | os.O_DIRECTORY, owner, None)
+        descriptor = _open(path, os.O_RDONLY | os.O_DIRECTORY, owner, None, way)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise _error(path, f"cannot be read: {os.strerror(error.errno or 0)}") from None
     try:
-        _judge(path, os.fstat(descriptor), owner)
+        status = os.fstat(descriptor)
+        way.meet(status.st_dev, status.st_ino, status.st_mode, status.st_uid)
+        _judge(path, status, owner)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def read_trusted(path: str, owner: int, directory: int | None = None) -> bytes | None:
+def read_trusted(
+    path: str, owner: int, directory: int | None = None, way: Way = NOBODY
+) -> bytes | None:
     """The content of a regular file that only ``owner`` or root can write to, or put another for.
 
     None for /dev/null. With ``directory`` (a descriptor) the last part of ``path`` is looked up
     there. At most one byte past ``MAX_BYTES`` is read.
 
-    Raises: FileNotFoundError; ProfileError if the file cannot be trusted or read.
+    Raises: FileNotFoundError; ProfileError if the file cannot be trusted or read; UnsettledError.
     """
+    way.begin(path)
     name = path if directory is None else os.path.basename(path)
     try:
-        descriptor = _open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, owner, directory)
+        descriptor = _open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY, owner, directory, way)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -59,20 +100,25 @@ def read_trusted(path: str, owner: int, directory: int | None = None) -> bytes |
         raise _error(path, f"{what}: {os.strerror(error.errno or 0)}") from None
     try:
         status = os.fstat(descriptor)
+        way.meet(
+            *(status.st_dev, status.st_ino, status.st_mode, status.st_uid),
+            *(status.st_size, status.st_mtime_ns, status.st_ctime_ns),
+        )
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE:
             return None
         if not stat.S_ISREG(status.st_mode):
             raise _error(path, "is not a regular file")
         _judge(path, status, owner)
+        way.settled(status)
         with os.fdopen(os.dup(descriptor), "rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1) if way.content else b""
     except OSError as error:
         raise _error(path, f"cannot be read: {os.strerror(error.errno or 0)}") from None
     finally:
         os.close(descriptor)
 
 
-def _open(path: str, flags: int, owner: int, directory: int | None) -> int:
+def _open(path: str, flags: int, owner: int, directory: int | None, way: Way) -> int:
     """Open what a path leads to, name by name and link by link as the kernel does.
 
     Every directory in which a name is looked up is held open and judged. Without ``directory`` the
@@ -91,6 +137,10 @@ def _open(path: str, flags: int, owner: int, directory: int | None) -> int:
     try:
         while True:
             name = left.pop()
+            where = os.readlink(f"/proc/self/fd/{at}")
+            way.enter(at, where, name, last=not left)
+            status = os.fstat(at)
+            way.meet(where, name, status.st_dev, status.st_ino, status.st_mode, status.st_uid)
             how = _STEP if left else flags
             try:
                 found = os.open(name, how | os.O_NOFOLLOW, dir_fd=at)
@@ -98,16 +148,21 @@ def _open(path: str, flags: int, owner: int, directory: int | None) -> int:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
                 target = _target(name, at, error)
+                way.meet(target)
                 links += 1
                 if links > MAX_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
                 left += _names(target)[::-1]
-                passed.append(_passed(at, sticky=False))
+                passed.append((where, status, False))
                 if not target.startswith("/"):
                     continue
                 found = os.open("/", _STEP)
             else:
-                passed.append(_passed(at, sticky=bool(how & os.O_DIRECTORY)))
+                # The sticky bit (/tmp) counts for a directory in it: only its owner, who is
+                # judged next, and this one's can move it. Of a link or a file, whose owner says
+                # less, somebody may have made a hard link.
+                sticky = bool(how & os.O_DIRECTORY and status.st_mode & stat.S_ISVTX)
+                passed.append((where, status, sticky))
                 if not left:
                     break
             os.close(at)
@@ -133,17 +188,6 @@ def _target(name: str, directory: int, refused: OSError) -> str:
         return os.readlink(name, dir_fd=directory)
     except OSError:
         raise refused from None
-
-
-def _passed(directory: int, *, sticky: bool) -> tuple[str, os.stat_result, bool]:
-    """A directory's path and status, and whether its sticky bit (/tmp) counts.
-
-    It does for a directory in it: only its owner, who is judged next, and this one's can move it.
-    Of a link or a file, whose owner says less, somebody may have made a hard link.
-    """
-    status = os.fstat(directory)
-    where = os.readlink(f"/proc/self/fd/{directory}")
-    return where, status, sticky and bool(status.st_mode & stat.S_ISVTX)
 
 
 def _judge(path: str, status: os.stat_result, owner: int, *, sticky: bool = False) -> None:

@@ -6,39 +6,48 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from netuned.cpuset import CpuSet
 from netuned.profiles.loader import ProfileSet, load
+from netuned.profiles.reading import Guide, Reader, Reading
 from netuned.profiles.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
 
 
 class Loading:
-    """Reads what people wrote in a thread of its own: thousands of files keep no card waiting."""
+    """Reads what people wrote in threads of its own: thousands of files keep no card waiting."""
 
     def __init__(
         self,
         directories: Sequence[str],
         settings_path: str,
         possible: Callable[[], CpuSet],
+        answered: Callable[[], None],
         *,
         owner: int = 0,
     ) -> None:
         """``possible`` reads the CPUs that this host can have; it runs in the thread.
 
+        ``answered`` is called on the loop when a file answers that did not in time: load again.
         ``owner`` may own the files besides root.
         """
         self.profiles = ProfileSet()
         self.settings = Settings()
         self.loaded = False
-        self._directories = directories
-        self._settings_path = settings_path
         self._possible = possible
-        self._owner = owner
+        self._answered = answered
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reader = Reader(directories, settings_path, self._on_answer, owner=owner)
+        self._read_last = Reading()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="profiles")
         self._reading = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
+
+    def follow(self, guide: Guide) -> None:
+        """From now on ``guide`` is told of what is passed when files are read."""
+        self._reader.guide = guide
 
     async def load(self) -> None:
         """Read everything again. A reading that has not begun yet serves all who ask for one.
@@ -49,27 +58,48 @@ class Loading:
             self._next = asyncio.get_running_loop().create_task(self._load())
         await asyncio.shield(self._next)
 
+    async def differs(self) -> bool:
+        """Whether the files are others than those that were read last."""
+        if not self.loaded:
+            return False
+        async with self._reading:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._look)
+
     def close(self) -> None:
         """Begin no other reading."""
+        if self._next is not None:
+            self._next.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _load(self) -> None:
         async with self._reading:
             self._next = None
-            loop = asyncio.get_running_loop()
-            self.settings, self.profiles = await loop.run_in_executor(self._thread, self._read)
+            self._loop = asyncio.get_running_loop()
+            done = await self._loop.run_in_executor(self._thread, self._read)
+            self._read_last, self.settings, self.profiles = done
             self.loaded = True
 
-    def _read(self) -> tuple[Settings, ProfileSet]:
+    def _look(self) -> bool:
+        return self._reader.read(self._read_last, content=False).met != self._read_last.met
+
+    def _read(self) -> tuple[Reading, Settings, ProfileSet]:
+        possible, reader = self._possible(), self._reader
+        read = reader.read(self._read_last)
         profiles = load(
-            self._directories,
-            possible=self._possible(),
+            reader.directories,
+            possible=possible,
             previous=self.profiles,
-            owner=self._owner,
+            recorded=read.directories,
         )
-        settings = load_settings(self._settings_path, self.settings, self._owner)
+        settings = load_settings(reader.settings_path, self.settings, data=read.settings)
         told = {*map(str, self.settings.errors), *self.profiles.messages}
         for message in (*map(str, settings.errors), *profiles.messages):
             if message not in told:
                 log.error("%s", message)
-        return settings, profiles
+        return read, settings, profiles
+
+    def _on_answer(self) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._answered)

@@ -82,7 +82,12 @@ class Reconciler:
         self._topology_events = 0
         self._look_again = False
         self._seats = read_seats(options.runtime_directory / SEATS)
-        self.loading = Loading(options.profile_directories, options.settings_path, self._possible)
+        self.loading = Loading(
+            options.profile_directories,
+            options.settings_path,
+            self._possible,
+            answered=self.touch_profiles,
+        )
         self._planning = asyncio.Lock()
         self._names: list[str] = []
         self._early: set[int] = set()
@@ -99,6 +104,7 @@ class Reconciler:
         self.host = HostPart(self._slot_of(HOST), context, self.passes, self.cards, self.trials)
         self._neighbours = Neighbours(kernel.files)
         self._notes: tuple[str, ...] = ()
+        self._deaf = ""
         self._telling = Telling(self.work, self.cards, self._manager, listener)
 
     # What the daemon calls
@@ -127,6 +133,7 @@ class Reconciler:
         while True:
             await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))
             try:
+                await self.look_at_profiles()
                 await self.resync()
                 await self.look_at_isolation()
                 await self._look_at_neighbours()
@@ -226,6 +233,18 @@ class Reconciler:
     def touch_profiles(self) -> None:
         """Profiles were dropped, changed or removed."""
         self.work.spawn(self.reload())
+
+    async def look_at_profiles(self) -> None:
+        """Read profiles again if others are there: not all that is done raises an event."""
+        if await self.loading.differs():
+            self.touch_profiles()
+
+    def tell_deaf(self, problem: str) -> None:
+        """Why not everything that others write raises an event; empty: it does."""
+        if problem != self._deaf:
+            self._deaf = problem
+            log.warning("%s", problem or "Instances and watches of inotify are there again")
+            self.publish()
 
     def touch_irqbalance(self) -> None:
         """irqbalance started, stopped or was restarted; what one refused another may take."""
@@ -382,7 +401,11 @@ class Reconciler:
             self.cards.desired,
             nics,
             self.host.slot.status(paused=False),
-            (*self._notes, *map(str, self.loading.settings.errors)),
+            (
+                *self._notes,
+                *map(str, self.loading.settings.errors),
+                *filter(None, [self._deaf]),
+            ),
             self._contended(),
             self._kernel.writes,
             self.trials.pending(),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from functools import partial
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import CLASS_NET, Nic
-from netuned.kernel import inotify
 from netuned.kernel.events import (
     FileWatch,
     Monitor,
@@ -20,6 +21,7 @@ from netuned.kernel.events import (
 )
 from netuned.kernel.files import NOWHERE, Directory
 from netuned.reconcile.loop import Reconciler
+from netuned.reconcile.profilewatch import ProfileWatch
 from netuned.tunables import TUNABLES, tunables_of
 from netuned.tunables.base import CARD, QDISC_EVENT
 
@@ -28,37 +30,30 @@ log = logging.getLogger(__name__)
 FileKey = tuple[int, str]
 """Of a watched directory: the card's ifindex and the directory, perhaps below the card's own."""
 
-SETTLE_S = 0.002
-"""A dropped file raises several events; one reload follows the last by this much."""
+AGAIN_S = 5.0
+"""Where instances or watches of inotify are used up it is tried again so often."""
 
-REPLACED_S = 0.1
-"""A file that goes may be about to be replaced: one reload sees the new one, none its absence."""
-
-PROFILE_EVENTS = (
-    inotify.IN_CLOSE_WRITE
-    | inotify.IN_MOVED_FROM
-    | inotify.IN_MOVED_TO
-    | inotify.IN_CREATE
-    | inotify.IN_DELETE
-    | inotify.IN_ATTRIB
-    | inotify.IN_DELETE_SELF
-    | inotify.IN_MOVE_SELF
+NO_ROOM = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+LIMITS = (
+    "what others write is seen at the resync only, until fs.inotify.max_user_instances or "
+    "max_user_watches is raised"
 )
-IRQBALANCE_DIRECTORY = Path("/run/irqbalance")
 
 
 class Watches:
     """Everything that is listened to, and which files of which card."""
 
-    def __init__(self, reconciler: Reconciler, profile_directories: Iterable[str]) -> None:
+    def __init__(self, reconciler: Reconciler) -> None:
         self._loop_calls = reconciler
-        self._directories = tuple(Path(directory) for directory in profile_directories)
         self._monitors: list[Monitor] = []
         self._files: FileWatch[FileKey] | None = None
-        self._profiles: inotify.Inotify | None = None
-        self._watched: dict[int, str] = {}
-        self._reload: asyncio.TimerHandle | None = None
+        self._profiles: ProfileWatch | None = None
+        self._again: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._wanted: dict[int, tuple[Nic, frozenset[str]]] = {}
         self._armed: dict[int, set[FileKey]] = {}
+        self._unwatched: set[FileKey] = set()
+        """There were not watches enough."""
         self._files_of: dict[int, Mapping[str, Mapping[str, str]]] = {}
         """Of each card, directory -> file -> tunable."""
 
@@ -76,27 +71,63 @@ class Watches:
                 self._monitors.append(start())
             except (KernelError, UnsupportedError) as error:
                 log.warning("%s, leaving it to the resync", error)
-        try:
-            self._files = FileWatch(self._on_write, lost)
-            self._profiles = inotify.Inotify()
-        except (OSError, KernelError) as error:
-            log.warning("No file notification (%s), leaving it to the resync", error)
-            return
-        asyncio.get_running_loop().add_reader(self._profiles.fileno(), self._on_profiles)
-        self._watch_directories()
+        self._loop = asyncio.get_running_loop()
+        self._listen_to_files()
 
     def close(self) -> None:
-        if self._reload is not None:
-            self._reload.cancel()
+        if self._again is not None:
+            self._again.cancel()
         if self._profiles is not None:
-            asyncio.get_running_loop().remove_reader(self._profiles.fileno())
             self._profiles.close()
         if self._files is not None:
             self._files.close()
         for monitor in self._monitors:
             monitor.close()
 
-    # The kernel's own files
+    # Files
+
+    def _listen_to_files(self) -> None:
+        """Have an instance of inotify for profiles and one for the kernel's own files.
+
+        Where they, or watches, are used up that is told, and tried again.
+        """
+        calls, problem = self._loop_calls, ""
+        try:
+            if self._profiles is None:
+                self._profiles = ProfileWatch(
+                    calls.touch_profiles, calls.touch_irqbalance, self._listen_to_files
+                )
+                calls.loading.follow(self._profiles)
+            if self._files is None:
+                self._files = FileWatch(self._on_write, calls.touch_everything)
+        except OSError as error:
+            problem = f"no instance of inotify is left ({os.strerror(error.errno or 0)}): {LIMITS}"
+        if not problem and (self._unwatched or self._profiles is None or self._profiles.is_short):
+            problem = f"no watches of inotify are left: {LIMITS}"
+        calls.tell_deaf(problem)
+        if problem and self._again is None:
+            self._again = asyncio.get_running_loop().call_later(AGAIN_S, self._listen_again)
+
+    def _listen_again(self) -> None:
+        """Take the events that could not be had so far, once there is room, and look then."""
+        self._again = None
+        calls = self._loop_calls
+        short = self._profiles is None or self._profiles.is_short
+        unwatched = {ifindex for ifindex, _ in tuple(self._unwatched)}
+        if self._files is None:
+            unwatched = set(self._wanted)
+        self._listen_to_files()
+        if short:
+            calls.work.spawn(calls.look_at_profiles())
+        if self._files is not None:
+            calls.work.spawn(self._arm_again(unwatched))
+
+    async def _arm_again(self, cards: Iterable[int]) -> None:
+        for ifindex in cards:
+            if wanted := self._wanted.get(ifindex):
+                await self._loop_calls.work.in_line(partial(self.arm, *wanted))
+                self._loop_calls.touch(ifindex)
+        self._listen_to_files()
 
     def arm(self, nic: Nic, tunables: frozenset[str]) -> None:
         """Watch the files of these tunables of a card, and no others of it.
@@ -106,6 +137,10 @@ class Watches:
         along. What was written to another before this returns raises no event: look after it.
         All calls come from one thread.
         """
+        if tunables:
+            self._wanted[nic.ifindex] = nic, tunables
+        else:
+            self._wanted.pop(nic.ifindex, None)
         if self._files is None:
             return
         before = self._armed.pop(nic.ifindex, set())
@@ -113,21 +148,27 @@ class Watches:
         self._files_of[nic.ifindex] = files
         keys = {(nic.ifindex, directory) for directory in files}
         above = _directory_of(nic) if keys else NOWHERE
-        for key in keys:
-            self._watch(key, above)
+        unwatched = {key for key in keys if not self._watch(key, above)}
         for key in before - keys:
             self._files.unwatch(key)
         if keys:
             self._armed[nic.ifindex] = keys
         else:
             del self._files_of[nic.ifindex]
+        others = {key for key in self._unwatched if key[0] != nic.ifindex}
+        self._unwatched = others | unwatched
+        if unwatched:
+            self._loop.call_soon_threadsafe(self._listen_to_files)
 
-    def _watch(self, key: FileKey, above: Directory) -> None:
+    def _watch(self, key: FileKey, above: Directory) -> bool:
+        """Watch a directory of a card. Says whether there was room for that."""
         assert self._files is not None
         try:
             self._files.watch(key[1], key, above)
         except KernelError as error:
             log.debug("Cannot watch %s: %s, ignoring", key[1], error)
+            return error.errno not in NO_ROOM
+        return True
 
     def _on_write(self, key: FileKey, filename: str) -> None:
         ifindex, directory = key
@@ -157,48 +198,6 @@ class Watches:
     def _on_uevent(self, action: str, path: str, subsystem: str, fields: Mapping[str, str]) -> None:
         if subsystem == "cpu" and action in ("online", "offline", "add", "remove"):
             self._loop_calls.touch_topology()
-
-    # Profiles, and irqbalance's coming and going
-
-    def _watch_directories(self) -> None:
-        """Watch each directory, or the nearest one above it that exists, for its coming."""
-        assert self._profiles is not None
-        for directory in (*self._directories, IRQBALANCE_DIRECTORY):
-            there = next(path for path in (directory, *directory.parents) if path.is_dir())
-            try:
-                self._watched[self._profiles.add(str(there), PROFILE_EVENTS)] = str(there)
-            except OSError as error:
-                log.debug("Cannot watch %s: %s, ignoring", there, error)
-
-    def _on_profiles(self) -> None:
-        assert self._profiles is not None
-        waits = []
-        for event in self._profiles.read():
-            if self._watched.get(event.wd) == str(IRQBALANCE_DIRECTORY):
-                self._loop_calls.touch_irqbalance()
-            elif self._concerns_profiles(event):
-                going = event.mask & (inotify.IN_DELETE | inotify.IN_MOVED_FROM)
-                waits.append(REPLACED_S if going else SETTLE_S)
-        if waits:
-            if self._reload is not None:
-                self._reload.cancel()
-            loop = asyncio.get_running_loop()
-            self._reload = loop.call_later(max(waits), self._reload_now)
-        self._watch_directories()
-
-    def _concerns_profiles(self, event: inotify.Event) -> bool:
-        """In a directory above a missing one, only the missing one's name matters."""
-        place = Path(self._watched.get(event.wd, "/"))
-        path = place / event.name
-        if event.mask & inotify.IN_CREATE and path.is_file() and not path.is_symlink():
-            return False  # its content is still to come, and with it IN_CLOSE_WRITE
-        if place in self._directories or event.mask & inotify.IN_Q_OVERFLOW:
-            return True
-        return any(path in (d, *d.parents) for d in self._directories)
-
-    def _reload_now(self) -> None:
-        self._reload = None
-        self._loop_calls.touch_profiles()
 
 
 def _directory_of(nic: Nic) -> Directory:

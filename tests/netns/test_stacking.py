@@ -61,7 +61,7 @@ class Daemon:
         self._latest: dict[str, NicStatus] = {}
         options = Options((str(profiles),), directory / "state", directory / "run")
         self.reconciler = Reconciler(Kernel(), options, self)
-        self._watches = Watches(self.reconciler, (str(profiles),))
+        self._watches = Watches(self.reconciler)
 
     async def run(self, scenario: Callable[[Daemon], Awaitable[None]]) -> None:
         self._watches.start()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from netuned.cpuset import CpuSet
-from netuned.profiles import loader
+from netuned.profiles import loader, reading
 from netuned.profiles.loader import MAX_HINTS
+from netuned.profiles.reading import MOST_AT_ALL
 from netuned.profiles.searchpath import MAX_ERRORS, MAX_TOLD
 from netuned.reconcile.loading import Loading
 
@@ -31,7 +33,9 @@ class Counted:
 
 
 def loading(tmp_path: Path, counted: Counted) -> Loading:
-    return Loading((str(tmp_path),), str(tmp_path / "netuned.conf"), counted, owner=ME)
+    return Loading(
+        (str(tmp_path),), str(tmp_path / "netuned.conf"), counted, lambda: None, owner=ME
+    )
 
 
 def test_of_many_mistakes_each_file_has_its_first_told(tmp_path: Path) -> None:
@@ -106,3 +110,26 @@ def test_a_file_of_very_many_values_is_refused(tmp_path: Path) -> None:
     first, second = loader.load((str(tmp_path),), owner=ME).messages
     assert first.endswith("match[8190]: a file holds at most 8192 values")
     assert second.endswith("cpus: 4000 sets are defined; at most 64 are allowed")
+
+
+def test_threads_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the directories themselves do not answer: all is as before, and once they do, new."""
+    answer, answered = threading.Event(), threading.Event()
+
+    def read_directory(*_: object) -> dict[str, bytes]:
+        answer.wait()
+        return {}
+
+    monkeypatch.setattr(reading, "read_directory", read_directory)
+    monkeypatch.setattr(reading, "DEADLINE_S", 0.02)
+    monkeypatch.setattr(reading, "SLICE_S", 0.01)
+    reader = reading.Reader((str(tmp_path),), "", answered.set, owner=ME)
+    before = threading.active_count()
+    try:
+        for _ in range(2):
+            (error,) = reader.read(reading.Reading()).directories.values()
+            assert str(error) == f"{tmp_path}: not read: {MOST_AT_ALL} other files do not answer"
+        assert threading.active_count() <= before + MOST_AT_ALL
+    finally:
+        answer.set()
+    assert answered.wait(10)

@@ -1,0 +1,310 @@
+"""Reads the files of the search path in threads that may be left behind: one may never answer.
+
+A link can lead to a file system whose server is gone (NFS, FUSE): the kernel waits for it without
+an end, and only an answer ends the thread. So one thread reads all there is; when a file takes
+longer than ``DEADLINE_S`` the thread is left to it, and another one reads the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from netuned.errors import ProfileError
+from netuned.profiles.searchpath import RecordedDirectory, read_directory
+from netuned.profiles.settings import read_settings
+from netuned.profiles.trust import UnsettledError, Way
+
+DEADLINE_S = 1.0
+"""How long one file may take, from the first name of its way to its last byte."""
+
+SLICE_S = 0.05
+"""Only time in which this process runs counts: one that was stopped finds no file late."""
+
+MOST_OF_MOUNT = 2
+"""On so many steps threads may wait for one file system; then nothing more is asked of it."""
+
+MOST = 8
+"""So many threads may wait; then only what lies in the directories themselves is read."""
+
+MOST_AT_ALL = 12
+"""So many may wait; then nothing is read."""
+
+AGAIN_S = 30.0
+"""A step is tried again after this, then after twice that: a server that was started anew may
+answer new requests and never the old ones."""
+
+TRIES = 3
+"""How many threads may wait at one step."""
+
+FRESH_S = 0.1
+"""What changed within this may change again and have the same time: it is read once more."""
+
+MAX_TOTAL = 1 << 24
+"""How many bytes all files together may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the search path and the settings' file held at one time.
+
+    ``met`` is, of each path, what was on the way to it: while it is the same nothing has changed.
+    """
+
+    directories: Mapping[str, RecordedDirectory] = field(default_factory=dict)
+    settings: bytes | ProfileError = b""
+    met: Mapping[str, Sequence[object]] = field(default_factory=dict)
+
+
+class Guide:
+    """Who hears of each directory before a name is looked up in it; this one watches none.
+
+    Called in the threads that read.
+    """
+
+    def passed(self, directory: int, where: str, name: str, *, last: bool) -> int:
+        """Watch for changes of a name, as ``Way.enter`` has it. The watch's number, -1: none."""
+        return -1
+
+    def finished(self, passed: Mapping[int, frozenset[str]]) -> None:
+        """All was read: these watches, and of each these names, are the ones that matter."""
+
+    def is_written(self, path: str) -> bool:
+        """Whether a file was written to just now and has not been closed."""
+        return False
+
+
+class Reader:
+    """Reads the files of directories, and the one with the daemon's own settings."""
+
+    def __init__(
+        self,
+        directories: Sequence[str],
+        settings_path: str,
+        answered: Callable[[], None],
+        *,
+        owner: int = 0,
+    ) -> None:
+        """``answered`` is called, in a thread, when an answer has come late: read again."""
+        self.directories = tuple(directory.rstrip("/") for directory in directories)
+        self.settings_path = settings_path
+        self.owner = owner
+        self.guide = Guide()
+        self._answered = answered
+        self._late: list[_Thread] = []
+        self._changing = threading.Lock()
+
+    def read(self, before: Reading, *, content: bool = True) -> Reading:
+        """Read everything; what does not answer is an error, what is being written as ``before``.
+
+        Without ``content`` files are not read, and only ``met`` counts. Waits ``DEADLINE_S`` for
+        each file that does not answer and did so far. One call at a time.
+        """
+        while True:
+            with self._changing:
+                late = tuple(self._late)
+            if len(late) >= MOST_AT_ALL:
+                return self._nothing()
+            thread = _Thread(self, late, before, content=content)
+            threading.Thread(target=thread.run, name="files", daemon=True).start()
+            if thread.ends_in_time():
+                return thread.result()
+            with self._changing:
+                if thread.ended.is_set():
+                    return thread.result()
+                thread.leave()
+                self._late.append(thread)
+
+    def end(self, thread: _Thread) -> None:
+        """A thread ends. If it was left behind, what it waited for has answered."""
+        with self._changing:
+            was_late = thread in self._late
+            if was_late:
+                self._late.remove(thread)
+            thread.ended.set()
+        if was_late:
+            self._answered()
+
+    def _nothing(self) -> Reading:
+        problem = f"not read: {MOST_AT_ALL} other files do not answer"
+        errors = {path: ProfileError(path, 0, 0, "", problem) for path in self.directories}
+        settings = ProfileError(self.settings_path, 0, 0, "", problem)
+        return Reading(errors, settings, {"": (problem,)})
+
+
+class _Thread(Way):
+    """One reading of everything: what it has met so far, and the step that it is at."""
+
+    def __init__(
+        self, reader: Reader, late: Sequence[_Thread], before: Reading, *, content: bool
+    ) -> None:
+        self.content = content
+        self.ended = threading.Event()
+        self.step = ("", "")
+        """A directory and the name looked up in it."""
+        self.mount = ""
+        """Of one that was left behind: the file system that does not answer."""
+        self.since = 0.0
+        self.answered_since = False
+        """Another thread had an answer where this one still waits."""
+        self._reader = reader
+        self._late = [thread for thread in late if not thread.answered_since]
+        self._crowded = len(late) >= MOST
+        self._tried_again: list[_Thread] = []
+        self._before = before
+        self._result: Reading | None = None
+        self._left = False
+        self._directory = -1
+        self._near: set[str] = set()
+        """Of the root and the profile directory: what lies there is read without a link."""
+        self._count = self._bytes = 0
+        self._path = ""
+        self._watching = True
+        self._passed: dict[int, set[str]] = {}
+        self._met: list[object] = []
+        self._all_met: dict[str, list[object]] = {}
+
+    def ends_in_time(self) -> bool:
+        """Wait for its end, or until one file has taken too long."""
+        count, waited_s = self._count, 0.0
+        while not self.ended.wait(SLICE_S):
+            waited_s += SLICE_S
+            if count != self._count:
+                count, waited_s = self._count, 0.0
+            elif waited_s >= DEADLINE_S:
+                return False
+        return True
+
+    def leave(self) -> None:
+        """Leave it to what it waits for."""
+        self._left = True
+        self.since = time.monotonic()
+        self.mount = _mounted_at("/".join(self.step)) or _mount_of(self._directory)
+
+    def result(self) -> Reading:
+        """What was read."""
+        assert self._result is not None, "the reading has ended without one"
+        for thread in self._tried_again:
+            thread.answered_since = True
+        return self._result
+
+    def run(self) -> None:
+        try:
+            self._result = self._read()
+        finally:
+            self._reader.end(self)
+
+    def _read(self) -> Reading:
+        reader = self._reader
+        found: dict[str, RecordedDirectory] = {}
+        seen: set[str] = set()
+        for directory in reader.directories:
+            self._near = {_mount_of_path("/")} if self._late else set()
+            before = self._before.directories.get(directory)
+            there = None if isinstance(before, ProfileError) else before
+            try:
+                new = found[directory] = read_directory(directory, reader.owner, seen, self, there)
+                seen |= new.keys()
+            except ProfileError as error:
+                found[directory] = error
+        self._watching = False  # people ask for it to be read
+        settings: bytes | ProfileError
+        try:
+            settings = read_settings(reader.settings_path, reader.owner, self)
+        except UnsettledError:
+            settings = self._before.settings
+        if not self._left:
+            reader.guide.finished({wd: frozenset(names) for wd, names in self._passed.items()})
+        return Reading(found, settings, self._all_met)
+
+    # On the way
+
+    def begin(self, path: str) -> None:
+        self._count += 1
+        self._path, self._met = path, []
+        if self._watching:
+            self._all_met[path] = self._met
+
+    def enter(self, directory: int, where: str, name: str, *, last: bool) -> None:
+        if self._left:
+            raise ProfileError(self._path, 0, 0, "", "answered late")
+        self._directory, self.step = directory, (where, name)
+        if self._late or self._crowded:
+            self._refuse_late(_mount_of(directory), name)
+        if self._watching:
+            wd = self._reader.guide.passed(directory, where, name, last=last)
+            self._passed.setdefault(wd, set()).add(name)
+
+    def meet(self, *what: object) -> None:
+        self._met.append(what)
+
+    def settled(self, status: os.stat_result) -> None:
+        if status.st_nlink == 1 and self._reader.guide.is_written("/".join(self.step)):
+            self.meet("being written")
+            raise UnsettledError
+        if not self.content:
+            return
+        if abs(time.time() - status.st_ctime) < FRESH_S:
+            self.meet("fresh")
+        self._bytes += status.st_size
+        if self._bytes > MAX_TOTAL:
+            problem = f"not read: all profiles together have more than {MAX_TOTAL} bytes"
+            raise ProfileError(self._path, 0, 0, "", problem)
+
+    def _refuse_late(self, mount: str, name: str) -> None:
+        """Go on to a name unless others wait there already. Raises: ProfileError."""
+        if not name:  # all names of the directory, which has been opened
+            self._near.add(mount)
+        at_step = [thread for thread in self._late if thread.step == self.step]
+        if at_step:
+            last = max(thread.since for thread in at_step)
+            wait_s = AGAIN_S * 2 ** (len(at_step) - 1)
+            if time.monotonic() < last + wait_s or len(at_step) >= TRIES or self._crowded:
+                self._refuse("does not answer")
+            if not self.content:
+                self._refuse("may answer")  # other than the last time: so all is read again
+            self._tried_again += at_step
+            return
+        steps = {thread.step for thread in self._late if thread.mount == mount}
+        if mount not in self._near and (len(steps) >= MOST_OF_MOUNT or self._crowded):
+            self._refuse("is not asked, for others do not answer")
+
+    def _refuse(self, why: str) -> None:
+        self.meet(why)
+        place = "/".join(self.step)
+        leads = "" if place == self._path else f"leads to {place}, which "
+        raise ProfileError(self._path, 0, 0, "", f"{leads}{why}; it is read as soon as it does")
+
+
+def _mount_of(descriptor: int) -> str:
+    """The number of the mount that a descriptor's file is on; nobody is asked for it."""
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}") as info:
+            found = re.search(r"^mnt_id:\s*(\d+)", info.read(), re.MULTILINE)
+    except OSError:  # it is closed: there was an answer just now
+        return ""
+    return found[1] if found else ""
+
+
+def _mount_of_path(path: str) -> str:
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return _mount_of(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _mounted_at(path: str) -> str:
+    """The number of what is mounted at a path, the topmost; empty if nothing is."""
+    found = ""
+    with suppress(OSError), open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
+        for line in mounts:
+            number, _, _, _, point, *_ = line.split(" ")
+            if re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point) == path:
+                found = number
+    return found

@@ -1,0 +1,177 @@
+"""Events of the profile directories, of all directories on the way there, and of links' ends."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from netuned.kernel import inotify
+from netuned.profiles.reading import Guide
+from netuned.profiles.searchpath import is_profile
+
+SETTLE_S = 0.002
+"""A dropped file raises several events; one reload follows the last by this much."""
+
+REPLACED_S = 0.1
+"""A file that goes may be about to be replaced: one reload sees the new one, none its absence."""
+
+STABLE_S = 1.0
+"""A file that is written to and not closed counts when it has stayed the same for so long."""
+
+WRITTEN = inotify.IN_MODIFY | inotify.IN_CREATE
+WHOLE = inotify.IN_CLOSE_WRITE | inotify.IN_MOVED_TO
+GONE = (
+    inotify.IN_MOVED_FROM
+    | inotify.IN_DELETE
+    | inotify.IN_DELETE_SELF
+    | inotify.IN_MOVE_SELF
+    | inotify.IN_UNMOUNT
+)
+NAME_EVENTS = (
+    inotify.IN_MOVED_FROM
+    | inotify.IN_MOVED_TO
+    | inotify.IN_CREATE
+    | inotify.IN_DELETE
+    | inotify.IN_ATTRIB
+    | inotify.IN_DELETE_SELF
+    | inotify.IN_MOVE_SELF
+)
+"""Of a directory that is only passed: what is written in /etc or /tmp wakes nobody."""
+
+FILE_EVENTS = NAME_EVENTS | inotify.IN_MODIFY | inotify.IN_CLOSE_WRITE
+IRQBALANCE_DIRECTORY = Path("/run/irqbalance")
+
+
+class ProfileWatch(Guide):
+    """Calls ``changed`` when a name changes that the last reading of profiles looked up.
+
+    Each directory is watched before a name is looked up in it, so what comes later is an event.
+    ``irqbalance`` is called when its socket may have come or gone, ``short`` when ``is_short`` has
+    changed.
+    """
+
+    def __init__(
+        self,
+        changed: Callable[[], None],
+        irqbalance: Callable[[], None],
+        short: Callable[[], None],
+    ) -> None:
+        """On the running loop. Raises: OSError, as ``Inotify``."""
+        self._changed = changed
+        self._irqbalance = irqbalance
+        self._short = short
+        self._inotify = inotify.Inotify()
+        self._names: dict[int, set[str]] = {}
+        """Of each watch the names that matter; "" are all profiles."""
+        self._where: dict[int, str] = {}
+        self._due: dict[str, float] = {}
+        self._written: dict[str, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._refused = False
+        self._socket_watch, self._socket_name = -1, ""
+        self.is_short = False
+        """Whether there were not watches enough for all directories."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._inotify.fileno(), self._on_events)
+        self._watch_irqbalance()
+
+    def close(self) -> None:
+        """End every watch."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self._inotify.fileno())
+        self._inotify.close()
+
+    # In the threads that read
+
+    def passed(self, directory: int, where: str, name: str, *, last: bool) -> int:
+        wd = self._add(f"/proc/self/fd/{directory}", FILE_EVENTS if last else NAME_EVENTS)
+        if wd >= 0:
+            self._where[wd] = where
+            self._names.setdefault(wd, set()).add(name)
+        return wd
+
+    def finished(self, passed: Mapping[int, frozenset[str]]) -> None:
+        for wd in self._names.keys() - passed.keys():
+            del self._names[wd], self._where[wd]
+            if wd != self._socket_watch:
+                self._end(wd)
+        for wd, names in passed.items():
+            if wd in self._names:
+                self._names[wd] = set(names)
+        before, self.is_short, self._refused = self.is_short, self._refused, False
+        if before != self.is_short:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._short)
+
+    def is_written(self, path: str) -> bool:
+        return path in self._written
+
+    def _add(self, path: str, events: int) -> int:
+        try:
+            return self._inotify.add(path, events | inotify.IN_MASK_ADD)
+        except OSError as error:
+            self._refused |= error.errno in (errno.ENOSPC, errno.ENOMEM)
+            return -1
+
+    def _end(self, wd: int) -> None:
+        with suppress(OSError):  # the kernel has ended it already
+            self._inotify.remove(wd)
+
+    # On the loop
+
+    def _on_events(self) -> None:
+        now = self._loop.time()
+        for event in self._inotify.read():
+            if event.wd == self._socket_watch and self._socket_name in ("", event.name):
+                self._watch_irqbalance()
+                self._irqbalance()
+            if not self._concerns(event):
+                continue
+            path = "/".join((self._where.get(event.wd, ""), event.name))
+            if event.mask & WRITTEN:
+                self._written[path] = now + STABLE_S
+            elif event.mask & (WHOLE | GONE):
+                self._written.pop(path, None)
+            if not event.mask & inotify.IN_MODIFY:
+                self._due[path] = now + (REPLACED_S if event.mask & GONE else SETTLE_S)
+        self._set_timer()
+
+    def _concerns(self, event: inotify.Event) -> bool:
+        if event.mask & inotify.IN_IGNORED:
+            return self._names.pop(event.wd, None) is not None
+        names = self._names.get(event.wd)
+        if names is None:  # it may be passed just now; or events were lost
+            return event.wd != self._socket_watch
+        return not event.name or event.name in names or ("" in names and is_profile(event.name))
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if times := (*self._due.values(), *self._written.values()):
+            self._timer = self._loop.call_at(min(times), self._now_due)
+
+    def _now_due(self) -> None:
+        now = self._loop.time()
+        over = False
+        for waiting in (self._due, self._written):
+            for path in [path for path, time in waiting.items() if time <= now]:
+                del waiting[path]
+                over = True
+        self._set_timer()
+        if over:  # a timer may come a moment early
+            self._changed()
+
+    def _watch_irqbalance(self) -> None:
+        """Watch its directory, or the nearest one above that exists, for its coming."""
+        there, name = IRQBALANCE_DIRECTORY, ""
+        while not there.is_dir():
+            there, name = there.parent, there.name
+        self._socket_name = name
+        before, self._socket_watch = self._socket_watch, self._add(str(there), NAME_EVENTS)
+        if before not in (-1, self._socket_watch) and before not in self._names:
+            self._end(before)
