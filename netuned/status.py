@@ -118,8 +118,8 @@ class ManagerStatus:
     profiles: tuple[ProfileStatus, ...] = ()
     profile_errors: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    """With netuned's own files (``netuned.yaml``, and what it keeps of the state before), and why
-    the host's settings could not be brought into force."""
+    """With netuned's own files (``netuned.yaml``, and what it keeps of the state before) and with
+    inotify, and why the host's settings could not be brought into force."""
     conflicts: tuple[str, ...] = ()
     pending_confirm: str = ""
     settings: tuple[SettingStatus, ...] = ()

@@ -200,3 +200,48 @@ def test_files_that_do_not_answer_hold_up_no_other(
     server.send_signal(signal.SIGUSR1)
     seen(lab, TWO, "the answer")
     assert errors(lab) == []
+
+
+NOBODY = 65534
+HOG = f"""\
+import ctypes, os, sys
+os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+while ctypes.CDLL(None).inotify_init1(0) >= 0: pass
+print("none left", flush=True)
+sys.stdin.read()
+"""
+
+
+class Unprivileged(Lab):
+    """The daemon as a user whose instances of inotify can be used up without harm to others."""
+
+    def command(self, *words: str) -> list[str]:
+        rights = "+net_admin,+dac_override,+dac_read_search"
+        become = (
+            "setpriv",
+            f"--reuid={NOBODY}",
+            f"--inh-caps={rights}",
+            f"--ambient-caps={rights}",
+        )
+        return super().command(*(become if "--state-directory" in words else ()), *words)
+
+
+def test_where_inotify_is_used_up_the_resync_sees_and_events_come_back() -> None:
+    with Unprivileged() as lab:
+        lab.add_pair("lan0", "peer0", queues=2)
+        lab.profile("p", text(ONE))
+        with subprocess.Popen(
+            [sys.executable, "-c", HOG], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as hog:
+            assert hog.stdout is not None
+            assert hog.stdout.readline() == "none left\n"
+            lab.start("--resync", "0.3")
+            seen(lab, ONE, "the profile")
+            (problem,) = lab.status()["manager"]["problems"]
+            assert problem.startswith("no instance of inotify is left (Too many open files): ")
+            lab.profile("p", text(TWO))
+            seen(lab, TWO, "another profile, at the resync")
+            lab.shell("echo 3 > /sys/class/net/lan0/queues/rx-0/rps_cpus")
+            seen(lab, TWO, "what somebody wrote, at the resync")
+            hog.kill()
+        lab.wait(lambda: not lab.status()["manager"]["problems"], "instances")

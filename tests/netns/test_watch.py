@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from netuned.hardware.nic import Nic
+from netuned.kernel.inotify import Inotify
+from netuned.reconcile import watch
 from tests.netns.conftest import Namespace
 from tests.netns.test_stacking import Daemon
 
@@ -97,4 +101,47 @@ def test_no_write_waits_for_the_resync_while_watches_are_made_again(
             done.set()
             await changing
 
+    asyncio.run(daemon.run(scenario))
+
+
+def test_where_watches_are_used_up_the_resync_sees_and_events_come_back(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netns.veth(queues=2)
+    daemon = Daemon(tmp_path)
+    profile = daemon.profiles / "edge.yaml"
+    profile.write_text(PROFILE)
+    real, full = Inotify.add, threading.Event()
+
+    def add(self: Inotify, path: str, mask: int) -> int:
+        if full.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return real(self, path, mask)
+
+    monkeypatch.setattr(Inotify, "add", add)
+    monkeypatch.setattr(watch, "AGAIN_S", 0.05)
+
+    async def scenario(daemon: Daemon) -> None:
+        loop = daemon.reconciler
+        await daemon.wait(lambda: daemon.card("v0").state == "in-sync")
+        await daemon.wait(lambda: len(loop.status().manager.problems) == 1)
+        (problem,) = loop.status().manager.problems
+        assert problem.startswith("no watches of inotify are left: ")
+        await loop.until_quiet()
+        queue(0).write_text("2")
+        await loop.resync()
+        await daemon.wait(lambda: mask(0) == 1)
+        profile.write_text(PROFILE.replace("rps: {cpus: 0}", "rps: {cpus: 1}"))
+        await loop.look_at_profiles()
+        await daemon.wait(lambda: mask(0) == 2)
+        await loop.until_quiet()
+        full.clear()
+        await daemon.wait(lambda: not loop.status().manager.problems)
+        await loop.until_quiet()
+        queue(0).write_text("1")
+        await daemon.wait(lambda: mask(0) == 2)
+        profile.write_text(PROFILE)
+        await daemon.wait(lambda: mask(0) == 1)
+
+    full.set()
     asyncio.run(daemon.run(scenario))
