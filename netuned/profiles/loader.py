@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 MAX_EXTENDS = 32
-"""How many profiles may build on each other."""
+"""How many profiles may build on each other, the first and the last among them."""
 
 MAX_HINTS = 20
 """For how many missing profiles one of a similar name is looked for: each look is at all names."""
@@ -227,6 +227,7 @@ class _Library:
         self._files = files
         self._possible = possible
         self._hints = MAX_HINTS
+        self._circles: dict[tuple[int, str], tuple[str, ...]] = {}
         self._by_name: dict[str, Source] = {}
         for source in files.sources:
             first = self._by_name.setdefault(source.name, source)
@@ -245,7 +246,7 @@ class _Library:
 
     def loaded(self, source: Source) -> LoadedProfile | None:
         """The finished profile of a file, None if it has an error."""
-        self._resolve(source, ())
+        self._resolve(source)
         if not source.usable or source.merged is None:
             return None
         profile = Profile.model_validate(to_data(source.merged))
@@ -262,24 +263,39 @@ class _Library:
                     pending.append(parent)
                     yield parent
 
-    def _resolve(self, source: Source, chain: tuple[str, ...]) -> None:
+    def _resolve(self, source: Source) -> None:
         """Merge a file over those it extends and validate the result; these come first."""
-        if source.resolved:
-            return
-        source.resolved = True
+        chain: list[Source] = []
+        pending: list[Iterator[Scalar]] = []
+        following: Source | None = source
+        while following is not None or chain:
+            if following is not None:
+                if not following.resolved:
+                    following.resolved = True
+                    chain.append(following)
+                    pending.append(iter(_extended(following)))
+                elif not following.finished:
+                    names = [one.name for one in chain[chain.index(following) :]]
+                    self._circles[id(chain[-1]), following.name] = (*names, following.name)
+                following = None
+            elif (item := next(pending[-1], None)) is not None:
+                following = self._by_name.get(str(item.value))
+            else:
+                pending.pop()
+                self._finish(chain.pop())
+
+    def _finish(self, source: Source) -> None:
+        """Merge and validate a file; all that it extends are finished, but in a circle."""
+        source.finished = True
         if source.root is None:
             source.usable = False
             return
-        chain = (*chain, source.name)
         merged = Table(source.root.position, {})
         for index, item in enumerate(_extended(source)):
-            parent, problem = self._parent(item, chain)
-            if parent is not None:
-                self._resolve(parent, chain)
-                if parent.merged is not None:
-                    merged = _merge(merged, _without(parent.merged, NOT_INHERITED))
-                if not parent.usable:
-                    problem = f"`{parent.name}` has an error, see {parent.path}"
+            parent, problem = self._parent(source, item)
+            if parent is not None and parent.merged is not None:
+                merged = _merge(merged, _without(parent.merged, NOT_INHERITED))
+                source.depth = max(source.depth, parent.depth + 1)
             if problem:
                 in_list = isinstance(source.root.entries["extends"].value, Items)
                 self._error(item.position, f"extends[{index}]" if in_list else "extends", problem)
@@ -296,15 +312,22 @@ class _Library:
             self._files.errors.append(error)
             source.usable = False
 
-    def _parent(self, item: Scalar, chain: tuple[str, ...]) -> tuple[Source | None, str]:
+    def _parent(self, source: Source, item: Scalar) -> tuple[Source | None, str]:
+        """What a name after ``extends`` stands for, and what is wrong with that."""
         name = str(item.value)
-        if name in chain:
-            circle = " -> ".join([*chain[chain.index(name) :], name])
-            return None, f"`{name}` extends itself: {circle}"
-        if len(chain) >= MAX_EXTENDS:
-            return None, f"more than {MAX_EXTENDS} profiles build on each other here"
+        if circle := self._circles.get((id(source), name)):
+            if len(circle) > MAX_EXTENDS:
+                circle = (*circle[:3], "…", *circle[-3:])
+            return None, f"`{name}` extends itself: {' -> '.join(circle)}"
         parent = self._by_name.get(name)
         if parent is not None:
+            if not parent.usable:
+                return parent, f"`{parent.name}` has an error, see {parent.path}"
+            if parent.depth >= MAX_EXTENDS:
+                return parent, (
+                    f"more than {MAX_EXTENDS} profiles build on each other here: "
+                    f"`{name}` is the last that may be extended"
+                )
             return parent, ""
         self._hints -= 1
         hint = did_you_mean(name, self._by_name) if self._hints >= 0 else ""

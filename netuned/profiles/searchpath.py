@@ -43,13 +43,18 @@ Recorded = Mapping[str, RecordedDirectory]
 
 @dataclass(slots=True)
 class Source:
-    """One file that was read: its name and tree; ``root`` is None if it cannot be used at all."""
+    """One file that was read: its name and tree; ``root`` is None if it cannot be used at all.
+
+    ``depth`` is the length of its longest chain of ``extends``, itself included.
+    """
 
     path: str
     name: str
     root: Table | None
     merged: Table | None = None
     resolved: bool = False
+    finished: bool = False
+    depth: int = 1
     usable: bool = True
 
     @property

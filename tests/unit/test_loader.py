@@ -243,12 +243,34 @@ def test_errors_in_extends(host: Host) -> None:
     assert list(host.names()) == ["base"]
 
 
-def test_a_long_row_of_extends_is_bounded(host: Host) -> None:
-    for number in range(200):
-        host.write(f"p{number:03}.yaml", f"extends: p{number + 1:03}")
-    host.write("p200.yaml", "priority: 1")
-    errors = host.errors()
-    assert any("more than 32 profiles build on each other here" in error for error in errors)
+@pytest.mark.parametrize("upwards", [True, False])
+def test_a_chain_of_extends_is_bounded_by_its_length_alone(host: Host, *, upwards: bool) -> None:
+    """Whatever the files are called, and thus in which order they are read."""
+
+    def name(number: int) -> str:
+        return f"p{number if upwards else 999 - number:03}"
+
+    host.write(f"{name(1)}.yaml", "priority: 1")
+    for number in range(2, 1100 if upwards else 41):
+        host.write(f"{name(number)}.yaml", f"extends: {name(number - 1)}")
+    assert sorted(host.names()) == sorted(map(name, range(1, 33)))
+    errors = {error.split(":")[0]: error for error in host.errors()}
+    assert errors[f"etc/{name(33)}.yaml"] == (
+        f"etc/{name(33)}.yaml:1:10: extends: more than 32 profiles build on each other here: "
+        f"`{name(32)}` is the last that may be extended"
+    )
+    assert errors[f"etc/{name(34)}.yaml"] == (
+        f"etc/{name(34)}.yaml:1:10: extends: `{name(33)}` has an error, see etc/{name(33)}.yaml"
+    )
+
+
+def test_a_circle_of_many_profiles_is_told_in_short(host: Host) -> None:
+    for number in range(100):
+        host.write(f"p{number}.yaml", f"extends: p{(number + 1) % 100}")
+    assert host.names() == {}
+    (error,) = (error for error in host.errors() if "extends itself" in error)
+    circle = "p0 -> p1 -> p2 -> … -> p98 -> p99 -> p0"
+    assert error == f"etc/p99.yaml:1:10: extends: `p0` extends itself: {circle}"
 
 
 def test_an_error_in_an_extended_file_is_reported_once(host: Host) -> None:
