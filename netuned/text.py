@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import re
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
+"""Letters, marks and signs of which nothing is to be seen (of Default_Ignorable_Code_Point, and the
+empty braille pattern): two names that look the same could differ by them."""
 
 
 def escape(text: str) -> str:
-    """Replace control, bidirectional-override and undecodable characters by ``\\xNN`` forms."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    """Show what is not to be seen, or steers what is, as ``\\xNN``, ``\\uNNNN``, ``\\UNNNNNNNN``.
+
+    That is all of Unicode's categories of control, format, surrogate, private and unassigned
+    characters, of separators (lines, paragraphs, spaces but the plain one), and blank letters.
+    """
+    if text.isprintable() and (text.isascii() or not _BLANK.search(text)):
+        return text
+    return "".join(
+        one if one.isprintable() and not _BLANK.match(one) else _escaped(one) for one in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -19,6 +19,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
 from netuned.profiles import expression
+from netuned.text import escape
 
 MISTAKE = "netuned"
 """The type of the validation errors made here: ``ctx`` holds ``problem`` and ``offset``."""
@@ -103,7 +104,7 @@ def shown(value: object) -> str:
         return "a list"
     if value is None:
         return "nothing"
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)[:61])
+    text = escape(str(value)[:61])
     return f"`{text[:60]}…`" if len(text) > 60 else f"`{text}`"
 
 

@@ -636,3 +636,20 @@ def test_what_somebody_set_at_once_is_not_taken_for_the_drivers(lab: Lab) -> Non
     lab.wait(lambda: lab.shell(shown).split() == ["TX:", "4"], "all channels", every_s=0.1)
     lab.wait_state("lan0", "in-sync")
     assert "qdisc tx-3" in lab.logged()
+
+
+def test_what_is_not_to_be_seen_in_names_is_shown_by_its_number(lab: Lab) -> None:
+    name = "l\u200b\u2028\u061c"
+    lab.run("ip", "link", "add", name, "type", "veth", "peer", "name", "peer1")
+    lab.profile("edge", EDGE.replace("name: lan0", 'name: "l*"'))
+    lab.profile("wrong\u200b", "k\u2066: 1\n")
+    lab.start()
+    lab.wait_state(name, "in-sync")
+    for words in (f"status {name}", "reload", f"explain {name}"):
+        done = lab.ctl(*words.split(" "), check=False)
+        for line in (done.stdout + done.stderr).split("\n"):
+            assert line.isprintable(), ascii(line)
+    assert r"l\u200b\u2028\u061c" in lab.ctl("status").stdout
+    assert r"In force: l\u200b\u2028\u061c has profile edge" in lab.logged()
+    shown = json.loads(lab.ctl("status", "--json").stdout)
+    assert name in [nic["name"] for nic in shown["nics"]]

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import stat
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_every_locked_package_has_hashes() -> None:
     assert "--require-hashes" in (ROOT / "Makefile").read_text()
 
 
-NASTY = "e\x1b]0;owned\x07\r\n\x9b31m\u202e\udcff"
+NASTY = "e\x1b]0;owned\x07\r\n\x9b31m\u202e\udcff\u2028\u2029\u200b\u061c\u00ad\ue000\u0378\u3164"
 
 
 def test_a_log_line_is_one_line_whatever_is_in_a_name() -> None:
@@ -71,6 +72,19 @@ def test_a_log_line_is_one_line_whatever_is_in_a_name() -> None:
     assert _Plain("%(message)s").format(record) == f"Set {escape(NASTY)}: {escape(NASTY)}"
     assert escape(NASTY).isprintable()
     assert escape(NASTY).isascii()
+
+
+def test_what_is_not_to_be_seen_is_shown_by_its_number() -> None:
+    unseen = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    points = (*range(0x3000), *range(0xD7F0, 0xF900, 7), *range(0xFE00, 0x110000, 61))
+    for character in map(chr, points):
+        shown = escape(character)
+        if unicodedata.category(character) in unseen:
+            assert re.fullmatch(r"\\[nrt]|\\x..|\\u.{4}|\\U.{8}", shown), ascii(character)
+        assert shown.isprintable()
+        assert escape(shown) == shown
+    assert escape("Zürich 東京 ok") == "Zürich 東京 ok"
+    assert escape("a\u00a0\u2003b\u3164\ufe0f\u115f") == r"a\xa0\u2003b\u3164\ufe0f\u115f"
 
 
 def test_a_file_that_is_swapped_is_judged_as_it_was_opened(
