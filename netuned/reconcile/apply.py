@@ -15,6 +15,7 @@ from netuned.kernel import Kernel
 from netuned.kernel.once import Once
 from netuned.plan import Change
 from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.before import look_beside, to_record
 from netuned.reconcile.card import Card
 from netuned.reconcile.contention import Gate
 from netuned.reconcile.writing import Outcome, undo, write
@@ -168,15 +169,15 @@ def _reconcile(
             return
         alone = tuple(change for change in changes if change.tunable in card.held)
         changes = tuple(change for change in changes if change.tunable not in card.held)
-        card.look_beside(changes, asked)
-        if entry := baseline.enter(card.nic, *card.to_record(changes, outcome.scope)):
+        look_beside(card, changes, asked)
+        if entry := baseline.enter(card.nic, *to_record(card, changes, outcome.scope)):
             try:
                 yield
             except GeneratorExit:  # dropped: another card's save is not to put it on record
                 entry.withdrawn = True
                 raise
             baseline.save(entry)
-        if card.expects_record and not expected:
+        if card.unrecorded and not expected:
             expected = True
             card.aim_again()
             continue

@@ -5,7 +5,7 @@ Everything here blocks and runs in a worker thread, one at a time per card.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from netuned.errors import UnsupportedError
@@ -23,7 +23,6 @@ from netuned.tunables.base import (
     AnyTarget,
     Boot,
     Limits,
-    Queue,
     Target,
     Tunable,
     View,
@@ -64,7 +63,7 @@ class Card:
         """Changes whenever anything above does, so that status is made anew only then."""
         self._kept: KeptFiles | None = None
         self._limits: dict[str, Limits] = {}
-        self._unrecorded: frozenset[Setting] = frozenset()
+        self.unrecorded: frozenset[Setting] = frozenset()
         """What is to stay as it was before netuned, and is not on record yet."""
         self.beside: Mapping[str, State] = {}
         """What nobody wants set and the changes that are about to be made take along."""
@@ -98,7 +97,7 @@ class Card:
         self.target, self.denies, self.held = None, denies, held
         self.version += 1
         self.wanted, self.unsupported, self.withheld, self.barred = {}, {}, (), {}
-        self.restoring = self._unrecorded = frozenset()
+        self.restoring = self.unrecorded = frozenset()
 
     def _aim_at(
         self, tunable: Tunable, target: AnyTarget | None, recorded: State
@@ -121,7 +120,7 @@ class Card:
                 elif key in recorded:
                     state[key] = recorded[key]
                 else:
-                    self._unrecorded |= {(name, key)}
+                    self.unrecorded |= {(name, key)}
             target = self._standing(tunable, target, state)
             back = {k: v for k, v in recorded.items() if tunable.by_key and k not in wanted}
         self.verdicts.forget_others(name, state, recorded)
@@ -376,84 +375,6 @@ class Card:
         found = tunable.read(view)
         return change.key in found and tunable.same(change.key, wanted, found)
 
-    def look_beside(self, changes: Iterable[Change], asked: Once | None = None) -> None:
-        """Read what changes take along though nobody wants it set. Raises: KernelError.
-
-        Queues that are to go again came by netuned, and what is as it comes needs no reading.
-        """
-        beside: dict[str, State] = {}
-        self.beside = beside
-        made = (c for c in changes if (c.tunable, c.key) not in self.restoring)
-        ends = (self.tunables[c.tunable].closes(c.before, c.after) for c in made)
-        if queues := frozenset[Queue]().union(*ends):
-            for name in self.tunables.keys() - self.wanted.keys():
-                tunable = self.tunables[name]
-                try:
-                    state = self._of_queues(name, tunable.read(self.view(asked)), queues)
-                except UnsupportedError:
-                    continue
-                if lost := {k: value for k, value in state.items() if value != tunable.fresh}:
-                    beside[name] = lost
-
-    def _of_queues(self, name: str, state: State, queues: Collection[Queue]) -> State:
-        ends_with = self.tunables[name].ends_with
-        return {key: value for key, value in state.items() if ends_with(key) in queues}
-
-    def taken_along(self, change: Change) -> Iterator[tuple[str, State]]:
-        """By tunable the settings whose values a change takes away, whoever set them."""
-        found, tunable = {**self.beside, **self.found}, self.tunables[change.tunable]
-        state = found[tunable.name]
-        yield tunable.name, {key: state[key] for key in tunable.loses(state, change.key)}
-        if queues := tunable.closes(change.before, change.after):
-            for name, state in found.items():
-                yield name, self._of_queues(name, state, queues)
-
-    def to_record(
-        self, changes: Iterable[Change], scope: frozenset[str] | None = None
-    ) -> tuple[dict[str, State], dict[str, State]]:
-        """What is on record before netuned writes: what was found, and what is wanted of it.
-
-        Of ``scope`` alone, if given: of the rest nothing is known that was not at an earlier look.
-
-        All that a profile names, not only what is about to be written: what somebody else changes
-        later, and netuned then repairs, was never the state before netuned. With it what these
-        changes take along. What is withheld, or barred, was never netuned's.
-        """
-        withheld = {(c.tunable, c.key) for c in self.withheld} | self.barred.keys()
-        lost: dict[str, set[str]] = {}
-        for change in changes:
-            for name, taken in self.taken_along(change):
-                lost.setdefault(name, set()).update(taken)
-        found: dict[str, State] = dict(self.beside)
-        wanted: dict[str, State] = {}
-        for name, state in self.wanted.items():
-            if name in self.held or name not in self.found:
-                continue
-            if scope is not None and name not in scope:
-                continue
-            own = {key: v for key, v in state.items() if (name, key) not in self.restoring}
-            boot = {key for other, key in self._unrecorded if other == name}
-            if not own and not boot:
-                continue
-            if not self.tunables[name].by_key:  # queues that end take theirs with them
-                lost.setdefault(name, set()).update(self.found[name])
-            keys = (own.keys() | lost.get(name, set()) | boot) - {
-                key for other, key in withheld if other == name
-            }
-            found[name] = {key: v for key, v in self.found[name].items() if key in keys}
-            wanted[name] = {key: value for key, value in own.items() if key in keys}
-        return found, wanted
-
-    def before(self) -> dict[str, State]:
-        """What a rollback goes back to: what was found of all that is wanted, absent rules too."""
-        before: dict[str, State] = dict(self.beside)
-        for name in self.wanted.keys() & self.found.keys():
-            tunable, found = self.tunables[name], self.found[name]
-            missing = self.wanted[name].keys() - found.keys() if tunable.fresh is ABSENT else ()
-            state = {key: tunable.recorded(self.nic, value) for key, value in found.items()}
-            before[name] = {**state, **dict.fromkeys(missing, ABSENT)}
-        return before
-
     def settle(self, gone: frozenset[Setting]) -> None:
         """What was put back, or is not there to be, is wanted no more."""
         self.restoring -= gone
@@ -472,11 +393,6 @@ class Card:
         if self.target is None or (name, key) in self.restoring:
             return NOBODY_ASKS
         return self.target.why(self.tunables[name], self.nic, key)
-
-    @property
-    def expects_record(self) -> bool:
-        """Whether something waits for its present value to be on record."""
-        return bool(self._unrecorded)
 
     def view(self, asked: Once | None = None) -> View:
         """The card as tunables look at it; ``asked`` has the answers of a pass, none as yet.

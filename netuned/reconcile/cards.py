@@ -13,11 +13,12 @@ from netuned.hardware.host import Host
 from netuned.hardware.nic import Nic
 from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet
+from netuned.reconcile.aim import Aim
 from netuned.reconcile.confirm import digest
 from netuned.reconcile.context import Context
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import Pauses
-from netuned.reconcile.slot import Aim, Slot
+from netuned.reconcile.slot import Slot
 from netuned.reconcile.trials import Trials
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from netuned.errors import KernelError
 from netuned.hardware.nic import Nic, read_nic
 from netuned.kernel import Kernel
 from netuned.reconcile.baseline import Baseline
-from netuned.reconcile.slot import Listener, Slot
+from netuned.reconcile.listener import Listener
+from netuned.reconcile.slot import Slot
 from netuned.reconcile.work import Work
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from netuned.hardware.nic import HOST, Nic
 from netuned.kernel import Kernel
 from netuned.planning.planner import Desired
+from netuned.reconcile.aim import Aim
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.cards import Cards
 from netuned.reconcile.context import Context
 from netuned.reconcile.passes import Passes
-from netuned.reconcile.slot import Aim, Slot
+from netuned.reconcile.slot import Slot
 from netuned.reconcile.trials import Trials
 from netuned.tunables import HOST_TUNABLES, TUNABLES, irqbalance, rfs
 from netuned.tunables.base import HostTarget, Target, Tunable

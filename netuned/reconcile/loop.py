@@ -36,12 +36,13 @@ from netuned.reconcile.contention import LIMITS, Limits
 from netuned.reconcile.context import Context
 from netuned.reconcile.dispute import Dispute, Search
 from netuned.reconcile.host import HostPart
+from netuned.reconcile.listener import Listener
 from netuned.reconcile.loading import Loading
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import NAME as PAUSED
 from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.report import manager_status
-from netuned.reconcile.slot import Listener, Slot
+from netuned.reconcile.slot import Slot
 from netuned.reconcile.telling import Telling
 from netuned.reconcile.trialfile import NAME as TRIALS
 from netuned.reconcile.trialfile import TrialFile

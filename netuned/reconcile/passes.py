@@ -10,9 +10,10 @@ from functools import partial
 
 from netuned.errors import KernelError
 from netuned.kernel.once import Once, Shared
+from netuned.reconcile.aim import Look
 from netuned.reconcile.apply import Rounds
 from netuned.reconcile.context import Context
-from netuned.reconcile.slot import HEARD_S, Look, Slot
+from netuned.reconcile.slot import HEARD_S, Slot
 from netuned.reconcile.writing import Outcome
 
 log = logging.getLogger(__name__)

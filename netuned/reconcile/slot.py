@@ -11,18 +11,18 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from dataclasses import replace
 
 from netuned.errors import KernelError, NetunedError
 from netuned.hardware.nic import HOST, Nic
 from netuned.plan import Change
-from netuned.profiles.loader import ProfileSet
 from netuned.profiles.profile import Profile
+from netuned.reconcile.aim import Aim, Look
 from netuned.reconcile.apply import Recorder
 from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.contention import Gate
 from netuned.reconcile.dispute import Dispute, Place
+from netuned.reconcile.listener import Listener
 from netuned.reconcile.report import card_state, nic_status
 from netuned.reconcile.tally import DRIFT, PROFILE, RESTORE, Tallies
 from netuned.reconcile.writing import Outcome
@@ -34,53 +34,10 @@ from netuned.status import (
     UNMANAGED,
     Applied,
     NicStatus,
-    Status,
 )
-from netuned.tunables.base import AnyTarget
 from netuned.values import describe
 
 log = logging.getLogger(__name__)
-
-
-class Listener(Protocol):
-    """Who is told: D-Bus, and the watches that must follow what is wanted."""
-
-    def publish(self, status: Status, /) -> None: ...
-
-    def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str, /) -> None: ...
-
-    def repaired(
-        self, ifindex: int, tunable: str, key: str, value: str, latency_us: int, /
-    ) -> None: ...
-
-    def arm(self, nic: Nic, tunables: frozenset[str], /) -> None:
-        """Watch the files of these tunables of a card; none: watch nothing of it.
-
-        Called in one thread, which is not the loop's: it is many system calls.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Aim:
-    """What is wanted of a card, and by which profiles; this one: nothing was wanted yet.
-
-    ``profile`` is the name of the card's profile and ``digest`` tells its content, both empty
-    without one; ``profiles`` are those that were loaded when this was adopted. With ``restore`` a
-    card without a target is put back to what was there before netuned. ``held`` are tunables that
-    are left alone, and why.
-    """
-
-    target: AnyTarget | None = None
-    profile: str = ""
-    digest: str = ""
-    profiles: ProfileSet | None = None
-    restore: bool = False
-    held: Mapping[str, str] = field(default_factory=dict)
-
-    def wants_as(self, other: Aim) -> bool:
-        """Whether the same is wanted of the card, whoever wants it."""
-        put_back = self.restore == other.restore or self.target is not None
-        return self.target is other.target and self.held == other.held and put_back
 
 
 RETRY_S = 600.0
@@ -88,22 +45,6 @@ RETRY_S = 600.0
 
 HEARD_S = 0.5
 """After a pass, what others set while it wrote has been told by then."""
-
-
-NOTHING_HEARD: Mapping[str, int] = {}
-
-
-class Look(NamedTuple):
-    """What one look is for: these tunables (None: everything), and the card's facts anew before.
-
-    ``event_at`` is when the first event came, on the monotonic clock; 0 without one. ``heard`` is
-    how often each tunable was told to have been set before it.
-    """
-
-    scope: frozenset[str] | None
-    facts: bool
-    event_at: float
-    heard: Mapping[str, int] = NOTHING_HEARD
 
 
 class Slot:

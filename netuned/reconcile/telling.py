@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from netuned import __version__
 from netuned.reconcile.cards import Cards
+from netuned.reconcile.listener import Listener
 from netuned.reconcile.report import with_uppers
-from netuned.reconcile.slot import Listener, Slot
+from netuned.reconcile.slot import Slot
 from netuned.reconcile.work import Work
 from netuned.status import APPLYING, ManagerStatus, NicStatus, Status
 

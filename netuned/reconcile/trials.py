@@ -18,6 +18,7 @@ from typing import Any
 from netuned.errors import NetunedError
 from netuned.hardware.nic import Nic
 from netuned.plan import Change
+from netuned.reconcile.before import found_before
 from netuned.reconcile.card import Card
 from netuned.reconcile.cardid import CardId
 from netuned.reconcile.confirm import Trial, Tried, now_ns
@@ -154,7 +155,7 @@ class Trials:
         if trial.left_s() <= 0:
             raise NetunedError(f"the time to confirm {trial.id} was over before it was applied")
         tried = self._file.trials.get(trial.id, trial).cards[nic.ifindex]
-        before = {**card.beside, **tried.before} if tried.written else card.before()
+        before = {**card.beside, **tried.before} if tried.written else found_before(card)
         tried = replace(tried, before=before)
         self._file.add(trial, tried.with_writes(changes))
 

@@ -15,6 +15,7 @@ from netuned.errors import KernelError, NetunedError, UnsupportedError
 from netuned.hardware.nic import HOST
 from netuned.kernel.once import Once
 from netuned.plan import Change
+from netuned.reconcile.before import taken_along
 from netuned.reconcile.card import Card
 from netuned.reconcile.contention import Gate
 from netuned.tunables.base import CARD, NOTHING, OWN
@@ -144,7 +145,7 @@ def _taken_along(card: Card, change: Change) -> list[Change]:
     """The settings that a change takes away, as changes whose undoing brings them back."""
     return [
         Change(change.ifname, name, key, value, value, "")
-        for name, state in card.taken_along(change)
+        for name, state in taken_along(card, change)
         for key, value in state.items()
     ]
 

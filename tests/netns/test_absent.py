@@ -27,6 +27,7 @@ from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
 from netuned.reconcile.apply import plan_card, reconcile_card
 from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.before import found_before
 from netuned.reconcile.card import Card
 from netuned.reconcile.cardid import CardId
 from netuned.reconcile.confirm import Trial, Tried
@@ -214,7 +215,7 @@ def test_a_trial_is_rolled_back(wants: Wants, tmp_path: Path, done: bool) -> Non
     wanted: dict[str, Value] = {A: ABSENT, B: MAC[B], C: MAC[C]}
     wants.plan(wanted)
     file = TrialFile(tmp_path / "confirm.json", "boot")
-    tried = Tried(CardId.of(card.nic), "abc", card.before())
+    tried = Tried(CardId.of(card.nic), "abc", found_before(card))
     trial = Trial("a1", 5 * 10**9, "2026-11-21 12:00:00")
 
     def note(card: Card, changes: tuple[Change, ...]) -> None:
@@ -243,7 +244,7 @@ def test_what_somebody_else_removed_or_changed_since_is_not_rolled_back(
 ) -> None:
     card = wants.card
     wants.plan({A: ABSENT, B: MAC[B], C: MAC[C]})
-    tried = Tried(CardId.of(card.nic), "abc", card.before())
+    tried = Tried(CardId.of(card.nic), "abc", found_before(card))
     tried = tried.with_writes(wants.plan({A: ABSENT, B: MAC[B], C: MAC[C]}))
     assert reconcile_card(card, wants.baseline).error is None
     tried = Tried(tried.card, "abc", tried.before, tried.written, {NAME: wants.there})

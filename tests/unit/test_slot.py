@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from netuned.errors import KernelError, StateFileError
+from netuned.reconcile.aim import Look
 from netuned.reconcile.passes import RETRY_MOST_S
-from netuned.reconcile.slot import Look
 from netuned.reconcile.writing import Outcome
 from tests.unit.parts import Parts, on, profile
 
