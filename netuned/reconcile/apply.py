@@ -200,6 +200,7 @@ def _reconcile(
                 continue
             if recorder:
                 recorder(card, changes)
+            check_here(card.kernel, card.nic)  # to save what was found took a while
             stale = write(card, changes, asked, repairs, outcome)
         except NetunedError as error:
             stale = _go_on_without(card, error, outcome)

@@ -5,11 +5,12 @@ Everything here blocks and runs in a worker thread, one at a time per card.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
-from netuned.errors import UnsupportedError
-from netuned.hardware.nic import HOST, Nic, open_same, read_nic, renewed
+from netuned.errors import KernelError, UnsupportedError
+from netuned.hardware.nic import CLASS_NET, HOST, Nic, open_same, read_nic, renewed
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
@@ -169,10 +170,11 @@ class Card:
         """Want the same of the card as it is now, after a structural change."""
         self._again()
 
-    def refresh(self, asked: Once | None = None) -> bool:
+    def refresh(self, asked: Once | None = None, *, another: bool = False) -> bool:
         """Read the facts anew after a structural change. Says whether they differ.
 
-        Raises: KernelError; ``gone`` when the card left.
+        If ``another`` card has the ifindex by now, it takes this one's place, to be aimed anew.
+        Raises: KernelError; ``gone`` when the card left, and else when another has its ifindex.
         """
         self.close()
         self._clean.clear()
@@ -182,10 +184,16 @@ class Card:
         if before is HOST:
             return False
         name = self.kernel.card_name(before.ifindex)
-        self.nic = renewed(self.kernel, before, read_nic(self.kernel, before.ifindex, name, asked))
+        now = read_nic(self.kernel, before.ifindex, name, asked)
+        if before.instance != now.instance:
+            if not another:
+                raise KernelError("read", f"{CLASS_NET}/{name}", errno.ENODEV)
+            self.nic, self.verdicts, self.found = now, Verdicts(), {}
+            return True
+        self.nic = renewed(self.kernel, before, now)
         facts = {name: tunable.facts for name, tunable in self.tunables.items()}
         self.verdicts.forget_refusals(lambda at: facts[at[0]](before) != facts[at[0]](self.nic))
-        return before != self.nic or before.instance != self.nic.instance
+        return before != self.nic
 
     def observe(self, scope: frozenset[str] | None, asked: Once | None = None) -> set[str]:
         """Read the wanted tunables (of ``scope``, if given) and say which are not known clean.

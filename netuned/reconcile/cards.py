@@ -64,6 +64,8 @@ class Cards:
             slot = self.slots.get(ifindex)
             if slot is None:
                 slot = self.slots[ifindex] = self._slot_of(nic)
+            elif slot.card.nic.instance != nic.instance:
+                continue  # the plan is for another card than the one whose facts are known
             loaded = desired.profiles.get(ifindex)
             target = desired.targets.get(ifindex)
             slot.follow_policy(loaded.profile if loaded else None)
@@ -147,13 +149,14 @@ class Cards:
             if slot.gone:
                 return False
             try:
-                changed = await self._context.work.in_worker(slot.card.refresh)
+                read = partial(slot.card.refresh, another=True)
+                changed = await self._context.work.in_worker(read)
             except KernelError as error:
                 if not error.gone:
                     log.warning("Cannot read card %s: %s, ignoring", slot.card.nic.name, error)
                 return False
         if changed:
-            slot.aim_anew()
+            slot.aim_anew(settled=not slot.is_another)
         return changed
 
     def named(self, ifname: str) -> list[Slot]:

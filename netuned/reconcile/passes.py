@@ -90,12 +90,14 @@ class Passes:
         scope, in_worker = look.scope, self._context.work.in_worker
         if look.facts:
             try:
-                changed = await in_worker(partial(card.refresh, self._fresh()))
+                changed = await in_worker(partial(card.refresh, self._fresh(), another=True))
             except KernelError as error:
                 self._lost(slot, error)
                 return
             if changed:
                 await self._replan(slot)
+        if slot.gone or slot.is_another:  # what is wanted was planned for the card before it
+            return
         repairs = slot.set_out()
         if not slot.aimed:
             try:
@@ -142,7 +144,7 @@ class Passes:
         return ended
 
     async def _replan(self, slot: Slot) -> None:
-        slot.aim_anew()
+        slot.aim_anew(settled=not slot.is_another)
         await self._context.loop.replan()
 
     async def aim(self, slot: Slot) -> None:

@@ -73,6 +73,7 @@ class Slot:
         self._listener = listener
         self._again: asyncio.TimerHandle | None = None
         self._told: Aim | None = None
+        self._instance = card.nic.instance
         self._watched: tuple[Nic, frozenset[str]] | None = None
         self._cause = PROFILE
         """Why the look under way changes something."""
@@ -177,6 +178,11 @@ class Slot:
         """Whether the card was told what is wanted of it, and nothing has changed since."""
         return self._told is not None and self._told.wants_as(self.aim)
 
+    @property
+    def is_another(self) -> bool:
+        """Whether its ifindex is another card's now than the one that the aim is for."""
+        return self.card.nic.instance != self._instance
+
     def retry_roundings(self) -> bool:
         """Now and then, write again what came out otherwise, but for what drops the link.
 
@@ -192,7 +198,7 @@ class Slot:
 
     def adopt(self, aim: Aim) -> None:
         """Follow another aim; a trial that begins decides by itself what is left alone."""
-        before = self.aim
+        before, self._instance = self.aim, self.card.nic.instance
         if before.digest != aim.digest and self.card.try_again(disruptive=True):
             self.aim_anew(settled=False)
         target = before.target if aim.target == before.target else aim.target

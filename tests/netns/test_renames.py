@@ -15,6 +15,8 @@ from netuned.hardware import host
 from netuned.hardware.nic import Nic, check_here, open_card, read_ifindexes, read_nic
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
+from netuned.kernel.once import Once
+from netuned.reconcile.card import Card
 from tests.netns.conftest import Namespace
 from tests.netns.faults.renaming import rename, swap
 from tests.netns.test_stacking import Daemon
@@ -33,9 +35,9 @@ def mask(name: str) -> int:
     return int(rps(name).read_text(), 16)
 
 
-def drop(daemon: Daemon, mac: str) -> None:
+def drop(daemon: Daemon, mac: str, more: str = "") -> None:
     """A profile for the card with a MAC address, whatever its name is."""
-    (daemon.profiles / "edge.yaml").write_text(PROFILE.format(mac))
+    (daemon.profiles / "edge.yaml").write_text(PROFILE.format(mac) + more)
 
 
 def mac(name: str) -> str:
@@ -75,6 +77,79 @@ def test_another_card_with_the_same_ifindex_is_told_from_it(netns: Namespace) ->
     with pytest.raises(KernelError) as caught:
         check_here(kernel, nic)
     assert caught.value.gone
+
+
+def replace_card(netns: Namespace, ifindex: int) -> None:
+    """Delete v0 and make another, with its name, its ifindex and another MAC address."""
+    netns.sh("ip link del v0")
+    many = "numrxqueues 2 numtxqueues 2"
+    peer = f"peer name v0p {many}"
+    netns.sh(f"ip link add v0 index {ifindex} address 02:00:00:00:00:77 {many} type veth {peer}")
+    netns.sh("ip link set v0 up && ip link set v0p up")
+
+
+def untouched() -> bool:
+    """Whether v0 is as the kernel makes it."""
+    queues = sorted(path.name for path in Path("/sys/class/net/v0/queues").iterdir())
+    return mask("v0") == 0 and queues == ["rx-0", "rx-1", "tx-0", "tx-1"]
+
+
+def test_a_card_that_takes_anothers_place_during_a_transaction_is_left_alone(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a change of channels facts are read anew, by the ifindex."""
+    ifindex = netns.veth("v0", 2)
+    daemon = Daemon(tmp_path)
+    drop(daemon, mac("v0"), "channels: {combined: 1}")
+    real = Card.refresh
+    replaced: list[Card] = []
+
+    def refresh(card: Card, asked: Once | None = None, *, another: bool = False) -> bool:
+        if not another and not replaced:
+            replaced.append(card)
+            replace_card(netns, ifindex)
+        return real(card, asked, another=another)
+
+    monkeypatch.setattr(Card, "refresh", refresh)
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.wait(lambda: bool(replaced))
+        await daemon.wait(lambda: daemon.card("v0").state == "unmanaged")
+        await daemon.reconciler.until_quiet()
+        assert untouched()
+
+    asyncio.run(daemon.run(scenario))
+
+
+def test_a_plan_is_of_the_card_that_was_there_and_of_no_later_one(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another card is found as the facts are read, and none at all by the plan that follows."""
+    ifindex = netns.veth("v0", 2)
+    daemon = Daemon(tmp_path)
+    drop(daemon, mac("v0"))
+    read = host.read_nics
+    missing = [False]
+
+    def reading(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
+        nics = read(kernel, known)
+        return {} if missing and missing.pop() else nics
+
+    monkeypatch.setattr(host, "read_nics", reading)
+    daemon._watches.start = lambda: None  # type: ignore[method-assign]
+
+    async def scenario(daemon: Daemon) -> None:
+        assert mask("v0") == 1
+        replace_card(netns, ifindex)
+        missing.extend([False, True])
+        daemon.reconciler.touch(ifindex)
+        await daemon.reconciler.until_quiet()
+        assert untouched()
+        await daemon.reconciler.replan()
+        await daemon.reconciler.until_quiet()
+        assert (untouched(), daemon.card("v0").state) == (True, "unmanaged")
+
+    asyncio.run(daemon.run(scenario))
 
 
 def test_no_card_is_missed_whose_name_moves_on_while_all_are_listed(netns: Namespace) -> None:
