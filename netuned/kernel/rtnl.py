@@ -256,6 +256,23 @@ class Rtnl:
             return error.errno != errno.ENOENT
         return True
 
+    def size_tables(self, ifindex: int) -> frozenset[int]:
+        """The handles of a card's qdiscs that count other sizes than the packets', tc-stab(8).
+
+        From a dump: a single qdisc's answer would go to all that listen to changes.
+
+        Raises: KernelError.
+        """
+        request = encode(_TC_MESSAGE(), _RTM_GETQDISC, NLM_F_DUMP)
+        told = self._socket.request(request, "list", "qdiscs")
+        return frozenset(
+            _HANDLE_PARENT.unpack_from(payload, 8)[0]
+            for payload in told
+            if len(payload) > _TCMSG_SIZE
+            and _ifindex(payload) == ifindex
+            and _TCA_STAB in attributes(payload, _TCMSG_SIZE)
+        )
+
     def has_filters(self, ifindex: int, handle: int) -> bool:
         """Whether filters are attached to a qdisc; ``handle`` 0 is the card's root.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
@@ -185,18 +185,20 @@ def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
 
     Another root is then left out, too: under it there would be what nobody asked for.
     """
-    entries = [entry for entry in view.ask(QDISCS) if entry.parent != INGRESS_PARENT]
-    root = next((entry for entry in entries if entry.parent == ROOT_PARENT), None)
-    had = {entry.kind: True for entry in entries}
-    in_the_way = {}
+    entries = {e.parent: e for e in view.ask(QDISCS) if e.parent != INGRESS_PARENT}
+    had = {entry.kind: True for entry in entries.values()}
+    root, in_the_way = entries.get(ROOT_PARENT), {}
+    tables = view.kernel.rtnl.size_tables(view.nic.ifindex)
     for key, value in values.items():
-        if not _replaces(key, found, value):
-            continue
-        ends = entries
-        if place_of(key) != ROOT:
-            parent = _class_of(root.handle if root and root.kind == "mq" else 0, place_of(key))
-            ends = [entry for entry in entries if entry.parent == parent]
-        if why := next(filter(None, (_irreplaceable(view, entry) for entry in ends)), ""):
+        place = place_of(key)
+        below = root.handle if root and root.kind == "mq" else 0
+        parent = ROOT_PARENT if place == ROOT else _class_of(below, place)
+        there = [entries[parent]] if parent in entries else []
+        # A change without a size table removes that, too: sch_api.c, qdisc_change().
+        replaces = _replaces(key, found, value)
+        ends = [*entries.values()] if replaces and place == ROOT else there
+        lost = (_lost(view, entry, tables, whole=replaces) for entry in ends)
+        if why := next(filter(None, lost), ""):
             in_the_way[key] = why
         elif isinstance(value, Qdisc) and not value.default:
             if value.kind not in had:
@@ -226,18 +228,21 @@ def _class_of(handle: int, place: str) -> int:
     return handle | int(place.removeprefix("tx-")) + 1
 
 
-def _irreplaceable(view: View, entry: QdiscEntry) -> str:
-    """Why a qdisc, once gone, could not be put back; empty if it could.
+def _lost(view: View, entry: QdiscEntry, tables: Collection[int], *, whole: bool) -> str:
+    """Why a qdisc that a write removes, not ``whole``, could not be put back; empty if it could.
 
     One without a handle is the kernel's own and comes as it was; but for filters, which the root
     takes even then.
     """
-    where = ROOT if entry.parent == ROOT_PARENT else f"queue {(entry.parent & 0xFFFF) - 1}"
-    if entry.handle and entry.kind not in PARAMETERS:
-        return f"{entry.kind} at {where} could not be put back; remove it first"
-    takes_filters = entry.kind in FILTERED and (entry.handle or entry.parent == ROOT_PARENT)
+    root = entry.parent == ROOT_PARENT
+    where = f"{entry.kind} at {ROOT if root else f'queue {(entry.parent & 0xFFFF) - 1}'}"
+    if entry.handle in tables:
+        return f"the size table of {where} could not be put back; remove it first"
+    if whole and entry.handle and entry.kind not in PARAMETERS:
+        return f"{where} could not be put back; remove it first"
+    takes_filters = whole and entry.kind in FILTERED and (entry.handle or root)
     if takes_filters and view.kernel.rtnl.has_filters(view.nic.ifindex, entry.handle):
-        return f"filters of {entry.kind} at {where} could not be put back; remove them first"
+        return f"filters of {where} could not be put back; remove them first"
     return ""
 
 
