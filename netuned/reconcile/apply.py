@@ -340,7 +340,7 @@ def _settle(card: Card, baseline: Baseline, outcome: Outcome) -> None:
         (name, key)
         for name, key in done - missed.keys()
         if key not in card.found[name]
-        and (card.is_asked(name) or (structure and card.tunables[name].ends_with(key)))
+        and (card.is_asked(name) or (structure and card.tunables[name].ends_with))
         and recorded.get(name, {}).get(key) is not ABSENT
     }
     baseline.forget(card.nic, done - missed.keys() - dormant)

@@ -25,8 +25,9 @@ def look_beside(card: Card, changes: Iterable[Change], asked: Once | None = None
     made = (c for c in changes if (c.tunable, c.key) not in card.restoring)
     ends = (card.tunables[c.tunable].closes(c.before, c.after) for c in made)
     if queues := frozenset[Queue]().union(*ends):
-        for name in card.tunables.keys() - card.wanted.keys():
-            tunable = card.tunables[name]
+        for name, tunable in card.tunables.items():
+            if name in card.wanted or tunable.ends_with is None:
+                continue
             try:
                 state = _of_queues(card, name, tunable.read(card.view(asked)), queues)
             except UnsupportedError:
@@ -37,7 +38,7 @@ def look_beside(card: Card, changes: Iterable[Change], asked: Once | None = None
 
 def _of_queues(card: Card, name: str, state: State, queues: Collection[Queue]) -> State:
     ends_with = card.tunables[name].ends_with
-    return {key: value for key, value in state.items() if ends_with(key) in queues}
+    return {key: v for key, v in state.items() if ends_with and ends_with(key) in queues}
 
 
 def taken_along(card: Card, change: Change) -> Iterator[tuple[str, State]]:

@@ -271,9 +271,9 @@ class Tunable:
     """Whether a key that is not found can be put back all the same, with what is found."""
     closes: Callable[[Value | None, Value], frozenset[Queue]] = lambda before, after: frozenset()
     """The queues that a write ends, by what was there before and what comes."""
-    ends_with: Callable[[str], Queue | None] = lambda key: None
-    """The queue that takes a key's value away when it ends, whoever set that; None where it
-    stays."""
+    ends_with: Callable[[str], Queue] | None = None
+    """The queue that takes a key's value away when it ends, whoever set that; None where all of
+    them stay."""
     yields: Callable[[State, State], bool] = lambda wanted, found: False
     """Whether the change ends what others still name, so that those leave it first."""
     leaves: bool = False

@@ -15,7 +15,7 @@ import pytest
 from netuned import daemon
 from netuned.errors import KernelError
 from tests.netns.conftest import Namespace
-from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Tap
+from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Shaped, Tap
 from tests.netns.faults.names import change_names
 from tests.netns.faults.runs import inject, meddle
 
@@ -34,6 +34,14 @@ def test_one_failing_call_neither_confuses_nor_leaves_anything_behind(
     print(figures)
     assert not figures.failed
     assert figures.faults > 50
+
+
+def test_nor_does_one_around_a_shaper_and_queues_that_end(netns: Namespace, tmp_path: Path) -> None:
+    netns.veth(CARD, QUEUES)
+    figures = inject(tmp_path, stride=3 * STRIDE, card=Shaped)
+    print(figures)
+    assert not figures.failed
+    assert figures.faults > 15
 
 
 def test_nor_does_one_around_coalescing(netns: Namespace, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.conftest import Namespace
-from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Tap
+from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Shaped, Tap
 from tests.netns.faults.names import change_and_kill
 from tests.netns.faults.runs import kill
 
@@ -33,6 +33,14 @@ def test_so_does_one_after_names_have_changed(netns: Namespace, tmp_path: Path, 
     for card in (CARD, OTHER):
         netns.veth(card, QUEUES)
     figures = change_and_kill(tmp_path, by, stride=29)
+    print(figures)
+    assert not figures.failed
+    assert figures.kills > 5
+
+
+def test_a_shaper_and_queues_that_end_too(netns: Namespace, tmp_path: Path) -> None:
+    netns.veth(CARD, QUEUES)
+    figures = kill(tmp_path, stride=11, card=Shaped)
     print(figures)
     assert not figures.failed
     assert figures.kills > 5

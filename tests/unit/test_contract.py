@@ -355,7 +355,7 @@ def on_record(path: Path, card: Card, *names: str) -> dict[str, State]:
     return {
         name: state
         for name, state in opened(path).of(card.nic).items()
-        if name in names or not all(card.tunables[name].ends_with(key) for key in state)
+        if name in names or not card.tunables[name].ends_with
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Mapping
 
 from netuned.errors import KernelError, UnsupportedError
@@ -23,6 +24,13 @@ match: [{{kind: veth, name: {CARD}}}]
 channels: {{combined: max}}
 rps: {{cpus: 1}}
 xps: {{cpus: auto}}
+qdisc: {{kind: pfifo, limit: 500}}
+"""
+
+SHAPED_PROFILE = f"""\
+match: [{{kind: veth, name: {CARD}}}]
+channels: {{rx: 2, tx: 2}}
+xps: {{cpus: 0}}
 qdisc: {{kind: pfifo, limit: 500}}
 """
 
@@ -125,6 +133,32 @@ class Tap(Card):
 
     def disturb(self) -> None:
         self.kernel.set(COALESCE, self.ifindex, {"rx-frames": 9})
+
+
+class Shaped(Card):
+    """A card with a shaper at one queue, and with all set by hand of the queues that end."""
+
+    @classmethod
+    def made(cls) -> Shaped:
+        return cls(CARD, SHAPED_PROFILE)
+
+    def prepare(self, *, own_qdiscs: bool) -> None:
+        self.own_qdiscs = own_qdiscs
+        with contextlib.suppress(KernelError):
+            self.kernel.rtnl.delete_qdisc(self.ifindex)
+        self.kernel.ethtool.set_channels(self.ifindex, rx=QUEUES, tx=QUEUES)
+        for queue in range(QUEUES):
+            base = f"{CLASS_NET}/{self.name}/queues"
+            self.kernel.files.write(f"{base}/rx-{queue}/rps_cpus", b"1")
+            self.kernel.files.write(f"{base}/rx-{queue}/rps_flow_cnt", b"64")
+            self.kernel.files.write(f"{base}/tx-{queue}/xps_cpus", b"2")
+        self.kernel.rtnl.replace_qdisc(self.ifindex, qdisc.ROOT_PARENT, 9 << 16, "mq", {})
+        for leaf in (2, 3):
+            self.kernel.rtnl.replace_qdisc(self.ifindex, 9 << 16 | leaf, 0, "pfifo", {"limit": 33})
+        shaper = "tbf rate 50mbit burst 64kb latency 50ms"
+        command = f"tc qdisc replace dev {self.name} parent 9:1 {shaper}"
+        subprocess.run(command.split(), check=True)
+        self.before = self.state()
 
 
 def told(state: State, key: Setting, otherwise: str) -> str:

@@ -53,7 +53,8 @@ class Promises:
             fresh = value == tunable.fresh or self.card.made_by_the_kernel(setting, value)
             if setting not in before and fresh:
                 continue  # it came with a queue or a root, and is as the kernel makes it
-            if all(value != state.get(setting) for state in allowed):
+            came_back = fresh and key in record.get(name, {})  # its queue did, and it is still to
+            if not came_back and all(value != state.get(setting) for state in allowed):
                 raise Wrong(f"{name} {key} is {value}, which nobody names")
             of_it = record.get(name, {})
             if any(of == name and of_it.get(k) is ABSENT for of, k in tunable.needs(key)):
