@@ -136,8 +136,11 @@ class Soak:
             self.control = control.makefile("rw")
             self._block("start")
             self._command(2 * WORKERS)  # each worker opens its sockets at its first
-            for part in (self._drift, self._reload, self._read, self._flood, self._day):
+            for part in (self._drift, self._reload, self._read):
                 part()
+            if size.floods:
+                self._flood()
+            self._day()
         self._wait_in_sync()
         off = sum(1 for path, mask in self._read_masks().items() if self.masks[path] != mask)
         self.rows.append(Row("masks other than wanted at the end", off, "", 0, "read in sysfs"))
