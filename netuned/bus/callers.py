@@ -32,6 +32,7 @@ from typing import Protocol
 
 from dbus_fast import Message, MessageFlag, MessageType
 
+from netuned.bus import names
 from netuned.bus.incoming import CALL_MOST, Header
 
 LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
@@ -58,7 +59,6 @@ UNREAD_MOST = 8 << 20
 """Bytes of answers to one user, and four times as many to all, that may not have been read."""
 KNOWN_MOST = 4096
 """Names on the bus whose user is remembered; dbus-daemon has 2,048 connections."""
-ANSWER_TIMEOUT_S = 25.0
 LOOK_AGAIN_S = 0.2
 REFUSALS = 10
 """So many are told at a time that they are refused."""
@@ -95,15 +95,12 @@ def is_roots() -> bool:
     return user is not None and user.is_root
 
 
-class Bus(Protocol):
+class Bus(names.Bus, Protocol):
     """What this needs of a connection."""
 
     @property
     def is_clogged(self) -> bool:
         """Whether the bus has not yet taken all that was sent: root would wait for that."""
-
-    async def call(self, msg: Message) -> Message:
-        """Ask somebody on the bus."""
 
     def send(self, msg: Message) -> asyncio.Future[None]:
         """Send an answer."""
@@ -215,16 +212,7 @@ class Callers:
 
         A name is never another's later, so this is asked once.
         """
-        uid = -1
-        try:
-            reply = await asyncio.wait_for(
-                self._bus.call(_question("GetConnectionCredentials", name)), ANSWER_TIMEOUT_S
-            )
-        except (TimeoutError, OSError, EOFError):
-            reply = None
-        if reply is not None and reply.message_type is MessageType.METHOD_RETURN:
-            told = reply.body[0].get("UnixUserID")
-            uid = -1 if told is None else int(told.value)
+        uid = await names.uid_of(self._bus, name)
         user = self._users.setdefault(uid, Caller(is_root=False))
         sender.user = user
         held, sender.held = sender.held, []
@@ -267,7 +255,7 @@ class Callers:
                     self._tell(self._refusals.popleft())
                 if not is_more and not self._refusals:
                     return
-                await asyncio.sleep(0 if self._root.waiting else SLICE_S)
+                await asyncio.sleep(0 if self._is_roots_turn() else SLICE_S)
         finally:
             self._serving = None
 
@@ -281,11 +269,13 @@ class Callers:
                 return True  # one that is not awaited counts once it is at work
         return self._bus.is_clogged and bool(self._turns)
 
+    def _is_roots_turn(self) -> bool:
+        return bool(self._root.waiting) and self._root.busy < BUSY_MOST[True]
+
     def _next(self) -> Caller | None:
         """Whose call is taken up next, if there is one that may be."""
-        root = self._root
-        if root.waiting and root.busy < BUSY_MOST[True]:
-            return root
+        if self._is_roots_turn():
+            return self._root
         if not self._turns or self._bus.is_clogged or self._others_busy >= OTHERS_BUSY_MOST:
             return None
         for user in self._turns:
@@ -359,7 +349,7 @@ class Callers:
             while any(map(self._is_deaf, self._turns)):
                 for name, sender in tuple(self._senders.items()):
                     if sender.unread:
-                        sender.unread = await self._ask_unread(name)
+                        sender.unread = await names.unread_of(self._bus, name)
                 for user in self._users.values():
                     user.unread = 0
                 self._others_unread = 0
@@ -372,30 +362,6 @@ class Callers:
         finally:
             self._looking = None
 
-    async def _ask_unread(self, name: str) -> int:
-        """Bytes that the bus keeps for a name; 0 if it left, or where the bus does not say."""
-        try:
-            question = self._bus.call(_question("Debug.Stats.GetConnectionStats", name))
-            reply = await asyncio.wait_for(question, ANSWER_TIMEOUT_S)
-        except (TimeoutError, OSError, EOFError):
-            return UNREAD_MOST
-        if reply.message_type is not MessageType.METHOD_RETURN:
-            return 0
-        return int(reply.body[0]["OutgoingBytes"].value)
-
 
 def _is_awaited(call: Message) -> bool:
     return not call.flags.value & MessageFlag.NO_REPLY_EXPECTED.value
-
-
-def _question(member: str, name: str) -> Message:
-    """A question to the bus itself about somebody on it."""
-    *inner, member = member.split(".")
-    return Message(
-        destination="org.freedesktop.DBus",
-        path="/org/freedesktop/DBus",
-        interface=".".join(("org.freedesktop.DBus", *inner)),
-        member=member,
-        signature="s",
-        body=[name],
-    )
