@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
+from netuned.hardware.links import read_unasked
 from netuned.hardware.nic import Nic, open_card, read_ifindexes, read_lowers, read_nic
 from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel import Kernel
@@ -26,31 +27,39 @@ class Host:
 
 
 def read_host(
-    kernel: Kernel, topology: Topology | None = None, known: Mapping[int, Nic] | None = None
+    kernel: Kernel,
+    topology: Topology | None = None,
+    known: Mapping[int, Nic] | None = None,
+    is_asked: Callable[[Nic], bool] | None = None,
 ) -> Host:
-    """Read everything, but for what is ``known`` already.
+    """Read everything, but for what is ``known`` already, and virtual cards that nobody asks for.
 
+    Of those (``is_asked`` is false of what the list of links tells) nothing else is read.
     Raises: KernelError when /proc or /sys cannot be read at all.
     """
     return Host(
         topology or read_topology(kernel.files),
-        read_nics(kernel, known or {}),
+        read_nics(kernel, known or {}, is_asked),
         read_default_affinity(kernel),
     )
 
 
-def read_nics(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
+def read_nics(
+    kernel: Kernel, known: Mapping[int, Nic], is_asked: Callable[[Nic], bool] | None = None
+) -> dict[int, Nic]:
     """The cards of this network namespace: ``known`` facts, in their present place; others read.
 
     Of another network device under a known ifindex nothing is known. One that leaves meanwhile is
-    left out.
+    left out. ``is_asked`` is as for ``read_host``.
     """
-    nics, asked = {}, Once(kernel)
-    for ifindex, name in sorted(read_ifindexes(kernel).items()):
+    asked = Once(kernel)
+    nics = read_unasked(kernel, known, is_asked) if is_asked else {}
+    names = {nic.name for nic in nics.values()}
+    for ifindex, name in sorted(read_ifindexes(kernel, names).items()):
         nic = known.get(ifindex)
         try:
             here, name = open_card(kernel, ifindex, name)
-            if nic is None or here.inode(".") != nic.instance:
+            if nic is None or nic.unread or here.inode(".") != nic.instance:
                 nic = read_nic(kernel, ifindex, name, asked)
             else:  # a card that is bound to another says so in its own facts only
                 nic = replace(nic, name=name, lowers=read_lowers(here))
@@ -59,7 +68,7 @@ def read_nics(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
                 log.warning("Cannot read card %s: %s, ignoring", name, error)
             continue
         nics[ifindex] = nic
-    return nics
+    return dict(sorted(nics.items())) if names else nics
 
 
 def read_default_affinity(kernel: Kernel) -> CpuSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from netuned.cpuset import CpuSet
@@ -57,6 +57,8 @@ class Nic:
     """Ifindex of the bond, team, bridge or accelerated card it is a port of; 0 without."""
     managed: frozenset[int] = frozenset()
     """Numbers of the interrupts whose affinity the kernel keeps to itself."""
+    unread: bool = False
+    """A virtual card that nobody asks for: its queues, channels and speed were not read."""
     instance: int = field(default=0, compare=False)
     """Tells this network device from any other of this boot; 0 where that is not known.
 
@@ -103,17 +105,22 @@ Its instance is no inode, so that it is no card's.
 """
 
 
-def read_ifindexes(kernel: Kernel) -> dict[int, str]:
+def read_ifindexes(kernel: Kernel, but: Collection[str] = ()) -> dict[int, str]:
     """The cards of this network namespace, without the loopback: ifindex -> name.
 
-    They are read again where names changed meanwhile, for a card could be missing that is here.
+    Those that are named in ``but`` are left out. They are read again where names changed meanwhile,
+    for a card could be missing that is here.
     """
     files = kernel.files
+
+    def others() -> list[str]:
+        return [name for name in files.listdir(CLASS_NET) if name not in but]
+
     for _ in range(_READS):
-        names = files.listdir(CLASS_NET)
+        names = others()
         ifindexes = [files.read_int(f"{CLASS_NET}/{name}/ifindex", 0) for name in names]
         cards = [index for index in ifindexes if index > 0]  # bonding_masters has none
-        if len(set(cards)) == len(cards) and files.listdir(CLASS_NET) == names:
+        if len(set(cards)) == len(cards) and others() == names:
             break
     return {
         ifindex: name

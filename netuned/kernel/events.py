@@ -102,13 +102,17 @@ class Monitor:
 
 
 def monitor_rtnl(
-    on_link: Callable[[int, str], None], on_qdisc: Callable[[int, int], None], overrun: Overrun
+    on_link: Callable[[int, str], None],
+    on_qdisc: Callable[[int, int], None],
+    overrun: Overrun,
+    is_known: Callable[[int, bytes], bool] = lambda ifindex, link: False,
 ) -> Monitor:
     """Watch links and qdiscs of this network namespace.
 
     ``on_link(ifindex, "new" | "del")``: a link came, changed (up, down, renamed, features, master,
     …) or left. ``on_qdisc(ifindex, sender)``: a qdisc was attached, changed or detached;
     ``sender`` is the netlink port that asked for it, most often its process's pid, 0 the kernel.
+    Of links that are as ``is_known`` says (for ``parse_link``) nothing is told.
 
     Raises: OSError.
     """
@@ -122,7 +126,9 @@ def monitor_rtnl(
             if kind in _RTM_QDISCS:
                 on_qdisc(ifindex, sender)
             elif kind == _RTM_NEWLINK:
-                on_link(ifindex, "new")
+                link = b"" if data[offset + 16] else bytes(data[offset + 16 : offset + length])
+                if not (link and is_known(ifindex, link)):
+                    on_link(ifindex, "new")
             elif kind == _RTM_DELLINK:
                 # of family AF_BRIDGE it is a port that left its bridge; the link itself stays
                 on_link(ifindex, "new" if data[offset + 16] else "del")

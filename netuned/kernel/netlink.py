@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
 from operator import is_not, itemgetter
 from typing import TypeVar
@@ -191,14 +192,18 @@ class KeptDump:
         self._measure = measure
         self._kept: tuple[tuple[_Datagram, ...], tuple[bytes, ...]] = ((), ())
 
-    def read(self, operation: str, target: str) -> tuple[bytes, ...]:
+    def read(self, operation: str, target: str, *, torn: bool = False) -> tuple[bytes, ...]:
         """The counting part of every payload: the same object while nothing in it has changed.
 
+        With ``torn`` one that the kernel marks as inconsistent will do.
         Raises: KernelError, as ``NetlinkSocket.request``.
         """
-        return self._socket.exchange(self._message, self._read, operation, target)
+        read = partial(self._read, torn=torn)
+        return self._socket.exchange(self._message, read, operation, target)
 
-    def _read(self, receive: Callable[[int], bytes], sequence: int) -> tuple[bytes, ...]:
+    def _read(
+        self, receive: Callable[[int], bytes], sequence: int, *, torn: bool
+    ) -> tuple[bytes, ...]:
         kept, heads = self._kept
         datagrams: list[_Datagram] = []
         interrupted = 0
@@ -210,7 +215,7 @@ class KeptDump:
             datagrams.append(expected)
             if expected.last:
                 break
-        if interrupted & NLM_F_DUMP_INTR:
+        if interrupted & NLM_F_DUMP_INTR and not torn:
             raise _DumpInterrupted
         if len(datagrams) != len(kept) or any(map(is_not, datagrams, kept)):
             found = tuple(head for datagram in datagrams for head in datagram.heads)

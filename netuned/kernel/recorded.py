@@ -286,7 +286,7 @@ class RecordedCalls:
             return found
         return {ifindex: found[ifindex] for ifindex in ifindexes if ifindex in found}
 
-    def links(self) -> Mapping[int, LinkInfo]:
+    def links(self, *, torn: bool = False) -> Mapping[int, LinkInfo]:
         return self._kernel.dump(LINKS)
 
     def set_channels(

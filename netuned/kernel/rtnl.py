@@ -41,7 +41,7 @@ from netuned.kernel.qdisc_options import (
 from netuned.kernel.rtmessages import encode, message_class
 from netuned.text import escape
 
-__all__ = ["ROOT", "LinkInfo", "QdiscEntry", "Rtnl", "same_parameter"]
+__all__ = ["ROOT", "LinkInfo", "QdiscEntry", "Rtnl", "parse_link", "same_parameter"]
 
 ROOT = 0xFFFFFFFF
 """TC_H_ROOT, the parent of a card's root qdisc."""
@@ -188,15 +188,16 @@ class Rtnl:
             return found
         return {ifindex: found[ifindex] for ifindex in ifindexes if ifindex in found}
 
-    def links(self) -> Mapping[int, LinkInfo]:
+    def links(self, *, torn: bool = False) -> Mapping[int, LinkInfo]:
         """The links of this network namespace by ifindex; the same object while nothing changed.
 
-        Raises: KernelError.
+        Where links come and go faster than all can be listed it fails (EAGAIN); with ``torn`` it
+        does not, and lacks some that are there: events of them follow. Raises: KernelError.
         """
-        heads = self._link_dump.read("list", "links")
+        heads = self._link_dump.read("list", "links", torn=torn)
         last = self._links
         if heads is not last.heads:
-            parsed = {head: last.parsed.get(head) or _parse_link(head) for head in heads}
+            parsed = {head: last.parsed.get(head) or parse_link(head) for head in heads}
             by_ifindex = {_ifindex(head): link for head, link in parsed.items()}
             last = self._links = _Last(heads, parsed, by_ifindex)
         return last.by_ifindex
@@ -398,7 +399,8 @@ def _parse_qdisc(head: bytes) -> QdiscEntry:
     return QdiscEntry(kind, handle, parent, parameters)
 
 
-def _parse_link(payload: bytes) -> LinkInfo:
+def parse_link(payload: bytes) -> LinkInfo:
+    """A link as a dump or an event tells of it, from its struct ifinfomsg on. Raises: OSError."""
     (flags,) = _FLAGS.unpack_from(payload, 8)
     found = attributes(payload, _IFINFOMSG_SIZE)
 

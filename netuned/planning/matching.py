@@ -62,6 +62,8 @@ def match_cards(
     above: dict[int, tuple[int, ...]] = {}
     for ifindex in sorted(nics):
         nic = nics[ifindex]
+        if nic.unread and ifindex not in override:
+            continue  # no profile matches it
         below = physical_below(nics, ifindex)
         if below and ifindex not in below:
             above[ifindex] = below

@@ -62,10 +62,17 @@ class Cards:
         certain: dict[int, str] = {}
         for ifindex, nic in host.nics.items():
             slot = self.slots.get(ifindex)
+            if slot is not None and slot.card.nic.unread:
+                if slot.card.nic is nic:
+                    continue
+                slot.leave()  # it has other facts now, or all of them
+                slot = None
             if slot is None:
                 slot = self.slots[ifindex] = self._slot_of(nic)
             elif slot.card.nic.instance != nic.instance:
                 continue  # the plan is for another card than the one whose facts are known
+            if nic.unread:
+                continue
             loaded = desired.profiles.get(ifindex)
             target = desired.targets.get(ifindex)
             slot.follow_policy(loaded.profile if loaded else None)
@@ -109,7 +116,8 @@ class Cards:
         self._left = [ifindex for ifindex in self._left if ifindex in self.slots]
         for slot in left:
             slot.leave()
-            work.in_line(partial(self._context.listener.arm, slot.card.nic, frozenset()))
+            if not slot.card.nic.unread:
+                work.in_line(partial(self._context.listener.arm, slot.card.nic, frozenset()))
         if left or first:  # others may have left before the daemon began
             here, nics = list(host.nics.values()), [slot.card.nic for slot in left]
             work.spawn(self._retire(partial(self._context.baseline.retire, here, nics)))

@@ -19,14 +19,18 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, NetunedError, StateFileError
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.isolation import read_isolation
+from netuned.hardware.links import is_as
 from netuned.hardware.nic import CLASS_NET, HOST, Nic
 from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Irqbalance
+from netuned.kernel.rtnl import parse_link
 from netuned.placement.seatfile import NAME as SEATS
 from netuned.placement.seatfile import read_seats, write_seats
+from netuned.planning.asked import may_apply
 from netuned.planning.neighbours import Neighbours, governed_by
 from netuned.planning.planner import Desired, plan_host
+from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.settings import DEFAULT_PATH
 from netuned.reconcile.apply import sweep
 from netuned.reconcile.baseline import Baseline
@@ -90,7 +94,12 @@ class Reconciler:
             answered=self.touch_profiles,
         )
         self._planning = asyncio.Lock()
+        self._judged: tuple[LoadedProfile, ...] | None = None
+        """The profiles by which cards were left unread."""
         self._names: list[str] = []
+        self._due = False
+        self._rest_until = 0.0
+        """Until then the kernel's lock is others', who may be making links by the thousand."""
         self._early: set[int] = set()
         """Cards that changed before they were known, and perhaps after they were read."""
         self._next_plan: asyncio.Task[None] | None = None
@@ -169,9 +178,10 @@ class Reconciler:
     def touch(self, ifindex: int, tunable: str | None = None) -> None:
         """Look at one tunable of a card, or at the card's facts and all of it."""
         slot = self._slot(ifindex)
-        if slot is None:
+        if slot is None or slot.card.nic.unread:
             if tunable is None:
-                self._early.add(ifindex)
+                if slot is None:
+                    self._early.add(ifindex)
                 self.rescan()
             return
         if tunable is None:
@@ -208,6 +218,11 @@ class Reconciler:
             slot.dispute.heard(tunable, sender)
         self.touch(ifindex, tunable)
 
+    def is_known(self, ifindex: int, link: bytes) -> bool:
+        """Whether an event tells nothing new: of an unread card only its place and name matter."""
+        slot = self.cards.slots.get(ifindex)
+        return slot is not None and slot.card.nic.unread and is_as(slot.card.nic, parse_link(link))
+
     def left(self, ifindex: int) -> None:
         """A card left."""
         self.cards.note_left(ifindex)
@@ -215,9 +230,13 @@ class Reconciler:
 
     def rescan(self) -> None:
         """Cards came or went."""
-        self.work.spawn(self._rescan())
+        if not self._due:
+            self._due = True
+            self.work.spawn(self._rescan())
 
     async def _rescan(self) -> None:
+        await asyncio.sleep(self._rest_until - time.monotonic())
+        self._due = False
         look_again, self._look_again = self._look_again, False
         await self.replan()
         if look_again:
@@ -276,25 +295,35 @@ class Reconciler:
             loaded, settings = self.loading.profiles, self.loading.settings
             topology = self._topology
             events = self._topology_events
+            profiles = loaded.profiles
+            judged = known if profiles is self._judged else {}
             self._early.clear()
+
+            def is_asked(nic: Nic) -> bool:
+                if judged.get(nic.ifindex) is nic:
+                    return False
+                return may_apply(profiles, nic) or bool(self._baseline.of(nic))
 
             def work() -> tuple[list[str], Host, Desired]:
                 names = self._kernel.files.listdir(CLASS_NET)
-                host = read_host(self._kernel, topology, known)
-                desired = plan_host(loaded.profiles, host, self._seats)
+                host = read_host(self._kernel, topology, known, is_asked)
+                desired = plan_host(profiles, host, self._seats)
                 if desired.seats != self._seats:
                     write_seats(self._options.runtime_directory / SEATS, desired.seats)
                 return names, host, desired
 
+            begun = time.monotonic()
             try:
                 self._names, host, desired = await self.work.in_worker(work)
             except KernelError as error:
                 log.error("Cannot read the host: %s, trying again", error)
                 asyncio.get_running_loop().call_later(REREAD_S, self.rescan)
                 return
+            finally:
+                self._rest_until = 2 * time.monotonic() - begun
             if events == self._topology_events:
                 self._topology = host.topology
-            self._seats = desired.seats
+            self._seats, self._judged = desired.seats, profiles
             self.cards.adopt(host, desired, loaded, settings.confirm_timeout_s)
             for ifindex in self._outdated(host):
                 self.touch(ifindex)

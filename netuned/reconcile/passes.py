@@ -68,7 +68,8 @@ class Passes:
 
     def _may_look(self, slot: Slot) -> bool:
         """After a failure events wait for the retry: a failed pass raises events of its own."""
-        against = slot.gone or self._closing or slot.retry is not None
+        unread, waits = slot.card.nic.unread, slot.retry is not None
+        against = slot.gone or self._closing or unread or waits
         return slot.dirty and not against and not self._context.loop.is_paused(slot)
 
     async def _pass(self, slot: Slot) -> None:

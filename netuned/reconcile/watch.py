@@ -62,7 +62,7 @@ class Watches:
         calls = self._loop_calls
         lost = calls.touch_everything
         monitors: tuple[Callable[[], Monitor], ...] = (
-            lambda: monitor_rtnl(self._on_link, self._on_qdisc, lost),
+            lambda: monitor_rtnl(self._on_link, self._on_qdisc, lost, calls.is_known),
             lambda: monitor_ethtool(self._on_ethtool, lost),
             lambda: monitor_uevents(self._on_uevent, lost),
         )

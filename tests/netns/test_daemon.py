@@ -261,6 +261,31 @@ def test_without_a_bus_profiles_are_applied_all_the_same(lab: Lab) -> None:
     lab.wait(lambda: lab.attribute("lan0", "rx-0", "rps_cpus") == "3", "the profile")
 
 
+def test_a_link_that_nobody_asks_for_is_tuned_once_somebody_does(lab: Lab) -> None:
+    """By a new name, by a profile; put back also where the daemon did not see that one go."""
+    lab.add_pairs([(f"c{number}", f"d{number}") for number in range(20)], queues=1)
+    lab.shell("echo 1 > /sys/class/net/c5/queues/rx-0/rps_cpus")
+    lab.profile("edge", "match: [{kind: veth, name: 'a*'}]\nrps: {cpus: 1}\n")
+    lab.start()
+    lab.wait(lambda: len(lab.status()["nics"]) == 42, "all of them")
+    assert {nic["state"] for nic in lab.status()["nics"]} == {"unmanaged"}
+    assert lab.card("c7")["driver"] == "veth"
+    lab.shell("ip link set c7 down; ip link set c7 name a7; ip link set a7 up")
+    lab.wait_state("a7", "in-sync")
+    assert lab.attribute("a7", "rx-0", "rps_cpus") == "2"
+    path = lab.profile("more", "match: [{kind: veth, name: c5}]\nrps: {cpus: 1}\n")
+    lab.wait_state("c5", "in-sync")
+    assert lab.attribute("c5", "rx-0", "rps_cpus") == "2"
+    lab.stop(signal.SIGKILL)
+    path.unlink()
+    lab.start()
+    lab.wait(lambda: lab.attribute("c5", "rx-0", "rps_cpus") == "1", "what was there before")
+    lab.shell("ip link del c9; ip link set c8 down; ip link set c8 up")
+    lab.wait(lambda: not lab.card("c9"), "that it left")
+    lab.ctl("restore")
+    assert lab.attribute("a7", "rx-0", "rps_cpus") == "0"
+
+
 def test_an_unset_feature_is_unsupported_and_the_rest_in_force(edge: Lab) -> None:
     edge.profile("edge", EDGE + "rss: {queues: all}\nirq: {spread: one-per-queue}\n")
     edge.wait(lambda: len(edge.card("lan0")["settings"]) == 6, "six settings")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from netuned.hardware import links
 from netuned.hardware import nic as facts
 from netuned.hardware.host import read_nics
 from netuned.hardware.nic import PHYSICAL, Nic
@@ -101,7 +102,11 @@ def physical(monkeypatch: pytest.MonkeyPatch) -> None:
         ports = socket.if_indextoname(ifindex) in ("v0", "v1")
         return PHYSICAL if ports else real(here, asked, ifindex)
 
+    def is_physical(kernel: Kernel, name: str) -> bool:
+        return name in ("v0", "v1")
+
     monkeypatch.setattr(facts, "_kind", kind)
+    monkeypatch.setattr(links, "is_physical", is_physical)
 
 
 def rps(card: str) -> int:

@@ -1,0 +1,99 @@
+"""Virtual links that nobody asks for: thousands of containers' ends are known from one dump.
+
+Source: net/core/rtnetlink.c, rtnl_fill_ifinfo(); ``get_drvinfo`` of drivers/net/*.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.kernel import Kernel
+from netuned.kernel.rtnl import LinkInfo
+
+DRIVERS = {
+    "bond": "bonding",
+    "bridge": "bridge",
+    "dummy": "dummy",
+    "geneve": "geneve",
+    "ipvlan": "ipvlan",
+    "macvlan": "macvlan",
+    "macvtap": "macvlan",
+    "netkit": "netkit",
+    "team": "team",
+    "tun": "tun",
+    "veth": "veth",
+    "vlan": "802.1Q VLAN Support",
+    "vrf": "vrf",
+    "vxlan": "vxlan",
+}
+"""What ethtool calls the driver of a kind of link; of others it would have to be asked."""
+
+PAIRED = frozenset(("netkit", "veth", "vxcan"))
+"""Of these IFLA_LINK is the other end, and nothing lies below."""
+
+
+def read_unasked(
+    kernel: Kernel, known: Mapping[int, Nic], is_asked: Callable[[Nic], bool]
+) -> dict[int, Nic]:
+    """The virtual links that nobody asks for, with what the list of links tells of them.
+
+    Those that are ``known`` so, and as they were, are the same objects. A card that was read once
+    is not among them. Raises: KernelError.
+    """
+    links = kernel.rtnl.links(torn=True)
+    ports: dict[int, list[int]] = {}
+    for ifindex, link in links.items():
+        if link.master:
+            ports.setdefault(link.master, []).append(ifindex)
+    found = {}
+    for ifindex, link in links.items():
+        before = known.get(ifindex)
+        if not link.kind or (before is not None and not before.unread):
+            continue
+        below = () if link.kind in PAIRED or link.lower not in links else (link.lower,)
+        lowers = tuple(sorted((*ports.get(ifindex, ()), *below)))
+        if before is None or before.lowers != lowers or not is_as(before, link):
+            if is_physical(kernel, link.name):
+                continue
+            before = _unread(kernel, ifindex, link, lowers)
+        if not is_asked(before):
+            found[ifindex] = before
+    return found
+
+
+def is_physical(kernel: Kernel, name: str) -> bool:
+    """Whether a card is on a bus, whatever its kind (ipoib, a switch's port)."""
+    return kernel.files.exists(f"{CLASS_NET}/{name}/device")
+
+
+def is_as(nic: Nic, link: LinkInfo) -> bool:
+    """Whether an unread card is what a link is; whether it is up is not asked."""
+    known = (nic.name, nic.kind, nic.mac, nic.master)
+    return known == (link.name, link.kind, link.mac, link.master)
+
+
+def _unread(kernel: Kernel, ifindex: int, link: LinkInfo, lowers: tuple[int, ...]) -> Nic:
+    return Nic(
+        ifindex=ifindex,
+        name=link.name,
+        driver=DRIVERS.get(link.kind, ""),
+        kind=link.kind,
+        pci="",
+        mac=link.mac,
+        speed_mbps=0,
+        numa_node=-1,
+        device="",
+        up=link.up,
+        rx_queues=0,
+        tx_queues=0,
+        channels=None,
+        rss_queues=0,
+        vectors=(),
+        affinity=(),
+        interrupts=(),
+        lowers=lowers,
+        master=link.master,
+        unread=True,
+        instance=kernel.files.inode(f"{CLASS_NET}/{link.name}"),
+    )
