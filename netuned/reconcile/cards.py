@@ -62,6 +62,8 @@ class Cards:
         certain: dict[int, str] = {}
         for ifindex, nic in host.nics.items():
             slot = self.slots.get(ifindex)
+            if nic.unread and not profiles.errors:
+                certain[ifindex] = ""
             if slot is not None and slot.card.nic.unread:
                 if slot.card.nic is nic:
                     continue

@@ -57,6 +57,9 @@ from netuned.tunables import TUNABLES, tunables_of
 
 log = logging.getLogger(__name__)
 
+REST_MOST_S = 0.5
+"""So long at most, and as long as it took, no search for cards follows another."""
+
 REREAD_S = 2.0
 """A host that cannot be read is read again, also without another event."""
 
@@ -320,7 +323,8 @@ class Reconciler:
                 asyncio.get_running_loop().call_later(REREAD_S, self.rescan)
                 return
             finally:
-                self._rest_until = 2 * time.monotonic() - begun
+                now = time.monotonic()
+                self._rest_until = now + min(now - begun, REST_MOST_S)
             if events == self._topology_events:
                 self._topology = host.topology
             self._seats, self._judged = desired.seats, profiles

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
+from netuned.hardware.host import read_host
+from netuned.planning.planner import plan_host
+from netuned.profiles.loader import ProfileSet
+from netuned.reconcile.cardid import CardId
+from netuned.reconcile.confirm import ALL, RESTORED, Hold
+from tests.unit.machines import nic
 from tests.unit.parts import Parts, on, profile
 
 
@@ -163,5 +171,27 @@ def test_a_paused_card_is_left_alone_under_any_name(tmp_path: Path) -> None:
         parts.passes.look_now(parts.slot("wan0"))
         await parts.quiet()
         assert parts.masks(name="wan0") == ["0", "0", "4", "8"]
+
+    on(tmp_path, scenario)
+
+
+def test_a_restored_link_that_no_profile_names_any_more_is_held_no_longer(tmp_path: Path) -> None:
+    """Not even one that is not read: the profile may come back, and is meant then."""
+
+    async def scenario(parts: Parts) -> None:
+        link = replace(nic(9, "veth9"), kind="veth", unread=True)
+        parts.file.hold([Hold(RESTORED, "", CardId.of(link), ALL, "abc")])
+        host = read_host(parts.kernel)
+        host = replace(host, nics={**host.nics, 9: link})
+        for _ in range(2):
+            parts.cards.adopt(host, plan_host((), host), ProfileSet(), 0)
+            await parts.quiet()
+        async with asyncio.timeout(10):
+            while parts.file.holds:
+                await asyncio.sleep(0.001)
+        assert parts.context.slots[9].state == "unmanaged"
+        slot = parts.context.slots[9]
+        parts.passes.look_now(slot)
+        assert slot.task is None, "nothing of it is read"
 
     on(tmp_path, scenario)
