@@ -20,6 +20,10 @@ READ_SIZE = 1 << 16
 ATTRIBUTE_SIZE = 448
 """Kept attributes are masks, 288 bytes for 1,024 CPUs; Python's quick allocator ends at 512."""
 
+IRQ_DIRECTORY = "/proc/irq"
+"""Where it is read. ProtectKernelTunables= makes it read-only for the service: the unit has the
+same directory at another place, to be written there."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -187,6 +191,7 @@ class Files(FileTree):
         self._wrote = wrote
         self._directory = NOWHERE
         self._shown = ""
+        self._irq = os.environ.get("NETUNED_IRQ_DIRECTORY", IRQ_DIRECTORY)
 
     def at(self, directory: str) -> FileTree:
         there = copy.copy(self)
@@ -217,8 +222,11 @@ class Files(FileTree):
         return content
 
     def write(self, path: str, data: bytes) -> None:
+        place = path
+        if path.startswith(f"{IRQ_DIRECTORY}/"):
+            place = self._irq + path.removeprefix(IRQ_DIRECTORY)
         try:
-            with open(path, "wb", buffering=0, opener=self.open) as file:
+            with open(place, "wb", buffering=0, opener=self.open) as file:
                 file.write(data)
         except OSError as error:
             raise self.refused("write", path, error) from None

@@ -71,10 +71,10 @@ def mask() -> None:
         rewrite(f"/sys/class/net/{name}/queues/rx-0/rps_cpus")
 
 
-def irq() -> None:
-    for number in sorted(filter(str.isdigit, os.listdir("/proc/irq")), key=int, reverse=True):
+def irq(directory: str) -> None:
+    for number in sorted(filter(str.isdigit, os.listdir(directory)), key=int, reverse=True):
         try:
-            return rewrite(f"/proc/irq/{number}/smp_affinity")
+            return rewrite(f"{directory}/{number}/smp_affinity")
         except OSError as error:
             if error.errno != errno.EIO:  # the kernel's own
                 raise
@@ -182,7 +182,9 @@ TRIED: dict[str, Callable[[], object]] = {
     "write /var/lib/netuned": lambda: create("/var/lib/netuned/probe"),
     "write /proc/sys/net": lambda: rewrite("/proc/sys/net/core/rps_sock_flow_entries"),
     "write a queue's mask": mask,
-    "write /proc/irq": irq,
+    "write /proc/irq": lambda: irq("/proc/irq"),
+    "write an affinity": lambda: irq(os.environ["NETUNED_IRQ_DIRECTORY"]),
+    "write a control group": lambda: create("/sys/fs/cgroup/probe"),
     "AF_UNIX socket": lambda: opened(socket.AF_UNIX),
     "AF_NETLINK socket": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0),
     "ethtool": ethtool,

@@ -74,7 +74,14 @@ class Card:
             with contextlib.suppress(UnsupportedError):
                 state |= {(tunable.name, key): v for key, v in tunable.read(view).items()}
         kept.close()
-        return state
+        return {at: v for at, v in state.items() if not self._closed_as_made(view.nic, at, v)}
+
+    def _closed_as_made(self, nic: Nic, setting: Setting, found: Value) -> bool:
+        """Whether a setting is a closed queue's leaf, and as one that the kernel does not show."""
+        name, place = setting[0], qdisc.place_of(setting[1])
+        if name != qdisc.NAME or not self.made_by_the_kernel(setting, found):
+            return False
+        return int(place.removeprefix("tx-")) >= nic.tx_queues
 
     def prepare(self, *, own_qdiscs: bool) -> None:
         """Bring it to a state that somebody chose before netuned came."""
