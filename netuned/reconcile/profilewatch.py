@@ -72,11 +72,22 @@ class ProfileWatch(Guide):
         self._timer: asyncio.TimerHandle | None = None
         self._refused = False
         self._socket_watch, self._socket_name = -1, ""
-        self.is_short = False
-        """Whether there were not watches enough for all directories."""
+        self._lacking = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._inotify.fileno(), self._on_events)
         self._watch_irqbalance()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there were not watches enough for all directories."""
+        return self._lacking or self._socket_watch < 0
+
+    def watch_socket(self) -> None:
+        """Try to have the watch for irqbalance's socket, if there was none left for it."""
+        if self._socket_watch < 0:
+            self._watch_irqbalance()
+            if self._socket_watch >= 0:
+                self._irqbalance()
 
     def close(self) -> None:
         """End every watch."""
@@ -102,8 +113,8 @@ class ProfileWatch(Guide):
         for wd, names in passed.items():
             if wd in self._names:
                 self._names[wd] = set(names)
-        before, self.is_short, self._refused = self.is_short, self._refused, False
-        if before != self.is_short:
+        before, self._lacking, self._refused = self._lacking, self._refused, False
+        if before != self._lacking:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._short)
 

@@ -116,6 +116,8 @@ class Watches:
         unwatched = {ifindex for ifindex, _ in tuple(self._unwatched)}
         if self._files is None:
             unwatched = set(self._wanted)
+        if self._profiles is not None:
+            self._profiles.watch_socket()
         self._listen_to_files()
         if short:
             calls.work.spawn(calls.look_at_profiles())
