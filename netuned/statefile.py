@@ -30,7 +30,7 @@ _TOO_LARGE = f"it has more than {LIMIT >> 20} MiB"
 
 def read_limited(path: Path) -> bytes:
     """The content. Raises: OSError; ValueError for a file that is too large."""
-    with open(path, "rb", opener=open_regular) as file:
+    with os.fdopen(open_regular(str(path), os.O_RDONLY), "rb") as file:
         content = file.read(LIMIT + 1)
     _within_limit(content)
     return content
