@@ -153,7 +153,11 @@ class Passes:
         aim, baseline = slot.aim, self._context.baseline
         tell = partial(slot.card.aim, aim.target, baseline, restore=aim.restore, held=aim.held)
         slot.told(aim)  # what comes while it is told is for the next time
-        await self._context.work.in_worker(tell)
+        try:
+            await self._context.work.in_worker(tell)
+        except KernelError:
+            slot.aim_anew()  # else it would pass for told, and for in sync with nothing wanted
+            raise
 
     def _note(self, slot: Slot, outcome: Outcome, look: Look) -> None:
         """Tell what a look gave, and look again later if it failed."""

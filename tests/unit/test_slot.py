@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netuned.errors import KernelError, StateFileError
 from netuned.reconcile.aim import Look
+from netuned.reconcile.card import Card
 from netuned.reconcile.passes import RETRY_MOST_S
 from netuned.reconcile.writing import Outcome
 from tests.unit.parts import Parts, on, profile
@@ -109,6 +112,28 @@ def test_what_happened_shows(
         assert (shown.state, shown.last_error.partition(";")[0]) == (state, error)
         assert parts.shown() is shown
         assert (shown is before) is (state == "in-sync")
+
+    on(tmp_path, scenario)
+
+
+def test_a_card_that_could_not_be_told_is_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Card.aim
+    failed: list[Card] = []
+
+    def aim(card: Card, *given: Any, **more: Any) -> None:
+        if card.nic.name == "en0" and not failed:
+            failed.append(card)
+            raise KernelError("get", "rings of ifindex 2", errno.EPERM)
+        real(card, *given, **more)
+
+    monkeypatch.setattr(Card, "aim", aim)
+
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(profile("0-1"))
+        await parts.until(lambda: bool(failed) and parts.shown().state == "in-sync")
+        assert parts.slot().card.wanted
 
     on(tmp_path, scenario)
 
