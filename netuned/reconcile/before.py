@@ -25,8 +25,13 @@ def look_beside(card: Card, changes: Iterable[Change], asked: Once | None = None
     made = (c for c in changes if (c.tunable, c.key) not in card.restoring)
     ends = (card.tunables[c.tunable].closes(c.before, c.after) for c in made)
     if queues := frozenset[Queue]().union(*ends):
+        sets = {
+            name
+            for name, state in card.wanted.items()
+            if name not in card.held and any((name, key) not in card.restoring for key in state)
+        }
         for name, tunable in card.tunables.items():
-            if name in card.wanted or tunable.ends_with is None:
+            if name in sets or tunable.ends_with is None:
                 continue
             try:
                 state = _of_queues(card, name, tunable.read(card.view(asked)), queues)

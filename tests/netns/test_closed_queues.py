@@ -47,6 +47,15 @@ def leaves(lab: Lab) -> dict[int, str]:
     }
 
 
+def by_steps(lab: Lab, path: Path) -> None:
+    """More of them closed by another profile, which then goes."""
+    lab.profile("edge", FEWER.replace("2", "1"))
+    with lab.asking() as client:
+        client.reload()
+    assert "rx-1" not in files(lab)
+    removed(lab, path)
+
+
 def removed(lab: Lab, path: Path) -> None:
     path.unlink()
     lab.wait_state("lan0", "unmanaged")
@@ -81,7 +90,7 @@ def reopened(lab: Lab, path: Path) -> None:
         client.reload()
 
 
-@pytest.mark.parametrize("end", [removed, restored, killed, named_no_more, reopened])
+@pytest.mark.parametrize("end", [removed, restored, killed, named_no_more, reopened, by_steps])
 def test_what_nobody_names_comes_back_with_its_queue(
     lab: Lab, end: Callable[[Lab, Path], None]
 ) -> None:
