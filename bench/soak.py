@@ -219,7 +219,7 @@ class Soak:
             for name in self.size.floods:
                 repairs: list[float] = []
                 answers: list[float] = []
-                with flooded(address, name), Client() as root:
+                with Client() as root, flooded(address, name):
                     until = time.monotonic() + self.size.flood_s
                     while not answers or time.monotonic() < until:
                         repairs.append(self._repair_s())

@@ -44,6 +44,11 @@ SIGNATURES = frozenset({"", "s", "ss", "su"})
 """Of all that can be called; what else comes is refused unread."""
 SET_SIGNATURE = "ssv"
 
+LARGE = frozenset({"GetManagedObjects", "GetAll", "Introspect", "Plan"})
+"""What has an answer of up to a megabyte or two. A flooded bus takes many seconds for one."""
+FLOOD = 500
+"""Whose calls had no room so often is refused those until none of his waits."""
+
 ROOT = 0
 SLICE_S = 0.005
 """Calls are taken up for so long, then all else has its turn: for as long, if root waits not."""
@@ -72,6 +77,8 @@ class Caller:
     waiting: deque[Message] = field(default_factory=deque)
     busy: int = 0
     unread: int = 0
+    over: int = 0
+    """Calls for which there was no room, since none waited."""
 
 
 @dataclass(slots=True, eq=False)
@@ -158,6 +165,7 @@ class Callers:
             held = len(sender.held) if sender else 0
             return self._new < NEW_MOST and held < WAITING_MOST[False]
         if len(user.waiting) >= WAITING_MOST[user.is_root]:
+            user.over += 1
             return False
         return user.is_root or self._others_waiting < OTHERS_WAITING_MOST
 
@@ -296,6 +304,12 @@ class Callers:
             del self._turns[user]
             if user.waiting:  # behind all others
                 self._turns[user] = None
+            is_flood = user.over > FLOOD
+            user.over = user.over if user.waiting else 0
+            if is_flood and call.member in LARGE:
+                if _is_awaited(call):
+                    self._refuse(call.sender or "", call.serial, LIMITS_EXCEEDED, TOO_MANY)
+                return
         if _is_awaited(call):
             key = call.sender, call.serial
             if key in self._busy:  # which the bus lets nobody do

@@ -153,7 +153,8 @@ class Connection(MessageBus):
 
         def look() -> None:
             self._watching = None
-            if not self.connected or self._writer is None or self._writer.buf is None:
+            writer = self._writer
+            if not self.connected or writer is None or not (writer.messages or writer.buf):
                 return
             if self._taken == before:
                 log.warning("D-Bus has taken nothing for %.0f s, connecting again", STUCK_S)

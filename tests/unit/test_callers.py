@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -70,6 +71,22 @@ def test_users_have_their_turns_and_each_has_a_bound() -> None:
         bus.answer()
         await settle(bus)
         assert [call.sender for call in bus.served] == [*senders[1:], ":7.1"]
+
+    asyncio.run(check())
+
+
+def test_who_floods_gets_no_large_answers_until_he_is_done() -> None:
+    async def check() -> None:
+        bus = Bus()
+        ask(bus, ":7.1")
+        await settle(bus)
+        ask(bus, ":7.1", callers.FLOOD + 2 * callers.WAITING_MOST[False])
+        await settle(bus)
+        assert [call.sender for call in bus.served] == [":7.1"], "the one before"
+        assert bus.callers._users[7].waiting == deque()
+        ask(bus, ":7.1")
+        await settle(bus)
+        assert len(bus.served) == 2
 
     asyncio.run(check())
 
