@@ -313,6 +313,7 @@ class Slot:
 
     def lost(self, error: KernelError) -> None:
         """The card, or a file of it, was not there: queues come and go, so once is no failure."""
+        self._told = None  # what the card was told may have been cut short
         self.failures += 1
         if self.failures > 1:
             self.last_error, self.state = str(error), DEGRADED
@@ -326,6 +327,7 @@ class Slot:
 
     def _fail(self, error: NetunedError, outcome: Outcome) -> None:
         """The card cannot be brought into force."""
+        self._told = None
         self.failures += 1
         change = outcome.failed
         self._failed = change.tunable if change else ""

@@ -12,6 +12,7 @@ import pytest
 from netuned.cli.status import in_sync
 from netuned.errors import KernelError, StateFileError
 from netuned.hardware.nic import HOST
+from netuned.kernel.questions import COALESCE, Question
 from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet
 from netuned.reconcile.apply import reconcile_card
@@ -151,6 +152,38 @@ def test_what_cannot_be_read_after_an_undo_is_not_shown_as_it_was(
     shown = told(card, reconcile_card(card, baseline))
     assert {s.state for s in shown.values()} == {DEGRADED}
     assert {s.found for s in shown.values()} == {""}
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOMEM, errno.ENODEV])
+@pytest.mark.parametrize("at", range(1, 7))
+def test_what_was_told_in_part_is_not_in_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, error: int
+) -> None:
+    """One question fails, which may be while the card is told what is wanted of it."""
+
+    async def scenario(parts: Parts) -> None:
+        get, calls = parts.kernel.get, 0
+
+        def fails_once(question: Question[Any], ifindex: int) -> Any:
+            nonlocal calls
+            if question is COALESCE:
+                calls += 1
+                if calls == at:
+                    raise KernelError("get", "coalesce", error)
+            return get(question, ifindex)
+
+        monkeypatch.setattr(parts.kernel, "get", fails_once)
+        await parts.plan("match: [{name: en0}]\ncoalesce: {rx-usecs: 51}\n")
+        for _ in range(4):
+            card = parts.shown()
+            wrong = get(COALESCE, 2)["rx-usecs"] != 51
+            assert not (wrong and card.state == IN_SYNC), card
+            parts.passes.look_now(parts.slot())
+            await parts.quiet()
+        assert parts.shown().state == IN_SYNC
+        assert get(COALESCE, 2)["rx-usecs"] == 51
+
+    on(tmp_path, scenario)
 
 
 def coalesce(card: Card, baseline: Baseline, usecs: int) -> SettingStatus:
