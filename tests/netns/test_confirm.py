@@ -116,7 +116,7 @@ def test_a_trial_undoes_itself_and_is_not_applied_again(edge: Lab) -> None:
 
 
 def test_a_confirmed_trial_stays(edge: Lab) -> None:
-    id = trial(edge, "2s")
+    id = trial(edge, "4s")
     tried = state(edge)
     for _ in range(3):
         edge.status()  # looking confirms nothing
@@ -124,7 +124,7 @@ def test_a_confirmed_trial_stays(edge: Lab) -> None:
     assert "other" in refused(edge, "confirm", "other")
     edge.ctl("confirm", id)
     assert pending(edge) == ""
-    time.sleep(2.2)
+    time.sleep(4)
     assert state(edge) == tried
     edge.wait_state("lan0", "in-sync")
     assert id in refused(edge, "confirm", id)
@@ -258,7 +258,7 @@ def test_what_cannot_be_kept_on_disk_is_not_tried(edge: Lab) -> None:
 @pytest.mark.parametrize("late", [True, False])
 def test_the_clock_survives_a_kill(edge: Lab, late: bool) -> None:
     before = state(edge)
-    id = trial(edge, "3s")
+    id = trial(edge, "3s" if late else "6s")
     tried = state(edge)
     edge.stop(signal.SIGKILL)
     if late:
@@ -326,12 +326,12 @@ def test_a_kill_while_it_is_applied_or_rolled_back_leaves_nothing(edge: Lab, ms:
 
 
 def test_confirm_after_a_kill(edge: Lab) -> None:
-    id = trial(edge, "3s")
+    id = trial(edge, "5s")
     tried = state(edge)
     edge.stop(signal.SIGKILL)
     edge.start()
     edge.ctl("confirm", id)
-    time.sleep(3)
+    time.sleep(5)
     assert state(edge) == tried
     edge.wait_state("lan0", "in-sync")
 

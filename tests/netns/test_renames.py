@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,8 +132,8 @@ def test_a_plan_is_of_the_card_that_was_there_and_of_no_later_one(
     read = host.read_nics
     missing = [False]
 
-    def reading(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
-        nics = read(kernel, known)
+    def reading(kernel: Kernel, known: Mapping[int, Nic], is_asked: Any) -> dict[int, Nic]:
+        nics = read(kernel, known, is_asked)
         return {} if missing and missing.pop() else nics
 
     monkeypatch.setattr(host, "read_nics", reading)
@@ -179,8 +180,8 @@ def test_a_name_from_before_the_first_plan_was_made_is_not_kept(
     told: list[int] = []
     moved: list[str] = []
 
-    def reading(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
-        nics = read(kernel, known)
+    def reading(kernel: Kernel, known: Mapping[int, Nic], is_asked: Any) -> dict[int, Nic]:
+        nics = read(kernel, known, is_asked)
         if not moved and (own := [nic for nic in nics.values() if nic.name == "eth0"]):
             moved.append("en0")
             rename(own[0].ifindex, "en0")
