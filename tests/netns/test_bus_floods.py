@@ -117,9 +117,10 @@ def answers(connection: DBusConnection, count: int) -> list[Message]:
     return found
 
 
-def of(service: Served) -> Connection | None:
-    """The service's connection to the bus, while it has one."""
-    bus: Connection | None = vars(service.service)["_bus"]
+def of(service: Served) -> Connection:
+    """The service's connection to the bus; it has it a moment after it has its name."""
+    wait_for(lambda: vars(service.service)["_bus"], "the connection", FEW_S)
+    bus: Connection = vars(service.service)["_bus"]
     return bus
 
 
@@ -165,9 +166,7 @@ def test_who_does_not_read_is_answered_when_he_reads(
     with served(bus, STATUS) as service, as_nobody(bus) as deaf, bus.connect() as root:
         for _ in range(100):
             deaf.send(READ)
-        bus_connection = of(service)
-        assert bus_connection is not None
-        table = bus_connection.callers
+        table = of(service).callers
         wait_for(lambda: any(map(table._is_deaf, table._users.values())), "too much", FEW_S)
         assert len(root.send_and_get_reply(READ, timeout=FEW_S).body[0]) == len(STATUS.nics)
         assert len(table._turns) == 1, "some of it waits"
@@ -180,7 +179,6 @@ def test_a_bus_that_takes_nothing_is_left(bus: PrivateBus, monkeypatch: pytest.M
     assert bus._daemon is not None
     with served(bus, EMPTY) as service:
         first = of(service)
-        assert first is not None
         bus._daemon.send_signal(signal.SIGSTOP)
         try:
             large = "x" * 1_000_000  # more than a socket holds
@@ -188,4 +186,4 @@ def test_a_bus_that_takes_nothing_is_left(bus: PrivateBus, monkeypatch: pytest.M
             wait_for(lambda: not first.connected, "that it is left", FEW_S)
         finally:
             bus._daemon.send_signal(signal.SIGCONT)
-        wait_for(lambda: of(service) not in (None, first), "a new connection", FEW_S)
+        wait_for(lambda: of(service) is not first, "a new connection", FEW_S)
