@@ -333,6 +333,7 @@ class Reconciler:
                 self.touch(ifindex)
             self.follow_host()
         self.trials.catch_up()
+        self.publish()  # cards that nobody asks for are looked at by nobody
         self.work.spawn(self._look_at_neighbours())
 
     def _outdated(self, host: Host) -> set[int]:
