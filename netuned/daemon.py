@@ -144,6 +144,8 @@ class Daemon:
                 return
             except NetunedError as error:
                 log.error("%s, trying again", error)
+            except Exception:  # the daemon's edge: what runs is better than what does not
+                log.exception("Internal error at the start, trying again")
             await asyncio.sleep(START_AGAIN_S)
             work = self._reconciler.reload
 
@@ -170,6 +172,8 @@ class Daemon:
                 await self._reconciler.reload()
             except NetunedError as error:
                 log.error("%s", error)
+            except Exception:  # as above: systemd waits for the READY
+                log.exception("Internal error at a reload")
             notify(READY=1)
 
     # The listener of the loop

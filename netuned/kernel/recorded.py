@@ -314,10 +314,6 @@ class RecordedCalls:
         """Not held, and nothing speaks against it."""
         return True
 
-    def size_tables(self, ifindex: int) -> frozenset[int]:
-        """Not held, and most qdiscs have none."""
-        return frozenset()
-
     def has_filters(self, ifindex: int, handle: int) -> bool:
         """Not held, and most qdiscs have none."""
         return False

@@ -61,6 +61,9 @@ _RTM_GETTFILTER = 46
 
 _TCA_OPTIONS = 2
 _TCA_STAB = 8
+_TCA_HW_OFFLOAD = 12
+_CONFIGURED = (_TCA_OPTIONS, _TCA_HW_OFFLOAD, _TCA_STAB)
+"""What is told of a qdisc before its statistics."""
 _TCMSG_SIZE = 20
 _TCMSG = (("family", "B"), ("pad1", "B"), ("pad2", "H"), ("index", "i"), ("handle", "I"),
           ("parent", "I"), ("info", "I"))  # fmt: skip
@@ -108,13 +111,15 @@ class QdiscEntry:
     """One attached qdisc. ``handle`` is 0 for what the kernel attached by itself.
 
     ``parent`` is ``ROOT`` or a class, ``major << 16 | queue + 1`` under mq. ``parameters`` have
-    tc's names and the units of ``qdisc_options``; they must not be changed.
+    tc's names and the units of ``qdisc_options``; they must not be changed. ``sized``: it counts
+    other sizes than the packets', tc-stab(8); a snapshot does not hold that.
     """
 
     kind: str
     handle: int
     parent: int
     parameters: Mapping[str, int]
+    sized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +244,7 @@ class Rtnl:
 
         It is asked to attach one to ``lo`` with a size table that says nothing. The kind is looked
         up before that is refused, and it is refused before anything is attached. There is no list
-        of the kinds, and /sys/module has none that is built in.
+        of the kinds, and /sys/module has none that is built in. Who may not ask is told yes.
 
         Source: net/sched/sch_api.c, qdisc_create(), qdisc_get_stab().
 
@@ -252,27 +257,10 @@ class Rtnl:
         try:
             self._socket.request(encode(message, _RTM_NEWQDISC, flags), "ask for", f"qdisc {kind}")
         except KernelError as error:
-            if error.exhausted or error.errno in (errno.EPERM, errno.ENODEV):
+            if error.exhausted or error.errno == errno.ENODEV:
                 raise
             return error.errno != errno.ENOENT
         return True
-
-    def size_tables(self, ifindex: int) -> frozenset[int]:
-        """The handles of a card's qdiscs that count other sizes than the packets', tc-stab(8).
-
-        From a dump: a single qdisc's answer would go to all that listen to changes.
-
-        Raises: KernelError.
-        """
-        request = encode(_TC_MESSAGE(), _RTM_GETQDISC, NLM_F_DUMP)
-        told = self._socket.request(request, "list", "qdiscs")
-        return frozenset(
-            _HANDLE_PARENT.unpack_from(payload, 8)[0]
-            for payload in told
-            if len(payload) > _TCMSG_SIZE
-            and _ifindex(payload) == ifindex
-            and _TCA_STAB in attributes(payload, _TCMSG_SIZE)
-        )
 
     def has_filters(self, ifindex: int, handle: int) -> bool:
         """Whether filters are attached to a qdisc; ``handle`` 0 is the card's root.
@@ -367,16 +355,19 @@ def _after_kind(payload: bytes) -> int:
 
 
 def _measure_qdisc(payload: bytes) -> int:
-    """An entry's length up to its TCA_OPTIONS; statistics follow (sch_api.c, tc_fill_qdisc()).
+    """An entry's length up to its statistics, which come last (sch_api.c, tc_fill_qdisc()).
 
     Raises: OSError for a message that is cut off.
     """
     try:
-        options = _after_kind(payload)
-        length, kind = ATTRIBUTE.unpack_from(payload, options)
+        size = _after_kind(payload)
+        while size + ATTRIBUTE.size <= len(payload):
+            length, kind = ATTRIBUTE.unpack_from(payload, size)
+            if kind & NLA_TYPE_MASK not in _CONFIGURED:
+                break
+            size += (length + 3 & ~3) if length >= ATTRIBUTE.size else len(payload)
     except struct.error:
         raise OSError(errno.EMSGSIZE, "a netlink message is cut off") from None
-    size: int = options + length if kind & NLA_TYPE_MASK == _TCA_OPTIONS else options
     if not _TCMSG_SIZE + ATTRIBUTE.size <= size <= len(payload):
         raise OSError(errno.EMSGSIZE, "a netlink attribute is cut off")
     return size
@@ -390,13 +381,20 @@ def _measure_link(payload: bytes) -> int:
 
 
 def _parse_qdisc(head: bytes) -> QdiscEntry:
-    """Decode an entry that ends with its TCA_OPTIONS (or before, if it has none)."""
-    options = _after_kind(head)
+    """Decode an entry that ends before its statistics."""
+    at = _after_kind(head)
     handle, parent = _HANDLE_PARENT.unpack_from(head, 8)
-    kind = head[_TCMSG_SIZE + 4 : options].partition(b"\0")[0].decode("ascii", "replace")
+    kind = head[_TCMSG_SIZE + 4 : at].partition(b"\0")[0].decode("ascii", "replace")
+    options, sized = b"", False
+    while at < len(head):
+        length, number = ATTRIBUTE.unpack_from(head, at)
+        if number & NLA_TYPE_MASK == _TCA_OPTIONS:
+            options = head[at : at + length]
+        sized |= number & NLA_TYPE_MASK == _TCA_STAB
+        at += length + 3 & ~3
     with decoding(f"qdisc {escape(kind)}"):
-        parameters = decode_options(kind, head[options:])
-    return QdiscEntry(kind, handle, parent, parameters)
+        parameters = decode_options(kind, options)
+    return QdiscEntry(kind, handle, parent, parameters, sized)
 
 
 def parse_link(payload: bytes) -> LinkInfo:

@@ -69,9 +69,6 @@ class Card:
         self.beside: Mapping[str, State] = {}
         """What nobody wants set and the changes that are about to be made take along."""
         self._clean: dict[str, tuple[State, State]] = {}
-        self._obstacles: dict[str, tuple[State, State, State, Mapping[str, str]]] = {}
-        """By tunable what was in the way at the last look, of what was wanted, found and differed.
-        That costs a question, so it is asked again when one of them is another."""
         self._again: Callable[[], None] = self.close
 
     def aim(
@@ -261,8 +258,8 @@ class Card:
         barred = {at: why for at, why in self.barred.items() if at[0] not in looked_at}
         for name in dict.fromkeys(change.tunable for change in changes):
             values = {change.key: change.after for change in changes if change.tunable == name}
-            for key, why in self._in_the_way(name, values, asked).items():
-                barred[name, key] = why
+            obstacles = self.tunables[name].obstacles(self.view(asked), self.found[name], values)
+            barred |= {(name, key): why for key, why in obstacles.items()}
         for change in changes:  # in the order in which one needs another
             at, needs = (change.tunable, change.key), self.tunables[change.tunable].needs
             for above in needs(change.key):
@@ -272,17 +269,6 @@ class Card:
             self.barred = barred
             self.version += 1
         return tuple(change for change in changes if (change.tunable, change.key) not in barred)
-
-    def _in_the_way(self, name: str, values: State, asked: Once | None) -> Mapping[str, str]:
-        wanted, found = self.wanted[name], self.found[name]
-        last = self._obstacles.pop(name, None)
-        if last and last[0] is wanted and last[1] is found and last[2] == values:
-            in_the_way = last[3]
-        else:
-            in_the_way = self.tunables[name].obstacles(self.view(asked), found, values)
-        if in_the_way:
-            self._obstacles[name] = wanted, found, values, in_the_way
-        return in_the_way
 
     def _await(self, changes: tuple[Change, ...], looked_at: Collection[str]) -> tuple[Change, ...]:
         """Those that are to be made: the others were, and only do not show yet."""
@@ -359,15 +345,16 @@ class Card:
         self.verdicts.accept((change.tunable, change.key), change.after, before)
         return True
 
-    def try_again(self, *, disruptive: bool) -> bool:
-        """Write once more what came out otherwise; what drops the link only if ``disruptive``.
+    def came_out(self, *, disruptive: bool) -> frozenset[Setting]:
+        """What was written, is not left alone, and came out otherwise than wanted.
 
-        Says whether there is such.
+        What drops the link only if ``disruptive``.
         """
-        return self.verdicts.forget_accepted(
-            lambda at, wanted, found: (
-                disruptive or not self.tunables[at[0]].disruptive(at[1], found, wanted)
-            )
+        return frozenset(
+            (name, key)
+            for (name, key), (wanted, found) in self.verdicts.accepted.items()
+            if name not in self.held
+            and (disruptive or not self.tunables[name].disruptive(key, found, wanted))
         )
 
     def takes(self, change: Change) -> bool:

@@ -152,6 +152,8 @@ class Reconciler:
                 await self._look_at_neighbours()
             except NetunedError as error:
                 log.error("%s, trying again at the next resync", error)
+            except Exception:  # the loop's edge: a bug ends no resync but this
+                log.exception("Internal error at the resync, trying again at the next")
 
     async def close(self) -> None:
         """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""
@@ -378,6 +380,7 @@ class Reconciler:
                 lambda: (files.listdir(CLASS_NET), sweep(self._kernel, cards))
             )
         for slot in idle:
+            slot.worked()
             if slot.retry_roundings() or slot.card in differing:
                 self.passes.look(slot, facts=True)
         if names != self._names:

@@ -106,8 +106,11 @@ class ProfileWatch(Guide):
         return wd
 
     def finished(self, passed: Mapping[int, frozenset[str]]) -> None:
-        for wd in self._names.keys() - passed.keys():
-            del self._names[wd], self._where[wd]
+        for wd in tuple(self._names):  # the loop takes out those that the kernel has ended
+            if wd in passed:
+                continue
+            self._names.pop(wd, None)
+            self._where.pop(wd, None)
             if wd != self._socket_watch:
                 self._end(wd)
         for wd, names in passed.items():
@@ -153,6 +156,7 @@ class ProfileWatch(Guide):
 
     def _concerns(self, event: inotify.Event) -> bool:
         if event.mask & inotify.IN_IGNORED:
+            self._where.pop(event.wd, None)
             return self._names.pop(event.wd, None) is not None
         names = self._names.get(event.wd)
         if names is None:  # it may be passed just now; or events were lost

@@ -82,7 +82,9 @@ class Requests:
                     changes += allowed
                     withheld += forbidden
                 except KernelError as error:
-                    problems.append(Problem(card.nic.name, str(error)))
+                    if not slot.gone:
+                        problems.append(Problem(card.nic.name, str(error)))
+            slot.worked()
         return Plan(tuple(changes), tuple(problems), tuple(withheld))
 
     async def pause(self, ifname: str) -> None:

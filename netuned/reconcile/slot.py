@@ -35,7 +35,7 @@ from netuned.status import (
     Applied,
     NicStatus,
 )
-from netuned.values import describe
+from netuned.values import Setting, describe
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,10 @@ class Slot:
         self._heard: Counter[str] = Counter()
         """How often the kernel told that a tunable was set, by netuned or by others."""
         self._doubtful: set[str] = set()
-        self._tried_at = 0.0
+        self._retried: set[Setting] = set()
+        self._forgiven = False
+        """What was refused is to be tried again."""
+        self._tried_at = time.monotonic()
         self._problem = ""
         self._pending: tuple[Change, ...] = ()
         self._failed = ""
@@ -126,8 +129,12 @@ class Slot:
         scope = None if whole else frozenset(self._scope or ())
         look = Look(scope, self._facts, self._event_at, self._heard.copy())
         self._scope, self._facts, self._event_at = set(), False, 0.0
-        self.card.verdicts.doubt(self._doubtful)
-        self._doubtful = set()
+        verdicts = self.card.verdicts  # not touched while a worker has the card
+        verdicts.doubt(self._doubtful)
+        verdicts.forget_accepted(self._retried)
+        if self._forgiven:
+            verdicts.forget_refusals()
+        self._doubtful, self._retried, self._forgiven = set(), set(), False
         return look
 
     def begin(self, looks: asyncio.Task[None]) -> None:
@@ -138,6 +145,11 @@ class Slot:
         """They have ended."""
         self.task = None
         if self.gone:
+            self.card.close()
+
+    def worked(self) -> None:
+        """A worker has had the card outside of a look, and has not any more."""
+        if self.gone and self.task is None:
             self.card.close()
 
     def wait(self, wait_s: float, then: Callable[[], None]) -> None:
@@ -189,18 +201,23 @@ class Slot:
         Says whether there is such.
         """
         now = time.monotonic()
-        if now - self._tried_at < RETRY_S or not self.card.verdicts.accepted:
+        if now - self._tried_at < RETRY_S:
             return False
         self._tried_at = now
-        if again := self.card.try_again(disruptive=False):
+        return self._try_again(disruptive=False)
+
+    def _try_again(self, *, disruptive: bool) -> bool:
+        """Have the next look write again what came out otherwise. Says whether there is such."""
+        if settings := self.card.came_out(disruptive=disruptive):
+            self._retried |= settings
             self.aim_anew(settled=False)
-        return again
+        return bool(settings)
 
     def adopt(self, aim: Aim) -> None:
         """Follow another aim; a trial that begins decides by itself what is left alone."""
         before, self._instance = self.aim, self.card.nic.instance
-        if before.digest != aim.digest and self.card.try_again(disruptive=True):
-            self.aim_anew(settled=False)
+        if before.digest != aim.digest:
+            self._try_again(disruptive=True)
         target = before.target if aim.target == before.target else aim.target
         held = aim.held if self.recorder is None else before.held
         self.aim, self._problem = replace(aim, target=target, held=held), ""
@@ -240,9 +257,10 @@ class Slot:
 
     def ask_again(self) -> None:
         """Somebody asks for all of it now: what was refused may be possible, or quiet."""
-        self.card.verdicts.forget_refusals()
+        self._forgiven = True
         self.dispute.forget()
-        self.aim_anew(settled=not self.card.try_again(disruptive=True))
+        self.aim_anew()
+        self._try_again(disruptive=True)
 
     def changes_profile(self, aim: Aim) -> bool:
         """Whether it has another profile, for profiles were read anew; at the start it has none."""

@@ -76,11 +76,7 @@ class Verdicts:
             at: said for at, said in self.accepted.items() if (at, said) not in doubted
         }
 
-    def forget_accepted(self, of: Callable[[Setting, Value, Value], bool]) -> bool:
-        """Write once more, without a doubt, what came out otherwise. Says whether there is such.
-
-        ``of`` is asked with the setting, the value that was written, and what was made of it.
-        """
-        kept = {at: pair for at, pair in self.accepted.items() if not of(at, *pair)}
-        was, self.accepted, self._doubted = self.accepted, kept, set()
-        return len(kept) < len(was)
+    def forget_accepted(self, settings: Collection[Setting]) -> None:
+        """Write once more, without a doubt, what came out otherwise."""
+        self.accepted = {at: pair for at, pair in self.accepted.items() if at not in settings}
+        self._doubted = {doubted for doubted in self._doubted if doubted[0] not in settings}

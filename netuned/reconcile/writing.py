@@ -134,7 +134,7 @@ def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome)
             group = [change for change in group if change not in named]
         else:
             for change in group:
-                outcome.trail += _taken_along(card, change)
+                outcome.trail += reversed(_taken_along(card, change))
                 outcome.trail.append(change)
                 outcome.made.append(change)
             return group
@@ -177,6 +177,7 @@ def undo(card: Card, outcome: Outcome) -> None:
                 for key, value in values.items()
                 if (key in found and not tunable.same(key, values, found))
                 or (key not in found and tunable.fresh is ABSENT and value is not ABSENT)
+                or (key not in found and tunable.makes(key, found))
             }
             if there:
                 tunable.write(view, found, there)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
@@ -188,7 +188,6 @@ def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
     entries = {e.parent: e for e in view.ask(QDISCS) if e.parent != INGRESS_PARENT}
     had = {entry.kind: True for entry in entries.values()}
     root, in_the_way = entries.get(ROOT_PARENT), {}
-    tables = view.kernel.rtnl.size_tables(view.nic.ifindex)
     for key, value in values.items():
         place = place_of(key)
         below = root.handle if root and root.kind == "mq" else 0
@@ -197,7 +196,7 @@ def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
         # A change without a size table removes that, too: sch_api.c, qdisc_change().
         replaces = _replaces(key, found, value)
         ends = [*entries.values()] if replaces and place == ROOT else there
-        lost = (_lost(view, entry, tables, whole=replaces) for entry in ends)
+        lost = (_lost(view, entry, whole=replaces) for entry in ends)
         if why := next(filter(None, lost), ""):
             in_the_way[key] = why
         elif isinstance(value, Qdisc) and not value.default:
@@ -228,7 +227,7 @@ def _class_of(handle: int, place: str) -> int:
     return handle | int(place.removeprefix("tx-")) + 1
 
 
-def _lost(view: View, entry: QdiscEntry, tables: Collection[int], *, whole: bool) -> str:
+def _lost(view: View, entry: QdiscEntry, *, whole: bool) -> str:
     """Why a qdisc that a write removes, not ``whole``, could not be put back; empty if it could.
 
     One without a handle is the kernel's own and comes as it was; but for filters, which the root
@@ -236,7 +235,7 @@ def _lost(view: View, entry: QdiscEntry, tables: Collection[int], *, whole: bool
     """
     root = entry.parent == ROOT_PARENT
     where = f"{entry.kind} at {ROOT if root else f'queue {(entry.parent & 0xFFFF) - 1}'}"
-    if entry.handle in tables:
+    if entry.sized:
         return f"the size table of {where} could not be put back; remove it first"
     if whole and entry.handle and entry.kind not in PARAMETERS:
         return f"{where} could not be put back; remove it first"

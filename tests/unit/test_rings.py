@@ -217,6 +217,8 @@ def test_what_somebody_else_may_have_set_is_written_once_more(
         card.verdicts.doubt({"rings"})
     (setting,) = _settings(card, {}, "", Tallies())
     assert (setting.state, setting.reason) == ("in-sync", "rx in sync as 504 entries: the driver's")
-    assert card.try_again(disruptive=True)
+    assert card.came_out(disruptive=True) == {("rings", "rx")}
+    assert not card.came_out(disruptive=False)
+    card.verdicts.forget_accepted(card.came_out(disruptive=True))
     tune(kernel, baseline, card, rx=500)
     assert len(kernel.requests) == 3
