@@ -111,13 +111,13 @@ def test_a_trial_of_fewer_channels_is_rolled_back_after_a_kill(
     """igb rewrites its RSS table and its interrupts with the channels: that comes back, too."""
     igb.sh(f"netunedctl pause {FIRST}")
     igb.drop("igb", IGB.replace("combined: max", "combined: 3"))
-    igb.sh(f"netunedctl apply --confirm 60s {FIRST}", 90)
+    igb.sh(f"netunedctl apply --confirm 90s {FIRST}", 120)
     assert igb.combined(FIRST) == 3
     waiting = str(igb.status()["manager"]["pending_confirm"])
     igb.sh("systemctl kill -s KILL netuned")
     igb.wait("the restart", "systemctl is-active netuned && netunedctl status", 60)
     assert igb.status()["manager"]["pending_confirm"] == waiting
-    igb.wait_for(FIRST, wanted, 120)
+    igb.wait_for(FIRST, wanted, 150)
     igb.wait_state(FIRST, "drifted")
     igb.drop("igb", IGB)
     igb.wait_state(FIRST, "in-sync")
