@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.errors import KernelError
+from netuned.hardware.nic import CLASS_NET, Nic, open_card, read_lowers
 from netuned.kernel import Kernel
 from netuned.kernel.rtnl import LinkInfo
 
@@ -32,6 +33,15 @@ DRIVERS = {
 PAIRED = frozenset(("netkit", "veth", "vxcan"))
 """Of these IFLA_LINK is the other end, and nothing lies below."""
 
+OVER_PORTS = frozenset(("bond", "bridge", "team", "vrf"))
+OVER_NONE = PAIRED | {"dummy", "tun"}
+OVER_ONE = frozenset(("ipvlan", "macvlan", "macvtap", "vlan"))
+"""Of these IFLA_LINK is the card below; ports of a bridge or bond tell their master themselves.
+
+Of other kinds sysfs is asked: vxlan sends no IFLA_LINK, and gretap and erspan send that of a card
+that they are not bound to.
+"""
+
 
 def read_unasked(
     kernel: Kernel, known: Mapping[int, Nic], is_asked: Callable[[Nic], bool]
@@ -51,8 +61,16 @@ def read_unasked(
         before = known.get(ifindex)
         if not link.kind or (before is not None and not before.unread):
             continue
-        below = () if link.kind in PAIRED or link.lower not in links else (link.lower,)
-        lowers = tuple(sorted((*ports.get(ifindex, ()), *below)))
+        lowers: tuple[int, ...] = ()
+        if link.kind in OVER_ONE:
+            lowers = (link.lower,) if link.lower in links else ()
+        elif link.kind in OVER_PORTS:
+            lowers = tuple(sorted(ports.get(ifindex, ())))
+        elif link.kind not in OVER_NONE:
+            try:
+                lowers = read_lowers(open_card(kernel, ifindex, link.name)[0])
+            except KernelError:
+                continue  # it is looked for among all cards
         if before is None or before.lowers != lowers or not is_as(before, link):
             if is_physical(kernel, link.name):
                 continue

@@ -45,6 +45,11 @@ def test_the_kernel_tells_what_lies_below(netns: Namespace, kind: str) -> None:
     assert (top.kind, top.lowers, top.interrupts) == (kind, expected, ())
     assert nics["v0"].master == (top.ifindex if kind == "bridge" else 0)
     assert nics["v0"].lowers == nics["v1"].lowers == ()
+    unread = read_nics(Kernel(), {}, lambda nic: False)
+    assert unread[top.ifindex].unread
+    assert {i: nic.lowers for i, nic in unread.items()} == {
+        nic.ifindex: nic.lowers for nic in nics.values()
+    }
     if kind == "bridge":
         netns.sh("ip link set v1 nomaster")
         known = {nic.ifindex: nic for nic in nics.values()}
@@ -139,6 +144,23 @@ def test_ports_are_tuned_as_they_come_and_left_as_they_go(netns: Namespace, tmp_
         netns.sh("ip link set v1 nomaster")
         await daemon.wait(lambda: (rps("v1"), rps("br0")) == (0, 1))
         await daemon.wait(lambda: daemon.card("br0").through == ())
+
+    asyncio.run(daemon.run(scenario))
+
+
+@pytest.mark.usefixtures("physical")
+def test_a_bridge_reaches_the_card_below_a_tunnel_that_nobody_asks_for(
+    netns: Namespace, tmp_path: Path
+) -> None:
+    netns.veth("v0")
+    netns.sh("ip link add br0 type bridge && ip link add vx0 type vxlan id 5 dstport 4789 dev v0")
+    netns.sh("ip link set vx0 master br0")
+    daemon = Daemon(tmp_path)
+    (daemon.profiles / "lan.yaml").write_text("match: [{kind: bridge}]\nrps: {cpus: 0}\n")
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.wait(lambda: daemon.card("br0").state == "in-sync")
+        assert (daemon.card("br0").through, rps("v0"), rps("br0")) == (("v0",), 1, 0)
 
     asyncio.run(daemon.run(scenario))
 

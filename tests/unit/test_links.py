@@ -95,6 +95,23 @@ def test_what_lies_below_an_unread_card_is_known() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "lower"), [("bond0.7", "vxlan", ""), ("v0", "gretap", "en0")]
+)
+def test_of_other_kinds_sysfs_is_asked_what_lies_below(name: str, kind: str, lower: str) -> None:
+    """vxlan does not tell it in the list of links, and gretap tells of one that sysfs has not."""
+    kernel = WritableKernel(MACHINE)
+    whole = {nic.name: nic for nic in read_nics(WritableKernel(MACHINE), {}).values()}
+    links = kernel.answers.cards(LINKS)
+    ifindex = whole[name].ifindex
+    link = links[ifindex]
+    assert isinstance(link, LinkInfo)
+    links[ifindex] = replace(link, kind=kind, lower=whole[lower].ifindex if lower else 0)
+    found = read(kernel, {})
+    assert (found[name].unread, found[name].lowers) == (True, whole[name].lowers)
+    assert read(kernel, {nic.ifindex: nic for nic in found.values()})[name] is found[name]
+
+
 def test_an_unread_card_stays_the_same_object_until_it_is_another() -> None:
     kernel = WritableKernel(MACHINE)
     first = read(kernel, {})
