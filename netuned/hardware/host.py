@@ -53,9 +53,10 @@ def read_nics(
     left out. ``is_asked`` is as for ``read_host``.
     """
     asked = Once(kernel)
-    nics = read_unasked(kernel, known, is_asked) if is_asked else {}
+    nics, others = read_unasked(kernel, known, is_asked) if is_asked else ({}, {})
     names = {nic.name for nic in nics.values()}
-    for ifindex, name in sorted(read_ifindexes(kernel, names).items()):
+    expected = {i: nic.name for i, nic in known.items() if not nic.unread} | others
+    for ifindex, name in sorted(read_ifindexes(kernel, names, expected).items()):
         nic = known.get(ifindex)
         try:
             here, name = open_card(kernel, ifindex, name)

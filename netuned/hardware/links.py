@@ -45,11 +45,11 @@ that they are not bound to.
 
 def read_unasked(
     kernel: Kernel, known: Mapping[int, Nic], is_asked: Callable[[Nic], bool]
-) -> dict[int, Nic]:
+) -> tuple[dict[int, Nic], dict[int, str]]:
     """The virtual links that nobody asks for, with what the list of links tells of them.
 
     Those that are ``known`` so, and as they were, are the same objects. A card that was read once
-    is not among them. Raises: KernelError.
+    is not among them. The names of all other links come second, by ifindex. Raises: KernelError.
     """
     links = kernel.rtnl.links(torn=True)
     ports: dict[int, list[int]] = {}
@@ -77,7 +77,8 @@ def read_unasked(
             before = _unread(kernel, ifindex, link, lowers)
         if not is_asked(before):
             found[ifindex] = before
-    return found
+    others = {ifindex: link.name for ifindex, link in links.items() if ifindex not in found}
+    return found, others
 
 
 def is_physical(kernel: Kernel, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -105,11 +106,14 @@ Its instance is no inode, so that it is no card's.
 """
 
 
-def read_ifindexes(kernel: Kernel, but: Collection[str] = ()) -> dict[int, str]:
+def read_ifindexes(
+    kernel: Kernel, but: Collection[str] = (), expected: Mapping[int, str] | None = None
+) -> dict[int, str]:
     """The cards of this network namespace, without the loopback: ifindex -> name.
 
     Those that are named in ``but`` are left out. They are read again where names changed meanwhile,
-    for a card could be missing that is here.
+    for a card could be missing that is here. One that is ``expected`` (ifindex -> name before) is
+    found where it has one of the names in ``but`` by now.
     """
     files = kernel.files
 
@@ -122,9 +126,14 @@ def read_ifindexes(kernel: Kernel, but: Collection[str] = ()) -> dict[int, str]:
         cards = [index for index in ifindexes if index > 0]  # bonding_masters has none
         if len(set(cards)) == len(cards) and others() == names:
             break
+    found = dict(zip(ifindexes, names, strict=True))
+    for ifindex, name in (expected or {}).items():
+        if ifindex not in found:
+            with contextlib.suppress(KernelError):  # it left
+                found[ifindex] = open_card(kernel, ifindex, name)[1]
     return {
         ifindex: name
-        for ifindex, name in zip(ifindexes, names, strict=True)
+        for ifindex, name in found.items()
         if ifindex > 0 and files.read_int(f"{CLASS_NET}/{name}/type", 0) != LOOPBACK
     }
 

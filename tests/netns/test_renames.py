@@ -17,6 +17,7 @@ from netuned.hardware.nic import Nic, check_here, open_card, read_ifindexes, rea
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
+from netuned.kernel.rtnl import LinkInfo
 from netuned.reconcile.card import Card
 from tests.netns.conftest import Namespace
 from tests.netns.faults.renaming import rename, swap
@@ -169,6 +170,47 @@ def test_no_card_is_missed_whose_name_moves_on_while_all_are_listed(netns: Names
     kernel.files.read_int = swapping  # type: ignore[method-assign]
     found = read_ifindexes(kernel)
     assert {i: found[i] for i in cards} == {i: socket.if_indextoname(i) for i in cards}
+
+
+@pytest.mark.parametrize("known", ["none", "card", "both"])
+@pytest.mark.parametrize("moment", ["dumped", "listed"])
+def test_a_card_is_not_missed_that_takes_the_name_of_a_link_nobody_asks_for(
+    netns: Namespace, monkeypatch: pytest.MonkeyPatch, moment: str, known: str
+) -> None:
+    """Links that nobody asks for are left out by name as the others are listed."""
+    own, link = netns.veth("v0"), netns.veth("v1")
+    kernel = Kernel()
+
+    def is_asked(nic: Nic) -> bool:
+        return nic.ifindex == own
+
+    nics = host.read_nics(kernel, {}, is_asked)
+    before = nics[own]
+    assert (before.unread, nics[link].unread) == (False, True)
+    nics = {"none": {}, "card": {own: before}, "both": nics}[known]
+    dump = kernel.rtnl.links
+    swapped: list[str] = []
+
+    def swap_at(now: str) -> None:
+        if now == moment and not swapped:
+            swapped.append(now)
+            swap(own, link)
+
+    def dumping(*, torn: bool = False) -> Mapping[int, LinkInfo]:
+        found = dump(torn=torn)
+        swap_at("dumped")
+        return found
+
+    def listing(*arguments: Any) -> dict[int, str]:
+        swap_at("listed")
+        return read_ifindexes(*arguments)
+
+    monkeypatch.setattr(kernel.rtnl, "links", dumping)
+    monkeypatch.setattr(host, "read_ifindexes", listing)
+    found = host.read_nics(kernel, nics, is_asked)
+    assert swapped
+    assert found[own] == replace(before, name="v1")
+    assert found[own].instance == before.instance
 
 
 def test_a_name_from_before_the_first_plan_was_made_is_not_kept(

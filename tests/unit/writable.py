@@ -95,9 +95,11 @@ class WritableKernel(RecordedKernel):
         """A card has another name."""
         entries = self.tree.add_directory(CLASS_NET)
         entries[new] = entries.pop(name)
+        self._files.forget_places()
 
     def remove(self, name: str) -> Node:
         """A card leaves; what is returned brings it back by ``add``."""
+        self._files.forget_places()
         return self.tree.add_directory(CLASS_NET).pop(name)
 
     def add(self, name: str, card: Node) -> None:
