@@ -113,23 +113,34 @@ class Watches:
         self._again = None
         calls = self._loop_calls
         short = self._profiles is None or self._profiles.is_short
-        unwatched = {ifindex for ifindex, _ in tuple(self._unwatched)}
-        if self._files is None:
-            unwatched = set(self._wanted)
+        cards = set(self._wanted) if self._files is None else self._short()
         if self._profiles is not None:
             self._profiles.watch_socket()
         self._listen_to_files()
         if short:
             calls.work.spawn(calls.look_at_profiles())
         if self._files is not None:
-            calls.work.spawn(self._arm_again(unwatched))
+            calls.work.spawn(self._arm_again(cards))
 
     async def _arm_again(self, cards: Iterable[int]) -> None:
+        """Watch cards anew, and look at each that is watched whole: what was written is not known.
+
+        One without room for all its watches is left to the resync; to look is to read all of it.
+        """
         for ifindex in cards:
-            if wanted := self._wanted.get(ifindex):
-                await self._loop_calls.work.in_line(partial(self.arm, *wanted))
+            await self._loop_calls.work.in_line(partial(self._arm_as_wanted, ifindex))
+            if ifindex in self._wanted and ifindex not in self._short():
                 self._loop_calls.touch(ifindex)
         self._listen_to_files()
+
+    def _arm_as_wanted(self, ifindex: int) -> None:
+        """As ``arm``, of a card that may have left by the time that it is its turn."""
+        if wanted := self._wanted.get(ifindex):
+            self.arm(*wanted)
+
+    def _short(self) -> set[int]:
+        """Cards with directories for which there were not watches enough."""
+        return {ifindex for ifindex, _ in tuple(self._unwatched)}
 
     def arm(self, nic: Nic, tunables: frozenset[str]) -> None:
         """Watch the files of these tunables of a card, and no others of it.

@@ -145,3 +145,72 @@ def test_where_watches_are_used_up_the_resync_sees_and_events_come_back(
 
     full.set()
     asyncio.run(daemon.run(scenario))
+
+
+def test_a_card_is_looked_at_again_once_all_of_it_is_watched_and_not_before(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While there is no room each look would read the whole card, for nothing new."""
+    index = netns.veth(queues=2)
+    daemon = Daemon(tmp_path)
+    (daemon.profiles / "edge.yaml").write_text(PROFILE)
+    real, room = Inotify.add, [0]
+    refused: list[str] = []
+    touched: list[int] = []
+
+    def add(self: Inotify, path: str, mask: int) -> int:
+        if path.startswith("/proc/self/fd/"):
+            if not room[0]:
+                refused.append(path)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            room[0] -= 1
+        return real(self, path, mask)
+
+    async def scenario(daemon: Daemon) -> None:
+        loop = daemon.reconciler
+        await daemon.wait(lambda: daemon.card("v0").state == "in-sync")
+        await daemon.wait(lambda: bool(loop.status().manager.problems))
+        await loop.until_quiet()
+        monkeypatch.setattr(loop, "touch", lambda ifindex, tunable=None: touched.append(ifindex))
+        for some in (0, 1):
+            refused.clear()
+            room[0] = some
+            await daemon.wait(lambda: len(refused) > 12)  # each time, of four directories
+            assert not touched
+        room[0] = 10_000
+        await daemon.wait(lambda: bool(touched) and not loop.status().manager.problems)
+        assert set(touched) == {index}
+
+    monkeypatch.setattr(Inotify, "add", add)
+    monkeypatch.setattr(watch, "AGAIN_S", 0.01)
+    asyncio.run(daemon.run(scenario))
+
+
+def test_a_card_that_left_before_its_turn_is_not_watched_again(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = netns.veth(queues=2)
+    daemon = Daemon(tmp_path)
+    (daemon.profiles / "edge.yaml").write_text(PROFILE)
+    free = threading.Event()
+    touched: list[int] = []
+
+    def hold() -> None:
+        free.wait(5)
+
+    async def scenario(daemon: Daemon) -> None:
+        loop, watches = daemon.reconciler, daemon._watches
+        await daemon.wait(lambda: daemon.card("v0").state == "in-sync")
+        await loop.until_quiet()
+        nic, _ = watches._wanted[index]
+        monkeypatch.setattr(loop, "touch", lambda ifindex, tunable=None: touched.append(ifindex))
+        loop.work.in_line(hold)
+        loop.work.in_line(lambda: daemon.arm(nic, frozenset()))
+        again = asyncio.create_task(watches._arm_again({index}))
+        await asyncio.sleep(0)  # its turn is behind that of the card's leaving
+        free.set()
+        await again
+        assert (watches._wanted, watches._files_of, watches._armed) == ({}, {}, {})
+        assert not touched
+
+    asyncio.run(daemon.run(scenario))
