@@ -28,7 +28,8 @@ FIFO = f"{OTHERS}qdisc: {{kind: pfifo, limit: 77}}\n"
 ROOT = f"{OTHERS}qdisc: {{kind: noqueue}}\n"
 SHOWN = """
 cd /sys/class/net/lan0/queues; grep -H . rx-*/rps_cpus
-tc -d qdisc show dev lan0 | sed 's/fifo\\(_fast\\)\\? [0-9a-f]*:/fifo\\1/; s/direct_packets_stat [0-9]*//' | sort
+tc -d qdisc show dev lan0 |
+  sed 's/fifo\\(_fast\\)\\? [0-9a-f]*:/fifo\\1/; s/direct_packets_stat [0-9]*//' | sort
 tc class show dev lan0 | grep -v 'class mq' | sort
 tc filter show dev lan0 parent 10: 2> /dev/null
 """
