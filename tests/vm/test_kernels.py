@@ -301,7 +301,7 @@ for number in map(int, kernel.files.listdir("/sys/kernel/irq")):
         refused = errno.errorcode[error.errno]
     nic = SimpleNamespace(vectors=(Vector("rxtx", 0, number),))
     try:
-        view = SimpleNamespace(kernel=kernel, nic=nic)
+        view = SimpleNamespace(kernel=kernel, files=kernel.files, nic=nic)
         irq.write(view, {}, {"rxtx-0": CpuSet.parse_list("0")})
     except UnsupportedError as error:
         said = error.why
