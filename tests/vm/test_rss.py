@@ -115,6 +115,24 @@ def test_a_table_like_the_kernels_own_stays_its_own(card: Guest) -> None:
     assert set(card.table(FIRST)) == {0, 1}
 
 
+def test_a_table_found_before_the_card_was_up_is_the_drivers(card: Guest) -> None:
+    """igb fills it when the card first comes up; until then it reads as queue 0 alone."""
+    slot = card.sh(f"basename $(readlink -f /sys/class/net/{FIRST}/device)")
+    card.sh(f"echo {slot} > /sys/bus/pci/drivers/igb/unbind")
+    card.machine.wait_until(lambda: not card.card(FIRST), 30, "that the card left")
+    card.drop("table", TABLE_ONLY)
+    card.sh(f"echo {slot} > /sys/bus/pci/drivers/igb/bind")
+    card.machine.wait_until(
+        lambda: bool(card.card(FIRST)) and card.card(FIRST)["state"] == "in-sync", 40, "it in force"
+    )
+    assert len(set(card.table(FIRST))) == 8
+    card.sh(f"ip link set {FIRST} up")
+    card.sh(f"rm {PROFILES}/table.yaml")
+    card.wait_state(FIRST, "unmanaged")
+    assert len(set(card.table(FIRST))) == 8
+    card.sh(f"ethtool -L {FIRST} combined 2; ethtool -L {FIRST} combined 8")
+
+
 def test_every_fault_around_a_table_is_survived(card: Guest) -> None:
     for path in (
         *(TESTS / "__init__.py", TESTS / "netns/__init__.py", TESTS / "netns/lab.py"),
