@@ -44,7 +44,7 @@ class EthtoolCalls(Protocol):
 
 
 class EthtoolNetlinkCalls(Protocol):
-    """``genl.EthtoolNetlink``; a snapshot refuses it."""
+    """``genl.EthtoolNetlink``; a snapshot refuses what writes."""
 
     def set_channels(
         self,
@@ -55,6 +55,7 @@ class EthtoolNetlinkCalls(Protocol):
         combined: int | None = None,
     ) -> None: ...
     def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None: ...
+    def tells_of_rss(self) -> bool: ...
 
 
 class NetdevCalls(Protocol):

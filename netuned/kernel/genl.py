@@ -20,6 +20,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.ethtool import NO_OPERATION, Ethtool
 from netuned.kernel.messages import (
     CHANNELS,
+    COMMAND,
     ETHTOOL,
     FAMILY,
     GROUP,
@@ -47,10 +48,11 @@ QueueInterrupts = dict[tuple[str, int], int]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A generic netlink family: its number, and its multicast groups by name."""
+    """A generic netlink family: its number, its multicast groups by name, what it can be asked."""
 
     id: int
     groups: dict[str, int]
+    commands: frozenset[int] = frozenset()
 
 
 def resolve_family(opened: NetlinkSocket, name: str) -> Family:
@@ -71,7 +73,8 @@ def resolve_family(opened: NetlinkSocket, name: str) -> Family:
         (payload,) = replies
         found = FAMILY.table.raw(payload, GENERIC_HEADER)
         groups = map(_decode_group, _nested(found.get("groups", b"")))
-        return Family(_uint(found["id"]), dict(groups))
+        commands = (_uint(COMMAND.raw(raw)["id"]) for raw in _nested(found.get("ops", b"")))
+        return Family(_uint(found["id"]), dict(groups), frozenset(commands))
 
 
 class _Client:
@@ -85,11 +88,11 @@ class _Client:
         self._resolving = threading.Lock()
         self._dumps: dict[int, KeptDump] = {}
 
-    def _resolve(self) -> int:
-        """The family's number. Raises: UnsupportedError where this kernel lacks it; KernelError."""
+    def _resolve(self) -> Family:
+        """The family. Raises: UnsupportedError where this kernel lacks it; KernelError."""
         with self._resolving:
             self._family = self._family or resolve_family(self._socket, self.NAME)
-        return self._family.id
+        return self._family
 
     def _ask(
         self, table: Table, command: int, flags: int, content: bytes, operation: str, target: str
@@ -97,7 +100,7 @@ class _Client:
         """Send one request. Raises: UnsupportedError where this kernel lacks the family;
         KernelError, with the ``attribute`` of ``table`` that the kernel points at.
         """
-        message = frame(self._resolve(), command, flags, content)
+        message = frame(self._resolve().id, command, flags, content)
         return self._socket.request(message, operation, target, partial(table.name_at, message))
 
     def _dump(self, message: Message, what: str) -> tuple[bytes, ...]:
@@ -108,7 +111,7 @@ class _Client:
         kept = self._dumps.get(message.get)
         if kept is None:
             content = _header() if self.NAME == ETHTOOL else b""
-            asked = frame(self._resolve(), message.get, NLM_F_DUMP, content)
+            asked = frame(self._resolve().id, message.get, NLM_F_DUMP, content)
             kept = self._dumps[message.get] = KeptDump(self._socket, asked)
         try:
             return kept.read("list", what)
@@ -212,6 +215,16 @@ class EthtoolNetlink(_Client):
         by_netlink = self._set_either(RSS, "rss", ifindex, {"indir": table}, by_ioctl)
         if by_netlink and not self._has(ifindex, entries):
             by_ioctl()
+
+    def tells_of_rss(self) -> bool:
+        """Whether the kernel notifies of every table that is set: since 6.17, as it has RSS_SET.
+
+        Raises: KernelError.
+        """
+        try:
+            return RSS.set in self._resolve().commands
+        except UnsupportedError:
+            return False
 
     def _has(self, ifindex: int, entries: Sequence[int]) -> bool:
         """Whether the table is as written.

@@ -26,6 +26,9 @@ HEADER = Table(("ifindex", 1, U32), ("flags", 3, U32))
 GROUP = Table(("name", 1, Type.NUL_STRING), ("id", 2, U32))
 """A multicast group in the answer about a family."""
 
+COMMAND = Table(("id", 1, U32), ("flags", 2, U32))
+"""A command in the answer about a family."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -44,8 +47,11 @@ class Message:
 FAMILY = Message(
     NLCTRL,
     3,
-    Table(("id", 1, Type.U16), ("name", 2, Type.NUL_STRING), ("groups", 7, Type.NESTED)),
-    told=frozenset(("groups",)),
+    Table(
+        *(("id", 1, Type.U16), ("name", 2, Type.NUL_STRING)),
+        *(("ops", 6, Type.NESTED), ("groups", 7, Type.NESTED)),
+    ),
+    told=frozenset(("ops", "groups")),
 )
 
 RINGS = Message(

@@ -302,6 +302,10 @@ class RecordedCalls:
     def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
         raise cannot_be_written()
 
+    def tells_of_rss(self) -> bool:
+        """Nothing here changes without being told."""
+        return True
+
     def replace_qdisc(
         self, ifindex: int, parent: int, handle: int, kind: str, parameters: Mapping[str, int]
     ) -> None:

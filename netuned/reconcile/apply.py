@@ -44,13 +44,14 @@ Recorder = Callable[[Card, tuple[Change, ...]], None]
 """Told of changes before they are written; runs in the worker."""
 
 
-def sweep(kernel: Kernel, cards: Iterable[Card]) -> list[Card]:
-    """Look at all cards, asked together; those that differ, or cannot be read."""
+def sweep(kernel: Kernel, cards: Iterable[Card], scope: frozenset[str] | None = None) -> list[Card]:
+    """Look at all cards, of ``scope`` if given, asked together; those that differ, or cannot be
+    read."""
     asked = Once(kernel)
     differing = []
     for card in cards:
         try:
-            changes = card.differences(card.observe(None, asked), asked)
+            changes = card.differences(card.observe(scope, asked), asked)
             if set(changes) - set(card.withheld):
                 differing.append(card)
         except KernelError:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,6 @@ from netuned.planning.neighbours import Neighbours, governed_by
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.settings import DEFAULT_PATH
-from netuned.reconcile.apply import sweep
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.cards import Cards
@@ -46,6 +44,7 @@ from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import NAME as PAUSED
 from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.report import manager_status
+from netuned.reconcile.resync import POLL_S, look_over, poll, silent_tunables
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.telling import Telling
 from netuned.reconcile.trialfile import NAME as TRIALS
@@ -106,7 +105,7 @@ class Reconciler:
         self._early: set[int] = set()
         """Cards that changed before they were known, and perhaps after they were read."""
         self._next_plan: asyncio.Task[None] | None = None
-        context = Context(kernel, self.work, self._baseline, listener, {}, self)
+        self._context = context = Context(kernel, self.work, self._baseline, listener, {}, self)
         self.passes = Passes(context)
         trials = TrialFile(options.state_directory / TRIALS, boot_id)
         self.trials = Trials(context, trials, self.passes)
@@ -142,7 +141,23 @@ class Reconciler:
             raise StateFileError(self._baseline.lost)
 
     async def run(self) -> None:
-        """The slow resync, for what raises no event. Runs until cancelled."""
+        """The slow resync, for what raises no event, and polls. Runs until cancelled."""
+        await asyncio.gather(self._resyncs(), self._polls())
+
+    async def _polls(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                silent = await self.work.in_worker(partial(silent_tunables, self._kernel))
+                if not silent:
+                    return
+                await self.poll(silent)
+            except NetunedError as error:
+                log.error("%s, trying again in %g s", error, POLL_S)
+            except Exception:  # the loop's edge: the resync sees it, too
+                log.exception("Internal error at a poll, going on")
+
+    async def _resyncs(self) -> None:
         while True:
             await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))
             try:
@@ -365,26 +380,18 @@ class Reconciler:
     # The host
 
     async def resync(self) -> None:
-        """Look at every idle card at once, with one dump of all qdiscs; act only where needed."""
-        idle = [
-            slot
-            for slot in (self.host.slot, *self.cards.slots.values())
-            if slot.card.wanted and not slot.lock.locked() and not self.is_paused(slot)
-        ]
-        async with AsyncExitStack() as held:
-            for slot in idle:
-                await held.enter_async_context(slot.lock)
-            cards = [slot.card for slot in idle]
-            files = self._kernel.files
-            names, differing = await self.work.in_worker(
-                lambda: (files.listdir(CLASS_NET), sweep(self._kernel, cards))
-            )
-        for slot in idle:
-            slot.worked()
-            if slot.retry_roundings() or slot.card in differing:
-                self.passes.look(slot, facts=True)
+        """Look at every idle card at once; act only where needed. Raises: KernelError."""
+        names, due = await look_over(self._context, self.host.slot)
+        for slot in due:
+            self.passes.look(slot, facts=True)
         if names != self._names:
             self.rescan()
+
+    async def poll(self, silent: frozenset[str]) -> None:
+        """Look at what this kernel raises no event for."""
+        for slot in await poll(self._context, silent):
+            for tunable in silent:
+                self.touch(slot.card.nic.ifindex, tunable)
 
     async def look_at_isolation(self) -> None:
         """No event tells that a cgroup took CPUs for itself."""

@@ -286,6 +286,9 @@ class Tunable:
 
     events: frozenset[str] = frozenset()
     """The kernel's notifications that tell of a change."""
+    silent: Callable[[Kernel], bool] = lambda kernel: False
+    """Whether this kernel has none of them: then what is there is read every few seconds. Raises:
+    KernelError."""
     watched: Callable[[Nic], Iterator[Watched]] = lambda nic: iter(())
     writers: Writers = Writers()  # frozen
 

@@ -186,6 +186,7 @@ RSS = Tunable(
     leaves=True,
     fits=fits,
     events=frozenset({"rss"}),
+    silent=lambda kernel: not kernel.ethtool_netlink.tells_of_rss(),
     writers=Writers(hint="look for `ethtool -X` in scripts and timers"),
     explained=explained,
     receives=True,

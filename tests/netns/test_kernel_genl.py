@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import threading
 
 import pytest
@@ -70,6 +72,13 @@ def test_a_card_without_an_rss_table(netns: Namespace) -> None:
     with pytest.raises(KernelError) as gone:
         netlink.set_rss_table(9999, (0, 1))
     assert gone.value.gone
+    ethtool.close()
+
+
+def test_whether_the_kernel_tells_of_rss_tables(netns: Namespace) -> None:
+    ethtool = Ethtool()
+    release = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+    assert EthtoolNetlink(ethtool).tells_of_rss() == (release >= (6, 17))
     ethtool.close()
 
 

@@ -11,6 +11,7 @@ import pytest
 from netuned.errors import NetunedError
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
+from netuned.reconcile.resync import poll, silent_tunables
 from netuned.status import Status
 from tests.netns.listener import Silent
 from tests.unit.parts import MACHINE, profile
@@ -143,6 +144,34 @@ def test_the_resync_finds_what_no_event_told(tmp_path: Path) -> None:
         status = next(nic for nic in daemon.ask.status().nics if nic.name == "en0")
         (xps,) = (setting for setting in status.settings if setting.tunable == "xps")
         assert (xps.repairs, xps.failures) == (1, 0)
+
+    on(tmp_path, scenario)
+
+
+def test_what_a_kernel_is_silent_about_is_read_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Linux 6.17 no event tells of an RSS table; nothing else is looked at so often."""
+
+    async def scenario(daemon: Daemon) -> None:
+        daemon.drop(profile("0-1") + "rss: {queues: all}\n")
+        await daemon.ask.reload()
+        ethtool, files = daemon.kernel.ethtool, daemon.kernel.files
+        table = ethtool.rss_table(2)
+        assert set(table) == {0, 1, 2, 3}
+        assert silent_tunables(daemon.kernel) == frozenset()
+        monkeypatch.setattr(ethtool, "tells_of_rss", lambda: False)
+        silent = silent_tunables(daemon.kernel)
+        assert silent == {"rss"}
+        ethtool.set_rss_table(2, (0,) * len(table))
+        monkeypatch.setattr(files, "read_text", lambda *_: pytest.fail("a file was read"))
+        slot = daemon.loop.cards.slots[2]
+        assert await poll(daemon.loop._context, silent) == [slot]
+        monkeypatch.undo()
+        await daemon.loop.poll(silent)
+        await daemon.loop.until_quiet()
+        assert ethtool.rss_table(2) == table
+        assert await poll(daemon.loop._context, silent) == []
 
     on(tmp_path, scenario)
 

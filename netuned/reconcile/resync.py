@@ -1,0 +1,66 @@
+"""Looks that no event asks for: at all that is wanted, and at what this kernel is silent about."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+from netuned.hardware.nic import CLASS_NET
+from netuned.kernel import Kernel
+from netuned.reconcile.apply import sweep
+from netuned.reconcile.context import Context
+from netuned.reconcile.slot import Slot
+from netuned.tunables import TUNABLES
+
+POLL_S = 3.0
+"""What raises no event is read so often: 0.1 ms for the RSS table of a card."""
+
+
+def silent_tunables(kernel: Kernel) -> frozenset[str]:
+    """The tunables whose changes this kernel tells nobody. Raises: KernelError."""
+    return frozenset(tunable.name for tunable in TUNABLES if tunable.silent(kernel))
+
+
+async def look_over(context: Context, host: Slot) -> tuple[list[str], list[Slot]]:
+    """Look at every idle card, and the host, at once, with one dump of all qdiscs.
+
+    Returns the names of all links, and those that differ or are due for another try. Raises:
+    KernelError.
+    """
+    kernel = context.kernel
+    async with _idle(context, (host, *context.slots.values())) as idle:
+        cards = [slot.card for slot in idle]
+        names, differing = await context.work.in_worker(
+            lambda: (kernel.files.listdir(CLASS_NET), sweep(kernel, cards))
+        )
+    return names, [s for s in idle if s.retry_roundings() or s.card in differing]
+
+
+async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
+    """Read what is ``silent`` of every idle card of which it is wanted; those that differ."""
+    slots = [slot for slot in context.slots.values() if silent & slot.card.wanted.keys()]
+    if not slots:
+        return []
+    async with _idle(context, slots) as idle:
+        cards = [slot.card for slot in idle]
+        differing = await context.work.in_worker(partial(sweep, context.kernel, cards, silent))
+    return [slot for slot in idle if slot.card in differing]
+
+
+@asynccontextmanager
+async def _idle(
+    context: Context, slots: tuple[Slot, ...] | list[Slot]
+) -> AsyncIterator[list[Slot]]:
+    """Those that nobody looks at and that are not paused, which stay so meanwhile."""
+    idle = [
+        slot
+        for slot in slots
+        if slot.card.wanted and not slot.lock.locked() and not context.loop.is_paused(slot)
+    ]
+    async with AsyncExitStack() as held:
+        for slot in idle:
+            await held.enter_async_context(slot.lock)
+        yield idle
+    for slot in idle:
+        slot.worked()
