@@ -90,6 +90,7 @@ def write(
                 raise
             errors.append((error, outcome.failed))
             continue
+        _renew(card, [c for c in made if (c.tunable, c.key) in card.restoring])
         stale = {tunable.stale(change.key) for change in group}
         if CARD in stale:  # also where it was refused: the rest was planned for what is to come
             return CARD
@@ -150,6 +151,16 @@ def _taken_along(card: Card, change: Change) -> list[Change]:
     ]
 
 
+def _renew(card: Card, changes: Iterable[Change]) -> None:
+    """Where queues are open again, have what the kernel made for fewer of them made for all."""
+    if any(card.tunables[c.tunable].closes(c.after, c.before) for c in changes if c.before):
+        for tunable in card.tunables.values():
+            try:
+                tunable.renew(card.view())
+            except NetunedError as error:
+                log.error("Cannot have %s made anew: %s, going on", tunable.name, error)
+
+
 def undo(card: Card, outcome: Outcome) -> None:
     """Put back what this pass wrote, the last first. A failure here is logged; the rest goes on."""
     outcome.undone = bool(outcome.made)
@@ -181,6 +192,7 @@ def undo(card: Card, outcome: Outcome) -> None:
             }
             if there:
                 tunable.write(view, found, there)
+                _renew(card, group)
             if any(tunable.stale(key) == CARD for key in there):
                 card.refresh()
         except NetunedError as error:

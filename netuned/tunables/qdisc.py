@@ -142,6 +142,22 @@ def write(view: View, found: State, values: State) -> None:
         raise UnsupportedError(NAME, f"{kind} needs what netuned does not know of it") from error
 
 
+def renew(view: View) -> None:
+    """An automatic mq has the default kind at the queues that are open when it is attached only.
+
+    The others get pfifo_fast, whatever ``net.core.default_qdisc`` is, and keep it when they are
+    opened (sch_mq.c, mq_init()). Without a handle it cannot be removed, so another comes first.
+    """
+    entries = view.ask(QDISCS)
+    root = next((entry for entry in entries if entry.parent == ROOT_PARENT), None)
+    if root is None or root.handle or root.kind != "mq":
+        return
+    if len({entry.kind for entry in entries if _is_below(root, entry)}) > 1:
+        rtnl, ifindex = view.kernel.rtnl, view.nic.ifindex
+        rtnl.replace_qdisc(ifindex, ROOT_PARENT, ROOT_HANDLE, "mq", {})
+        rtnl.delete_qdisc(ifindex)
+
+
 def same(key: str, wanted: State, found: State) -> bool:
     """A leaf or root is right when its kind is, whatever parameters nobody names.
 
@@ -345,6 +361,7 @@ QDISC = Tunable(
     needs=needs,
     loses=loses,
     makes=makes,
+    renew=renew,
     events=frozenset({QDISC_EVENT}),
     writers=Writers(hint="look for `tc` in scripts and timers", network_manager=("tc.qdisc.*",)),
     summary=summary,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import cycle, islice
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
@@ -96,12 +95,10 @@ def write(view: View, found: State, values: State) -> None:
     value = values[""]
     assert isinstance(value, RssTable)
     ifindex, entries = view.nic.ifindex, value.entries
-    if entries:
-        rings = view.ask(RX_RINGS)
-        if entries == tuple(islice(cycle(range(rings)), len(entries))):
-            # what is the kernel's own is written as that: a table of somebody's it keeps, and
-            # refuses fewer channels as long as that uses them, even when netuned has left
-            entries = ()
+    if entries and value.even_over == view.ask(RX_RINGS):
+        # what is the kernel's own is written as that: a table of somebody's it keeps, and refuses
+        # fewer channels as long as that uses them, even when netuned has left
+        entries = ()
     view.kernel.ethtool_netlink.set_rss_table(ifindex, entries)
 
 
