@@ -56,7 +56,9 @@ def main() -> None:
     _raise_descriptor_limit()
     sys.setswitchinterval(SWITCH_S)
     gc.freeze()  # what was imported stays
-    gc.set_threshold(YOUNG, gc.get_threshold()[1], NEVER)  # the oldest are gone through when it suits
+    gc.set_threshold(
+        YOUNG, gc.get_threshold()[1], NEVER
+    )  # the oldest are gone through when it suits
     gc.enable()
     code = asyncio.run(serve(options))
     logging.shutdown()

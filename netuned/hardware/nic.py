@@ -58,6 +58,8 @@ class Nic:
     """Ifindex of the bond, team, bridge or accelerated card it is a port of; 0 without."""
     managed: frozenset[int] = frozenset()
     """Numbers of the interrupts whose affinity the kernel keeps to itself."""
+    opened: bool = True
+    """False where it is down and had no carrier since its driver made it: it was never in use."""
     unread: bool = False
     """A virtual card that nobody asks for: its queues, channels and speed were not read."""
     instance: int = field(default=0, compare=False)
@@ -217,6 +219,7 @@ def _read_nic(kernel: Kernel, here: FileTree, ifindex: int, name: str, asked: On
         tx_queues = min(tx_queues, channels.tx + channels.combined) or tx_queues
     interrupts = _interrupt_names(kernel, device) if device else {}
     driver = _driver(here, asked, ifindex)
+    up = bool(here.read_int("flags", 0) & 1)
     vectors = _vectors(kernel, here, asked, ifindex, name, driver, interrupts)
     managed = frozenset(irq for irq in interrupts if _is_managed(kernel, irq))
     return Nic(
@@ -229,7 +232,7 @@ def _read_nic(kernel: Kernel, here: FileTree, ifindex: int, name: str, asked: On
         speed_mbps=max(here.read_int("speed", 0), 0),
         numa_node=kernel.files.read_int(f"{device}/numa_node", -1) if device else -1,
         device=device,
-        up=bool(here.read_int("flags", 0) & 1),
+        up=up,
         rx_queues=rx_queues,
         tx_queues=tx_queues,
         channels=channels,
@@ -240,6 +243,7 @@ def _read_nic(kernel: Kernel, here: FileTree, ifindex: int, name: str, asked: On
         lowers=read_lowers(here),
         master=here.read_int("master/ifindex", 0),
         managed=managed,
+        opened=up or here.read_int("carrier_up_count", 1) > 0,
     )
 
 

@@ -331,7 +331,8 @@ def _settle(card: Card, baseline: Baseline, outcome: Outcome) -> None:
     for name, why in {name: why for (name, _), why in missed.items()}.items():
         log.warning("Cannot put back %s %s: %s, keeping its record", card.nic.label, name, why)
     # A parameter of what is not attached now is needed once that is again, and what was a queue's
-    # once that is open again: it is, when what ended it is put back.
+    # once that is open again: it is, when what ended it is put back. So is what the kernel made for
+    # the queues that are open.
     structure = any(
         card.tunables[name].stale(key) == CARD and (name, key) not in done
         for name, state in recorded.items()
@@ -340,9 +341,12 @@ def _settle(card: Card, baseline: Baseline, outcome: Outcome) -> None:
     dormant = {
         (name, key)
         for name, key in done - missed.keys()
-        if key not in card.found[name]
-        and (card.is_asked(name) or (structure and card.tunables[name].ends_with))
-        and recorded.get(name, {}).get(key) is not ABSENT
+        if recorded.get(name, {}).get(key) is not ABSENT
+        and (
+            (structure and card.tunables[name].outlasts(key))
+            if key in card.found[name]
+            else (card.is_asked(name) or (structure and card.tunables[name].ends_with))
+        )
     }
     baseline.forget(card.nic, done - missed.keys() - dormant)
     card.settle(frozenset(done))

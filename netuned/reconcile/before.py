@@ -69,10 +69,12 @@ def to_record(
     """
     withheld = {(c.tunable, c.key) for c in card.withheld} | card.barred.keys()
     lost: dict[str, set[str]] = {}
+    found: dict[str, State] = dict(card.beside)
     for change in changes:
         for name, taken in taken_along(card, change):
             lost.setdefault(name, set()).update(taken)
-    found: dict[str, State] = dict(card.beside)
+            if card.tunables[change.tunable].outlasts(change.key):  # made anew in steps
+                found[name] = {**found.get(name, {}), **taken}
     wanted: dict[str, State] = {}
     for name, state in card.wanted.items():
         if name in card.held or name not in card.found:

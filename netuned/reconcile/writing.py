@@ -90,7 +90,6 @@ def write(
                 raise
             errors.append((error, outcome.failed))
             continue
-        _renew(card, [c for c in made if (c.tunable, c.key) in card.restoring])
         stale = {tunable.stale(change.key) for change in group}
         if CARD in stale:  # also where it was refused: the rest was planned for what is to come
             return CARD
@@ -136,7 +135,8 @@ def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome)
         else:
             for change in group:
                 outcome.trail += reversed(_taken_along(card, change))
-                outcome.trail.append(change)
+                before = change.before and tunable.recorded(card.nic, change.before)
+                outcome.trail.append(replace(change, before=before))
                 outcome.made.append(change)
             return group
     return []
@@ -149,16 +149,6 @@ def _taken_along(card: Card, change: Change) -> list[Change]:
         for name, state in taken_along(card, change)
         for key, value in state.items()
     ]
-
-
-def _renew(card: Card, changes: Iterable[Change]) -> None:
-    """Where queues are open again, have what the kernel made for fewer of them made for all."""
-    if any(card.tunables[c.tunable].closes(c.after, c.before) for c in changes if c.before):
-        for tunable in card.tunables.values():
-            try:
-                tunable.renew(card.view())
-            except NetunedError as error:
-                log.error("Cannot have %s made anew: %s, going on", tunable.name, error)
 
 
 def undo(card: Card, outcome: Outcome) -> None:
@@ -177,7 +167,10 @@ def undo(card: Card, outcome: Outcome) -> None:
     allowed, withheld = card.withhold(backwards)
     for change in withheld:
         log.error("Cannot undo %s: the policy forbids it, going on", change)
-    for group in _groups(card, allowed):
+    groups = _groups(card, allowed)
+    # once more what shows only when all queues are open again that this pass closed
+    last = [group for group in groups if card.tunables[group[0].tunable].outlasts(group[0].key)]
+    for group in (*groups, *last):
         tunable = card.tunables[group[0].tunable]
         try:
             view = card.view()
@@ -192,7 +185,6 @@ def undo(card: Card, outcome: Outcome) -> None:
             }
             if there:
                 tunable.write(view, found, there)
-                _renew(card, group)
             if any(tunable.stale(key) == CARD for key in there):
                 card.refresh()
         except NetunedError as error:

@@ -274,9 +274,9 @@ class Tunable:
     ends_with: Callable[[str], Queue] | None = None
     """The queue that takes a key's value away when it ends, whoever set that; None where all of
     them stay."""
-    renew: Callable[[View], None] = lambda view: None
-    """After queues were opened again: has the kernel make anew what it made by itself for fewer of
-    them, and leaves alone all else. Raises: UnsupportedError, KernelError."""
+    outlasts: Callable[[str], bool] = lambda key: False
+    """Whether the kernel makes a key's value for the queues that are open then: what is on record
+    of it stays there until all are open again that netuned closed."""
     yields: Callable[[State, State], bool] = lambda wanted, found: False
     """Whether the change ends what others still name, so that those leave it first."""
     leaves: bool = False

@@ -20,6 +20,7 @@ from netuned.kernel.qdisc_options import PARAMETERS, same_parameter
 from netuned.kernel.questions import QDISCS
 from netuned.kernel.rtnl import QdiscEntry
 from netuned.tunables.base import (
+    CARD,
     NOT_ASKED,
     NOTHING,
     OWN,
@@ -50,7 +51,17 @@ ROOT_ONLY = ("noqueue",)
 
 DEFAULT = Qdisc("", default=True)
 
-_KEY = re.compile(r"(?:root|tx-[0-9]{1,5})(?: [a-z0-9_]{1,20} [a-z0-9_]{1,30})?")
+LEAF_KINDS = "mq leaf-kinds"
+"""The key for how many kinds an automatic mq has at the queues that are open.
+
+It attaches the default kind at those that are open when it is made, and pfifo_fast at the others,
+which keep that when they are opened, whatever ``net.core.default_qdisc`` is (sch_mq.c, mq_init()).
+So one that was made while netuned kept queues closed is made anew once they are open again.
+"""
+
+_KEY = re.compile(
+    rf"(?:root|tx-[0-9]{{1,5}})(?: [a-z0-9_]{{1,20}} [a-z0-9_]{{1,30}})?|{LEAF_KINDS}"
+)
 
 
 def read(view: View) -> State:
@@ -73,6 +84,8 @@ def _state(entries: Sequence[QdiscEntry]) -> State:
         key: Qdisc(entry.kind, key == ROOT and entry.handle == 0, entry.handle)
         for key, entry in at.items()
     }
+    if root.kind == "mq" and not root.handle:
+        kinds[LEAF_KINDS] = Number(len({e.kind for e in at.values() if e is not root}))
     return kinds | {
         f"{key} {entry.kind} {name}": Number(value)
         for key, entry in at.items()
@@ -86,7 +99,7 @@ def _is_below(root: QdiscEntry, entry: QdiscEntry) -> bool:
 
 def place_of(key: str) -> str:
     """Where a setting's qdisc is: ``root`` or ``tx-3``."""
-    return key.partition(" ")[0]
+    return ROOT if key == LEAF_KINDS else key.partition(" ")[0]
 
 
 def desired(target: Target, nic: Nic, limits: Limits) -> State:
@@ -116,6 +129,10 @@ def group(key: str) -> str:
 
 def write(view: View, found: State, values: State) -> None:
     first = next(iter(values))
+    if first == LEAF_KINDS:  # without a handle it cannot be removed, so another comes first
+        view.kernel.rtnl.replace_qdisc(view.nic.ifindex, ROOT_PARENT, ROOT_HANDLE, "mq", {})
+        view.kernel.rtnl.delete_qdisc(view.nic.ifindex)
+        return
     place, kind, _ = (*first.split(), "", "")[:3]
     parent, handle = ROOT_PARENT, 0
     if place != ROOT:
@@ -142,22 +159,6 @@ def write(view: View, found: State, values: State) -> None:
         raise UnsupportedError(NAME, f"{kind} needs what netuned does not know of it") from error
 
 
-def renew(view: View) -> None:
-    """An automatic mq has the default kind at the queues that are open when it is attached only.
-
-    The others get pfifo_fast, whatever ``net.core.default_qdisc`` is, and keep it when they are
-    opened (sch_mq.c, mq_init()). Without a handle it cannot be removed, so another comes first.
-    """
-    entries = view.ask(QDISCS)
-    root = next((entry for entry in entries if entry.parent == ROOT_PARENT), None)
-    if root is None or root.handle or root.kind != "mq":
-        return
-    if len({entry.kind for entry in entries if _is_below(root, entry)}) > 1:
-        rtnl, ifindex = view.kernel.rtnl, view.nic.ifindex
-        rtnl.replace_qdisc(ifindex, ROOT_PARENT, ROOT_HANDLE, "mq", {})
-        rtnl.delete_qdisc(ifindex)
-
-
 def same(key: str, wanted: State, found: State) -> bool:
     """A leaf or root is right when its kind is, whatever parameters nobody names.
 
@@ -169,6 +170,8 @@ def same(key: str, wanted: State, found: State) -> bool:
         return True
     if isinstance(asked, Number):
         assert isinstance(has, Number)
+        if key == LEAF_KINDS:  # more of them are nothing to go back to
+            return has.value <= asked.value
         _, kind, name = key.split()
         chosen = name == "bandwidth" and _set(wanted, key.replace(name, "autorate"))
         return chosen or same_parameter(kind, name, asked.value, has.value)
@@ -228,7 +231,7 @@ def _replaces(key: str, found: State, value: Value) -> bool:
     if isinstance(value, Qdisc):
         has = found.get(key)
         return not isinstance(has, Qdisc) or value.default or value.kind != has.kind
-    return key in found and _fixed(key)
+    return key in found and (key == LEAF_KINDS or _fixed(key))
 
 
 def _fixed(key: str) -> bool:
@@ -276,6 +279,8 @@ def loses(found: State, key: str) -> Iterator[str]:
     """
     root, place = found.get(ROOT), place_of(key)
     if isinstance(root, Qdisc) and root.default:
+        if place == ROOT:
+            yield from {ROOT, LEAF_KINDS} & found.keys() - {key}
         return
     if place != key and not _fixed(key):
         return
@@ -305,7 +310,7 @@ def texts(state: State) -> dict[str, str]:
     found = {key: str(value) for key, value in state.items() if isinstance(value, Qdisc)}
     kinds = {key: value.kind for key, value in state.items() if isinstance(value, Qdisc)}
     for key, value in state.items():
-        if isinstance(value, Number):
+        if isinstance(value, Number) and key != LEAF_KINDS:
             place, kind, name = key.split(" ")
             if kinds.get(place) == kind:
                 found[place] += f" {name} {value}"
@@ -357,11 +362,11 @@ QDISC = Tunable(
     same=same,
     within=within,
     obstacles=obstacles,
-    stale=lambda key: OWN if key == place_of(key) else NOTHING,
+    stale=lambda key: CARD if key == LEAF_KINDS else OWN if key == place_of(key) else NOTHING,
     needs=needs,
     loses=loses,
     makes=makes,
-    renew=renew,
+    outlasts=lambda key: key == LEAF_KINDS,
     events=frozenset({QDISC_EVENT}),
     writers=Writers(hint="look for `tc` in scripts and timers", network_manager=("tc.qdisc.*",)),
     summary=summary,

@@ -139,13 +139,11 @@ def why(target: Target, nic: Nic, key: str) -> str:
 def recorded(nic: Nic, value: Value) -> Value:
     """A table that is even over all queues is the kernel's, not a fixed list.
 
-    So is one of zeros while the card is down: a driver that fills its table when the card is first
-    brought up has nothing else before (igb, since its ``igb_setup_mrqc()``). Nothing tells it from
-    one that somebody set to queue 0 alone, which a card that is down is rarely given.
+    So is one of zeros of a card that was never up: some drivers fill it then (igb_setup_mrqc()).
     """
     if not isinstance(value, RssTable):
         return value
-    unfilled = not nic.up and value.even_over == 1
+    unfilled = not nic.opened and value.even_over == 1
     return RssTable((), nic.rss_queues) if unfilled or value.even_over == nic.rss_queues else value
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from netuned.hardware.host import read_host
 from netuned.hardware.nic import read_nic
-from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
 from netuned.kernel.questions import QDISCS
 from netuned.kernel.rtnl import ROOT, QdiscEntry
@@ -19,8 +18,6 @@ from netuned.reconcile.apply import plan_card, reconcile_card, sweep
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.report import unsupported
-from netuned.tunables.base import View
-from netuned.tunables.qdisc import QDISC
 from netuned.values import Number, Qdisc
 from tests.unit.writable import WritableKernel
 
@@ -99,26 +96,6 @@ def test_filters_that_a_write_would_remove_are_kept(
     monkeypatch.setattr(kernel.rtnl, "has_filters", lambda ifindex, of: False)  # they are removed
     assert reconcile_card(card, baseline).error is None
     assert card.found["qdisc"]["tx-1"] == Qdisc("pfifo")
-
-
-def test_only_what_the_kernel_made_for_fewer_queues_is_made_anew(kernel: WritableKernel) -> None:
-    """The default kind at the queues that were open, pfifo_fast at the others."""
-
-    def renewed(root: QdiscEntry, *kinds: str) -> bool:
-        below = [QdiscEntry(kind, 0, root.handle | n, {}) for n, kind in enumerate(kinds, 1)]
-        kernel.answers.cards(QDISCS)[2] = (root, *below)
-        kernel.writes = 0
-        view = View(kernel, read_nic(kernel, 2, "en0"), KeptFiles(kernel.files), Once(kernel))
-        QDISC.renew(view)
-        assert kernel.writes in (0, 2)
-        return kernel.writes > 0
-
-    automatic, ones = QdiscEntry("mq", 0, ROOT, {}), QdiscEntry("mq", MQ, ROOT, {})
-    assert renewed(automatic, "fq_codel", "pfifo_fast")
-    assert {e.kind for e in kernel.rtnl.qdiscs()[2] if e.parent != ROOT} == {"pfifo_fast"}
-    assert not renewed(automatic, "fq_codel", "fq_codel")
-    assert not renewed(ones, "fq_codel", "pfifo_fast")
-    assert not renewed(QdiscEntry("fq", 0, ROOT, {}))
 
 
 def test_a_shaper_of_a_queue_that_is_closed_is_kept_too(
