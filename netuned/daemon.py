@@ -16,7 +16,7 @@ from pathlib import Path
 
 from netuned import __version__, logs
 from netuned.bus.service import BusService
-from netuned.errors import NetunedError
+from netuned.errors import NamespaceError, NetunedError
 from netuned.hardware.nic import Nic
 from netuned.kernel import Kernel
 from netuned.kernel.systemd import notify
@@ -110,8 +110,10 @@ class Daemon:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._status_line = ""
+        self._status = 0
 
     async def serve(self) -> int:
+        """Run until a signal ends it, or where it must not begin. Returns the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -137,7 +139,7 @@ class Daemon:
         self._watches.close()
         await self._reconciler.close()
         await asyncio.wait(tasks, timeout=BUS_CLOSE_S)
-        return 0
+        return self._status
 
     async def _first_pass(self) -> None:
         """Start, and where the host cannot be read, until it can: no event would tell."""
@@ -145,6 +147,10 @@ class Daemon:
         while True:
             try:
                 await work()
+                return
+            except NamespaceError:  # logged where it was found
+                self._status = os.EX_CONFIG
+                self._stop.set()
                 return
             except NetunedError as error:
                 log.error("%s, trying again", error)

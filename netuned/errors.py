@@ -116,6 +116,24 @@ class VerifyError(NetunedError):
         return f"{self.target}: wrote {self.wanted}, the kernel now shows {self.got}"
 
 
+@dataclass
+class NamespaceError(NetunedError):
+    """``/sys`` shows another network namespace than netlink; ``cards`` are not the same in both."""
+
+    cards: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", …" if len(self.cards) > _SHOWN else ""
+        return (
+            f"/sys shows another network namespace than netlink ({', '.join(self.cards[:_SHOWN])}"
+            f"{more} differ): start netuned where /sys is mounted in its own network namespace"
+        )
+
+
+_SHOWN = 4
+"""So many of the cards that differ are named."""
+
+
 class BusError(NetunedError):
     """The daemon cannot be reached, or refused a request, over D-Bus."""
 

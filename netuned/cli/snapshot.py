@@ -24,10 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from netuned.hardware.namespace import check_namespace
     from netuned.kernel import Kernel
     from netuned.snapshots import snapshot
 
-    taken = snapshot.take(Kernel(), macs=arguments.macs)
+    kernel = Kernel()
+    check_namespace(kernel)
+    taken = snapshot.take(kernel, macs=arguments.macs)
     snapshot.write(taken, arguments.file, force=arguments.force)
     unreadable = {path: os.strerror(number) for path, number in taken.unreadable.items()}
     if arguments.json:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
 from netuned.hardware.links import read_unasked
+from netuned.hardware.namespace import check_namespace
 from netuned.hardware.nic import Nic, open_card, read_ifindexes, read_lowers, read_nic
 from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once
+from netuned.kernel.rtnl import LOOPBACK
 
 log = logging.getLogger(__name__)
 
@@ -51,17 +53,25 @@ def read_nics(
 
     Of another network device under a known ifindex nothing is known. One that leaves meanwhile is
     left out. ``is_asked`` is as for ``read_host``.
+    Raises: KernelError; NamespaceError, with ``is_asked``, before a card of another is among them.
     """
     asked = Once(kernel)
-    nics, others = read_unasked(kernel, known, is_asked) if is_asked else ({}, {})
+    nics, links = read_unasked(kernel, known, is_asked) if is_asked else ({}, {})
+    if is_asked and not known:
+        check_namespace(kernel)
     names = {nic.name for nic in nics.values()}
-    expected = {i: nic.name for i, nic in known.items() if not nic.unread} | others
+    suspects = {i: nic.name for i, nic in nics.items() if not nic.instance}
+    expected = {i: nic.name for i, nic in known.items() if not nic.unread}
+    expected |= {ifindex: link.name for ifindex, link in links.items()}
     for ifindex, name in sorted(read_ifindexes(kernel, names, expected).items()):
         nic = known.get(ifindex)
         try:
             here, name = open_card(kernel, ifindex, name)
             if nic is None or nic.unread or here.inode(".") != nic.instance:
                 nic = read_nic(kernel, ifindex, name, asked)
+                link = links.get(ifindex)
+                if link is None or (link.name, link.mac) != (nic.name, nic.mac):
+                    suspects[ifindex] = nic.name
             else:  # a card that is bound to another says so in its own facts only
                 nic = replace(nic, name=name, lowers=read_lowers(here))
         except KernelError as error:
@@ -69,6 +79,9 @@ def read_nics(
                 log.warning("Cannot read card %s: %s, ignoring", name, error)
             continue
         nics[ifindex] = nic
+    if is_asked:
+        suspects |= {i: link.name for i, link in links.items() if i not in nics and i != LOOPBACK}
+        check_namespace(kernel, suspects.items())
     return dict(sorted(nics.items())) if names else nics
 
 

@@ -45,11 +45,11 @@ that they are not bound to.
 
 def read_unasked(
     kernel: Kernel, known: Mapping[int, Nic], is_asked: Callable[[Nic], bool]
-) -> tuple[dict[int, Nic], dict[int, str]]:
+) -> tuple[dict[int, Nic], dict[int, LinkInfo]]:
     """The virtual links that nobody asks for, with what the list of links tells of them.
 
     Those that are ``known`` so, and as they were, are the same objects. A card that was read once
-    is not among them. The names of all other links come second, by ifindex. Raises: KernelError.
+    is not among them. All other links come second, by ifindex. Raises: KernelError.
     """
     links = kernel.rtnl.links(torn=True)
     ports: dict[int, list[int]] = {}
@@ -77,8 +77,7 @@ def read_unasked(
             before = _unread(kernel, ifindex, link, lowers)
         if not is_asked(before):
             found[ifindex] = before
-    others = {ifindex: link.name for ifindex, link in links.items() if ifindex not in found}
-    return found, others
+    return found, {i: link for i, link in links.items() if i not in found}
 
 
 def is_physical(kernel: Kernel, name: str) -> bool:

@@ -46,7 +46,7 @@ __all__ = ["ROOT", "LinkInfo", "QdiscEntry", "Rtnl", "parse_link", "same_paramet
 ROOT = 0xFFFFFFFF
 """TC_H_ROOT, the parent of a card's root qdisc."""
 
-_LOOPBACK = 1
+LOOPBACK = 1
 """The ifindex of ``lo`` in every network namespace (include/linux/netdevice.h)."""
 
 _FIRST_HANDLE = 0x8000 << 16
@@ -252,7 +252,7 @@ class Rtnl:
         """
         message = _TC_MESSAGE()
         message["attrs"] = [("kind", kind), ("stab", b"")]
-        message["index"], message["parent"] = _LOOPBACK, ROOT
+        message["index"], message["parent"] = LOOPBACK, ROOT
         flags = NLM_F_CREATE | NLM_F_REPLACE | NLM_F_EXCL
         try:
             self._socket.request(encode(message, _RTM_NEWQDISC, flags), "ask for", f"qdisc {kind}")

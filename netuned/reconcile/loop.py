@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from netuned.cpuset import CpuSet
-from netuned.errors import KernelError, NetunedError, StateFileError
+from netuned.errors import KernelError, NamespaceError, NetunedError, StateFileError
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.isolation import read_isolation
 from netuned.hardware.links import is_as
@@ -116,7 +116,7 @@ class Reconciler:
         self.host = HostPart(self._slot_of(HOST), context, self.passes, self.cards, self.trials)
         self._neighbours = Neighbours(kernel.files)
         self._notes: tuple[str, ...] = ()
-        self._deaf = ""
+        self._deaf = self._unread = ""
         self._telling = Telling(self.work, self.cards, self._manager, listener)
 
     # What the daemon calls
@@ -286,6 +286,14 @@ class Reconciler:
             log.warning("%s", problem or "Instances and watches of inotify are there again")
             self.publish()
 
+    def _tell_unread(self, problem: str) -> None:
+        """Why no plan can be made, once; empty: one can."""
+        if problem != self._unread:
+            self._unread = problem
+            if problem:
+                log.error("%s, trying again", problem)
+            self.publish()
+
     def touch_irqbalance(self) -> None:
         """irqbalance started, stopped or was restarted; what one refused another may take."""
         self.host.slot.ask_again()
@@ -335,13 +343,16 @@ class Reconciler:
             begun = time.monotonic()
             try:
                 self._names, host, desired = await self.work.in_worker(work)
-            except KernelError as error:
-                log.error("Cannot read the host: %s, trying again", error)
+            except (KernelError, NamespaceError) as error:
+                if isinstance(error, NamespaceError) and self._judged is None:
+                    raise  # it was started in the wrong place
+                self._tell_unread(f"Cannot read the host: {error}")
                 asyncio.get_running_loop().call_later(REREAD_S, self.rescan)
                 return
             finally:
                 now = time.monotonic()
                 self._rest_until = now + min(now - begun, REST_MOST_S)
+            self._tell_unread("")
             if events == self._topology_events:
                 self._topology = host.topology
             self._seats, self._judged = desired.seats, profiles
@@ -449,7 +460,7 @@ class Reconciler:
             (
                 *self._notes,
                 *map(str, self.loading.settings.errors),
-                *filter(None, [self._deaf]),
+                *filter(None, [self._deaf, self._unread]),
             ),
             self._contended(),
             self._kernel.writes,

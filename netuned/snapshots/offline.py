@@ -16,6 +16,7 @@ from pathlib import Path
 from netuned import statefile
 from netuned.errors import KernelError, ProfileError, SnapshotError, StateFileError
 from netuned.hardware.host import Host, read_host
+from netuned.hardware.namespace import check_namespace
 from netuned.hardware.nic import HOST, Nic
 from netuned.hardware.topology import read_topology
 from netuned.kernel import Kernel
@@ -101,7 +102,9 @@ def _found(path: str | None, directories: Sequence[str]) -> tuple[Kernel, Record
         if not os.path.isdir(directory):
             raise SnapshotError(f"{directory}: is no directory of profiles")
     if path is None:
-        return Kernel(), None
+        kernel = Kernel()
+        check_namespace(kernel)
+        return kernel, None
     if is_archive(head := _read(path, 512)):
         taken = snapshot.read(path)
         return taken.kernel, None if directories else snapshot.recorded_profiles(taken)

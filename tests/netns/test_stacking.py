@@ -65,6 +65,7 @@ class Daemon:
         profiles.mkdir()
         self.profiles = profiles
         self._latest: dict[str, NicStatus] = {}
+        self.problems: tuple[str, ...] = ()
         options = Options((str(profiles),), directory / "state", directory / "run")
         self.reconciler = Reconciler(Kernel(), options, self)
         self._watches = Watches(self.reconciler)
@@ -88,6 +89,7 @@ class Daemon:
 
     def publish(self, status: Status) -> None:
         self._latest = {nic.name: nic for nic in status.nics}
+        self.problems = status.manager.problems
 
     def drift(self, ifindex: int, tunable: str, key: str, wanted: str, found: str) -> None:
         pass
