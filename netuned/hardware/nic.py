@@ -9,6 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
+from netuned.hardware.interrupts import (
+    handlers,
+    interrupt_owner,
+    read_interrupts,
+)
 from netuned.hardware.vectors import Vector, merge_vectors, parse_vectors
 from netuned.kernel import Kernel
 from netuned.kernel.ethtool import Channels
@@ -209,7 +214,7 @@ def read_nic(kernel: Kernel, ifindex: int, name: str, asked: Once | None = None)
 
 def _read_nic(kernel: Kernel, here: FileTree, ifindex: int, name: str, asked: Once) -> Nic:
     """``here`` is at the card's directory."""
-    device = _interrupt_owner(kernel, here)
+    device = interrupt_owner(kernel.files, here)
     channels, rss_queues = _read_queues(asked, ifindex)
     names = here.listdir("queues")
     rx_queues = sum(entry.startswith("rx-") for entry in names)
@@ -217,15 +222,17 @@ def _read_nic(kernel: Kernel, here: FileTree, ifindex: int, name: str, asked: On
     if channels:  # mlx5 on 5.3-6.0 shows twice its receive queues in sysfs
         rx_queues = min(rx_queues, channels.rx + channels.combined) or rx_queues
         tx_queues = min(tx_queues, channels.tx + channels.combined) or tx_queues
-    interrupts = _interrupt_names(kernel, device) if device else {}
-    driver = _driver(here, asked, ifindex)
+    interrupts = read_interrupts(kernel.files, here, device, name) if device else {}
+    told = _told(asked, here, ifindex, name) if device else {}
+    for irq in told.values():
+        if irq not in interrupts and (actions := handlers(kernel.files, irq)):
+            interrupts[irq] = actions
     up = bool(here.read_int("flags", 0) & 1)
-    vectors = _vectors(kernel, here, asked, ifindex, name, driver, interrupts)
     managed = frozenset(irq for irq in interrupts if _is_managed(kernel, irq))
-    return Nic(
+    nic = Nic(
         ifindex=ifindex,
         name=name,
-        driver=driver,
+        driver=_driver(here, asked, ifindex),
         kind=_kind(here, asked, ifindex),
         pci=_pci(kernel, device),
         mac=here.read_text("address", ""),
@@ -237,14 +244,26 @@ def _read_nic(kernel: Kernel, here: FileTree, ifindex: int, name: str, asked: On
         tx_queues=tx_queues,
         channels=channels,
         rss_queues=min(rss_queues, rx_queues) if rss_queues else rx_queues,
-        vectors=vectors,
-        affinity=tuple(_affinity(kernel, vector.irq, managed) for vector in vectors),
+        vectors=(),
+        affinity=(),
         interrupts=tuple(sorted(interrupts)),
         lowers=read_lowers(here),
         master=here.read_int("master/ifindex", 0),
         managed=managed,
         opened=up or here.read_int("carrier_up_count", 1) > 0,
     )
+    vectors = _vectors(kernel, here, interrupts, told, nic)
+    affinity = tuple(_affinity(kernel, vector.irq, managed) for vector in vectors)
+    return replace(nic, vectors=vectors, affinity=affinity)
+
+
+def why_no_vectors(nic: Nic) -> str:
+    """Why no interrupt is known of any of the card's queues."""
+    if not nic.device or "/usb" in nic.device or "/VMBUS:" in nic.device:
+        return "the card has none of its own"
+    if not nic.up:
+        return "the card is down, its interrupts come when it goes up"
+    return "neither the kernel nor a name tells which interrupts serve the card's queues"
 
 
 def with_managed(kernel: Kernel, nic: Nic, irqs: Iterable[int]) -> Nic:
@@ -294,58 +313,31 @@ def _read_queues(asked: Once, ifindex: int) -> tuple[Channels | None, int]:
         return channels, 0
 
 
-def _interrupt_owner(kernel: Kernel, here: FileTree) -> str:
-    """The device whose interrupts the card uses: its own, or the PCI parent (virtio)."""
-    if not here.exists("device"):
-        return ""
-    device = here.resolve("device")
-    parent = device.rpartition("/")[0]
-    if not kernel.files.exists(f"{device}/msi_irqs") and (
-        kernel.files.exists(f"{parent}/msi_irqs") or kernel.files.exists(f"{parent}/vendor")
-    ):
-        return parent if kernel.files.exists(f"{parent}/irq") else device
-    return device
-
-
-def _interrupt_names(kernel: Kernel, device: str) -> dict[int, str]:
-    """Interrupts with a handler, number -> action name.
-
-    msi_irqs sorts as text and can list vectors without an interrupt, so each is checked.
-    """
-    files = kernel.files
-    if files.exists(f"{device}/msi_irqs"):
-        numbers: Iterable[int] = sorted(int(n) for n in files.listdir(f"{device}/msi_irqs"))
-    else:
-        numbers = (files.read_int(f"{device}/irq", 0),)
-    names = {}
-    for number in numbers:
-        if number and (actions := files.read_text(f"/sys/kernel/irq/{number}/actions", "")):
-            names[number] = actions
-    return names
-
-
 def _vectors(
     kernel: Kernel,
     here: FileTree,
-    asked: Once,
-    ifindex: int,
-    name: str,
-    driver: str,
     interrupts: Mapping[int, str],
+    told: Mapping[tuple[str, int], int],
+    nic: Nic,
 ) -> tuple[Vector, ...]:
     """As netdev-genl tells; for queues of which it tells nothing, by the interrupts' names."""
     if not interrupts:
         return ()
-    own_name = here.resolve("device").rpartition("/")[2]
-    ports = _ports(here)
     by_name = parse_vectors(
         interrupts,
-        name,
-        driver,
-        ports=ports,
-        own_name=own_name,
+        nic.name,
+        nic.driver,
+        ports=_ports(here),
+        own_name=here.resolve("device").rpartition("/")[2],
         cards=kernel.files.listdir(CLASS_NET),
+        queues=nic.rx_queues,
     )
+    return merge_vectors({q: irq for q, irq in told.items() if irq in interrupts}, by_name)
+
+
+def _told(asked: Once, here: FileTree, ifindex: int, name: str) -> Mapping[tuple[str, int], int]:
+    """What netdev-genl tells of a card's queues that is not another port's."""
+    ports = _ports(here)
     try:
         told = asked.get(NAPI_INTERRUPTS, ifindex)
         if ports and name != ports[0]:  # mana's ports, mlx5's representors: the first places them
@@ -353,8 +345,8 @@ def _vectors(
             shared = set(asked.get(NAPI_INTERRUPTS, first).values())
             told = {queue: irq for queue, irq in told.items() if irq not in shared}
     except UnsupportedError:
-        return by_name
-    return merge_vectors({q: irq for q, irq in told.items() if irq in interrupts}, by_name)
+        return {}
+    return told
 
 
 def _ports(here: FileTree) -> tuple[str, ...]:

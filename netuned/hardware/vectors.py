@@ -38,6 +38,10 @@ _NAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(.*)-q(\d+)-tx", TX),
         (r"(.*)_rxq(\d+)", RX),  # hinic
         (r"(.*)_txq(\d+)", TX),
+        (r"(.*)_g(\d+)_rx", RX),  # gianfar, which without groups has eth0_rx, eth0_tx and eth0_er
+        (r"(.*)_g(\d+)_tx", TX),
+        (r"(.*)[-_]rx()", RX),
+        (r"(.*)[-_]tx()", TX),
         (r"(.*)\[(\d+)\]", COMBINED),  # netxen
         # with the device's name, for all its ports
         (r"(virtio\d+)-input\.(\d+)", RX),
@@ -51,10 +55,13 @@ _LESS_CLEAR: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), role)
     for pattern, role in (
         (r"([^@:\s]+)-(\d+)", COMBINED),  # eth0-3: bnx2, sfc; beside tg3's eth0-rx-1 the link's
-        (r"(mlx4-comp)-(\d+)@.*", COMBINED),  # until 4.1; RDMA's where eth0-3 are there
         (r"(virtio\d+)-virtqueues()", COMBINED),  # one for all queues, where vectors are scarce
     )
 )
+_LAST = ((re.compile(r"(mlx4-comp)-(\d+)@.*"), COMBINED),)
+"""Until 4.1; RDMA's where eth0-3 are there, whatever the card is called now."""
+_FIRST_NAME = re.compile(r"eth\d+")
+"""What the kernel calls a card until udev does otherwise."""
 _CONTROL = re.compile(
     r"[-:_@](?:fdir|async|mgmnt|mgmt|hwc|config|event|mailbox|mbx|lsc|sp|exc|link|admin|misc"
     r"|aux|cmd|ctrl|ceq|aeq|aeqceq|other|err|notify|pages|ptp|mac|rbdr)(?=$|[-_:@.\d])",
@@ -69,6 +76,10 @@ _FROM_LOWEST = frozenset(("bnxt_en", "tg3", "vmxnet3"))
 """These drivers number interrupts, not queues: rx-0, rx-1, then tx-2, tx-3; tg3 rx-1 first."""
 _BY_ORDER = frozenset(("idpf",))
 """This one numbers the device's vectors, some of which are not for queues: TxRx-1, TxRx-3, Tx-4."""
+_ALIKE = frozenset(("atlantic", "fec", "macb", "mvpp2", "vif"))
+"""These give all interrupts one name, a queue's each in their order, then the link's."""
+_GENET = "bcmgenet"
+"""Its second interrupt is for the queues of priorities, which only send; one for waking follows."""
 _MLX5 = "mlx5_comp"
 """Numbered from 0, but from 1 between 3354822cde5a ("net/mlx5: Use dynamic msix vectors
 allocation", 2023) and "net/mlx5: offset comp irq index in name by one" (2024; stable kernels too).
@@ -86,6 +97,7 @@ def parse_vectors(
     ports: Sequence[str] = (),
     own_name: str = "",
     cards: Collection[str] = (),
+    queues: int = 1,
 ) -> tuple[Vector, ...]:
     """Sort a device's interrupts (number -> actions, comma-separated) into a card's queue vectors.
 
@@ -94,7 +106,8 @@ def parse_vectors(
     without is the first's. Interrupts keep the name that the card had when it was opened. A single
     one (r8169, INTx) serves queue 0. One that several devices share, ``ehci_hcd:usb1,eth0,eth1``,
     is the first card's: ``cards`` are the names of all, ``own_name`` is what drivers may call this
-    one besides.
+    one besides. Several may have one name: what they serve is known of some drivers only, where the
+    card has ``queues`` to receive; of others the first serves queue 0.
 
     Source: the drivers' request_irq calls; tests/unit/test_vectors.py names the files.
     """
@@ -104,18 +117,28 @@ def parse_vectors(
     if blocks := _gve_blocks(alone):
         return _gve_vectors(blocks)
     alone = _made_whole(alone, ifname, driver)
-    found = _of_card(_parse(alone, _NAMES), ifname, ports)
-    if not found:
-        found = _of_card(_parse(alone, _LESS_CLEAR), ifname, ports)
-    if found:
-        return once(_numbered(found, driver))
+    for patterns in (_NAMES, _LESS_CLEAR, _LAST):
+        if found := _of_card(_parse(alone, patterns), ifname, ports):
+            return once(_numbered(found, driver))
     if len(names) == 1:
         ((irq, name),) = names.items()
         if _is_first(name.split(","), ifname, own_name, cards) or not (
             "," in name or ports or _CONTROL.search(name)
         ):
             return (Vector(COMBINED, 0, irq),)
-    return ()
+        return ()
+    called = {ifname, own_name} | {
+        name for name in alone.values() if _FIRST_NAME.fullmatch(name) and name not in cards
+    }
+    alike = sorted(irq for irq, name in alone.items() if name in called)
+    if len({alone[irq] for irq in alike}) != 1 or (ports and alone[alike[0]] != ifname):
+        return ()
+    if len(alike) == 1 and not all(map(_CONTROL.search, set(alone.values()) - called)):
+        return ()
+    if driver == _GENET:
+        return once(map(Vector, (COMBINED, TX), (0, 1), alike))
+    count = queues if driver in _ALIKE else 1
+    return once(Vector(COMBINED, queue, irq) for queue, irq in enumerate(alike[:count]))
 
 
 def _is_first(names: Sequence[str], ifname: str, own_name: str, cards: Collection[str]) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError, UnsupportedError
 from netuned.hardware.host import Host
-from netuned.hardware.nic import Nic
+from netuned.hardware.nic import Nic, why_no_vectors
 from netuned.placement.pools import local_cpus
 from netuned.placement.seats import NOBODY, Seats
 from netuned.planning.claims import Claim, Miss, claims, misses
@@ -188,9 +188,7 @@ def _irq(loaded: LoadedProfile, nic: Nic, target: Target) -> str:
     if spec == "default":
         return f"irq: default {where} gives them back to the kernel, on {target.default_affinity}"
     if not nic.vectors:
-        down = nic.device and not nic.up
-        none = "none while the card is down" if down else "the card has none of its own"
-        return f"{none}; where queues are placed counts for RPS and XPS"
+        return f"{why_no_vectors(nic)}; where queues are placed counts for RPS and XPS"
     return f"irq.spread: {spec.spread} {where}"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
-from netuned.hardware.nic import Nic, with_managed
+from netuned.hardware.nic import Nic, why_no_vectors, with_managed
 from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.kernel import Kernel
 from netuned.tunables import masks
@@ -37,9 +37,7 @@ def path(irq: int) -> str:
 def read(view: View) -> State:
     vectors = view.nic.vectors
     if not vectors:
-        if view.nic.device and not view.nic.up:
-            raise UnsupportedError(NAME, "the card is down, its interrupts come when it goes up")
-        raise UnsupportedError(NAME, "the card has no interrupts of its own")
+        raise UnsupportedError(NAME, why_no_vectors(view.nic))
     keys = tuple(vector.key for vector in vectors)
     return masks.read(view, keys, tuple(path(vector.irq) for vector in vectors))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from netuned.hardware.interrupts import carrying
 from netuned.hardware.vectors import COMBINED, RX, TX, Vector, merge_vectors, parse_vectors
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures"
@@ -195,7 +196,29 @@ def shown(vectors: tuple[Vector, ...]) -> list[str]:
 )  # fmt: skip
 def test_a_drivers_names(driver: str, names: list[str], expected: list[str]) -> None:
     numbered = dict(enumerate(names, 30))
-    assert shown(parse_vectors(numbered, "eth0", driver, own_name="virtio1")) == expected
+    for now in ("eth0", "ens1f0", "eth7"):  # a renamed card's interrupts are called as it was
+        assert shown(parse_vectors(numbered, now, driver, own_name="virtio1")) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "queues", "expected"),
+    [
+        # aquantia/atlantic/aq_pci_func.c, aq_pci_func_alloc_irq; the link's comes last
+        (["eth0"] * 5, 4, ["rxtx-0=30", "rxtx-1=31", "rxtx-2=32", "rxtx-3=33"]),
+        (["eth0"] * 4, 4, ["rxtx-0=30", "rxtx-1=31", "rxtx-2=32", "rxtx-3=33"]),
+        (["eth0"] * 2, 1, ["rxtx-0=30"]),
+        (["eth0"], 1, ["rxtx-0=30"]),
+        (["ahci", "ahci"], 2, []),
+    ],
+)
+def test_a_driver_that_gives_all_one_name(
+    names: list[str], queues: int, expected: list[str]
+) -> None:
+    numbered = dict(enumerate(names, 30))
+    for now in ("eth0", "enp1s0", "eth7"):
+        assert shown(parse_vectors(numbered, now, "atlantic", queues=queues)) == expected
+        first = [f"rxtx-0={30}"] if expected else []
+        assert shown(parse_vectors(numbered, now, "other", queues=queues)) == first
 
 
 @pytest.mark.parametrize(
@@ -231,6 +254,7 @@ def test_names_that_a_driver_cut_off_go_by_their_order(
         (["i40e-eth0-TxRx-0", "i40e-0000:01:00.0:misc"], ["rxtx-0=30"]),
         (["eth0"], ["rxtx-0=30"]),
         (["eth0-event-4", "eth0-rxtx-0"], ["rxtx-0=31"]),
+        (["mlx4-comp-0@pci:0000:07:00.0", "eth0-0", "eth0-1"], ["rxtx-0=31", "rxtx-1=32"]),
     ],
 )
 def test_a_renamed_card_keeps_the_names_of_its_interrupts(
@@ -342,7 +366,7 @@ def test_collected_queues() -> None:
         assert len(vectors) == sum(name != "other-device" for name in names.values())
 
 
-@pytest.mark.parametrize(
+HOSTS = pytest.mark.parametrize(
     ("host", "queues"),
     [
         (
@@ -361,7 +385,9 @@ def test_collected_queues() -> None:
         ("kvm.l3.masterconf", {"eth0": (1, ""), "eth1": (0, "")}),
     ],
 )
-def test_whole_machines(host: str, queues: dict[str, tuple[int, str]]) -> None:
+
+
+def _interrupts(host: str) -> dict[int, str]:
     lines = _fixture(f"hosts/{host}/interrupts").read_text().splitlines()
     cpus = len(lines[0].split())
     names = {}
@@ -369,6 +395,12 @@ def test_whole_machines(host: str, queues: dict[str, tuple[int, str]]) -> None:
         number, *fields = line.split()
         if number[:-1].isdigit():  # counts, the chip with its type, the names
             names[int(number[:-1])] = "".join(fields[cpus + 1 :])
+    return names
+
+
+@HOSTS
+def test_whole_machines(host: str, queues: dict[str, tuple[int, str]]) -> None:
+    names = _interrupts(host)
     for ifname, (count, word) in queues.items():
         of_card = {
             irq: name
@@ -377,3 +409,24 @@ def test_whole_machines(host: str, queues: dict[str, tuple[int, str]]) -> None:
         }
         vectors = parse_vectors(of_card, ifname, cards=queues)
         assert [vector.queue for vector in vectors] == list(range(count)), (ifname, of_card)
+        if not any(
+            "," in name for name in of_card.values()
+        ):  # whose a shared line is shows no more
+            assert parse_vectors(of_card, "ens9", cards=["ens9"]) == vectors, "renamed"
+
+
+@HOSTS
+def test_a_card_finds_its_own_among_a_whole_machines(
+    host: str, queues: dict[str, tuple[int, str]]
+) -> None:
+    """As if the machine's cards were on no bus that lists interrupts."""
+    names = _interrupts(host)
+    for ifname, (count, word) in queues.items():
+        found = carrying(names, (ifname,))
+        assert {irq for irq, name in names.items() if re.search(rf"\b{ifname}\b", name)} == set(
+            found
+        )
+        if not word and found:
+            vectors = parse_vectors(found, ifname, cards=queues)
+            assert [vector.queue for vector in vectors] == list(range(count))
+    assert carrying(names, ("end0", "fe300000.ethernet")) == {}
