@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +12,7 @@ from netuned.hardware.host import Host
 from netuned.hardware.nic import Nic
 from netuned.hardware.stacking import groups
 from netuned.hardware.topology import Topology
+from netuned.hardware.vectors import TX
 from netuned.placement.objective import Layout
 from netuned.placement.place import ALL, DEDICATED, ONE_PER_QUEUE, Request, place
 from netuned.placement.pools import Sets, dedicated, local_cpus
@@ -71,7 +72,7 @@ def plan_host(
         except NetunedError as error:
             problems.append(Problem(nic.name, str(error)))
     placed = place(topology, [draft.request for draft in drafts.values()], seats)
-    steering = _steering(topology, drafts, placed.layouts)
+    steering = _steering(host, drafts, placed.layouts)
     default = host.default_affinity & topology.online or topology.online
     targets = {
         ifindex: Target(
@@ -188,9 +189,20 @@ def _fixed_affinity(nic: Nic, profile: Profile) -> dict[int, CpuSet]:
     return {queue: cpus for queue, cpus in fixed.items() if cpus}
 
 
-def _steering(
-    topology: Topology, drafts: Mapping[int, _Draft], layouts: Mapping[int, Layout]
-) -> Steering:
+def _working(nic: Nic, draft: _Draft) -> Collection[int]:
+    """The queues that keep the CPUs that serve them busy: those that receive or have an interrupt.
+
+    Another is worked on by whoever sends, where that runs. Where all that send have an interrupt,
+    those that are to come will, too.
+    """
+    rx = draft.channels.rx_queues if draft.channels else nic.rx_queues
+    own = {vector.queue for vector in nic.vectors}
+    if any(vector.role == TX for vector in nic.vectors) and len(own) >= nic.tx_queues:
+        return range(draft.request.queues)
+    return own.union(range(rx))
+
+
+def _steering(host: Host, drafts: Mapping[int, _Draft], layouts: Mapping[int, Layout]) -> Steering:
     """The cores that are worth steering received packets to, and those of them without a queue.
 
     A CPU is worth using when it is the first of a core that is not isolated: its sibling adds no
@@ -203,14 +215,16 @@ def _steering(
         request = draft.request
         if request.spread == DEDICATED:
             kept |= request.pool
-        for queue, cpus in enumerate(layouts[ifindex] if request.counts else ()):
+        working = _working(host.nics[ifindex], draft) if request.counts else ()
+        for queue in working:
+            cpus = layouts[ifindex][queue] if queue < request.queues else CpuSet()
             if queue in request.kept:
                 kept |= cpus
             elif len(cpus) == 1:  # what may run anywhere keeps no CPU busy
                 busy |= cpus
     useful = idle = spare = CpuSet()
-    for core in topology.cores:
-        usable = core & topology.housekeeping
+    for core in host.topology.cores:
+        usable = core & host.topology.housekeeping
         if usable and not core & kept:
             first = CpuSet(1 << usable.first)
             useful |= first

@@ -143,6 +143,11 @@ def e1000e(ifindex: int, name: str, queues: int = 1, node: int = 0, maximum: int
     return replace(card, driver="e1000e", pci="8086:10d3", speed_mbps=1000, channels=None)
 
 
+def sender(ifindex: int, name: str, queues: int = 4, node: int = 0, maximum: int = 1) -> Nic:
+    """One receive queue with the only interrupt, and more to send by (Allwinner's dwmac-sun8i)."""
+    return replace(e1000e(ifindex, name, node=node), driver="st_gmac", tx_queues=queues)
+
+
 RSS_ENTRIES = {"ice": 128, "igb": 128, "ixgbe": 128}
 """By driver, how many entries the RSS indirection table has; those of others have none."""
 
@@ -169,6 +174,7 @@ CARDS: dict[str, Callable[..., Nic]] = {
     "virtio_net": virtio,
     "veth": veth,
     "e1000e": e1000e,
+    "st_gmac": sender,
 }
 """By driver: ``CARDS["igb"](ifindex, name, queues=…, node=…, maximum=…)``."""
 
