@@ -19,6 +19,14 @@ from netuned.kernel.rtnl import LOOPBACK
 log = logging.getLogger(__name__)
 
 
+X86_VECTORS = 180
+"""Of the 200 interrupt vectors that exceptions and the kernel's own leave of 256, those for queues.
+
+Source: arch/x86/include/asm/irq_vectors.h; arch/x86/kernel/apic/vector.c.
+"""
+NO_BOUND = 1 << 16
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """``nics`` by ifindex, ascending; ``default_affinity`` is what a new interrupt gets."""
@@ -26,6 +34,8 @@ class Host:
     topology: Topology
     nics: Mapping[int, Nic]
     default_affinity: CpuSet
+    cpu_vectors: int = X86_VECTORS
+    """How many interrupts of queues a CPU can take."""
 
 
 def read_host(
@@ -43,6 +53,7 @@ def read_host(
         topology or read_topology(kernel.files),
         read_nics(kernel, known or {}, is_asked),
         read_default_affinity(kernel),
+        _read_cpu_vectors(kernel),
     )
 
 
@@ -89,3 +100,9 @@ def read_default_affinity(kernel: Kernel) -> CpuSet:
     """The affinity the kernel gives to new interrupts; all CPUs where it has no such file."""
     text = kernel.files.read_text("/proc/irq/default_smp_affinity", "")
     return CpuSet.parse_mask(text) if text else CpuSet()
+
+
+def _read_cpu_vectors(kernel: Kernel) -> int:
+    """Other architectures have no vectors; up to Linux 6.0 none says which it is."""
+    known = kernel.files.read_text("/proc/sys/kernel/arch", "x86_64")
+    return X86_VECTORS if known in ("x86_64", "i686", "i586") else NO_BOUND

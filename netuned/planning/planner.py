@@ -18,6 +18,7 @@ from netuned.placement.place import ALL, DEDICATED, ONE_PER_QUEUE, Request, plac
 from netuned.placement.pools import Sets, dedicated, local_cpus
 from netuned.placement.seats import NOBODY, Seats
 from netuned.plan import Problem
+from netuned.planning.crowding import Card, crowded, left
 from netuned.planning.matching import Through, match_cards
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import ChannelsSpec, Profile
@@ -72,8 +73,14 @@ def plan_host(
         except NetunedError as error:
             problems.append(Problem(nic.name, str(error)))
     placed = place(topology, [draft.request for draft in drafts.values()], seats)
-    steering = _steering(host, drafts, placed.layouts)
+    cards = {
+        ifindex: Card(host.nics[ifindex], draft.placed, draft.request, placed.layouts[ifindex])
+        for ifindex, draft in drafts.items()
+    }
+    crowd = crowded(cards, host.cpu_vectors)
     default = host.default_affinity & topology.online or topology.online
+    layouts = {i: left(card, crowd.get(i, {}), default) for i, card in cards.items()}
+    steering = _steering(host, drafts, layouts)
     targets = {
         ifindex: Target(
             profile=chosen[ifindex].profile,
@@ -81,13 +88,14 @@ def plan_host(
             places=placed.places,
             channels=draft.channels,
             pool=topology.nearest(draft.request.pool, draft.request.node),
-            queue_cpus=placed.layouts[ifindex],
+            queue_cpus=layouts[ifindex],
             steering=steering,
             rps_cpus=draft.rps_cpus,
             xps_cpus=draft.xps_cpus,
             default_affinity=default,
             no_channels=draft.no_channels,
             withheld=draft.withheld,
+            crowded=crowd.get(ifindex, {}),
         )
         for ifindex, draft in drafts.items()
     }
@@ -113,6 +121,8 @@ class _Draft:
     withheld: ChannelCounts | None
     no_channels: str
     request: Request
+    placed: bool
+    """Whether the profile places its interrupts."""
     rps_cpus: CpuSet | None
     xps_cpus: CpuSet | None
 
@@ -156,6 +166,7 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _D
         withheld,
         no_channels,
         request,
+        irq is not None,
         sets.steering(_steered(profile.rps), "rps.cpus"),
         sets.steering(_steered(profile.xps), "xps.cpus"),
     )

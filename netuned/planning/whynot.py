@@ -98,6 +98,8 @@ class Judge:
         if queue in self.request.fixed:
             why = "the kernel manages it" if self.irq else "the profile does not set irq"
             return f"its interrupt stays where it is: {why}"
+        if queue in self.target.crowded:
+            return f"its interrupt stays where it is: {self.target.crowded[queue]}"
         return "" if self.irq else "counts for RPS and XPS only: the profile does not set irq"
 
     def serving(self, queue: int) -> CpuSet:

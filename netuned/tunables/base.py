@@ -105,6 +105,8 @@ class Target:
     """Why the channels the profile wants cannot be had; the card keeps those it has."""
     withheld: ChannelCounts | None = None
     """Channel counts the profile wants and its policy (``disruptive: deny``) forbids to set."""
+    crowded: Mapping[int, str] = field(default_factory=dict)
+    """Queues whose interrupts stay where they are, for their CPUs have no room; and why."""
 
     def queues(self, nic: Nic) -> ChannelCounts:
         """The queue counts the card will have once its channels are as wanted."""

@@ -15,7 +15,17 @@ from netuned.hardware.nic import Nic, why_no_vectors, with_managed
 from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.kernel import Kernel
 from netuned.tunables import masks
-from netuned.tunables.base import NOT_ASKED, Limits, Queue, Target, Tunable, View, Watched, Writers
+from netuned.tunables.base import (
+    NOT_ASKED,
+    Limits,
+    Queue,
+    Target,
+    Tunable,
+    View,
+    Wanted,
+    Watched,
+    Writers,
+)
 from netuned.values import State
 
 NAME = "irq"
@@ -42,7 +52,7 @@ def read(view: View) -> State:
     return masks.read(view, keys, tuple(path(vector.irq) for vector in vectors))
 
 
-def desired(target: Target, nic: Nic, limits: Limits) -> State:
+def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     spec = target.profile.irq
     cpus = target.queue_cpus
     keys = {vector.key: vector.queue for vector in nic.vectors if vector.irq not in nic.managed}
@@ -59,7 +69,12 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
         }
     if spec == "default":
         return dict.fromkeys(keys, target.default_affinity)
-    return {key: cpus[queue] for key, queue in keys.items() if queue < len(cpus)}
+    crowded = target.crowded
+    return {
+        key: UnsupportedError(key, crowded[queue]) if queue in crowded else cpus[queue]
+        for key, queue in keys.items()
+        if queue < len(cpus)
+    }
 
 
 def write(view: View, found: State, values: State) -> None:
@@ -70,6 +85,9 @@ def write(view: View, found: State, values: State) -> None:
         except KernelError as error:
             if error.errno in MANAGED and view.kernel.files.exists(path(irq)):
                 raise UnsupportedError(f"{NAME} {key}", KERNEL_MANAGED) from error
+            if error.errno == errno.ENOSPC:  # arch/x86/kernel/apic/vector.c
+                why = f"no interrupt vector is left on CPU {value}"
+                raise UnsupportedError(f"{NAME} {key}", why) from error
             raise
 
 
