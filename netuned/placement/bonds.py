@@ -74,7 +74,7 @@ def _moves(
         yield from ({spot: place} for place in places)
     for one, other in combinations(spots, 2):
         yield {one: at[other], other: at[one]}
-    for bond in {card.group for card in cards if card.group}:
+    for bond in dict.fromkeys(card.group for card in cards if card.group):  # in the cards' order
         members = [spot for spot in spots if cards[spot[0]].group == bond]
         numbers = sorted({queue for _, queue in members})
         for number in numbers:

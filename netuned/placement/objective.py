@@ -126,7 +126,7 @@ def _disturbed(places: Places, placed: Sequence[tuple[Card, Layout]]) -> int:
     kept = Counter(
         places.core[layout[queue].first]
         for card, layout in placed
-        for queue in card.kept
+        for queue in sorted(card.kept)
         if queue < len(layout) and len(layout[queue]) == 1
     )
     everyone = Counter(

@@ -160,7 +160,7 @@ def _links(files: FileTree, kept: tuple[Governed, ...]) -> Iterator[str]:
         for path, lines in links:
             if _link_matches(lines, card.nic):
                 keys = {key for _, key, value in lines if value}
-                ours = {name: BY_NAME[name].writers.link & keys for name in card.tunables}
+                ours = {name: BY_NAME[name].writers.link & keys for name in sorted(card.tunables)}
                 if names := [name for name, own in ours.items() if own]:
                     yield (
                         f"udev sets {_listed(key for own in ours.values() for key in own)} of "
