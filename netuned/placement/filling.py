@@ -25,6 +25,13 @@ class Loads:
         self.cores = [0] * len(places.core)
         self.domains = [0] * len(places.core)
 
+    def copy(self) -> Loads:
+        """The same loads, to be changed apart."""
+        copied = Loads(self.places)
+        copied.threads, copied.cores = list(self.threads), list(self.cores)
+        copied.domains = list(self.domains)
+        return copied
+
     def add(self, cpus: Iterable[int], queues: int = 1) -> None:
         places = self.places
         for cpu in cpus:

@@ -19,7 +19,7 @@ from netuned.hardware.topology import Topology
 from netuned.placement.bonds import agree
 from netuned.placement.exchange import Party, exchange
 from netuned.placement.filling import Loads, fill, pack
-from netuned.placement.objective import Card, Layout, Places
+from netuned.placement.objective import Card, Layout, Places, Score, score
 from netuned.placement.seats import NOBODY, Place, Seats
 
 ONE_PER_QUEUE = "one-per-queue"
@@ -61,26 +61,62 @@ class Placement(NamedTuple):
 def place(topology: Topology, requests: Iterable[Request], seats: Seats = NOBODY) -> Placement:
     """Lay out every card's queues.
 
-    ``seats`` is where queues sat before: of equally good CPUs they keep those.
+    ``seats`` is where queues sat before: of equally good CPUs they keep those. Cards are laid out
+    one after the other, and one that takes an equally good L3 domain can drive others from theirs;
+    so the layout in which they stay is made, too, and the better one is taken.
     """
-    cards = [_Card(request, topology, seats) for request in requests]
+    everyone = tuple(requests)
     loads = Loads(Places(topology))
+    done: list[_Card] = []
     for counts in (True, False):
-        bonds = _in_turn(card for card in cards if card.request.counts is counts)
-        everyone = [card for bond in bonds for card in bond]
-        for card in everyone:
-            loads.add(cpus.first for cpus in card.done.values() if len(cpus) == 1)
-        _seat_kept(everyone, topology, loads)
-        _seat(bonds, loads)
-        _exchange(bonds, loads)
-        _number_all(bonds, loads.places)
+        asked = [request for request in everyone if request.counts is counts]
+        free, after = _lay_out(asked, topology, seats, loads)
+        if any(card.moves() for card in free):
+            staying, then = _lay_out(asked, topology, seats, loads, stay=True)
+            if _judge(loads.places, [*done, *staying]) < _judge(loads.places, [*done, *free]):
+                free, after = staying, then
+        done, loads = [*done, *free], after
     return Placement(
-        {card.request.ifindex: card.layout() for card in cards},
+        {card.request.ifindex: card.layout() for card in done},
         seats.settle(
-            topology.online, {card.request.place: (card.near, card.layout()) for card in cards}
+            topology.online, {card.request.place: (card.near, card.layout()) for card in done}
         ),
         loads.places,
     )
+
+
+def _lay_out(
+    requests: Sequence[Request],
+    topology: Topology,
+    seats: Seats,
+    loads: Loads,
+    *,
+    stay: bool = False,
+) -> tuple[list[_Card], Loads]:
+    """Lay out cards beside the ``loads`` there are; returns those and what they come to.
+
+    With ``stay`` only queues move that have to, whatever the others could gain by moving.
+    """
+    loads = loads.copy()
+    bonds = _in_turn(_Card(request, topology, seats) for request in requests)
+    everyone = [card for bond in bonds for card in bond]
+    for card in everyone:
+        loads.add(cpus.first for cpus in card.done.values() if len(cpus) == 1)
+    _seat_kept(everyone, topology, loads)
+    packed = [card for card in everyone if card.request.spread == PACK]
+    for card in sorted(packed, key=lambda card: len(card.near)):
+        card.slots = pack(loads, card.pool, len(card.open()))
+    for card in everyone:
+        if stay and card.request.spread != PACK:
+            card.stay(loads)
+    _seat(bonds, loads)
+    _exchange(bonds, loads)
+    _number_all(bonds, loads.places)
+    return everyone, loads
+
+
+def _judge(places: Places, cards: Sequence[_Card]) -> Score:
+    return score(places, [(card.judged(), card.layout()) for card in cards])
 
 
 class _Card:
@@ -113,6 +149,22 @@ class _Card:
     def own(self) -> list[int]:
         """The CPUs it has for good."""
         return [cpus.first for cpus in self.done.values() if len(cpus) == 1]
+
+    def stay(self, loads: Loads) -> None:
+        """Leave every queue at home that is not there yet, if its home may serve it."""
+        for queue in self.open():
+            if queue in self.wishes and self.wishes[queue] in self.pool:
+                self.done[queue] = CpuSet(1 << self.wishes[queue])
+                loads.add((self.wishes[queue],))
+
+    def moves(self) -> bool:
+        """Whether a queue that has a choice is not at home, though that may serve it."""
+        chosen = range(0 if self.request.spread in (PACK, ALL) else self.request.queues)
+        return any(
+            queue in self.wishes and self.done[queue].first != self.wishes[queue]
+            for queue in chosen
+            if queue not in self.request.fixed
+        )
 
     def judged(self) -> Card:
         """The card as the objective sees it."""
@@ -177,35 +229,27 @@ def _seat(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
     """Choose every card's CPUs, given those of the cards before it: who has the least choice first.
 
     A bond does not change that order: the card that could go anywhere would take what others need.
-    Packed cards come before all others, which can go round them.
+    Packed cards have theirs already, and all others go round them.
     """
+    turns = [(card, bond[0]) for bond in bonds for card in bond if card.request.spread != PACK]
+    turns.sort(key=lambda turn: len(turn[0].near))
     claims: Counter[int] = Counter()
-    for bond in bonds:
-        for card in bond:
-            claims += card.wished()
-    turns = [(card, bond[0]) for bond in bonds for card in bond]
-    turns.sort(key=lambda turn: (turn[0].request.spread != PACK, len(turn[0].near)))
-    numbered: dict[int, dict[int, int]] = {}
+    for card, _ in turns:
+        claims += card.wished()
     for card, first in turns:
         wished = card.wished()
         claims -= wished
-        units = len(card.open())
-        if card.request.spread == PACK:
-            card.slots = pack(loads, card.pool, units)
-        else:
-            at = numbered.get(id(first), {})
-            near = Counter(cpu for queue, cpu in at.items() if queue in card.open())
-            card.slots = fill(
-                loads,
-                card.pool,
-                units,
-                own=card.own(),
-                wishes=wished.elements(),
-                claims=claims,
-                partners=near if card is not first else None,
-            )
-        if card is first:
-            numbered[id(first)] = _number(card, {})
+        at = _number(first, {}) if card is not first and first.slots else {}
+        near = Counter(cpu for queue, cpu in at.items() if queue in card.open())
+        card.slots = fill(
+            loads,
+            card.pool,
+            len(card.open()),
+            own=card.own(),
+            wishes=wished.elements(),
+            claims=claims,
+            partners=near if card is not first else None,
+        )
 
 
 def _exchange(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -181,6 +183,30 @@ def test_a_cpu_that_goes_offline_moves_its_queue_and_gets_it_back() -> None:
         for before, after in zip(layout, second.layouts[ifindex], strict=True):
             assert before == after or before.first in (2, 10)
     assert place(whole, wanted, second.seats).layouts == first.layouts
+
+
+@pytest.mark.parametrize(
+    ("nodes", "l3s", "cores", "cards", "lost"),
+    [
+        (2, 12, 8, ((8, 0), (8, 0)), (1, 9, 17, 25, 32, 40, 48, 56)),
+        (1, 12, 4, ((8, 0), (5, 0), (34, -1)), (4, 5, 16, 31)),
+        (1, 12, 4, ((16, 0), (16, -1), (63, 0), (16, 0)), (0, 2, 16, 44, 63, 95)),
+    ],
+)
+def test_only_queues_of_a_lost_cpu_move_on_large_machines(
+    nodes: int, l3s: int, cores: int, cards: Sequence[tuple[int, int]], lost: Sequence[int]
+) -> None:
+    """Each card for itself would exchange L3 domains with others that are as good."""
+    whole = topology(nodes, l3s, cores, 2)
+    wanted = [request(whole, ifindex, *card) for ifindex, card in enumerate(cards, 2)]
+    first = place(whole, wanted)
+    for cpu in lost:
+        less = topology(nodes, l3s, cores, 2, offline=str(cpu))
+        second = place(less, [replace(one, pool=less.online) for one in wanted], first.seats)
+        for ifindex, layout in first.layouts.items():
+            for before, after in zip(layout, second.layouts[ifindex], strict=True):
+                assert before == after or before.first == cpu
+        assert place(whole, wanted, second.seats).layouts == first.layouts
 
 
 def test_a_card_that_appears_moves_nobody_and_none_that_it_leaves() -> None:
