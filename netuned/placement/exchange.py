@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from netuned.cpuset import CpuSet
 from netuned.placement.filling import Loads
 
 LIMIT = 256
-"""Cards times CPUs beyond which a look for cycles would be felt; such layouts stay as they are."""
+"""Cards times CPUs beyond which a look for cycles would be felt; there only loads are looked at."""
 
 Node = tuple[int, int, int]
 """A card's index (-1: the host), a level (CPU, core, domain, node, all) and a lowest CPU."""
@@ -33,28 +33,42 @@ class Party:
     """A card that takes part: ``slots`` are its queues' CPUs, and are changed.
 
     ``own`` are CPUs it has for good, ``wished`` those its queues want to keep, ``partners`` how
-    many queues of the bond's other cards a CPU has.
+    many queues of each other card of the bond a CPU has.
     """
 
     pool: CpuSet
     slots: list[int]
     own: Sequence[int] = ()
     wished: Mapping[int, int] | None = None
-    partners: Mapping[int, int] | None = None
+    partners: Sequence[Mapping[int, int]] = ()
 
 
-def exchange(loads: Loads, parties: Sequence[Party]) -> None:
-    """Improve ``slots`` and ``loads`` as long as a cycle of moves does."""
+def exchange(loads: Loads, parties: Sequence[Party]) -> bool:
+    """Improve ``slots`` and ``loads`` as long as a cycle of moves does.
+
+    Returns whether some were too many for that and passed queues on without regard to later terms.
+    """
+    rough = False
     for together in _meeting(loads, parties):
-        if _may_gain(together) and sum(len(party.pool) for party in together) <= LIMIT:
+        if sum(len(party.pool) for party in together) > LIMIT:
+            while _cross(together) and _relieve(loads, together):
+                rough = True
+        elif _may_gain(together):
             network = _Network(loads, together)
             while cycle := network.cycle():
                 network.carry_out(cycle)
+    return rough
 
 
 def _may_gain(parties: Sequence[Party]) -> bool:
     """A card alone is at its optimum already, but for a bond."""
-    return len(parties) > 1 or parties[0].partners is not None
+    return len(parties) > 1 or bool(parties[0].partners)
+
+
+def _cross(parties: Sequence[Party]) -> bool:
+    """Whether some cards share some CPUs only: where pools are equal or nested loads are even."""
+    pools = dict.fromkeys(party.pool for party in parties)
+    return any(one & two and one - two and two - one for one, two in combinations(pools, 2))
 
 
 def _meeting(loads: Loads, parties: Sequence[Party]) -> list[list[Party]]:
@@ -72,6 +86,63 @@ def _meeting(loads: Loads, parties: Sequence[Party]) -> list[list[Party]]:
                 apart.append((others, theirs))
         sets = [*apart, (domains, members)]
     return [members for _, members in sets]
+
+
+def _relieve(loads: Loads, parties: Sequence[Party]) -> bool:
+    """Pass one queue on from party to party, off a busy CPU to an idle one; whether that gains.
+
+    Where no queue can be passed to a core with two less, no layout has more even cores, for what
+    parties can share out is the base of a polymatroid.
+    """
+    places, idlest = loads.places, dict[CpuSet, int]()
+
+    def load(cpu: int) -> tuple[int, int, int]:
+        core, domain = places.core[cpu], places.domain[cpu]
+        return loads.cores[core], loads.threads[cpu], loads.domains[domain]
+
+    def gain(here: int, there: int) -> tuple[int, ...]:
+        levels = (places.core, places.levels[CPU], places.domain)
+        return tuple(
+            (busy - idle - 1) * (level[here] != level[there])
+            for level, busy, idle in zip(levels, load(here), load(there), strict=True)
+        )
+
+    for first, party in enumerate(parties):
+        came = _reached(parties, first)
+        reach = CpuSet()
+        for other in came:
+            reach |= parties[other].pool
+        if reach not in idlest:
+            idlest[reach] = min(reach, key=load)
+        there = idlest[reach]
+        here = max(party.slots, key=lambda cpu: gain(cpu, there), default=there)
+        if here != there and gain(here, there) > (0, 0, 0):
+            at, taken = next(at for at in came if there in parties[at].pool), there
+            while True:
+                before, given = came[at]
+                given = here if at == first else given
+                slots = parties[at].slots
+                slots[slots.index(given)] = taken
+                if at == first:
+                    break
+                at, taken = before, given
+            loads.add((here,), -1)
+            loads.add((there,))
+            return True
+    return False
+
+
+def _reached(parties: Sequence[Party], first: int) -> dict[int, tuple[int, int]]:
+    """Who can get a queue of ``first``, the nearest first -> from whom, for one on which CPU."""
+    slots = [CpuSet.of(party.slots) for party in parties]
+    came = {first: (first, -1)}
+    ahead = [first]
+    for giver in ahead:
+        for taker, cpus in enumerate(slots):
+            if taker not in came and (common := cpus & parties[giver].pool):
+                came[taker] = (giver, common.first)
+                ahead.append(taker)
+    return came
 
 
 class _Network:
@@ -146,7 +217,7 @@ class _Network:
     def _keep(self, party: Party, cpu: int, number: int) -> int:
         """What the ``number``-th queue of a card on a CPU costs for bond and movement."""
         moves = number > (party.wished or {}).get(cpu, 0)
-        parts = party.partners is not None and number > party.partners.get(cpu, 0)
+        parts = sum(number > partner.get(cpu, 0) for partner in party.partners)
         return moves + parts * self._bond
 
     def carry_out(self, cycle: Sequence[tuple[Node, Node]]) -> None:

@@ -48,15 +48,15 @@ def fill(
     own: Iterable[int] = (),
     wishes: Iterable[int] = (),
     claims: Mapping[int, int] | None = None,
-    partners: Mapping[int, int] | None = None,
+    partners: Iterable[Mapping[int, int]] = (),
     from_top: bool = False,
 ) -> list[int]:
     """Choose a CPU of ``cpus`` for each of ``units`` queues, and count them in ``loads``.
 
     ``own`` are CPUs that the card has besides; ``wishes`` those it would like to keep (one entry
     per queue), ``claims`` how many queues of other cards want to keep a CPU, and ``partners`` how
-    many queues of the bond's first card sit on a CPU (None: not in a bond, or its first). Of CPUs
-    that are equal in all this the lowest is chosen, ``from_top`` the highest.
+    many queues of each other card of the bond sit on a CPU. Of CPUs that are equal in all this the
+    lowest is chosen, ``from_top`` the highest.
     """
     sign = -1 if from_top else 1
     places = loads.places
@@ -65,7 +65,7 @@ def fill(
     thread_load, core_load, domain_load = loads.threads, loads.cores, loads.domains
     wanted = Counter(wishes)
     claimed = claims or {}
-    left = Counter(partners) if partners is not None else None
+    left = [Counter(partner) for partner in partners if partner]
     covered = set(own)
     cores, domains, nodes = (
         {level[cpu] for cpu in covered} for level in (core_of, domain_of, node_of)
@@ -75,7 +75,7 @@ def fill(
         """What the CPU adds: to the core's load, the thread's, bond, transmit, movement; itself."""
         core = core_of[cpu]
         gain = core_size[core] + 1 if core not in cores else cpu not in covered
-        unaligned = left is not None and left[cpu] <= 0
+        unaligned = sum(partner[cpu] <= 0 for partner in left) if left else 0
         away = 0 if wanted[cpu] > 0 else 2 if claimed.get(cpu) else 1
         return core_load[core], thread_load[cpu], unaligned, -gain, away, sign * cpu
 
@@ -104,8 +104,8 @@ def fill(
         chosen.append(cpu)
         loads.add((cpu,))
         wanted[cpu] -= 1
-        if left is not None:
-            left[cpu] -= 1
+        for partner in left:
+            partner[cpu] -= 1
         covered.add(cpu)
         cores.add(core_of[cpu])
         domains.add(domain_of[cpu])

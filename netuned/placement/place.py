@@ -3,8 +3,8 @@
 docs/placement.md has the objective and its reasons, :mod:`netuned.placement.objective` measures it.
 Cards are laid out one after the other, each at its optimum (:mod:`netuned.placement.filling`); then
 cards exchange CPUs where together they gain (:mod:`netuned.placement.exchange`); then queues take
-the CPUs of their card by number. The same input gives the same layout in whatever order cards are
-enumerated.
+the CPUs of their card by number (:mod:`netuned.placement.numbering`). The same input gives the same
+layout in whatever order cards are enumerated.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from netuned.hardware.topology import Topology
 from netuned.placement.bonds import agree
 from netuned.placement.exchange import Party, exchange
 from netuned.placement.filling import Loads, fill, pack
+from netuned.placement.numbering import Member, number
 from netuned.placement.objective import Card, Layout, Places, Score, score
 from netuned.placement.seats import NOBODY, Place, Seats
 
@@ -65,24 +66,41 @@ def place(topology: Topology, requests: Iterable[Request], seats: Seats = NOBODY
     one after the other, and one that takes an equally good L3 domain can drive others from theirs;
     so the layout in which they stay is made, too, and the better one is taken.
     """
-    everyone = tuple(requests)
+    asked = tuple(requests)
+    placed, rough = _place(topology, asked, seats)
+    while rough:  # what the next pass would make of it is made at once
+        before = placed.layouts
+        placed, _ = _place(topology, asked, placed.seats)
+        rough = placed.layouts != before
+    return placed
+
+
+def _place(topology: Topology, requests: Sequence[Request], seats: Seats) -> tuple[Placement, bool]:
+    """Lay out every card's queues; with it whether another time could be better in later terms."""
     loads = Loads(Places(topology))
     done: list[_Card] = []
+    rough = False
     for counts in (True, False):
-        asked = [request for request in everyone if request.counts is counts]
-        free, after = _lay_out(asked, topology, seats, loads)
-        if any(card.moves() for card in free):
-            staying, then = _lay_out(asked, topology, seats, loads, stay=True)
-            if _judge(loads.places, [*done, *staying]) < _judge(loads.places, [*done, *free]):
-                free, after = staying, then
-        done, loads = [*done, *free], after
-    return Placement(
-        {card.request.ifindex: card.layout() for card in done},
-        seats.settle(
-            topology.online, {card.request.place: (card.near, card.layout()) for card in done}
-        ),
-        loads.places,
-    )
+        asked = [request for request in requests if request.counts is counts]
+        laid = _lay_out(asked, topology, seats, loads)
+        if any(card.moves() for card in laid.cards):
+            staying = _lay_out(asked, topology, seats, loads, stay=True)
+            if _judge(done, staying) < _judge(done, laid):
+                laid = staying
+        done += laid.cards
+        loads = laid.loads
+        rough = rough or laid.rough
+    layouts = {card.request.ifindex: card.layout() for card in done}
+    sat = {card.request.place: (card.near, card.layout()) for card in done}
+    return Placement(layouts, seats.settle(topology.online, sat), loads.places), rough
+
+
+class _Laid(NamedTuple):
+    """Cards that are laid out, and with that the loads; ``rough`` as ``exchange`` says."""
+
+    cards: Sequence[_Card]
+    loads: Loads
+    rough: bool
 
 
 def _lay_out(
@@ -92,8 +110,8 @@ def _lay_out(
     loads: Loads,
     *,
     stay: bool = False,
-) -> tuple[list[_Card], Loads]:
-    """Lay out cards beside the ``loads`` there are; returns those and what they come to.
+) -> _Laid:
+    """Lay out cards beside the ``loads`` there are.
 
     With ``stay`` only queues move that have to, whatever the others could gain by moving.
     """
@@ -110,13 +128,14 @@ def _lay_out(
         if stay and card.request.spread != PACK:
             card.stay(loads)
     _seat(bonds, loads)
-    _exchange(bonds, loads)
+    rough = _exchange(bonds, loads)
     _number_all(bonds, loads.places)
-    return everyone, loads
+    return _Laid(everyone, loads, rough)
 
 
-def _judge(places: Places, cards: Sequence[_Card]) -> Score:
-    return score(places, [(card.judged(), card.layout()) for card in cards])
+def _judge(done: Sequence[_Card], laid: _Laid) -> Score:
+    cards = (*done, *laid.cards)
+    return score(laid.loads.places, [(card.judged(), card.layout()) for card in cards])
 
 
 class _Card:
@@ -172,9 +191,19 @@ class _Card:
         homes = tuple(self.wishes.get(queue, -1) for queue in range(request.queues))
         return Card(request.pool, self.near, request.group, homes, request.kept)
 
-    def party(self, partners: Mapping[int, int] | None = None) -> Party:
+    def party(self, partners: Sequence[Mapping[int, int]] = ()) -> Party:
         """Its part in the exchange."""
         return Party(self.pool, self.slots, self.own(), self.wished(), partners)
+
+    def beside(self, other: _Card) -> Counter[int]:
+        """CPUs where queues of this card would be beside the same queue of a card of its bond."""
+        settled = (other.done.get(queue, CpuSet()) for queue in self.open())
+        return Counter([*other.slots, *(cpus.first for cpus in settled if len(cpus) == 1)])
+
+    def member(self) -> Member:
+        """Its part in the numbering."""
+        settled = {queue: cpus.first for queue, cpus in self.done.items() if len(cpus) == 1}
+        return Member(self.open(), self.slots, self.wishes, settled)
 
     def wished(self) -> Counter[int]:
         """The CPUs that its open queues want to keep."""
@@ -231,16 +260,14 @@ def _seat(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
     A bond does not change that order: the card that could go anywhere would take what others need.
     Packed cards have theirs already, and all others go round them.
     """
-    turns = [(card, bond[0]) for bond in bonds for card in bond if card.request.spread != PACK]
+    turns = [(card, bond) for bond in bonds for card in bond if card.request.spread != PACK]
     turns.sort(key=lambda turn: len(turn[0].near))
     claims: Counter[int] = Counter()
     for card, _ in turns:
         claims += card.wished()
-    for card, first in turns:
+    for card, bond in turns:
         wished = card.wished()
         claims -= wished
-        at = _number(first, {}) if card is not first and first.slots else {}
-        near = Counter(cpu for queue, cpu in at.items() if queue in card.open())
         card.slots = fill(
             loads,
             card.pool,
@@ -248,11 +275,11 @@ def _seat(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
             own=card.own(),
             wishes=wished.elements(),
             claims=claims,
-            partners=near if card is not first else None,
+            partners=[card.beside(other) for other in bond if other is not card],
         )
 
 
-def _exchange(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
+def _exchange(bonds: Sequence[Sequence[_Card]], loads: Loads) -> bool:
     """Let cards give each other CPUs; packed queues stay together.
 
     Those of bonds once as if they were alone, for the loads matter more; then the others of a bond
@@ -261,25 +288,20 @@ def _exchange(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
     moving = [
         [card for card in bond if card.slots and card.request.spread != PACK] for bond in bonds
     ]
-    exchange(loads, [card.party() for bond in moving for card in bond])
+    rough = exchange(loads, [card.party() for bond in moving for card in bond])
     parties = []
     for bond, movers in zip(bonds, moving, strict=True):
         first = bond[0]
         for card in movers if len(bond) > 1 else ():
             if card is not first:
-                queues = set(card.open())
-                at = (cpu for queue, cpu in _number(first, {}).items() if queue in queues)
-                parties.append(card.party(Counter(at)))
-    exchange(loads, parties)
+                parties.append(card.party([card.beside(first)]))
+    return exchange(loads, parties) or rough
 
 
 def _number_all(bonds: Sequence[Sequence[_Card]], places: Places) -> None:
     open_queues = {id(card): set(card.open()) for bond in bonds for card in bond}
     for bond in bonds:
-        partners: dict[int, int] = {}
-        for card in bond:
-            numbered = _number(card, partners)
-            partners = partners or numbered
+        for card, numbered in zip(bond, number([card.member() for card in bond]), strict=True):
             card.done |= {queue: CpuSet(1 << cpu) for queue, cpu in numbered.items()}
     if any(len(bond) > 1 for bond in bonds):
         cards = [card for bond in bonds for card in bond]
@@ -290,32 +312,3 @@ def _number_all(bonds: Sequence[Sequence[_Card]], places: Places) -> None:
         ]
         for card, layout in zip(cards, agree(places, judged, layouts, movable), strict=True):
             card.done = dict(enumerate(layout))
-
-
-def _number(card: _Card, partners: Mapping[int, int]) -> dict[int, int]:
-    """Say which open queue gets which of the card's CPUs: queue -> CPU.
-
-    First those that can be where the bond's first card has the same queue (``partners``), then
-    those that can stay, then the rest in turn.
-    """
-    left = Counter(card.slots)
-    numbered: dict[int, int] = {}
-
-    def take(queue: int, cpu: int) -> None:
-        if queue not in numbered and left[cpu] > 0:
-            left[cpu] -= 1
-            numbered[queue] = cpu
-
-    queues = card.open()
-    for stays in (True, False):
-        for queue in queues:
-            if queue in partners and (card.wishes.get(queue) == partners[queue]) is stays:
-                take(queue, partners[queue])
-    for queue in queues:
-        if queue in card.wishes:
-            take(queue, card.wishes[queue])
-    turns = iter(card.slots)
-    for queue in queues:
-        while queue not in numbered:
-            take(queue, next(turns))
-    return numbered

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,50 @@ def test_a_bond_has_each_queue_number_on_one_cpu_where_that_costs_nothing() -> N
     layouts = lay(machine, first, second)
     assert layouts[2] == layouts[3]
     assert set(cpus(layouts[2])) == {"0", "1", "2", "3"}
+
+
+@pytest.mark.parametrize("cores", [3, 5])
+def test_a_bond_alone_is_aligned_whatever_its_queues(cores: int) -> None:
+    """A CPU of *n* queues, evenly shared out, serves both cards' queue for half of them at most."""
+    machine = topology(cores=cores, threads=1)
+    for one, other in product((1, 4, 7, 10, 16), (2, 5, 16, 19, 26)):
+        cards = [(2, one), (3, other)]
+        wanted = [replace(request(machine, *card), group="bond0") for card in cards]
+        layouts = lay(machine, *wanted)
+        load = Counter(mask.first for layout in layouts.values() for mask in layout)
+        aligned = sum(a == b for a, b in zip(layouts[2], layouts[3], strict=False))
+        assert max(load.values()) - min(load[cpu] for cpu in machine.online) <= 1
+        assert aligned == min(one, other, sum(queues // 2 for queues in load.values()))
+
+
+def test_a_bond_of_three_agrees_where_all_cannot() -> None:
+    machine = topology(nodes=2, l3_per_node=2, cores=3, threads=2)
+    wanted = [request(machine, n, queues, -1) for n, queues in ((2, 8), (3, 16), (4, 16))]
+    layouts = lay(machine, *(replace(one, group="bond0") for one in wanted))
+    served = [
+        {layout[queue] for layout in layouts.values() if queue < len(layout)} for queue in range(16)
+    ]
+    assert sum(map(len, served)) == 24
+
+
+def test_queues_stay_beside_those_of_the_bond_that_are_fixed() -> None:
+    machine = topology(cores=4, threads=1)
+    first = replace(request(machine, 2, 4), fixed={q: CpuSet(1 << 3 - q) for q in range(4)})
+    second = request(machine, 3, 4)
+    layouts = lay(machine, *(replace(one, group="bond0") for one in (first, second)))
+    assert cpus(layouts[3]) == cpus(layouts[2]) == ["3", "2", "1", "0"]
+
+
+def test_cards_that_share_some_cpus_only_are_even_on_a_large_machine() -> None:
+    machine = topology(l3_per_node=3, cores=90, threads=1)
+    one = request(machine, 2, 90, pool=CpuSet.parse_list("0-149"))
+    other = request(machine, 3, 160, pool=CpuSet.parse_list("0-39,150-269"))
+    first = place(machine, [one, other])
+    load = Counter(mask.first for layout in first.layouts.values() for mask in layout)
+    assert set(load.values()) == {1}
+    assert not any(mask - one.pool for mask in first.layouts[2])
+    assert not any(mask - other.pool for mask in first.layouts[3])
+    assert place(machine, [one, other], first.seats).layouts == first.layouts
 
 
 def test_a_bond_uses_idle_cores_first() -> None:
