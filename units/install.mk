@@ -3,7 +3,6 @@
 DESTDIR ?=
 LIB := $(abspath $(DESTDIR)/usr/lib/netuned)
 COMPILE_FOR := $(if $(DESTDIR),-f -s $(abspath $(DESTDIR)) -p /)
-RUNTIME := $(DESTDIR)/run
 PIP_INSTALL := $(LIB)/venv/bin/python -m pip --disable-pip-version-check -q install
 SYSTEM_PYTHON ?= /usr/bin/python3
 
@@ -48,18 +47,6 @@ endif
 	fi
 	@echo "netuned is installed. No card is touched until a profile is in /etc/netuned/profiles.d; see README.md"
 
-# systemd is told only where it runs on what is uninstalled: a DESTDIR for packaging has no /run.
+# Puts everything back first, see units/uninstall; KEEP=1 leaves settings as they are.
 uninstall:
-	-@[ ! -d $(RUNTIME)/systemd/system ] || $(SUDO) systemctl disable --now netuned.service
-	@$(SUDO) rm -rf $(LIB) $(DESTDIR)/usr/sbin/netuned $(DESTDIR)/usr/bin/netunedctl \
-	    $(DESTDIR)/usr/lib/systemd/system/netuned.service \
-	    $(DESTDIR)/usr/lib/systemd/system/irqbalance.service.d/50-netuned.conf \
-	    $(DESTDIR)/usr/share/dbus-1/system.d/org.netuned1.conf \
-	    $(DESTDIR)/usr/share/dbus-1/system-services/org.netuned1.service \
-	    $(DESTDIR)/usr/share/polkit-1/actions/org.netuned1.policy
-	-@[ ! -d $(RUNTIME)/systemd/system ] || $(SUDO) systemctl daemon-reload
-	-@[ ! -e $(RUNTIME)/netuned/irqbalance.env ] || { \
-	    $(SUDO) rm -f $(RUNTIME)/netuned/irqbalance.env && $(SUDO) systemctl try-restart irqbalance.service; }
-	-@[ ! -e $(RUNTIME)/netuned/irqbalance.stopped ] || { \
-	    $(SUDO) rm -f $(RUNTIME)/netuned/irqbalance.stopped && $(SUDO) systemctl start irqbalance.service; }
-	@echo "Profiles in /etc/netuned and the state in /var/lib/netuned are kept."
+	@$(SUDO) env KEEP="$(KEEP)" units/uninstall "$(abspath $(DESTDIR))"

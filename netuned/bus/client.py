@@ -39,6 +39,7 @@ CHANGE_TIMEOUT_S = 300.0
 _PROPERTIES = DBusAddress(wire.ROOT, wire.SERVICE, "org.freedesktop.DBus.Properties")
 _OBJECTS = DBusAddress(wire.ROOT, wire.SERVICE, "org.freedesktop.DBus.ObjectManager")
 _MANAGER = DBusAddress(wire.ROOT, wire.SERVICE, wire.MANAGER)
+_BUS = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
 
 _DBUS = "org.freedesktop.DBus.Error."
 _NOT_RUNNING = {_DBUS + "ServiceUnknown", _DBUS + "NameHasNoOwner"}
@@ -85,6 +86,12 @@ class Client:
             if wire.NIC in interfaces
         )
         return Status(_manager(manager), tuple(sorted(nics, key=lambda nic: nic.ifindex)))
+
+    def is_running(self) -> bool:
+        """Whether a daemon is on the bus. Does not start it."""
+        call = new_method_call(_BUS, "NameHasOwner", "s", (wire.SERVICE,))
+        (running,) = self._ask(call, 0, READ_TIMEOUT_S)
+        return bool(running)
 
     def plan(self) -> Plan:
         """What the daemon would change now; values are ``Told``."""

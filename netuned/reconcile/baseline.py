@@ -134,6 +134,10 @@ class Baseline:
         found = {name: _back(tunables[name], state) for name, state in settings.items()}
         return {name: state for name, state in found.items() if state}
 
+    def away(self, present: Collection[Nic]) -> int:
+        """How many cards are on record that are not among these."""
+        return len(self._cards.keys() - {nic.instance for nic in present})
+
     def record(
         self, nic: Nic, found: Mapping[str, State], wanted: Mapping[str, State] | None = None
     ) -> None:

@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 PYTHON = """\
 #!/bin/sh
 # Stands in for the venv's: notes what it is asked, and installs scripts as pip does.
+case "$*" in
+*" restore "*) echo "$STATE_DIRECTORY $RUNTIME_DIRECTORY $*" >>"{log}"; exec test ! -e "{fails}" ;;
+esac
 echo "$*" >>"{log}"
 here="{venv}"
 case "$*" in *" install "*)
@@ -33,6 +36,7 @@ class Tree:
         self.stage = folder / "stage"
         self.log = folder / "log"
         self.venv = self.stage / "usr/lib/netuned/venv"
+        self.said = ""
         for name in ("units", "profiles"):
             shutil.copytree(ROOT / name, self.source / name)
         shutil.copy(ROOT / "Makefile", self.source)
@@ -41,18 +45,30 @@ class Tree:
         self._program(folder / "bin/systemctl", f'#!/bin/sh\necho "systemctl $*" >>"{self.log}"\n')
         (self.venv / "lib").mkdir(parents=True)
         (self.venv / "bin").mkdir()
-        self._program(self.venv / "bin/python", PYTHON.format(log=self.log, venv=self.venv))
+        program = PYTHON.format(log=self.log, venv=self.venv, fails=folder / "fails")
+        self._program(self.venv / "bin/python", program)
         (self.venv / "pyvenv.cfg").write_text(f"command = python3 -m venv {self.venv}\n")
 
-    def make(self, target: str, destination: str | None = None) -> list[str]:
-        """Run make. Returns what programs it ran."""
+    def make(
+        self, target: str, destination: str | None = None, *, keep: str = "", fails: str = ""
+    ) -> list[str]:
+        """Run make; with ``fails`` it is to fail saying that. Returns what programs it ran."""
         stage = destination or str(self.stage)
-        words = ["make", target, f"DESTDIR={stage}", "OFFLINE=1", "SUDO="]
+        words = ["make", target, f"DESTDIR={stage}", "OFFLINE=1", "SUDO=", f"KEEP={keep}"]
         words.append(f"SYSTEM_PYTHON={sys.executable}")
         environment = {**os.environ, "PATH": self.path}
         self.log.unlink(missing_ok=True)
-        subprocess.run(words, check=True, capture_output=True, cwd=self.source, env=environment)
+        done = subprocess.run(
+            words, check=not fails, capture_output=True, text=True, cwd=self.source, env=environment
+        )
+        self.said = done.stdout
+        assert bool(done.returncode) == bool(fails)
+        assert fails in done.stderr
         return self.log.read_text().splitlines() if self.log.exists() else []
+
+    def files(self) -> list[Path]:
+        """All that is in the tree."""
+        return sorted(self.stage.rglob("*"))
 
     @staticmethod
     def _program(path: Path, text: str) -> None:
@@ -99,6 +115,7 @@ def test_uninstall_starts_an_irqbalance_that_a_profile_had_stopped(tree: Tree) -
 
 @pytest.mark.parametrize("excluded", [True, False])
 def test_uninstall_tells_systemd_and_gives_irqbalance_back(tree: Tree, excluded: bool) -> None:
+    tree.make("install")
     environment = tree.stage / "run/netuned/irqbalance.env"
     environment.parent.mkdir(parents=True)
     (tree.stage / "run/systemd/system").mkdir(parents=True)
@@ -106,8 +123,75 @@ def test_uninstall_tells_systemd_and_gives_irqbalance_back(tree: Tree, excluded:
         environment.write_text("IRQBALANCE_ARGS=--policyscript=/nonexistent\n")
     restarted = ["systemctl try-restart irqbalance.service"] if excluded else []
     assert tree.make("uninstall") == [
-        "systemctl disable --now netuned.service",
+        "systemctl stop netuned.service",
+        "systemctl disable netuned.service",
         "systemctl daemon-reload",
         *restarted,
     ]
     assert not environment.exists()
+
+
+RESTORE = "-I -m netuned.cli restore --without-daemon"
+
+
+def changed(tree: Tree, *, restores: bool = True) -> None:
+    """Install on a host that runs, have netuned change something, and say if it can put it back."""
+    tree.make("install")
+    (tree.stage / "run/systemd/system").mkdir(parents=True)
+    record = tree.stage / "var/lib/netuned/baseline.json"
+    record.parent.mkdir(parents=True)
+    record.touch()
+    if not restores:
+        (tree.log.parent / "fails").touch()
+
+
+def test_uninstall_stops_netuned_then_restores_then_removes(tree: Tree) -> None:
+    changed(tree)
+    state, run = tree.stage / "var/lib/netuned", tree.stage / "run/netuned"
+    assert tree.make("uninstall") == [
+        "systemctl stop netuned.service",
+        f"{state} {run} {RESTORE}",
+        "systemctl disable netuned.service",
+        "systemctl daemon-reload",
+    ]
+    assert not tree.venv.exists()
+    assert (state / "baseline.json").exists()
+
+
+def test_what_cannot_be_restored_keeps_the_tool_that_could(tree: Tree) -> None:
+    changed(tree, restores=False)
+    before = tree.files()
+    ran = tree.make("uninstall", fails="Not everything could be put back")
+    assert ran[-1].endswith(RESTORE), "neither disabled nor removed"
+    assert tree.files() == before
+    assert tree.make("uninstall", fails="KEEP=1") == ran, "and so the next time"
+    kept = tree.make("uninstall", keep="1")
+    assert not any(RESTORE in line for line in kept)
+    assert not tree.venv.exists()
+
+
+def test_what_could_restore_and_does_not_run_any_more_is_not_removed(tree: Tree) -> None:
+    changed(tree)
+    (tree.venv / "bin/python").unlink()
+    (tree.venv / "bin/python").symlink_to("/nonexistent/python3")  # as after a release upgrade
+    before = tree.files()
+    assert tree.make("uninstall", fails="make install") == ["systemctl stop netuned.service"]
+    assert tree.files() == before
+
+
+def test_a_netuned_that_cannot_be_stopped_is_not_removed(tree: Tree) -> None:
+    changed(tree)
+    (tree.log.parent / "bin/systemctl").write_text("#!/bin/sh\nexit 1\n")
+    before = tree.files()
+    assert tree.make("uninstall", fails="could not be stopped") == []
+    assert tree.files() == before
+
+
+@pytest.mark.parametrize("keep", ["", "1"])
+def test_a_second_uninstall_and_one_of_nothing_do_nothing(tree: Tree, keep: str) -> None:
+    changed(tree)
+    tree.make("uninstall", keep=keep)
+    before = tree.files()
+    assert tree.make("uninstall", keep=keep) == []
+    assert tree.said == f"netuned is not installed in {tree.stage}: nothing is removed.\n"
+    assert tree.files() == before
