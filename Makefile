@@ -11,6 +11,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
+PIP_INSTALL_HERE := $(VENV)/bin/python -m pip --disable-pip-version-check -q install
 RUN := $(SUDO) $(VENV)/bin/python -B
 
 LAYERS := lint unit fuzz netns vm
@@ -27,11 +28,14 @@ PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 etht
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml requirements.lock
+$(VENV)/.ready: pyproject.toml requirements.lock tests/requirements.lock
 	@units/apt-ensure $(PACKAGES)
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r requirements.lock
-	@$(VENV)/bin/python -m pip --disable-pip-version-check -q install --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
+	@$(PIP_INSTALL_HERE) --only-binary :all: --require-hashes -r requirements.lock
+	@# built by the setuptools that the line above has brought
+	@$(PIP_INSTALL_HERE) --only-binary :all: --no-binary systemd-python --no-build-isolation \
+	    --require-hashes -r requirements.lock -r tests/requirements.lock
+	@$(PIP_INSTALL_HERE) --no-index --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
 demo: setup
@@ -53,7 +57,7 @@ soak: atheris
 
 # atheris is 35 MB, has wheels for x86_64 only, and serves nothing else
 atheris: setup
-	@$(VENV)/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r tests/fuzz/requirements.lock
+	@$(PIP_INSTALL_HERE) --only-binary :all: --require-hashes -r tests/fuzz/requirements.lock
 
 fuzz: atheris
 	@$(RUN) -m tests.fuzz $(or $(SECONDS),60)

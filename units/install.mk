@@ -1,27 +1,36 @@
 # make install: netuned in a virtual environment of its own, units and profiles where systemd,
-# D-Bus and polkit look. OFFLINE=1 fetches nothing (dependencies must be in the environment).
-DESTDIR ?=
-LIB := $(abspath $(DESTDIR)/usr/lib/netuned)
-COMPILE_FOR := $(if $(DESTDIR),-f -s $(abspath $(DESTDIR)) -p /)
-PIP_INSTALL := $(LIB)/venv/bin/python -m pip --disable-pip-version-check -q install
+# D-Bus and polkit look. With DESTDIR, for packaging, it writes there alone and installs no packages.
+# OFFLINE=1 fetches nothing: what requirements.lock names must be in the environment.
+override DESTDIR := $(abspath $(DESTDIR:/=))
+LIB := $(DESTDIR)/usr/lib/netuned
+BUILD := $(LIB)/build
+COMPILE_FOR := $(if $(DESTDIR),-f -s $(DESTDIR) -p /)
+CLEANLY := $(SUDO) env PYTHONDONTWRITEBYTECODE=1 TMPDIR=$(BUILD)
+PIP_INSTALL := $(CLEANLY) $(LIB)/venv/bin/python -m pip --disable-pip-version-check --no-cache-dir -q \
+    install --no-warn-conflicts --force-reinstall
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 install:
-ifndef OFFLINE
+ifeq ($(OFFLINE)$(DESTDIR),)
 	@units/apt-ensure python3 python3-venv python3-systemd
 endif
-	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "netuned needs Python 3.11 or newer")'
-	@[ -x $(LIB)/venv/bin/python ] || $(SUDO) $(SYSTEM_PYTHON) -m venv --system-site-packages $(LIB)/venv
-ifdef OFFLINE
-	@$(SUDO) $(PIP_INSTALL) --no-index --no-deps --no-build-isolation --force-reinstall .
-else
-	@$(SUDO) $(PIP_INSTALL) .
+	@$(SYSTEM_PYTHON) -Bc 'import sys; sys.exit(sys.version_info < (3, 11) and "netuned needs Python 3.11 or newer")'
+	@$(SUDO) rm -rf $(BUILD)
+	@$(SUDO) install -d $(BUILD)/source
+	@[ -x $(LIB)/venv/bin/python ] || $(CLEANLY) $(SYSTEM_PYTHON) -m venv --system-site-packages $(LIB)/venv
+ifndef OFFLINE
+	@# Wheels alone: to build one would fetch what builds it, and that without a hash.
+	@$(PIP_INSTALL) --only-binary :all: --require-hashes -r requirements.lock
 endif
-	@$(SUDO) rm -rf build netuned.egg-info
+	@$(SUDO) cp -R netuned profiles units pyproject.toml README.md $(BUILD)/source/
+	@$(PIP_INSTALL) --no-index --no-deps --no-build-isolation $(BUILD)/source
+	@$(SUDO) rm -rf $(BUILD)
 ifneq ($(DESTDIR),)
 	@# Scripts name their interpreter, activate its directory: where it will be, not where it is built.
 	@grep -rlIF '$(LIB)/venv' $(LIB)/venv/bin $(LIB)/venv/pyvenv.cfg \
 	    | xargs -r $(SUDO) sed -i 's|$(LIB)/venv|/usr/lib/netuned/venv|g'
+else
+	@$(CLEANLY) $(LIB)/venv/bin/python -Im netuned --version >/dev/null
 endif
 	@$(SUDO) install -d $(DESTDIR)/usr/bin $(DESTDIR)/usr/sbin $(LIB)/profiles.d $(LIB)/irqbalance
 	@$(SUDO) install -d $(DESTDIR)/etc/netuned/profiles.d
@@ -49,4 +58,4 @@ endif
 
 # Puts everything back first, see units/uninstall; KEEP=1 leaves settings as they are.
 uninstall:
-	@$(SUDO) env KEEP="$(KEEP)" units/uninstall "$(abspath $(DESTDIR))"
+	@$(SUDO) env KEEP="$(KEEP)" units/uninstall "$(DESTDIR)"

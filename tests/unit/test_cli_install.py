@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,8 +18,10 @@ ROOT = Path(__file__).parents[2]
 
 PYTHON = """\
 #!/bin/sh
-# Stands in for the venv's: notes what it is asked, and installs scripts as pip does.
+# Stands in for the venv's: notes what it is asked, and installs scripts as pip does. What is
+# installed by hash pip itself judges, with the words that it is given.
 case "$*" in
+*" --require-hashes "*) exec "{python}" "$@" --dry-run ;;
 *" restore "*) echo "$STATE_DIRECTORY $RUNTIME_DIRECTORY $*" >>"{log}"; exec test ! -e "{fails}" ;;
 esac
 echo "$*" >>"{log}"
@@ -39,24 +45,48 @@ class Tree:
         self.said = ""
         for name in ("units", "profiles"):
             shutil.copytree(ROOT / name, self.source / name)
-        shutil.copy(ROOT / "Makefile", self.source)
+        (self.source / "netuned").mkdir()
+        for name in ("Makefile", "pyproject.toml", "README.md"):
+            shutil.copy(ROOT / name, self.source)
+        self.outside = (self.source, folder / "home", folder / "tmp", folder / "wheels")
+        for directory in self.outside[1:]:
+            directory.mkdir()
         (folder / "bin").mkdir()
-        self.path = f"{folder}/bin:{os.environ['PATH']}"
-        self._program(folder / "bin/systemctl", f'#!/bin/sh\necho "systemctl $*" >>"{self.log}"\n')
+        self.path = f"{folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        for name in ("systemctl", "apt-get", "dpkg-query"):
+            self._program(folder / "bin" / name, f'#!/bin/sh\necho "{name} $*" >>"{self.log}"\n')
         (self.venv / "lib").mkdir(parents=True)
         (self.venv / "bin").mkdir()
-        program = PYTHON.format(log=self.log, venv=self.venv, fails=folder / "fails")
+        program = PYTHON.format(
+            log=self.log, venv=self.venv, fails=folder / "fails", python=sys.executable
+        )
         self._program(self.venv / "bin/python", program)
         (self.venv / "pyvenv.cfg").write_text(f"command = python3 -m venv {self.venv}\n")
 
     def make(
-        self, target: str, destination: str | None = None, *, keep: str = "", fails: str = ""
+        self,
+        target: str,
+        destination: str | None = None,
+        *,
+        keep: str = "",
+        fails: str = "",
+        offline: str = "1",
     ) -> list[str]:
         """Run make; with ``fails`` it is to fail saying that. Returns what programs it ran."""
         stage = destination or str(self.stage)
-        words = ["make", target, f"DESTDIR={stage}", "OFFLINE=1", "SUDO=", f"KEEP={keep}"]
+        words = ["make", target, f"DESTDIR={stage}", "SUDO=", f"KEEP={keep}"]
+        words += [f"OFFLINE={offline}"] if offline else []
         words.append(f"SYSTEM_PYTHON={sys.executable}")
-        environment = {**os.environ, "PATH": self.path}
+        _, home, temporary, wheels = self.outside
+        environment = {
+            **os.environ,
+            "PATH": self.path,
+            "HOME": str(home),
+            "TMPDIR": str(temporary),
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(wheels),
+            "PIP_CONFIG_FILE": os.devnull,
+        }
         self.log.unlink(missing_ok=True)
         done = subprocess.run(
             words, check=not fails, capture_output=True, text=True, cwd=self.source, env=environment
@@ -69,6 +99,17 @@ class Tree:
     def files(self) -> list[Path]:
         """All that is in the tree."""
         return sorted(self.stage.rglob("*"))
+
+    def files_outside(self) -> list[tuple[Path, int]]:
+        """All that is in the other directories that are written to by mistake, and since when."""
+        found = (path for directory in self.outside for path in directory.rglob("*"))
+        return sorted((path, path.stat().st_mtime_ns) for path in found)
+
+    def lock(self, wheel: bytes, *, kind: str = "-py3-none-any.whl", hashed: bytes = b"") -> None:
+        """Have one package to be installed: this file, by the hash of what is ``hashed``."""
+        (self.outside[-1] / f"tiny-1.0{kind}").write_bytes(wheel)
+        digest = hashlib.sha256(hashed or wheel).hexdigest()
+        (self.source / "requirements.lock").write_text(f"tiny==1.0 --hash=sha256:{digest}\n")
 
     @staticmethod
     def _program(path: Path, text: str) -> None:
@@ -96,6 +137,55 @@ def test_what_is_packaged_names_no_staging_path(tree: Tree, destination: str | N
     compiled = f"-m compileall -q -f -s {tree.stage} -p / {tree.venv}/lib"
     assert compiled in ran
     assert not any("daemon-reload" in line for line in ran)
+
+
+def test_packaging_writes_nowhere_else_and_installs_no_packages(tree: Tree) -> None:
+    tree.lock(wheel())
+    before = tree.files_outside()
+    ran = tree.make("install", offline="")
+    assert tree.files_outside() == before
+    assert not any(line.startswith(("apt-get", "dpkg-query")) for line in ran)
+    assert not (tree.stage / "usr/lib/netuned/build").exists()
+
+
+def wheel() -> bytes:
+    """A package that holds nothing."""
+    written, about = io.BytesIO(), "tiny-1.0.dist-info"
+    with zipfile.ZipFile(written, "w") as archive:
+        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{about}/RECORD", "")
+    return written.getvalue()
+
+
+def source() -> bytes:
+    """The same as a source, which has to be built."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as archive:
+        for name, text in (("setup.py", b"raise SystemExit('it ran')\n"), ("PKG-INFO", b"")):
+            entry = tarfile.TarInfo(f"tiny-1.0/{name}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text))
+    return written.getvalue()
+
+
+def test_what_has_another_hash_is_not_installed(tree: Tree) -> None:
+    tree.lock(wheel(), hashed=b"what was looked at")
+    tree.make("install", offline="", fails="DO NOT MATCH THE HASHES")
+    assert not list((tree.venv / "bin").glob("netuned*")), "nor anything else"
+
+
+def test_what_needs_a_build_is_not_installed(tree: Tree) -> None:
+    tree.lock(source(), kind=".tar.gz")
+    tree.make("install", offline="", fails="No matching distribution found for tiny==1.0")
+    assert not list((tree.venv / "bin").glob("netuned*"))
+
+
+def test_netuned_itself_is_built_by_what_is_installed(tree: Tree) -> None:
+    (built,) = [line for line in tree.make("install") if " install " in line]
+    assert {"--no-index", "--no-deps", "--no-build-isolation"} <= set(built.split())
 
 
 def test_uninstall_leaves_a_host_alone_that_it_does_not_take_anything_from(tree: Tree) -> None:

@@ -9,11 +9,15 @@ import logging
 import os
 import re
 import stat
+import tomllib
 import unicodedata
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from netuned.errors import ProfileError
 from netuned.logs import _Plain
@@ -53,15 +57,60 @@ def test_nothing_runs_a_program_or_code_from_outside(path: Path) -> None:
     assert not FORBIDDEN_CALLS & called(tree)
 
 
+INSTALLED = ROOT / "requirements.lock"
+LOCKS = (INSTALLED, ROOT / "tests/requirements.lock", ROOT / "tests/fuzz/requirements.lock")
+
+
+def locked(lock: Path) -> dict[str, str]:
+    """Name -> version of what a lock holds, each with a hash."""
+    text = re.sub(r"\\\n", " ", re.sub(r"^ *#.*\n", "", lock.read_text(), flags=re.MULTILINE))
+    found = {}
+    for line in filter(str.strip, text.splitlines()):
+        match = re.match(r"([a-z0-9._-]+)==(\S+)", line)
+        assert match, line
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", line), line
+        found[match[1]] = match[2]
+    assert found
+    return found
+
+
 def test_every_locked_package_has_hashes() -> None:
-    for lock in (ROOT / "requirements.lock", ROOT / "tests/fuzz/requirements.lock"):
-        text = re.sub(r"\\\n", " ", re.sub(r"^ *#.*\n", "", lock.read_text(), flags=re.MULTILINE))
-        lines = [line for line in text.splitlines() if line.strip()]
-        assert lines
-        for line in lines:
-            assert re.match(r"[a-z0-9._-]+==\S+", line), line
-            assert re.search(r"--hash=sha256:[0-9a-f]{64}", line), line
-    assert "--require-hashes" in (ROOT / "Makefile").read_text()
+    for lock in LOCKS:
+        locked(lock)
+
+
+def test_what_is_installed_is_what_is_locked() -> None:
+    for lock in LOCKS[:2]:
+        for name, version in locked(lock).items():
+            assert metadata.version(name) == version, name
+
+
+def test_all_that_netuned_needs_is_locked() -> None:
+    """To run and to be built; systemd-python is the distribution's."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    needed: set[str] = set()
+    while wanted:
+        asked = Requirement(wanted.pop())
+        name = canonicalize_name(asked.name)
+        if name in needed or (asked.marker and not asked.marker.evaluate({"extra": ""})):
+            continue
+        needed.add(name)
+        assert asked.specifier.contains(metadata.version(name))
+        wanted += metadata.requires(name) or ()
+    assert needed - {"systemd-python"} == locked(INSTALLED).keys()
+
+
+def test_no_program_of_ours_installs_without_hashes() -> None:
+    """Each of pip's commands is by hash, or fetches nothing; none builds with what it fetches."""
+    makefiles = (ROOT / "Makefile").read_text() + (ROOT / "units/install.mk").read_text()
+    commands = re.findall(r"^\t@\$\(PIP_INSTALL\w*\)(.*)$", makefiles.replace("\\\n", " "), re.M)
+    assert len(commands) == len(re.findall(r"\$\(PIP_INSTALL", makefiles)) >= 6
+    for command in commands:
+        words = set(command.split())
+        by_hash = {"--require-hashes", "--only-binary"} <= words
+        assert by_hash or {"--no-index", "--no-deps", "--no-build-isolation"} <= words, command
+        assert "--no-binary" not in words or "--no-build-isolation" in words, command
 
 
 NASTY = "e\x1b]0;owned\x07\r\n\x9b31m\u202e\udcff\u2028\u2029\u200b\u061c\u00ad\ue000\u0378\u3164"

@@ -1,10 +1,8 @@
 """The guest's disk: a Debian root file system, kept per recipe, with a checkout's netuned on it."""
 
 import json
-import shlex
 import shutil
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -57,11 +55,10 @@ WITHOUT = (
 )
 """Files of those packages that the lab never opens: they would only make every image slower."""
 
-FROM_DISTRIBUTION = "systemd-python"
-"""The requirement that python3-systemd fills: as source it would need a compiler."""
-
 VENV = "/usr/lib/netuned/venv"
 WHEELS = "/var/cache/netuned-lab/wheels"
+LOCK = "requirements.lock"
+"""What `make install` installs: of the checkout, and beside the wheels."""
 DISK_SIZE = "4G"
 RECIPE = 2
 """Part of the base's key: raise it when what `_bootstrap` does changes."""
@@ -92,14 +89,12 @@ def disk(checkout: Path = CHECKOUT, system: System = CURRENT) -> Disk:
     return Disk(system, image / "disk.img", _only(boot, "vmlinuz-*"), _only(boot, "initrd.img-*"))
 
 
-def requirements(checkout: Path) -> tuple[str, ...]:
-    """What netuned needs to run and to be built, as its pyproject.toml says."""
+def requirements(checkout: Path) -> str:
+    """The lock of what netuned needs to run and to be built; empty where a checkout has none."""
     try:
-        settings = tomllib.loads((checkout / "pyproject.toml").read_text())
+        return (checkout / LOCK).read_text()
     except FileNotFoundError:
-        return ()
-    wanted = [*settings["project"].get("dependencies", ()), *settings["build-system"]["requires"]]
-    return tuple(sorted(line for line in wanted if not line.startswith(FROM_DISTRIBUTION)))
+        return ""
 
 
 def source_files(checkout: Path) -> list[Path]:
@@ -112,8 +107,8 @@ def source_files(checkout: Path) -> list[Path]:
     return [file for file in files if file.parts[0] != "tests" and (checkout / file).is_file()]
 
 
-def _base(wanted: tuple[str, ...], system: System) -> Path:
-    recipe = [RECIPE, *astuple(system), KERNEL, *PACKAGES, *WITHOUT, *wanted]
+def _base(wanted: str, system: System) -> Path:
+    recipe = [RECIPE, *astuple(system), KERNEL, *PACKAGES, *WITHOUT, wanted]
     overlay = cache.contents(HERE / "base", cache.walk(HERE / "base"))
     final = cache.folder() / f"base-{cache.digest(json.dumps(recipe).encode(), *overlay)}"
     if not final.exists():
@@ -125,20 +120,21 @@ def _base(wanted: tuple[str, ...], system: System) -> Path:
     return cache.use(final)
 
 
-def _download_wheels(wanted: Iterable[str], python: str, work: Path) -> None:
+def _download_wheels(wanted: str, python: str, work: Path) -> None:
+    (work / "wheels" / LOCK).write_text(wanted)
     platforms = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
     host.run(
         *host.pip(),
-        *("download", "--quiet", "--only-binary=:all:"),
+        *("download", "--quiet", "--only-binary=:all:", "--require-hashes"),
         *("--python-version", python, "--implementation", "cp"),
         *(f"--platform={name}_x86_64" for name in platforms),
         f"--dest={work / 'wheels'}",
-        *wanted,
+        f"--requirement={work / 'wheels' / LOCK}",
         log=work / "wheels.log",
     )
 
 
-def _bootstrap(system: System, wanted: tuple[str, ...], work: Path) -> None:
+def _bootstrap(system: System, wanted: str, work: Path) -> None:
     """`mmdebstrap`, with the initrd's settings laid down before the kernel's package comes."""
     mirror = host.debian_mirror()
     suites = dict.fromkeys((system.suite, system.kernel_suite))
@@ -165,7 +161,7 @@ def _bootstrap(system: System, wanted: tuple[str, ...], work: Path) -> None:
     )
 
 
-def _customize_hooks(wanted: tuple[str, ...], wheels: Path) -> Iterator[str]:
+def _customize_hooks(wanted: str, wheels: Path) -> Iterator[str]:
     """What mmdebstrap's shell does last; `$1` is the root file system."""
     yield 'chroot "$1" systemd-machine-id-setup'
     yield 'echo netuned-lab >"$1/etc/hostname"'
@@ -174,7 +170,7 @@ def _customize_hooks(wanted: tuple[str, ...], wheels: Path) -> Iterator[str]:
     yield f'chroot "$1" python3 -m venv --system-site-packages {VENV}'
     if wanted:
         pip = f"{VENV}/bin/pip install --isolated --quiet --no-index --find-links {WHEELS}"
-        yield f'chroot "$1" {pip} {shlex.join(wanted)}'
+        yield f'chroot "$1" {pip} --force-reinstall --require-hashes -r {WHEELS}/{LOCK}'
 
 
 def _image(base: Path, checkout: Path) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from .guest_host import Guest
 from .hardware import E1000E, IGB, QUEUES, TAP, VIRTIO, VMXNET3
 from .host import LabError
-from .image import VENV
+from .image import CHECKOUT, LOCK, VENV
 from .machine import CommandError, Machine
 
 MULTI_QUEUE = (*IGB, VIRTIO, VMXNET3)
@@ -93,6 +93,15 @@ def test_services(machine: Machine) -> None:
 @pytest.mark.every_kernel
 def test_venv(machine: Machine) -> None:
     machine.run(f"{VENV}/bin/python -c 'import dbus_fast, pydantic, pyroute2, systemd.journal'")
+
+
+@pytest.mark.every_kernel
+def test_what_netuned_runs_with_is_what_is_locked(machine: Machine) -> None:
+    listed = machine.run(f"{VENV}/bin/pip list --local --format=freeze").stdout.lower()
+    has = {line.replace("_", "-") for line in listed.split()}
+    locked = re.findall(r"^([a-z0-9-]+==\S+)", (CHECKOUT / LOCK).read_text(), re.MULTILINE)
+    assert locked
+    assert set(locked) <= has
 
 
 def test_igb_cable(machine: Machine) -> None:
