@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,32 @@ from tempfile import mkdtemp
 UNFINISHED = "unfinished-"
 
 
+def place() -> Path:
+    """Where the cache is, or would be: below XDG_CACHE_HOME, which counts if it is absolute."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(home if os.path.isabs(home) else Path.home() / ".cache", "netuned-lab")
+
+
 def folder() -> Path:
     """The cache, made if it is not there."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    path = Path(home, "netuned-lab")
+    path = place()
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def remove() -> str:
+    """Remove all of it, unless a build is under way. Returns a sentence on what was done."""
+    path = place()
+    if not path.is_dir():
+        return f"There is no cache at {path}."
+    with open(path / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"{path} is in use: something is being built there.")
+        size = sum(file.lstat().st_blocks for file in path.rglob("*")) * 512
+        shutil.rmtree(path)
+    return f"Removed {path} ({size / 1e6:.0f} MB)."
 
 
 @contextmanager
@@ -80,3 +101,7 @@ def copy(root: Path, files: Iterable[Path], target: Path) -> None:
     for file in files:
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / file, target / file)
+
+
+if __name__ == "__main__":
+    print(remove())

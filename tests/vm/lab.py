@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import hardware, host, image, timing
+from . import cache, hardware, host, image, timing
 from .host import LabError, LabUnavailable
 from .machine import ACCEL, Machine
 from .timing import timed
@@ -67,6 +67,7 @@ def shell(checkout: Path, accel: str, system: image.System) -> int:
     """Boot with root's shell on this terminal; QEMU's exit status."""
     host.ensure_packages()
     disk = image.disk(checkout, system)
+    print(f"Disks are kept in {cache.place()}; `make clean-lab` removes them.")
     print("Ctrl-A X ends the machine, Ctrl-A C talks to QEMU; `poweroff` works, too.", flush=True)
     with tempfile.TemporaryDirectory(prefix="netuned-lab-") as runtime:
         command_line = hardware.kernel_command_line()
