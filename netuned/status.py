@@ -21,6 +21,10 @@ UNSUPPORTED = "unsupported"
 WITHHELD = "withheld"
 """A setting's state only: the profile's policy forbids the write."""
 
+AT_ONCE, POLLED, RESYNCED = "at once", "every 3 s", "every 30 s"
+"""When somebody else's change is seen: as an event tells of it; when the setting is read for that
+alone, or with everything else (the resync, which comes up to a tenth sooner or later)."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
@@ -62,7 +66,8 @@ class SettingStatus:
 
     ``wanted`` and ``found`` are text, the values the same for programs. Since the daemon started,
     ``writes`` are the changes made that stayed, ``repairs`` those of them that somebody else's
-    change called for, ``failures`` the looks that ended because a write failed.
+    change called for, ``failures`` the looks that ended because a write failed. ``seen`` is when a
+    change by somebody else is seen; what no event tells of is seen at the resync all the same.
     """
 
     tunable: str
@@ -76,6 +81,7 @@ class SettingStatus:
     repairs: int = 0
     failures: int = 0
     last_change: Applied | None = None
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)

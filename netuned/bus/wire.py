@@ -57,6 +57,7 @@ SETTING = {
     "repairs": "t",
     "failures": "t",
     "last_change": CHANGE,
+    "seen": "s",
 }
 """``tunable`` is not among them: it is the key in the dictionary of settings."""
 APPLIED = {

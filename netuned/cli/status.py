@@ -17,6 +17,7 @@ from netuned.status import (
     DRIFTED,
     IN_SYNC,
     PARTIAL,
+    RESYNCED,
     WITHHELD,
     Applied,
     NicStatus,
@@ -161,9 +162,24 @@ def card(nic: NicStatus, screen: Screen) -> str:
             ((s.tunable, s.state, s.wanted, _found(s)), s.reason, s.tunable) for s in nic.settings
         )
         parts.append(screen.table_with_notes(header, rows))
+    if seen := _seen(nic.settings):
+        parts.append(screen.sentence(seen))
     if nic.queues:
         parts.append(_queues(nic.queues, screen))
     return "\n".join(parts)
+
+
+def _seen(settings: Iterable[SettingStatus]) -> str:
+    """How soon a change by somebody else shows; empty where the daemon does not say."""
+    names: dict[str, list[str]] = {}
+    for setting in settings:
+        if setting.seen:
+            names.setdefault(setting.seen, []).append(setting.tunable)
+    if not names:
+        return ""
+    looks = "; ".join(f"{seen}: {', '.join(of)}" for seen, of in sorted(names.items()))
+    untold = f" What no event tells of, as a driver's own change, is seen {RESYNCED}."
+    return f"Changes by others are seen {looks}.{untold if names.keys() != {RESYNCED} else ''}"
 
 
 def _found(setting: SettingStatus) -> str:

@@ -60,6 +60,8 @@ class Card:
         kernel lacks it; and why. Looked at anew in every look; replaced, never changed."""
         self.awaited: Mapping[str, str] = {}
         """Tunables that were set and do not show it yet, and why."""
+        self.silent: frozenset[str] = frozenset()
+        """Tunables of whose changes this kernel tells nobody, among those that were wanted."""
         self.version = 0
         """Changes whenever anything above does, so that status is made anew only then."""
         self._kept: KeptFiles | None = None
@@ -124,6 +126,8 @@ class Card:
         self.verdicts.forget_others(name, state, recorded)
         if not asked and not recorded:
             return target
+        if tunable.silent(self.kernel):
+            self.silent |= {name}
         self.restoring |= {(name, key) for key in back}
         self.wanted[name] = {
             key: value

@@ -117,7 +117,9 @@ class Reconciler:
         self._neighbours = Neighbours(kernel.files)
         self._notes: tuple[str, ...] = ()
         self._deaf = self._unread = ""
-        self._telling = Telling(self.work, self.cards, self._manager, listener)
+        self._telling = Telling(
+            self.work, self.cards, self._manager, listener, lambda: bool(self._deaf)
+        )
 
     # What the daemon calls
 
@@ -456,7 +458,7 @@ class Reconciler:
             self.loading.profiles,
             self.cards.desired,
             nics,
-            self.host.slot.status(paused=False),
+            self.host.slot.status(paused=False, deaf=bool(self._deaf)),
             (
                 *self._notes,
                 *map(str, self.loading.settings.errors),

@@ -15,6 +15,7 @@ from netuned.reconcile.card import Card
 from netuned.reconcile.tally import Tallies
 from netuned.status import (
     APPLYING,
+    AT_ONCE,
     CONTENDED,
     DEGRADED,
     DRIFTED,
@@ -22,6 +23,8 @@ from netuned.status import (
     OBSERVED,
     PARTIAL,
     PAUSED,
+    POLLED,
+    RESYNCED,
     UNMANAGED,
     UNSUPPORTED,
     WITHHELD,
@@ -46,10 +49,12 @@ def nic_status(
     last_error: str,
     failed: str,
     tallies: Tallies,
+    deaf: bool = False,
 ) -> NicStatus:
     """One card as D-Bus and the CLI show it; ``failed`` is the tunable that ended the last pass.
 
     ``contended`` are the tunables that somebody changes again and again, and what to say of it.
+    ``deaf``: nothing tells what is written to files.
     """
     return NicStatus(
         ifindex=card.nic.ifindex,
@@ -58,7 +63,7 @@ def nic_status(
         profile=profile,
         state=state,
         queues=_queues(card) if profile else (),
-        settings=_settings(card, contended, failed, tallies, last_error) if profile else (),
+        settings=_settings(card, contended, failed, tallies, last_error, deaf) if profile else (),
         last_change=last_change,
         last_error=last_error,
     )
@@ -137,6 +142,7 @@ def _settings(
     failed: str,
     tallies: Tallies,
     last_error: str = "",
+    deaf: bool = False,
 ) -> tuple[SettingStatus, ...]:
     settings = []
     for name, tunable in card.tunables.items():
@@ -163,8 +169,18 @@ def _settings(
             if tunable.by_key:  # of others it is not said that they are as wanted
                 found = {key: found[key] for key in wanted if key in found}
         shown = _setting(tunable, state, reason, wanted, found)
+        if found is not None:
+            shown = replace(shown, seen=_seen(tunable, name in card.silent, deaf))
         settings.append(tallies.on(shown))
     return tuple(settings)
+
+
+def _seen(tunable: Tunable, silent: bool, deaf: bool) -> str:
+    """When somebody else's change of a setting is seen."""
+    if silent:
+        return POLLED
+    told = tunable.events or (tunable.is_watched and not deaf)
+    return AT_ONCE if told else RESYNCED
 
 
 def _left(card: Card, tunable: Tunable, wanted: State, found: State) -> dict[str, str]:

@@ -397,11 +397,14 @@ class Slot:
         else:
             log.info("Set %s: %s -> %s", where, before, after, extra=fields)
 
-    def status(self, *, paused: bool) -> NicStatus:
-        """How the card looks to people now; the same object until something changes."""
+    def status(self, *, paused: bool, deaf: bool) -> NicStatus:
+        """How the card looks to people now; the same object until something changes.
+
+        ``deaf``: nothing tells what is written to files.
+        """
         look = self.state, self.last_error, self.settled, self._pending, self._tallies.version
         wanted = self.aim.profile, self.aim.held, self._problem
-        key = (paused, self.task is None, look, wanted, self.card.version, self.contended)
+        key = (paused, deaf, self.task is None, look, wanted, self.card.version, self.contended)
         if self._shown is not None and self._shown[0] == key:
             return self._shown[1]
         state, error, held, profile = self.state, self.last_error, self.aim.held, self.aim.profile
@@ -422,6 +425,7 @@ class Slot:
             last_error=error,
             failed=self._failed,
             tallies=self._tallies,
+            deaf=deaf,
         )
         self._shown = key, status
         return status

@@ -28,13 +28,15 @@ class Telling:
         cards: Cards,
         manager: Callable[[tuple[NicStatus, ...]], ManagerStatus],
         listener: Listener,
+        deaf: Callable[[], bool],
     ) -> None:
-        """``manager`` makes the host's status of all cards'."""
+        """``manager`` makes the host's status of all cards'; ``deaf`` is as for ``Slot.status``."""
         self.status = Status(ManagerStatus(__version__, APPLYING))
         self._work = work
         self._cards = cards
         self._manager = manager
         self._listener = listener
+        self._deaf = deaf
         self._untold = False
         self._task: asyncio.Task[None] | None = None
 
@@ -57,13 +59,16 @@ class Telling:
                 shown: list[tuple[Slot, NicStatus]] = []
                 for slot in tuple(self._cards.slots.values()):
                     # kept until the card changes; what changes from here on is told next time
-                    shown.append((slot, slot.status(paused=self._cards.is_paused(slot))))
+                    shown.append((slot, self._status_of(slot)))
                     if time.monotonic() > until:
                         await asyncio.sleep(0)
                         until = time.monotonic() + SLICE_S
                 self._tell_now(tuple(status for slot, status in shown if not slot.gone))
         finally:
             self._task = None
+
+    def _status_of(self, slot: Slot) -> NicStatus:
+        return slot.status(paused=self._cards.is_paused(slot), deaf=self._deaf())
 
     def _tell_now(self, cards: tuple[NicStatus, ...]) -> None:
         nics = with_uppers(cards, self._cards.desired.through)

@@ -194,6 +194,10 @@ Watched = tuple[str, str]
 """A file whose writes tell of a change: its directory, from the card's own, and its name."""
 
 
+def _unwatched(nic: Nic, /) -> Iterator[Watched]:
+    return iter(())
+
+
 def _equal(key: str, wanted: State, found: State, /) -> bool:
     return wanted[key] == found[key]
 
@@ -294,7 +298,8 @@ class Tunable:
     silent: Callable[[Kernel], bool] = lambda kernel: False
     """Whether this kernel has none of them: then what is there is read every few seconds. Raises:
     KernelError."""
-    watched: Callable[[Nic], Iterator[Watched]] = lambda nic: iter(())
+    watched: Callable[[Nic], Iterator[Watched]] = _unwatched
+    """The files whose writes, by whomever, tell of a change."""
     writers: Writers = Writers()  # frozen
 
     summary: Callable[[State], str] = _summary
@@ -323,6 +328,11 @@ class Tunable:
     """Why a value that is not as wanted was set and only does not show yet; empty if it was not."""
     stirs: bool = False
     """Whether setting it, of the host, may change settings of cards without an event."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it is files that tell of a change."""
+        return self.watched is not _unwatched
 
     def asked(self, profile: Profile) -> bool:
         """Whether a profile sets it."""

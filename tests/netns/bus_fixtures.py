@@ -25,10 +25,12 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
 from netuned.plan import Change, Plan, Problem
 from netuned.status import (
+    AT_ONCE,
     CONTENDED,
     DEGRADED,
     DRIFTED,
     IN_SYNC,
+    POLLED,
     UNMANAGED,
     UNSUPPORTED,
     Applied,
@@ -323,9 +325,10 @@ IGB = NicStatus(
             wanted_values={"": {"combined": 8}},
             found_values={"": {"combined": 8}},
             writes=1,
+            seen=AT_ONCE,
         ),
-        SettingStatus("rss", IN_SYNC, "128 entries over 0-7", "128 entries over 0-7"),
-        SettingStatus("qdisc", IN_SYNC, f"mq, {FQ} ×8", f"mq, {FQ} ×8"),
+        SettingStatus("rss", IN_SYNC, "128 entries over 0-7", "128 entries over 0-7", seen=POLLED),
+        SettingStatus("qdisc", IN_SYNC, f"mq, {FQ} ×8", f"mq, {FQ} ×8", seen=AT_ONCE),
     ),
     Applied(1795212003.5, "irq", "rx-3", "0-7", "7", "drift", list(range(8)), [7]),
 )

@@ -100,7 +100,7 @@ class Parts:
 
     def shown(self, name: str = "en0") -> NicStatus:
         slot = self.slot(name)
-        return slot.status(paused=self.is_paused(slot))
+        return slot.status(paused=self.is_paused(slot), deaf=False)
 
     def masks(self, file: str = "xps_cpus", name: str = "en0") -> list[str]:
         """What the queues of a card show."""

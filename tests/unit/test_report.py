@@ -18,20 +18,25 @@ from netuned.profiles.loader import ProfileSet
 from netuned.reconcile.apply import reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
+from netuned.reconcile.loop import Options
 from netuned.reconcile.report import _settings, manager_status
+from netuned.reconcile.resync import POLL_S
 from netuned.reconcile.tally import Tallies
 from netuned.reconcile.writing import Outcome
 from netuned.status import (
+    AT_ONCE,
     DEGRADED,
     DRIFTED,
     IN_SYNC,
+    POLLED,
+    RESYNCED,
     UNSUPPORTED,
     WITHHELD,
     ManagerStatus,
     SettingStatus,
     Status,
 )
-from netuned.tunables import HOST_TUNABLES, TUNABLES
+from netuned.tunables import EVERY, HOST_TUNABLES, TUNABLES
 from netuned.tunables.base import HostTarget
 from netuned.tunables.rfs import HOST_FILE
 from netuned.values import Balancer, Exclusion, FlowTable, Value
@@ -40,6 +45,7 @@ from tests.unit.parts import Parts, on, profile
 from tests.unit.test_contract import ASKED, MACHINE, aim, card_of, gentle, opened
 from tests.unit.writable import WritableKernel
 
+ROOT = Path(__file__).parents[2]
 CARDS = {tunable.name: (tunable.name, *gentle(tunable)[:2]) for tunable in TUNABLES}
 """Each tunable among others, so that there is something to undo."""
 
@@ -258,12 +264,58 @@ def test_a_card_with_a_profile_is_managed_whatever_it_can_have(
     on(tmp_path, scenario, WritableKernel(BOTH.replace("ice, queues: 4", "r8169")))
 
 
+# When others' changes are seen
+
+
+def seen(parts: Parts, *, deaf: bool = False) -> dict[str, str]:
+    shown = parts.slot().status(paused=False, deaf=deaf)
+    return {setting.tunable: setting.seen for setting in shown.settings}
+
+
+def test_status_says_how_soon_it_sees_others_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = WritableKernel(BOTH)
+    asks = profile("0-1") + "channels: {combined: 4}\nrss: {queues: all}\n"
+    files = {"irq", "rps", "xps"}
+
+    async def told(parts: Parts) -> None:
+        await parts.plan(asks)
+        now = seen(parts)
+        assert now.keys() >= {"channels", "rss", "xps"}
+        assert set(now.values()) == {AT_ONCE}
+        for name, word in seen(parts, deaf=True).items():
+            assert word == (RESYNCED if name in files else AT_ONCE)
+
+    async def untold(parts: Parts) -> None:
+        await parts.plan(asks)
+        assert seen(parts) == {**dict.fromkeys(seen(parts), AT_ONCE), "rss": POLLED}
+
+    for name in ("told", "untold"):
+        (tmp_path / name).mkdir()
+    on(tmp_path / "told", told, kernel)
+    kernel = WritableKernel(BOTH)
+    monkeypatch.setattr(kernel.ethtool_netlink, "tells_of_rss", lambda: False)
+    on(tmp_path / "untold", untold, kernel)
+
+
+def test_what_is_said_is_how_often_it_is_looked(tmp_path: Path) -> None:
+    assert f"every {POLL_S:g} s" == POLLED
+    options = Options((), tmp_path, tmp_path)
+    assert f"every {options.resync_s:g} s" == RESYNCED
+    told = [tunable.name for tunable in EVERY.values() if tunable.events or tunable.is_watched]
+    assert {*EVERY} - {*told} == {"irqbalance"}
+    text = (ROOT / "docs/cli.md").read_text()
+    for word in (AT_ONCE, POLLED, RESYNCED):
+        assert f"| {word} |" in text
+
+
 # The host
 
 
 def manager(parts: Parts) -> ManagerStatus:
     nics = tuple(parts.shown(name) for name in ("en0", "en1"))
-    host = parts.host.slot.status(paused=False)
+    host = parts.host.slot.status(paused=False, deaf=False)
     return manager_status(ProfileSet(), Desired({}, {}, (), (), None), nics, host, (), (), 0)
 
 
