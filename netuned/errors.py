@@ -142,5 +142,9 @@ class StateFileError(NetunedError):
     """A file netuned keeps its own state in cannot be trusted or written."""
 
 
+class HistoryError(NetunedError):
+    """The journal is not there, or cannot be read."""
+
+
 class SnapshotError(NetunedError):
     """A snapshot or a described machine that cannot be read, trusted, or written."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from netuned.history import TRIAL
 from netuned.plan import Change
 from netuned.profiles.profile import Profile
 from netuned.reconcile.cardid import CardId
@@ -99,6 +100,11 @@ class Trial:
             error=tried.error,
             foreign=tried.foreign,
         )
+
+    def entry(self, cause: str) -> dict[str, object]:
+        """What the journal has of its beginning or end beside the text."""
+        names = tuple(sorted(tried.card.name for tried in self.cards.values()))
+        return {"kind": TRIAL, "ifname": names, "cause": cause}
 
     def __str__(self) -> str:
         names = ", ".join(sorted(tried.card.name for tried in self.cards.values()))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
+from netuned.history import CONTENTION
 from netuned.kernel.writers import Glimpse, OpenTrace, Writer, describe, glimpse
 from netuned.reconcile.contention import Budget, Gate, Limits, by_tunable, named
 from netuned.reconcile.work import Work
@@ -191,17 +192,28 @@ class Dispute:
         for tunable in self._unsaid.keys() - self._searching:
             place = self._unsaid.pop(tunable)
             fields = {
+                "kind": CONTENTION,
                 "ifname": place.nic.name,
                 "tunable": tunable,
-                "writer": str(self._writers.get(tunable, "")),
+                "cause": self.reason(tunable),
+                "writer": self.writer(tunable),
             }
             log.warning("Contended: %s", self.sentence(place, tunable), extra=fields)
 
     def _end(self, place: Place, tunable: str, keys: tuple[str, ...]) -> None:
         if self._unsaid.pop(tunable, None) is None:
-            fields = {"ifname": place.nic.name, "tunable": tunable}
+            fields = {
+                "kind": CONTENTION,
+                "ifname": place.nic.name,
+                "tunable": tunable,
+                "cause": "no longer contended",
+            }
             log.info("No longer contended: %s", named(place.name, tunable, keys), extra=fields)
         self._searched.pop(tunable, None)
+
+    def writer(self, tunable: str) -> str:
+        """Who changes this again and again; empty while that is not known."""
+        return str(self._writers.get(tunable, ""))
 
     def sentences(self, place: Place) -> tuple[str, ...]:
         """For people, one for each contended tunable: what, by whom, what to do."""

@@ -9,6 +9,7 @@ from functools import partial
 
 from netuned.errors import NetunedError
 from netuned.hardware.nic import Nic
+from netuned.history import FAILURE
 from netuned.reconcile.card import NOTHING_HELD
 from netuned.reconcile.cardid import CardId
 from netuned.reconcile.confirm import ALL, RESTORED, ROLLED_BACK, Hold
@@ -118,7 +119,8 @@ class Holds:
                 try:
                     await self._put_back(hold.card.ifindex, hold.tunables)
                 except NetunedError as error:
-                    log.error("Cannot restore %s: %s", hold.card.name, error)
+                    name = hold.card.name
+                    log.error("Cannot restore %s: %s", name, error, extra=_failure(name, error))
 
     async def restore(self, slots: Sequence[Slot], tunable: str) -> None:
         """Put back what was there before netuned, and leave it alone from then on.
@@ -155,5 +157,10 @@ class Holds:
         slot.tell(done.made, RESTORE)
         name = slot.card.nic.name
         for problem in done.problems:
-            log.error("Cannot restore %s: %s", name, problem)
+            log.error("Cannot restore %s: %s", name, problem, extra=_failure(name, problem))
         return [f"{name}: {problem}" for problem in done.problems]
+
+
+def _failure(name: str, why: object) -> dict[str, str]:
+    """What the journal has of a restore that failed beside the text."""
+    return {"kind": FAILURE, "ifname": name, "cause": f"{RESTORE}: {why}"}

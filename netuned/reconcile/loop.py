@@ -298,7 +298,7 @@ class Reconciler:
 
     def touch_irqbalance(self) -> None:
         """irqbalance started, stopped or was restarted; what one refused another may take."""
-        self.host.slot.ask_again()
+        self.host.slot.forgive()
         self.touch(HOST.ifindex)
 
     def touch_everything(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from netuned.errors import NetunedError
+from netuned.history import FAILURE, LEFT
 from netuned.reconcile.confirm import Trial, Tried, now_ns
 from netuned.reconcile.context import Context
 from netuned.reconcile.holds import Holds
@@ -56,7 +57,8 @@ class Rollbacks:
             if trial is None or id in self._begun:
                 return []
             self._begun.add(id)
-            log.warning("Rolling back %s: %s", trial, why)
+            fields = trial.entry(f"{id} is rolled back: {why}")
+            log.warning("Rolling back %s: %s", trial, why, extra=fields)
             over = partial(self._file.revise, id, lambda trial: replace(trial, over=True))
             await self._context.work.attempt(over)
         self._context.loop.publish()
@@ -92,7 +94,8 @@ class Rollbacks:
         try:
             return await self._roll_back_one(id, tried)
         except NetunedError as error:
-            log.error("Cannot roll back %s: %s, trying again", name, error)
+            fields = {"kind": FAILURE, "ifname": name, "cause": f"{ROLLBACK}: {error}"}
+            log.error("Cannot roll back %s: %s, trying again", name, error, extra=fields)
             return [f"{name}: {error}"]
         except Exception as error:  # the loop's edge: a bug over one card keeps no other from it
             log.exception("Internal error in the rollback of %s, trying again", name)
@@ -126,10 +129,14 @@ class Rollbacks:
         slot.tell(done.made, ROLLBACK)
         for name, key in done.foreign:
             setting = f"{card.nic.name} {name} {key}".rstrip()
-            log.warning("%s: somebody has changed it since, not rolled back", setting)
+            why = "somebody has changed it since, not rolled back"
+            place = {"kind": LEFT, "ifname": card.nic.name, "tunable": name, "queue": key}
+            log.warning("%s: %s", setting, why, extra={**place, "cause": why})
         next_step = "keeping its record" if done.final else "trying again"
         for problem in done.problems:
-            log.error("Cannot roll back %s: %s, %s", tried.card.name, problem, next_step)
+            ifname = tried.card.name
+            fields = {"kind": FAILURE, "ifname": ifname, "cause": f"{ROLLBACK}: {problem}"}
+            log.error("Cannot roll back %s: %s, %s", ifname, problem, next_step, extra=fields)
         if done.final or not done.problems:
             await self._ended(id, tried)
         return done.problems

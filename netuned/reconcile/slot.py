@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from netuned.errors import KernelError, NetunedError
 from netuned.hardware.nic import HOST, Nic
+from netuned.history import CHANGE, FAILURE, LEFT
 from netuned.plan import Change
 from netuned.profiles.profile import Profile
 from netuned.reconcile.aim import Aim, Look
@@ -24,7 +25,7 @@ from netuned.reconcile.contention import Gate
 from netuned.reconcile.dispute import Dispute, Place
 from netuned.reconcile.listener import Listener
 from netuned.reconcile.report import card_state, nic_status
-from netuned.reconcile.tally import DRIFT, PROFILE, RESTORE, Tallies
+from netuned.reconcile.tally import APPLY, DRIFT, PROFILE, RESTORE, Tallies
 from netuned.reconcile.writing import Outcome
 from netuned.status import (
     APPLYING,
@@ -75,8 +76,14 @@ class Slot:
         self._told: Aim | None = None
         self._instance = card.nic.instance
         self._watched: tuple[Nic, frozenset[str]] | None = None
-        self._cause = PROFILE
-        """Why the look under way changes something."""
+        self._asked = False
+        """The next look is what somebody asks for."""
+        self._cause = self._new = PROFILE
+        """Why the look under way changes something, and what was not in force before."""
+        self._unmet: frozenset[Setting] = frozenset()
+        """What has not been in force since it is wanted: to set that repairs nothing."""
+        self._lacked: frozenset[str] = frozenset()
+        """Tunables that the card could not have when it was last looked at."""
         self._unsettled = False
         """Since it began another thing is wanted than what it is for."""
         self._scope: set[str] | None = None
@@ -133,6 +140,7 @@ class Slot:
         verdicts.doubt(self._doubtful)
         verdicts.forget_accepted(self._retried)
         if self._forgiven:
+            self._unmet = self._unmet.union(verdicts.refused)
             verdicts.forget_refusals()
         self._doubtful, self._retried, self._forgiven = set(), set(), False
         return look
@@ -256,7 +264,12 @@ class Slot:
         self.settled, self._unsettled = False, True
 
     def ask_again(self) -> None:
-        """Somebody asks for all of it now: what was refused may be possible, or quiet."""
+        """Somebody asks for all of it now."""
+        self._asked = True
+        self.forgive()
+
+    def forgive(self) -> None:
+        """What was refused may be possible, or quiet."""
         self._forgiven = True
         self.dispute.forget()
         self.aim_anew()
@@ -292,8 +305,10 @@ class Slot:
 
     def set_out(self) -> Gate | None:
         """A look is for what is wanted now. Returns what counts repairs, where all was in force."""
-        self._cause = DRIFT if self.settled else PROFILE if self.aim.target else RESTORE
-        self._unsettled = False
+        asked = APPLY if self._asked else PROFILE
+        self._new = asked if self.aim.target else RESTORE
+        self._cause = DRIFT if self.settled else self._new
+        self._asked = self._unsettled = False
         return self.dispute.gate if self.settled else None
 
     def looked(self, outcome: Outcome, event_at: float) -> None:
@@ -305,19 +320,25 @@ class Slot:
             return
         if self.last_error:
             log.info("%s: in force again after %d failures", nic.label, self.failures)
-        if outcome.made and self._cause == PROFILE and nic is not HOST:
+        is_new = any(self._cause_of(change) in (PROFILE, APPLY) for change in outcome.made)
+        if is_new and nic is not HOST:
             log.info("In force: %s has profile %s", nic.name, self.aim.profile)
         enforce = self.aim.target is None or self.aim.target.enforces
         if outcome.pending != self._pending and not enforce:
             for change in outcome.pending:
-                log.warning("Drift, not repaired (policy.enforce is no): %s", change)
+                fields = self._fields(LEFT, change, "policy.enforce")
+                log.warning("Drift, not repaired (policy.enforce is no): %s", change, extra=fields)
         for change in outcome.pending:
             if change.tunable in held and change not in self._pending:
-                log.warning("Not set: %s (%s)", change, held[change.tunable])
+                fields = self._fields(LEFT, change, held[change.tunable])
+                log.warning("Not set: %s (%s)", change, held[change.tunable], extra=fields)
         self.failures, self.last_error, self._failed = 0, "", ""
         scope = outcome.scope
         unseen = [c for c in self._pending if scope is not None and c.tunable not in scope]
         self._pending, self.settled = (*unseen, *outcome.pending), not self._unsettled
+        pending = frozenset((change.tunable, change.key) for change in self._pending)
+        self._unmet = pending & self._unmet if self._cause == DRIFT else pending
+        self._lacked = frozenset(self.card.unsupported)
         self.dispute.follow(Place(nic))
         managed = self.aim.target is not None or self.card.wanted
         self.state = card_state(self.card, self._pending) if managed else UNMANAGED
@@ -354,7 +375,11 @@ class Slot:
         what = f"{change}: {error}" if change else str(error)
         if what != self.last_error:
             undone = "what came before it was undone, " if outcome.undone else ""
-            log.error("%s: %s; %strying again", self.card.nic.label, what, undone)
+            fields = {"kind": FAILURE, "ifname": self.card.nic.name, "cause": str(error)}
+            if change:
+                fields = self._fields(FAILURE, change, str(error))
+            label = self.card.nic.label
+            log.error("%s: %s; %strying again", label, what, undone, extra=fields)
         self.last_error, self.state, self.settled = what, DEGRADED, False
 
     def judge(self, outcome: Outcome, look: Look) -> bool:
@@ -370,23 +395,39 @@ class Slot:
 
     def tell(self, made: Sequence[Change], cause: str = "", event_at: float = 0.0) -> None:
         """Log and tell changes made; without a cause, by the look that was set out for last."""
-        cause = cause or self._cause
         latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
+        causes: dict[str, list[Change]] = {}
         for change in made:
-            self._tell(change, cause, latency_us)
-        self._last_change = self._tallies.made(made, cause) or self._last_change
+            why = cause or self._cause_of(change)
+            causes.setdefault(why, []).append(change)
+            self._tell(change, why, latency_us)
+        for why, changes in causes.items():
+            self._last_change = self._tallies.made(changes, why)
+
+    def _cause_of(self, change: Change) -> str:
+        """Why the look under way made a change; only what was in force has drifted."""
+        is_new = (change.tunable, change.key) in self._unmet or change.tunable in self._lacked
+        return self._new if is_new else self._cause
+
+    def _fields(self, kind: str, change: Change, cause: str) -> dict[str, str]:
+        """What the journal has of a change beside the text."""
+        fields = {
+            "kind": kind,
+            "ifname": self.card.nic.name,
+            "tunable": change.tunable,
+            "queue": change.key,
+            "before": describe(change.before) or "none",
+            "after": describe(change.after),
+            "cause": cause,
+        }
+        if cause == DRIFT and (writer := self.dispute.writer(change.tunable)):
+            fields["writer"] = writer
+        return fields
 
     def _tell(self, change: Change, cause: str, latency_us: int) -> None:
         nic = self.card.nic
-        before, after = describe(change.before) or "none", describe(change.after)
-        fields = {
-            "ifname": nic.name,
-            "tunable": change.tunable,
-            "queue": change.key,
-            "before": before,
-            "after": after,
-            "cause": cause,
-        }
+        fields = self._fields(CHANGE, change, cause)
+        before, after = fields["before"], fields["after"]
         where = f"{nic.label} {change.tunable} {change.key}".rstrip()
         if cause == DRIFT:
             # of what is fought over once a minute, and it has been said that it will be
@@ -395,7 +436,8 @@ class Slot:
             self._listener.drift(nic.ifindex, change.tunable, change.key, after, before)
             self._listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
         else:
-            log.info("Set %s: %s -> %s", where, before, after, extra=fields)
+            asked = ", as asked for" if cause == APPLY else ""
+            log.info("Set %s: %s -> %s%s", where, before, after, asked, extra=fields)
 
     def status(self, *, paused: bool, deaf: bool) -> NicStatus:
         """How the card looks to people now; the same object until something changes.

@@ -12,8 +12,10 @@ from netuned.status import Applied, SettingStatus
 from netuned.valuejson import typed
 from netuned.values import describe
 
-PROFILE, RESTORE, ROLLBACK, DRIFT = "profile", "restore", "rollback", "drift"
-"""The causes of a change; the last is a repair's."""
+PROFILE, APPLY, RESTORE, ROLLBACK = "profile", "apply", "restore", "rollback"
+DRIFT = "drift"
+"""The causes of a change. Only what was in force has drifted, and setting it again is a repair;
+what somebody asks for by ``apply`` may have been restored, rolled back or refused before."""
 
 
 @dataclass(frozen=True, slots=True)

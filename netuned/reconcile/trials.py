@@ -74,7 +74,8 @@ class Trials:
             if trial.over:
                 await self._rollbacks.end(trial.id, "it was over while netuned did not run")
             else:
-                log.warning("To be confirmed: %s", trial)
+                waits = trial.entry(f"{trial.id} waits to be confirmed")
+                log.warning("To be confirmed: %s", trial, extra=waits)
                 self._work.spawn(self._rollbacks.expire(trial.id))
         await self.holds.catch_up()
 
@@ -191,7 +192,8 @@ class Trials:
         if over:
             errors = errors or [_meanwhile(trial)]
         elif concluded is not None:
-            log.warning("To be confirmed: %s", concluded)
+            waits = concluded.entry(f"{trial.id} waits to be confirmed")
+            log.warning("To be confirmed: %s", concluded, extra=waits)
             self._work.spawn(self._rollbacks.expire(trial.id))
             if errors:
                 errors.append(f"the other cards wait: `netunedctl confirm {trial.id}`")
@@ -267,7 +269,7 @@ class Trials:
                 raise NetunedError(f"{id} is still being applied")
             end = partial(self._file.end, id, tuple(trial.cards), confirmed=True)
             await self._work.in_worker(end)
-        log.info("Confirmed: %s", trial)
+        log.info("Confirmed: %s", trial, extra=trial.entry(f"{id} is confirmed"))
         await self._rollbacks.after(trial)
 
     async def roll_back(self, id: str = "") -> None:

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from netuned.logs import FLUSH_S, Line, _Behind, _Plain
+from netuned.history import CHANGE, KINDS
+from netuned.logs import FLUSH_S, Line, _Behind, _entry, _Plain
 
 
 class Slow:
@@ -129,3 +130,26 @@ def test_the_daemon_ends_though_nobody_reads_its_log(before_s: float) -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def test_what_a_line_is_about_is_in_fields_of_its_own() -> None:
+    about = {
+        "kind": CHANGE,
+        "ifname": "e\udcff\x1b\n",
+        "queue": "",
+        "before": "0",
+        "cause": "drift",
+    }
+    record = logging.makeLogRecord({"levelno": logging.WARNING, **about})
+    assert [*_entry("Repaired", record)] == [
+        "MESSAGE=Repaired",
+        "PRIORITY=4",
+        "SYSLOG_IDENTIFIER=netuned",
+        f"MESSAGE_ID={KINDS[CHANGE]}",
+        r"IFNAME=e\xff\x1b\n",
+        "QUEUE=",
+        "BEFORE=0",
+        "CAUSE=drift",
+    ]
+    record = logging.makeLogRecord({"ifname": ("eth0", "eth1"), "levelno": logging.INFO})
+    assert [*_entry("", record)][-2:] == ["IFNAME=eth0", "IFNAME=eth1"]

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
+from netuned.history import CHANGE
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
 from netuned.reconcile.resync import poll, silent_tunables
@@ -218,3 +220,121 @@ def test_what_changes_together_is_told_together_and_nothing_twice(tmp_path: Path
         assert daemon.ask.status() is told[-1]
 
     on(tmp_path, scenario)
+
+
+def test_what_was_left_alone_and_is_asked_for_is_not_repaired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only what was in force can be repaired."""
+    caplog.set_level("INFO")
+
+    async def scenario(daemon: Daemon) -> None:
+        for tunable in ("", "xps"):
+            await daemon.ask.restore("en0", tunable)
+            assert daemon.masks() == ["0"] * 4
+            caplog.clear()
+            await daemon.ask.reconcile("en0")
+            assert daemon.masks() == WANTED
+            assert causes(caplog) == {"apply"}
+            assert "Set en0 xps tx-0: none -> 0, as asked for" in caplog.text
+            assert "In force: en0 has profile edge" in caplog.text
+        setting = next(nic for nic in daemon.ask.status().nics if nic.name == "en0").settings[-1]
+        assert (setting.tunable, setting.repairs) == ("xps", 0)
+        daemon.disturb()
+        await daemon.ask.reconcile("en0")
+        assert "Repaired en0 xps tx-2: found 0-3, put back none" in caplog.text
+
+    on(tmp_path, scenario)
+
+
+def test_what_was_rolled_back_and_is_asked_for_is_not_repaired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.ask.pause("en0")
+        daemon.drop(profile("2-3"))
+        await daemon.ask.reload()
+        id, _ = await daemon.ask.begin_trial("en0", 60)
+        assert causes(caplog) >= {"apply"}
+        caplog.clear()
+        await daemon.ask.roll_back(id)
+        assert causes(caplog) == {"rollback"}
+        caplog.clear()
+        await daemon.ask.reconcile("en0")
+        assert daemon.masks() == ["0", "0", "4", "8"]
+        assert causes(caplog) == {"apply"}
+
+    on(tmp_path, scenario)
+
+
+def test_what_was_restored_and_has_another_profile_is_not_repaired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not one that asks for anything else, either."""
+    caplog.set_level("INFO")
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.ask.restore("en0", "")
+        daemon.disturb()
+        await daemon.loop.resync()
+        caplog.clear()
+        daemon.drop(profile("0-1") + "description: as before\n")
+        await daemon.ask.reload()
+        assert daemon.masks() == WANTED
+        assert causes(caplog) == {"profile"}
+
+    on(tmp_path, scenario)
+
+
+def test_what_others_changed_while_it_was_not_confirmed_is_repaired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was in force: the trial had set it."""
+    caplog.set_level("INFO")
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.ask.pause("en0")
+        daemon.drop(profile("1-2"))
+        await daemon.ask.reload()
+        id, _ = await daemon.ask.begin_trial("en0", 60)
+        daemon.disturb()
+        await daemon.loop.resync()
+        await daemon.loop.until_quiet()
+        assert "Not set: en0 xps tx-2" in caplog.text
+        caplog.clear()
+        await daemon.ask.confirm(id)
+        await daemon.loop.until_quiet()
+        assert causes(caplog) == {"drift"}
+
+    on(tmp_path, scenario)
+
+
+def test_what_could_not_be_set_and_is_asked_for_is_not_repaired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def scenario(daemon: Daemon) -> None:
+        slot = next(s for s in daemon.loop.cards.slots.values() if s.card.nic.name == "en0")
+        slot.card.verdicts.refuse(("xps", "tx-2"), CpuSet(), "refused")
+        slot.aim_anew()
+        daemon.disturb()
+        await daemon.loop.resync()
+        await daemon.loop.until_quiet()
+        assert daemon.masks()[2] == "f"
+        caplog.clear()
+        await daemon.ask.reconcile("en0")
+        assert daemon.masks() == WANTED
+        assert causes(caplog) == {"apply"}
+
+    on(tmp_path, scenario)
+
+
+def causes(caplog: pytest.LogCaptureFixture) -> set[str]:
+    """Why settings were changed, as the journal has it."""
+    changes = (vars(r) for r in caplog.records if vars(r).get("kind") == CHANGE)
+    found = {change["cause"] for change in changes}
+    assert ("Repaired" in caplog.text) == ("drift" in found)
+    return found
