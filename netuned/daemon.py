@@ -18,6 +18,7 @@ from netuned import __version__, logs
 from netuned.bus.service import BusService
 from netuned.errors import NamespaceError, NetunedError
 from netuned.hardware.nic import Nic
+from netuned.history import REQUEST
 from netuned.kernel import Kernel
 from netuned.kernel.systemd import notify
 from netuned.profiles.loader import DEFAULT_DIRECTORIES
@@ -177,6 +178,8 @@ class Daemon:
         while True:
             await self._reload.wait()
             self._reload.clear()
+            about = {"kind": REQUEST, "ifname": "", "cause": "reload"}
+            log.info("Asked for by a signal (systemctl reload): reload", extra=about)
             notify(RELOADING=1, MONOTONIC_USEC=time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
             try:
                 await self._reconciler.reload()

@@ -34,6 +34,7 @@ from dbus_fast import Message, MessageFlag, MessageType
 
 from netuned.bus import names
 from netuned.bus.incoming import CALL_MOST, Header
+from netuned.bus.names import Credentials
 
 LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
 UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
@@ -86,6 +87,7 @@ class Sender:
     """A name on the bus: whose it is, once that is known, and what waits for that."""
 
     user: Caller | None = None
+    credentials: Credentials = names.NOBODY
     held: list[Message] = field(default_factory=list)
     unread: int = 0
 
@@ -94,6 +96,8 @@ CALL: ContextVar[Message] = ContextVar("CALL")
 """The method call being served; a method's task has a copy."""
 USER: ContextVar[Caller] = ContextVar("USER")
 """Whose it is."""
+CREDENTIALS: ContextVar[Credentials] = ContextVar("CREDENTIALS")
+"""As the bus knows its sender; unknown, where thousands of others have called since it came."""
 
 
 def is_roots() -> bool:
@@ -220,9 +224,9 @@ class Callers:
 
         A name is never another's later, so this is asked once.
         """
-        uid = await names.uid_of(self._bus, name)
-        user = self._users.setdefault(uid, Caller(is_root=False))
-        sender.user = user
+        credentials = await names.credentials_of(self._bus, name)
+        user = self._users.setdefault(credentials.uid, Caller(is_root=False))
+        sender.user, sender.credentials = user, credentials
         held, sender.held = sender.held, []
         self._new -= len(held)
         for call in held:
@@ -316,8 +320,10 @@ class Callers:
                 return
             self._busy[key] = user
             self._count(user, 1)
+        sender = self._senders.get(call.sender or "")
         CALL.set(call)
         USER.set(user)
+        CREDENTIALS.set(sender.credentials if sender else names.NOBODY)
         self._bus.serve(call)
 
     def _count(self, user: Caller, more: int) -> None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import fields
-from typing import Annotated, Any, Concatenate, ParamSpec, Protocol
+from functools import partial
+from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from dbus_fast import DBusError, PropertyAccess, Variant
 from dbus_fast import introspection as intr
 from dbus_fast.annotations import DBusSignature, DBusStr, DBusUInt32, DBusUInt64
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
-from netuned.bus import polkit, records, wire
+from netuned.bus import asker, polkit, records, wire
 from netuned.bus.connection import Connection
 from netuned.errors import NetunedError
 from netuned.plan import Plan
@@ -43,6 +44,7 @@ Names4 = Annotated[tuple[str, str, str, str], DBusSignature("ssss")]
 Names3Time = Annotated[tuple[str, str, str, int], DBusSignature("ssst")]
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Controller(Protocol):
@@ -151,11 +153,11 @@ class Manager(_Interface):
 
     @_method()
     async def Reload(self) -> Nothing:
-        await self.controller.reload()
+        await asker.begin(self.controller.reload, "reload")
 
     @_method()
     async def Reconcile(self, ifname: DBusStr) -> Nothing:
-        await self.controller.reconcile(self._known(ifname))
+        await self._begin(self.controller.reconcile, "apply", ifname)
 
     @_method("changes", "problems", "values", "withheld")
     async def Plan(self) -> PlanBody:
@@ -164,42 +166,60 @@ class Manager(_Interface):
 
     @_method()
     async def Pause(self, ifname: DBusStr) -> Nothing:
-        await self.controller.pause(self._known(ifname))
+        await self._begin(self.controller.pause, "pause", ifname)
 
     @_method()
     async def Resume(self, ifname: DBusStr) -> Nothing:
-        await self.controller.resume(self._known(ifname))
+        await self._begin(self.controller.resume, "resume", ifname)
 
     @_method("id", "until")
     async def Try(self, ifname: DBusStr, timeout_s: DBusUInt32) -> TwoTexts:
         if not 1 <= timeout_s <= MOST_S:
             text = f"a timeout has from 1 to {MOST_S} seconds"
             raise DBusError("org.freedesktop.DBus.Error.InvalidArgs", text)
-        return await self.controller.begin_trial(self._known(ifname), timeout_s)
+        work = partial(self.controller.begin_trial, timeout_s=timeout_s)
+        return await self._begin(work, f"apply --confirm {timeout_s}s", ifname)
 
     @_method()
     async def Confirm(self, id: DBusStr) -> Nothing:
-        await self.controller.confirm(_word(id, "an id"))
+        named = _word(id, "an id")
+        await asker.begin(partial(self.controller.confirm, named), f"confirm {named}")
 
     @_method()
     async def Rollback(self, id: DBusStr) -> Nothing:
-        await self.controller.roll_back(_word(id, "an id") if id else "")
+        named = _word(id, "an id") if id else ""
+        await asker.begin(partial(self.controller.roll_back, named), f"rollback {named}".rstrip())
 
     @_method()
     async def Restore(self, ifname: DBusStr, tunable: DBusStr) -> Nothing:
-        known = self._known(ifname)
-        await self.controller.restore(known, _word(tunable, "a setting") if tunable else "")
+        named = _word(tunable, "a setting") if tunable else ""
+        await self._begin(partial(self.controller.restore, tunable=named), "restore", ifname, named)
 
-    def _known(self, shown: str) -> str:
-        """The kernel's name of the card that D-Bus shows by this one; "" is all cards."""
+    async def _begin(
+        self,
+        work: Callable[[str], Coroutine[Any, Any, T]],
+        what: str,
+        shown: str,
+        tunable: str = "",
+    ) -> T:
+        """Do something with the card that D-Bus shows by this name; "" is all cards.
+
+        Raises: NetunedError, DBusError.
+        """
+        names = self._known(shown)
+        ifname = names[0] if names else ""
+        return await asker.begin(partial(work, ifname), what, *names, tunable=tunable)
+
+    def _known(self, shown: str) -> tuple[str, ...]:
+        """The kernel's name of a card, then of those it is tuned through. Raises: DBusError."""
         if not shown:
-            return ""
+            return ()
         if len(shown) > NAME_LIMIT:
             text = "not an interface name: it has at most 15 bytes"
             raise DBusError("org.freedesktop.DBus.Error.InvalidArgs", text)
         for nic in self.controller.status().nics:
             if wire.text(nic.name) == shown:
-                return nic.name
+                return nic.name, *nic.through
         raise DBusError(f"{wire.SERVICE}.Error.NoSuchCard", f"there is no card named {shown!r}")
 
     @dbus_property(READ)

@@ -6,13 +6,26 @@ Source: https://dbus.freedesktop.org/doc/dbus-specification.html; dbus 1.14, bus
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dbus_fast import Message, MessageType
 
 TIMEOUT_S = 25.0
 UNKNOWN = -1
-"""In place of a user's id."""
+"""In place of a user's id, or a process's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Whose a name on the bus is, and by which process it was when that connected."""
+
+    uid: int = UNKNOWN
+    pid: int = UNKNOWN
+
+
+NOBODY = Credentials()
+"""In place of those that are not known."""
 
 
 class Bus(Protocol):
@@ -22,11 +35,11 @@ class Bus(Protocol):
         """Ask somebody on the bus."""
 
 
-async def uid_of(bus: Bus, name: str) -> int:
-    """The user whose a name is. A name is never another's later, so once is enough."""
+async def credentials_of(bus: Bus, name: str) -> Credentials:
+    """Whose a name is. A name is never another's later, so once is enough."""
     told = await _ask(bus, "org.freedesktop.DBus", "GetConnectionCredentials", name)
-    uid = told.get("UnixUserID")
-    return UNKNOWN if uid is None else int(uid.value)
+    ids = (told.get("UnixUserID"), told.get("ProcessID"))
+    return Credentials(*(UNKNOWN if id is None else int(id.value) for id in ids))
 
 
 async def unread_of(bus: Bus, name: str) -> int:

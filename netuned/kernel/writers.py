@@ -36,6 +36,9 @@ BUFFER_KB = 16
 CPUS_MOST = 256
 """A new instance has 1.4 MB for each CPU until it is told to have less."""
 
+WORDS_MOST = 200
+"""Bytes of what a process was started with that are shown."""
+
 PATHS_MOST = 4
 PID_LIMIT = 1 << 22
 """PID_MAX_LIMIT."""
@@ -103,6 +106,20 @@ def describe(seen: Glimpse) -> Writer:
     if seen.parent > 1 and (parent := _running(seen.parent)):
         return replace(writer, unit=writer.unit or parent.unit, parent=_without_unit(parent))
     return writer
+
+
+def words_of(pid: int) -> str:
+    """What a process was started with, as far as it fits; empty if it has ended.
+
+    May wait without an end: the kernel reads it out of the process's memory, and what that is
+    mapped from may never answer.
+    """
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
+            words = file.read(WORDS_MOST)
+    except OSError:
+        return ""
+    return words.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "surrogateescape")
 
 
 def _running(pid: int) -> Writer | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -377,7 +378,28 @@ def test_netunedctl_says_which_action_is_needed(bus: PrivateBus, daemon: Served)
     )
 
 
-def test_polkit_decides_about_others(bus: PrivateBus, daemon: Served, skip: Skip) -> None:
+def test_the_log_has_who_asks_for_what(
+    bus: PrivateBus, daemon: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    asked = ("apply", "restore enp0s3 rps", "reload", "rollback", "apply --confirm 60s enp0s3")
+    for words in asked:
+        caplog.clear()
+        bus.ctl(*words.split())
+        (message,) = caplog.messages
+        pid = vars(caplog.records[0])["caller_pid"]
+        assert message.startswith(f"Asked for by root, pid {pid} (")
+        assert message.endswith(f" {words}): {words}"), message
+    caplog.clear()
+    for command, name in (("pause", "enp0s3"), ("apply", "eth7"), ("status", "enp0s3")):
+        bus.ctl(command, name)
+    assert not caplog.messages, "what is refused, and what only looks"
+
+
+def test_polkit_decides_about_others(
+    bus: PrivateBus, daemon: Served, skip: Skip, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     if not os.path.exists(POLKITD):
         skip("needs polkitd: apt install polkitd")
     rules = """polkit.addRule(function(action, subject) {
@@ -390,6 +412,9 @@ def test_polkit_decides_about_others(bus: PrivateBus, daemon: Served, skip: Skip
         assert "needs root or the polkit action org.netuned1.resume" in error
         assert call(bus, "Resume", "enp0s3")[1] == ""
     assert daemon.controller.asked == [("reload",), ("resume", "enp0s3")]
+    others, roots = caplog.messages
+    assert re.fullmatch(r"Asked for by uid 65534, pid \d+ \(.*org.netuned1.*\): reload", others)
+    assert re.fullmatch(r"Asked for by root, pid \d+ \(.*\): resume enp0s3", roots)
 
 
 def test_nobody_else_may_own_the_name(bus: PrivateBus) -> None:
