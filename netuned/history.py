@@ -8,6 +8,14 @@ Source: systemd.journal-fields(7), sd_journal_add_match(3)
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from netuned.errors import HistoryError
+
 CHANGE, LEFT, FAILURE = "change", "left", "failure"
 """A setting was set; is not as wanted and is left so; could not be brought into force."""
 REQUEST, TRIAL, CONTENTION = "request", "trial", "contention"
@@ -22,3 +30,172 @@ KINDS = {
     CONTENTION: "34857bf65bb94cff95eb8983cf80e6a7",
 }
 """MESSAGE_ID by kind: never changed, programs look for them."""
+
+MOST = 10_000
+"""Entries that are read, the newest; a second, and 20 MB."""
+
+HOST = "host"
+"""In place of a card's name: settings of the host."""
+
+FOLDERS = ("/run/log/journal", "/var/log/journal")
+SOCKET = "/run/systemd/journal/socket"
+MACHINE_ID = "/etc/machine-id"
+
+NO_JOURNAL = (
+    "there is no journal, for systemd-journald does not run on this host: read what netuned logs "
+    "where its standard error goes, or start systemd-journald"
+)
+NOTHING_KEPT = (
+    "systemd-journald runs and keeps nothing: set Storage=auto in /etc/systemd/journald.conf, then "
+    "`systemctl restart systemd-journald`"
+)
+NO_RIGHT = (
+    "the journal may be read by root and the group systemd-journal alone: "
+    "`sudo netunedctl history`, or have yourself added to that group"
+)
+NO_MODULE = "the journal cannot be read without libsystemd: install it (libsystemd0) and try again"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asked: user and process as the bus knows them, None where it does not.
+
+    ``command`` is what the process was started with, empty if it had ended.
+    """
+
+    uid: int | None = None
+    pid: int | None = None
+    command: str = ""
+
+    def __str__(self) -> str:
+        user = "an unknown user" if self.uid is None else f"uid {self.uid}" if self.uid else "root"
+        if self.pid is None:
+            return user
+        return f"{user}, pid {self.pid} ({self.command or 'ended since'})"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is on record: ``at`` in seconds since the epoch; texts are as people read them.
+
+    ``ifnames`` are the cards it is about: none for the host, and for all. ``cause`` is why a
+    setting was set, or what was asked for.
+    """
+
+    at: float
+    kind: str
+    message: str
+    ifnames: tuple[str, ...] = ()
+    tunable: str = ""
+    key: str = ""
+    before: str = ""
+    after: str = ""
+    cause: str = ""
+    writer: str = ""
+    caller: Caller | None = None
+
+
+def read(ifname: str = "", since: float = 0.0, most: int = MOST) -> tuple[tuple[Entry, ...], bool]:
+    """The newest entries since then, of one card or all, the oldest first; and if there are more.
+
+    A card's are also what was asked for of all. Raises: HistoryError.
+    """
+    if problem := _problem():
+        raise HistoryError(problem)
+    try:
+        from systemd.journal import LOCAL_ONLY, SYSTEM, Reader
+    except ImportError as error:
+        raise HistoryError(NO_MODULE) from error
+    entries: list[Entry] = []
+    try:
+        with Reader(SYSTEM | LOCAL_ONLY) as reader:
+            _match(reader, ifname)
+            reader.seek_tail()
+            while found := reader.get_previous():
+                entry = _entry(found)
+                if entry.at < since or len(entries) == most:
+                    return tuple(reversed(entries)), entry.at >= since
+                entries.append(entry)
+    except OSError as error:
+        raise HistoryError(f"the journal cannot be read: {error.strerror or error}") from error
+    return tuple(reversed(entries)), False
+
+
+def _problem() -> str:
+    """Why there is nothing to read; empty if there is."""
+    files = []
+    try:
+        with open(MACHINE_ID, encoding="ascii") as file:
+            machine = file.read().strip()
+    except (OSError, ValueError):
+        return NO_JOURNAL  # journald keeps nothing without one
+    for folder in FOLDERS:
+        path = f"{folder}/{machine}"
+        try:
+            files += [f"{path}/{name}" for name in os.listdir(path) if name.startswith("system")]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError:
+            return NO_RIGHT
+    if not files:
+        return NOTHING_KEPT if os.path.exists(SOCKET) else NO_JOURNAL
+    return "" if all(os.access(path, os.R_OK) for path in files) else NO_RIGHT
+
+
+def _match(reader: _Matches, ifname: str) -> None:
+    """Choose the entries that are root's, of netuned's kinds and, where one is named, of a card."""
+    reader.add_match("_UID=0", *(f"MESSAGE_ID={id}" for id in KINDS.values()))
+    if ifname:
+        names = (HOST, "") if ifname == HOST else (ifname,)
+        reader.add_match(*(f"IFNAME={name}" for name in names))
+        reader.add_disjunction()
+        reader.add_match("_UID=0", f"MESSAGE_ID={KINDS[REQUEST]}", "IFNAME=")
+
+
+class _Matches(Protocol):
+    """What chooses entries: those of one field are alternatives."""
+
+    def add_match(self, *matches: str) -> None: ...
+
+    def add_disjunction(self) -> None: ...
+
+
+_KIND_OF = {id: kind for kind, id in KINDS.items()}
+
+
+def _entry(found: Mapping[str, object]) -> Entry:
+    """An entry as systemd-python gives it: with times, ids, lists where a field is repeated."""
+    one = {name: next(_texts(found.get(name)), "") for name in _FIELDS}
+    uid, pid, command = (one[f"CALLER_{name}"] for name in ("UID", "PID", "COMMAND"))
+    kind = _KIND_OF.get(one["MESSAGE_ID"].replace("-", ""), "")
+    caller = Caller(_number(uid), _number(pid), command) if kind == REQUEST else None
+    at = found["__REALTIME_TIMESTAMP"]
+    return Entry(
+        at=at.timestamp() if isinstance(at, datetime) else 0.0,
+        kind=kind,
+        message=one["MESSAGE"],
+        ifnames=tuple(filter(None, _texts(found.get("IFNAME")))),
+        tunable=one["TUNABLE"],
+        key=one["QUEUE"],
+        before=one["BEFORE"],
+        after=one["AFTER"],
+        cause=one["CAUSE"],
+        writer=one["WRITER"],
+        caller=caller,
+    )
+
+
+_FIELDS = (
+    *("MESSAGE", "MESSAGE_ID", "TUNABLE", "QUEUE", "BEFORE", "AFTER", "CAUSE", "WRITER"),
+    *("CALLER_UID", "CALLER_PID", "CALLER_COMMAND"),
+)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """A field's value, or its values; what is no UTF-8 comes as bytes."""
+    for one in value if isinstance(value, list) else () if value is None else (value,):
+        yield one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None

@@ -14,9 +14,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from netuned.bus.callers import CREDENTIALS, ROOT
-from netuned.bus.names import NOBODY, UNKNOWN, Credentials
-from netuned.history import REQUEST
+from netuned.bus.callers import CREDENTIALS
+from netuned.bus.names import NOBODY
+from netuned.history import REQUEST, Caller
 from netuned.kernel.writers import glimpse, words_of
 
 WORDS_S = 0.5
@@ -39,25 +39,18 @@ async def begin(
     anything: that changes nothing. Raises: whatever the work does.
     """
     who = CREDENTIALS.get(NOBODY)
-    command = await _command(who.pid) if who.pid > 0 else ""
+    command = await _command(who.pid) if who.pid else ""
+    caller = Caller(who.uid, who.pid, command)
     task = asyncio.ensure_future(work())
     await asyncio.sleep(0)
     if not (task.done() and task.exception()):
         about: dict[str, object] = {"kind": REQUEST, "ifname": ifnames or "", "cause": what}
         about |= {"tunable": tunable} if tunable else {}
-        about |= {"caller_uid": who.uid} if who.uid != UNKNOWN else {}
-        about |= {"caller_pid": who.pid, "object_pid": who.pid} if who.pid > 0 else {}
+        about |= {"caller_uid": who.uid, "caller_pid": who.pid, "object_pid": who.pid}
         about |= {"caller_command": command} if command else {}
         text = " ".join(filter(None, (what, *ifnames[:1], tunable)))
-        log.info("Asked for by %s: %s", _shown(who, command), text, extra=about)
+        log.info("Asked for by %s: %s", caller, text, extra=about)
     return await task
-
-
-def _shown(who: Credentials, command: str) -> str:
-    user = {ROOT: "root", UNKNOWN: "an unknown user"}.get(who.uid, f"uid {who.uid}")
-    if who.pid <= 0:
-        return user
-    return f"{user}, pid {who.pid} ({command or 'ended since'})"
 
 
 async def _command(pid: int) -> str:

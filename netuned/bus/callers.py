@@ -126,7 +126,7 @@ class Callers:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._senders: dict[str, Sender] = {}
-        self._users: dict[int, Caller] = {}
+        self._users: dict[int | None, Caller] = {}
         self._turns: dict[Caller, None] = {}
         """Those for whom calls wait, without root; who had none for longest is first."""
         self._root = self._users[ROOT] = Caller(is_root=True)

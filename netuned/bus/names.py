@@ -12,16 +12,14 @@ from typing import Any, Protocol
 from dbus_fast import Message, MessageType
 
 TIMEOUT_S = 25.0
-UNKNOWN = -1
-"""In place of a user's id, or a process's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Whose a name on the bus is, and by which process it was when that connected."""
+    """Whose a name on the bus is, and which process it was that connected; None: not known."""
 
-    uid: int = UNKNOWN
-    pid: int = UNKNOWN
+    uid: int | None = None
+    pid: int | None = None
 
 
 NOBODY = Credentials()
@@ -39,7 +37,7 @@ async def credentials_of(bus: Bus, name: str) -> Credentials:
     """Whose a name is. A name is never another's later, so once is enough."""
     told = await _ask(bus, "org.freedesktop.DBus", "GetConnectionCredentials", name)
     ids = (told.get("UnixUserID"), told.get("ProcessID"))
-    return Credentials(*(UNKNOWN if id is None else int(id.value) for id in ids))
+    return Credentials(*(None if id is None else int(id.value) for id in ids))
 
 
 async def unread_of(bus: Bus, name: str) -> int:

@@ -35,6 +35,7 @@ COMMANDS = {
     "check": "check profiles, without the daemon",
     "profiles": "show the loaded profiles and where they are in force",
     "schema": "print the JSON Schema of profiles",
+    "history": "show what was changed, why, and who asked for it",
     "explain": "tell why a card has its profile, CPUs and queues, without the daemon",
     "snapshot": "write what netuned reads of this host into one file",
 }
