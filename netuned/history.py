@@ -15,6 +15,8 @@ from datetime import datetime
 from typing import Protocol
 
 from netuned.errors import HistoryError
+from netuned.plan import Change
+from netuned.values import describe
 
 CHANGE, LEFT, FAILURE = "change", "left", "failure"
 """A setting was set; is not as wanted and is left so; could not be brought into force."""
@@ -31,6 +33,20 @@ KINDS = {
 }
 """MESSAGE_ID by kind: never changed, programs look for them."""
 
+
+def about(kind: str, change: Change, cause: str) -> dict[str, str]:
+    """What the journal has of a change beside the text of the line."""
+    return {
+        "kind": kind,
+        "ifname": change.ifname,
+        "tunable": change.tunable,
+        "queue": change.key,
+        "before": describe(change.before) or "none",
+        "after": describe(change.after) or "none",
+        "cause": cause,
+    }
+
+
 MOST = 10_000
 """Entries that are read, the newest; a second, and 20 MB."""
 
@@ -40,6 +56,8 @@ HOST = "host"
 FOLDERS = ("/run/log/journal", "/var/log/journal")
 SOCKET = "/run/systemd/journal/socket"
 MACHINE_ID = "/etc/machine-id"
+NO_LOGIN = (1 << 32) - 1
+"""What the kernel has of a process that nobody logged in for."""
 
 NO_JOURNAL = (
     "there is no journal, for systemd-journald does not run on this host: read what netuned logs "
@@ -60,15 +78,19 @@ NO_MODULE = "the journal cannot be read without libsystemd: install it (libsyste
 class Caller:
     """Who asked: user and process as the bus knows them, None where it does not.
 
-    ``command`` is what the process was started with, empty if it had ended.
+    ``command`` is what the process was started with, empty if it had ended; ``login`` the user who
+    had logged in, as whom another became root, say, where the kernel keeps that.
     """
 
     uid: int | None = None
     pid: int | None = None
     command: str = ""
+    login: int | None = None
 
     def __str__(self) -> str:
         user = "an unknown user" if self.uid is None else f"uid {self.uid}" if self.uid else "root"
+        if self.login not in (None, self.uid):
+            user += f", logged in as uid {self.login}"
         if self.pid is None:
             return user
         return f"{user}, pid {self.pid} ({self.command or 'ended since'})"
@@ -168,7 +190,9 @@ def _entry(found: Mapping[str, object]) -> Entry:
     one = {name: next(_texts(found.get(name)), "") for name in _FIELDS}
     uid, pid, command = (one[f"CALLER_{name}"] for name in ("UID", "PID", "COMMAND"))
     kind = _KIND_OF.get(one["MESSAGE_ID"].replace("-", ""), "")
-    caller = Caller(_number(uid), _number(pid), command) if kind == REQUEST else None
+    login = _number(one["OBJECT_AUDIT_LOGINUID"])
+    login = None if login == NO_LOGIN else login
+    caller = Caller(_number(uid), _number(pid), command, login) if kind == REQUEST else None
     at = found["__REALTIME_TIMESTAMP"]
     return Entry(
         at=at.timestamp() if isinstance(at, datetime) else 0.0,
@@ -187,7 +211,7 @@ def _entry(found: Mapping[str, object]) -> Entry:
 
 _FIELDS = (
     *("MESSAGE", "MESSAGE_ID", "TUNABLE", "QUEUE", "BEFORE", "AFTER", "CAUSE", "WRITER"),
-    *("CALLER_UID", "CALLER_PID", "CALLER_COMMAND"),
+    *("CALLER_UID", "CALLER_PID", "CALLER_COMMAND", "OBJECT_AUDIT_LOGINUID"),
 )
 
 

@@ -6,6 +6,7 @@ import argparse
 import re
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -142,6 +143,6 @@ def as_json(entry: Entry) -> dict[str, object]:
         "after": entry.after or None,
         "cause": entry.cause,
         "writer": entry.writer,
-        "caller": caller and {"uid": caller.uid, "pid": caller.pid, "command": caller.command},
+        "caller": caller and asdict(caller),
         "message": entry.message,
     }

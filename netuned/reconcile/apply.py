@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from netuned.errors import KernelError, NetunedError, VerifyError
 from netuned.hardware.nic import HOST, check_here
+from netuned.history import FAILURE
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once
 from netuned.plan import Change
@@ -329,7 +330,9 @@ def _settle(card: Card, baseline: Baseline, outcome: Outcome) -> None:
     missed |= {at: card.unsupported.get(at[0], "") for at in done if at[0] not in card.found}
     missed |= {at: why for at, why in card.barred.items() if at in done}
     for name, why in {name: why for (name, _), why in missed.items()}.items():
-        log.warning("Cannot put back %s %s: %s, keeping its record", card.nic.label, name, why)
+        fields = {"kind": FAILURE, "ifname": card.nic.name, "tunable": name, "cause": why}
+        label = card.nic.label
+        log.warning("Cannot put back %s %s: %s, keeping its record", label, name, why, extra=fields)
     # A parameter of what is not attached now is needed once that is again, and what was a queue's
     # once that is open again: it is, when what ended it is put back. So is what the kernel made for
     # the queues that are open.

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from netuned.errors import KernelError, NetunedError
 from netuned.hardware.nic import HOST, Nic
-from netuned.history import CHANGE, FAILURE, LEFT
+from netuned.history import CHANGE, FAILURE, LEFT, about
 from netuned.plan import Change
 from netuned.profiles.profile import Profile
 from netuned.reconcile.aim import Aim, Look
@@ -36,7 +36,7 @@ from netuned.status import (
     Applied,
     NicStatus,
 )
-from netuned.values import Setting, describe
+from netuned.values import Setting
 
 log = logging.getLogger(__name__)
 
@@ -240,7 +240,8 @@ class Slot:
     def stay(self, profile: str, problem: str) -> None:
         """This profile cannot be planned: what was in force stays in force."""
         if problem != self._problem:
-            log.error("%s: %s", self.card.nic.name, problem)
+            fields = {"kind": FAILURE, "ifname": self.card.nic.name, "cause": problem}
+            log.error("%s: %s", self.card.nic.name, problem, extra=fields)
         self.aim, self._problem = replace(self.aim, profile=profile), problem
 
     def hold(self, held: Mapping[str, str]) -> None:
@@ -318,19 +319,20 @@ class Slot:
         if outcome.error is not None:
             self._fail(outcome.error, outcome)
             return
+        card = {"ifname": nic.name}
         if self.last_error:
-            log.info("%s: in force again after %d failures", nic.label, self.failures)
+            log.info("%s: in force again after %d failures", nic.label, self.failures, extra=card)
         is_new = any(self._cause_of(change) in (PROFILE, APPLY) for change in outcome.made)
         if is_new and nic is not HOST:
-            log.info("In force: %s has profile %s", nic.name, self.aim.profile)
+            log.info("In force: %s has profile %s", nic.name, self.aim.profile, extra=card)
         enforce = self.aim.target is None or self.aim.target.enforces
         if outcome.pending != self._pending and not enforce:
             for change in outcome.pending:
-                fields = self._fields(LEFT, change, "policy.enforce")
+                fields = about(LEFT, change, "policy.enforce")
                 log.warning("Drift, not repaired (policy.enforce is no): %s", change, extra=fields)
         for change in outcome.pending:
             if change.tunable in held and change not in self._pending:
-                fields = self._fields(LEFT, change, held[change.tunable])
+                fields = about(LEFT, change, held[change.tunable])
                 log.warning("Not set: %s (%s)", change, held[change.tunable], extra=fields)
         self.failures, self.last_error, self._failed = 0, "", ""
         scope = outcome.scope
@@ -377,7 +379,7 @@ class Slot:
             undone = "what came before it was undone, " if outcome.undone else ""
             fields = {"kind": FAILURE, "ifname": self.card.nic.name, "cause": str(error)}
             if change:
-                fields = self._fields(FAILURE, change, str(error))
+                fields = about(FAILURE, change, str(error))
             label = self.card.nic.label
             log.error("%s: %s; %strying again", label, what, undone, extra=fields)
         self.last_error, self.state, self.settled = what, DEGRADED, False
@@ -409,24 +411,11 @@ class Slot:
         is_new = (change.tunable, change.key) in self._unmet or change.tunable in self._lacked
         return self._new if is_new else self._cause
 
-    def _fields(self, kind: str, change: Change, cause: str) -> dict[str, str]:
-        """What the journal has of a change beside the text."""
-        fields = {
-            "kind": kind,
-            "ifname": self.card.nic.name,
-            "tunable": change.tunable,
-            "queue": change.key,
-            "before": describe(change.before) or "none",
-            "after": describe(change.after),
-            "cause": cause,
-        }
-        if cause == DRIFT and (writer := self.dispute.writer(change.tunable)):
-            fields["writer"] = writer
-        return fields
-
     def _tell(self, change: Change, cause: str, latency_us: int) -> None:
         nic = self.card.nic
-        fields = self._fields(CHANGE, change, cause)
+        fields = about(CHANGE, change, cause)
+        if cause == DRIFT and (writer := self.dispute.writer(change.tunable)):
+            fields["writer"] = writer
         before, after = fields["before"], fields["after"]
         where = f"{nic.label} {change.tunable} {change.key}".rstrip()
         if cause == DRIFT:

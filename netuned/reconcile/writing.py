@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from netuned.errors import KernelError, NetunedError, UnsupportedError
 from netuned.hardware.nic import HOST
+from netuned.history import FAILURE, about
 from netuned.kernel.once import Once
 from netuned.plan import Change
 from netuned.reconcile.before import taken_along
@@ -166,7 +167,8 @@ def undo(card: Card, outcome: Outcome) -> None:
     ]
     allowed, withheld = card.withhold(backwards)
     for change in withheld:
-        log.error("Cannot undo %s: the policy forbids it, going on", change)
+        fields = about(FAILURE, change, "the policy forbids to undo it")
+        log.error("Cannot undo %s: the policy forbids it, going on", change, extra=fields)
     groups = _groups(card, allowed)
     # once more what shows only when all queues are open again that this pass closed
     last = [group for group in groups if card.tunables[group[0].tunable].outlasts(group[0].key)]
@@ -189,7 +191,9 @@ def undo(card: Card, outcome: Outcome) -> None:
                 card.refresh()
         except NetunedError as error:
             for change in group:
-                log.error("Cannot undo %s: %s, going on", _forwards(change), error)
+                made = _forwards(change)
+                fields = about(FAILURE, made, f"not undone: {error}")
+                log.error("Cannot undo %s: %s, going on", made, error, extra=fields)
     outcome.made.clear()
 
 

@@ -172,9 +172,29 @@ def test_an_entry_for_programs() -> None:
         "cause": "restore",
         "writer": "",
         "message": "",
-        "caller": {"uid": 0, "pid": 42, "command": "restore"},
+        "caller": {"uid": 0, "pid": 42, "command": "restore", "login": None},
     }
     assert as_json(ENTRIES[1])["caller"] is None
+
+
+@pytest.mark.parametrize(
+    ("login", "said"),
+    [
+        ("1000", "root, logged in as uid 1000, pid 7 (x)"),
+        ("0", "root, pid 7 (x)"),
+        ("4294967295", "root, pid 7 (x)"),
+    ],
+)
+def test_who_became_root_is_named_as_he_logged_in(login: str, said: str) -> None:
+    found = {
+        "__REALTIME_TIMESTAMP": datetime.fromtimestamp(AT, UTC),
+        "MESSAGE_ID": uuid.UUID(KINDS[REQUEST]),
+        "CALLER_UID": "0",
+        "CALLER_PID": "7",
+        "CALLER_COMMAND": "x",
+        "OBJECT_AUDIT_LOGINUID": int(login),
+    }
+    assert str(history._entry(found).caller) == said
 
 
 def test_kinds_have_ids_of_their_own() -> None:
