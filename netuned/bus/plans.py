@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-import time
 from collections.abc import Iterable
 
 from dbus_fast import Message, MessageType
 
 from netuned.bus import records, wire
-from netuned.bus.callers import is_roots
 from netuned.bus.connection import Connection, Encoded, encode
 from netuned.bus.interfaces import Controller, error_name
+from netuned.bus.line import Line
 from netuned.errors import NetunedError
 from netuned.plan import Plan
 
@@ -30,60 +29,44 @@ FAILED = "org.freedesktop.DBus.Error.Failed"
 log = logging.getLogger(__name__)
 
 
-class Planners:
+class Planners(Line):
     """Those who called Plan and wait."""
 
     def __init__(self, bus: Connection, controller: Controller) -> None:
-        self._bus = bus
+        super().__init__(bus)
         self._controller = controller
-        self._waiting: list[Message] = []
-        self._roots: list[Message] = []
-        self._task: asyncio.Task[None] | None = None
+        self._made: bytes | tuple[str, str] = b""
+        """The newest plan, or the name of an error and what it says."""
+        self._serves = 0
+        """It was begun after so many had come."""
 
     def take(self, call: Message) -> bool:
         """A message handler: whether this call will be answered here."""
         if call.message_type is not MessageType.METHOD_CALL or not _asks_for_plan(call):
             return False
-        (self._roots if is_roots() else self._waiting).append(call)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._answer())
+        self.join(call)
         return True
 
-    def close(self) -> None:
-        """The connection is gone, and who waits with it."""
-        self._waiting.clear()
-        self._roots.clear()
-        if self._task is not None:
-            self._task.cancel()
+    async def answer(self) -> Message:
+        number, call = self.next()
+        if number > self._serves:
+            self._serves = self.came
+            self._made = await self._make()
+        made = self._made
+        if not self:
+            self._made = b""  # a megabyte that nobody waits for
+        if isinstance(made, bytes):
+            return Encoded(call, SIGNATURE, made)
+        return Message.new_error(call, *made)
 
-    async def _answer(self) -> None:
+    async def _make(self) -> bytes | tuple[str, str]:
         try:
-            while asked := [*self._roots, *self._waiting]:
-                count = len(self._roots)
-                self._waiting, self._roots = [], []
-                try:
-                    encoded = await asyncio.to_thread(encode_plan, await self._controller.plan())
-                except NetunedError as error:
-                    self._fail(asked, error_name(error), wire.sentence(error))
-                    continue
-                except Exception:  # a bug; who waits is told, as of any method's
-                    log.exception("Internal error over a plan")
-                    self._fail(asked, FAILED, "there was an internal error; the log has it")
-                    continue
-                for number, call in enumerate(asked):
-                    if number >= count and self._roots:
-                        self._waiting[:0] = asked[number:]  # they get root's plan
-                        break
-                    began = time.monotonic()
-                    await asyncio.wait({self._bus.send(Encoded(call, SIGNATURE, encoded))})
-                    if number >= count:
-                        await self._bus.give_way(began, lambda: self._roots)
-        finally:
-            self._task = None
-
-    def _fail(self, asked: Iterable[Message], error: str, why: str) -> None:
-        for call in asked:
-            self._bus.send(Message.new_error(call, error, why))
+            return await asyncio.to_thread(encode_plan, await self._controller.plan())
+        except NetunedError as error:
+            return error_name(error), wire.sentence(error)
+        except Exception:  # a bug; who waits is told, as of any method's
+            log.exception("Internal error over a plan")
+            return FAILED, "there was an internal error; the log has it"
 
 
 def encode_plan(made: Plan) -> bytes:

@@ -2,9 +2,8 @@
 
 With dbus-fast's own answers, readers that come together hold up the loop for all of them: it
 gathers and encodes everything for each, within one callback. Here a card is encoded once until it
-changes, all cards are their bytes in a row (D-Bus aligns an array's elements to 8 bytes wherever
-they stand), and the next reader waits until the last one's answer is in the socket, so that one
-answer is held and not hundreds. Root's are next, whoever came before.
+changes, and all cards are their bytes in a row: D-Bus aligns an array's elements to 8 bytes
+wherever they stand.
 
 Source: https://dbus.freedesktop.org/doc/dbus-specification.html, Message Protocol
 """
@@ -14,15 +13,15 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 
 from dbus_fast import DBusError, Message, MessageFlag, MessageType, Variant
 
 from netuned.bus import wire
-from netuned.bus.callers import LIMITS_EXCEEDED, UNKNOWN_METHOD, is_roots
+from netuned.bus.callers import LIMITS_EXCEEDED, UNKNOWN_METHOD
 from netuned.bus.connection import Connection, Encoded, encode
 from netuned.bus.interfaces import Manager, Nic
+from netuned.bus.line import Line
 from netuned.status import NicStatus
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -35,16 +34,13 @@ WAITING_MOST = 1000
 """Who comes while so many wait is refused."""
 
 
-class Readers:
+class Readers(Line):
     """Those who called GetManagedObjects, or GetAll of the manager, and wait for the answer."""
 
     def __init__(self, bus: Connection, manager: Manager, nics: Mapping[int, Nic]) -> None:
-        self._bus = bus
+        super().__init__(bus)
         self._manager = manager
         self._nics = nics
-        self._waiting: deque[Message] = deque()
-        self._roots: deque[Message] = deque()
-        self._task: asyncio.Task[None] | None = None
         self._pieces: dict[int, tuple[NicStatus, bytes]] = {}
 
     def take(self, call: Message) -> bool:
@@ -62,37 +58,15 @@ class Readers:
                 # dbus-fast would gather all objects, whatever the path and the arguments
                 raise DBusError(UNKNOWN_METHOD, f"{wire.ROOT} has GetManagedObjects(), no more")
             return False
-        if len(self._waiting) + len(self._roots) >= WAITING_MOST:
+        if len(self) >= WAITING_MOST:
             raise DBusError(LIMITS_EXCEEDED, f"{WAITING_MOST} others wait for the same answer")
-        (self._roots if is_roots() else self._waiting).append(call)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._answer())
+        self.join(call)
         return True
 
-    def close(self) -> None:
-        """The connection is gone, and who waits with it."""
-        self._waiting.clear()
-        self._roots.clear()
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _answer(self) -> None:
-        try:
-            while self._waiting or self._roots:
-                await self._encode_cards()
-                is_roots = bool(self._roots)
-                call = (self._roots or self._waiting).popleft()
-                began = time.monotonic()
-                # From here to the sending nothing may change: signals of it would be sent before.
-                sent = self._bus.send(self._reply(call))
-                await asyncio.wait({sent})
-                await asyncio.sleep(0)
-                if not is_roots:
-                    await self._bus.give_way(began, lambda: self._roots)
-        finally:
-            self._task = None
-
-    def _reply(self, call: Message) -> Message:
+    async def answer(self) -> Message:
+        await self._encode_cards()
+        # From here to the sending nothing may change: signals of it would be sent before.
+        _, call = self.next()
         if call.member == "GetAll":
             body = encode(PROPERTIES_SIGNATURE, _properties(self._manager))
             return Encoded(call, PROPERTIES_SIGNATURE, body)
