@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from netuned.values import Value, describe
 
@@ -40,15 +41,23 @@ class Problem:
     message: str
 
 
+class Lack(NamedTuple):
+    """A setting that a card, or the host (an empty name), cannot have or not in full, and why."""
+
+    ifname: str
+    tunable: str
+    why: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All pending changes in the order they would be made, and what stands in the way.
 
-    ``withheld`` are changes that the policy of their profile forbids, ``unsupported`` the settings
-    that cards cannot have or not in full, as (ifname, tunable); over D-Bus status has these.
+    ``withheld`` are changes that the policy of their profile forbids, ``unsupported`` what no write
+    would bring about; over D-Bus status has these.
     """
 
     changes: tuple[Change, ...]
     problems: tuple[Problem, ...] = ()
     withheld: tuple[Change, ...] = ()
-    unsupported: tuple[tuple[str, str], ...] = ()
+    unsupported: tuple[Lack, ...] = ()

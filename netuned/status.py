@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 IN_SYNC = "in-sync"
-"""As the profile says; of a card, in all that it can have: the rest is ``unsupported``."""
+"""All that the profile names reads back as the profile says."""
 APPLYING = "applying"
 DRIFTED = "drifted"
 CONTENDED = "contended"
 DEGRADED = "degraded"
 OBSERVED = "observed"
 PARTIAL = "partial"
-"""A part of what the profile says is withheld; the rest, as far as it can be had, is in sync."""
+"""A part of what the profile says is withheld or cannot be had; the rest is in sync."""
 UNMANAGED = "unmanaged"
 PAUSED = "paused"
 UNSUPPORTED = "unsupported"

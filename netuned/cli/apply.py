@@ -7,12 +7,15 @@ from dataclasses import replace
 
 from netuned.bus.client import Client
 from netuned.cli.plan import (
+    NOT_ALL,
+    NOTHING,
     change_as_json,
-    nothing,
     show_changes,
     show_problems,
+    show_unsupported,
     show_withheld,
     unsupported,
+    unsupported_as_json,
     withheld_as_json,
 )
 from netuned.cli.text import Screen, card_name, print_json
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             client.reconcile(arguments.nic)
         plan = client.plan()
-        after = _only(replace(plan, unsupported=unsupported(client.status().nics)), names)
+        after = _only(replace(plan, unsupported=unsupported(client.status())), names)
     pending = {_setting(change) for change in after.changes}
     applied = tuple(change for change in before.changes if _setting(change) not in pending)
     if arguments.json:
@@ -54,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "applied": [change_as_json(change) for change in applied],
                 "pending": [change_as_json(change) for change in after.changes],
                 "withheld": withheld_as_json(after),
+                "unsupported": unsupported_as_json(after),
                 "problems": [{"ifname": p.ifname, "message": p.message} for p in after.problems],
                 "confirm": {"id": id, "until": until} if id else None,
             }
@@ -87,7 +91,9 @@ def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:
         parts.append(show_withheld(after.withheld, screen))
     if after.problems:
         parts.append(show_problems(after.problems, screen))
-    return "\n".join(parts) or screen.sentence(nothing(after))
+    if after.unsupported:
+        parts = [*(parts or [NOT_ALL]), show_unsupported(after.unsupported, screen)]
+    return "\n".join(parts) or NOTHING
 
 
 def _cards(status: Status, ifname: str) -> tuple[str, ...]:
@@ -102,7 +108,7 @@ def _only(plan: Plan, names: tuple[str, ...]) -> Plan:
         tuple(change for change in plan.changes if change.ifname in names),
         tuple(problem for problem in plan.problems if problem.ifname in names),
         tuple(change for change in plan.withheld if change.ifname in names),
-        tuple(setting for setting in plan.unsupported if setting[0] in names),
+        tuple(lack for lack in plan.unsupported if lack.ifname in names),
     )
 
 

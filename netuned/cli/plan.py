@@ -15,8 +15,8 @@ from netuned.bus.client import Client
 from netuned.cli.text import Screen, card_name, no_card, print_json
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
-from netuned.plan import WHY_WITHHELD, Change, Plan, Problem
-from netuned.status import UNSUPPORTED, NicStatus
+from netuned.plan import WHY_WITHHELD, Change, Lack, Plan, Problem
+from netuned.status import UNSUPPORTED, Status
 from netuned.text import escape
 from netuned.valuejson import typed
 from netuned.values import describe
@@ -26,10 +26,8 @@ PENDING = 3
 
 _QUEUE = re.compile(r"([a-z]+)-([0-9]+)((?: .*)?)")
 
-SHOWN = 4
-"""Settings that are named of those that cannot be had."""
-
-ALL_WITHHELD = "Nothing would be changed, and not all is as the profiles say.\n"
+NOTHING = "Nothing to do: every card with a profile is as the profile says.\n"
+NOT_ALL = "Nothing would be changed, and not all is as the profiles say.\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +87,7 @@ class Answer:
             tuple(change for change in self.plan.changes if change.ifname in shown),
             tuple(p for p in self.plan.problems if p.ifname in shown or not p.ifname),
             tuple(change for change in self.plan.withheld if change.ifname in shown),
-            tuple(setting for setting in self.plan.unsupported if setting[0] in shown),
+            tuple(lack for lack in self.plan.unsupported if lack.ifname in shown),
         )
         return replace(self, plan=plan, cards={name: self.cards[name] for name in names})
 
@@ -100,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     if files or arguments.snapshot is not None or arguments.profiles:
         answer = plan_offline(arguments.snapshot, arguments.profiles, files)
     else:
-        answer = _ask(cards=bool(names) or arguments.json)
+        answer = _ask()
     if names:
         answer = answer.of(names)
     plan = answer.plan
@@ -112,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if plan.problems or not answer.complete:
         return 1
-    return PENDING if plan.changes or plan.withheld else 0
+    return PENDING if plan.changes or plan.withheld or plan.unsupported else 0
 
 
 def _is_file(word: str) -> bool:
@@ -120,21 +118,22 @@ def _is_file(word: str) -> bool:
     return word == "-" or "/" in word or word.endswith((".yaml", ".yml")) or os.path.isfile(word)
 
 
-def _ask(*, cards: bool) -> Answer:
-    """The daemon's own plan, with its cards if they are needed: also to say that it is empty."""
+def _ask() -> Answer:
+    """The daemon's own plan, with its cards and what they cannot have."""
     with Client() as client:
         plan = client.plan()
-        nics = client.status().nics if cards or not plan.changes else ()
-    plan = replace(plan, unsupported=unsupported(nics))
-    return Answer(plan, {nic.name: Matched(nic.profile, nic.through) for nic in nics})
+        status = client.status()
+    plan = replace(plan, unsupported=unsupported(status))
+    return Answer(plan, {nic.name: Matched(nic.profile, nic.through) for nic in status.nics})
 
 
-def unsupported(nics: Iterable[NicStatus]) -> tuple[tuple[str, str], ...]:
-    """The settings that cards cannot have or not in full, as (card, setting)."""
+def unsupported(status: Status) -> tuple[Lack, ...]:
+    """The settings that cards and the host cannot have, or not in full."""
+    of = [("", status.manager.settings), *((nic.name, nic.settings) for nic in status.nics)]
     return tuple(
-        (nic.name, setting.tunable)
-        for nic in nics
-        for setting in nic.settings
+        Lack(ifname, setting.tunable, setting.reason)
+        for ifname, settings in of
+        for setting in settings
         if setting.state == UNSUPPORTED
     )
 
@@ -173,7 +172,7 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
             _told(plan.changes),
             tuple(problems),
             _told(plan.withheld),
-            tuple((wire.text(ifname), tunable) for ifname, tunable in plan.unsupported),
+            tuple(Lack(*map(wire.text, lack)) for lack in plan.unsupported),
         ),
         cards,
         not profiles.errors,
@@ -202,38 +201,23 @@ def show(answer: Answer, names: Sequence[str], screen: Screen) -> str:
         parts.append(show_problems(plan.problems, screen))
     if answer.notes:
         parts.append("".join(map(screen.sentence, answer.notes)))
-    if plan.withheld and not plan.changes:
-        parts.insert(0, ALL_WITHHELD)
+    if plan.unsupported:
+        parts.append(show_unsupported(plan.unsupported, screen))
+    if (plan.withheld or plan.unsupported) and not plan.changes:
+        parts.insert(0, NOT_ALL)
     elif not (plan.changes or plan.problems) and answer.complete:
         if names:
             parts.insert(0, "".join(screen.sentence(_nothing_of(n, answer)) for n in names))
         elif not answer.notes:
-            return screen.sentence(nothing(plan))
+            return NOTHING
     return "\n".join(parts)
-
-
-def nothing(plan: Plan) -> str:
-    """That a plan of all cards is empty."""
-    done = "Nothing to do: every card with a profile is as the profile says"
-    return f"{done}{_but(' '.join(setting) for setting in plan.unsupported)}."
 
 
 def _nothing_of(name: str, answer: Answer) -> str:
     card = answer.cards[name]
     if not card.profile:
         return f"Nothing to do: {name} has no profile, and there is nothing to put back."
-    own = (tunable for ifname, tunable in answer.plan.unsupported if ifname == name)
-    below = (" ".join(each) for each in answer.plan.unsupported if each[0] in card.through)
-    return f"Nothing to do: {name} is as its profile {card.profile} says{_but([*own, *below])}."
-
-
-def _but(unsupported: Iterable[str]) -> str:
-    """What of profiles is not so, as no write would bring it about."""
-    settings = list(unsupported)
-    if not settings:
-        return ""
-    more = f" and {len(settings) - SHOWN} more" if len(settings) > SHOWN else ""
-    return f", but for what cannot be had: {', '.join(settings[:SHOWN])}{more}"
+    return f"Nothing to do: {name} is as its profile {card.profile} says."
 
 
 def show_changes(changes: Iterable[Change], screen: Screen) -> str:
@@ -258,6 +242,17 @@ def show_changes(changes: Iterable[Change], screen: Screen) -> str:
 def show_withheld(changes: Iterable[Change], screen: Screen) -> str:
     """What the policy forbids, as a table."""
     return "Withheld by policy.disruptive: deny\n" + show_changes(changes, screen)
+
+
+def show_unsupported(lacks: Iterable[Lack], screen: Screen) -> str:
+    """What no write would bring about, a sentence for each reason."""
+    cards: dict[tuple[str, str], list[str]] = {}
+    for lack in lacks:
+        cards.setdefault((lack.tunable, lack.why), []).append(lack.ifname or "host")
+    return "Cannot be had\n" + "".join(
+        screen.sentence(f"{', '.join(names)} {tunable}: {why}")
+        for (tunable, why), names in cards.items()
+    )
 
 
 def grouped(changes: Iterable[Change]) -> Iterator[tuple[str, Change]]:
@@ -306,13 +301,18 @@ def as_json(plan: Plan) -> dict[str, object]:
         "changes": [change_as_json(change) for change in plan.changes],
         "withheld": withheld_as_json(plan),
         "problems": [{"ifname": p.ifname, "message": p.message} for p in plan.problems],
-        "unsupported": [{"ifname": name, "tunable": tunable} for name, tunable in plan.unsupported],
+        "unsupported": unsupported_as_json(plan),
     }
 
 
 def withheld_as_json(plan: Plan) -> list[dict[str, object]]:
     """What the policy forbids, and why."""
     return [{**change_as_json(c), "why_withheld": WHY_WITHHELD} for c in plan.withheld]
+
+
+def unsupported_as_json(plan: Plan) -> list[dict[str, object]]:
+    """What no write would bring about, and why."""
+    return [lack._asdict() for lack in plan.unsupported]
 
 
 def change_as_json(change: Change) -> dict[str, object]:

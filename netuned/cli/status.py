@@ -18,6 +18,7 @@ from netuned.status import (
     IN_SYNC,
     PARTIAL,
     RESYNCED,
+    UNSUPPORTED,
     WITHHELD,
     Applied,
     NicStatus,
@@ -27,7 +28,7 @@ from netuned.status import (
 )
 from netuned.text import escape
 
-OUT_OF_SYNC = (APPLYING, DRIFTED, CONTENDED, DEGRADED, PARTIAL, WITHHELD)
+OUT_OF_SYNC = (APPLYING, DRIFTED, CONTENDED, DEGRADED, PARTIAL, WITHHELD, UNSUPPORTED)
 PENDING = 3
 """The exit status for drift and pending changes."""
 
@@ -76,7 +77,7 @@ def in_sync(status: Status) -> bool:
 
 
 def card_in_sync(nic: NicStatus) -> bool:
-    """Whether a card is as its profile says in all that it can have, or has none."""
+    """Whether a card is as its profile says, or has none."""
     return nic.state not in OUT_OF_SYNC and not any(s.state in OUT_OF_SYNC for s in nic.settings)
 
 

@@ -61,6 +61,10 @@ class Nic:
     """Ifindexes of the cards directly below (of a bond, VLAN, bridge, …), ascending."""
     master: int = 0
     """Ifindex of the bond, team, bridge or accelerated card it is a port of; 0 without."""
+    fixed: bool = False
+    """Whether the driver shows channels and lets nobody set them."""
+    kept: str = ""
+    """Why the kernel refused other channels when that was last tried; empty where it did not."""
     managed: frozenset[int] = frozenset()
     """Numbers of the interrupts whose affinity the kernel keeps to itself."""
     opened: bool = True
@@ -81,10 +85,24 @@ class Nic:
         return self.name or "host"
 
     @property
+    def no_other_channels(self) -> str:
+        """Why the card keeps the channels that it has; empty where nothing is known."""
+        return f"the driver {self.driver} has a fixed number of queues" if self.fixed else self.kept
+
+    @property
     def counts(self) -> ChannelCounts | None:
         """The channels that are open now; None where the card's cannot be set."""
         found = self.channels
         return ChannelCounts(found.rx, found.tx, found.combined) if found else None
+
+    @property
+    def open_counts(self) -> ChannelCounts | None:
+        """The channels that are open now; None where they say nothing of its queues.
+
+        tun shows none before somebody holds it, and has a queue.
+        """
+        counts = self.counts
+        return counts if counts and counts.rx_queues and counts.tx_queues else None
 
 
 HOST = Nic(
@@ -243,6 +261,7 @@ def _read_nic(kernel: Kernel, here: FileTree, ifindex: int, name: str, asked: On
         rx_queues=rx_queues,
         tx_queues=tx_queues,
         channels=channels,
+        fixed=channels is not None and not kernel.ethtool_netlink.can_set_channels(ifindex),
         rss_queues=min(rss_queues, rx_queues) if rss_queues else rx_queues,
         vectors=(),
         affinity=(),
@@ -279,11 +298,18 @@ def renewed(kernel: Kernel, before: Nic, now: Nic) -> Nic:
     """Facts read anew, with what is known of the card besides.
 
     The speed is unknown while the link is down, and a profile must not let go then; of the same
-    interrupts the kernel still manages those that it was found to.
+    interrupts the kernel still manages those that it was found to. Why channels were refused counts
+    until they are tried again.
     """
+    now = replace(now, kept=before.kept)
     if not now.speed_mbps:
         now = replace(now, speed_mbps=before.speed_mbps)
     return with_managed(kernel, now, before.managed) if before.vectors == now.vectors else now
+
+
+def forgiven(nic: Nic) -> Nic:
+    """The card without what it was refused for now."""
+    return replace(nic, kept="")
 
 
 def read_lowers(here: FileTree) -> tuple[int, ...]:

@@ -46,6 +46,7 @@ class EthtoolCalls(Protocol):
 class EthtoolNetlinkCalls(Protocol):
     """``genl.EthtoolNetlink``; a snapshot refuses what writes."""
 
+    def can_set_channels(self, ifindex: int) -> bool: ...
     def set_channels(
         self,
         ifindex: int,

@@ -183,6 +183,22 @@ class EthtoolNetlink(_Client):
             raise _unsupported(error, what, NO_OPERATION) from None
         self._wrote()
 
+    def can_set_channels(self, ifindex: int) -> bool:
+        """Whether the driver lets its channels be set, as vmxnet3 and tun do not; nothing is set.
+
+        A request without a count is refused before it is read where the driver has no such
+        operation, and else does nothing and raises no event. Who may not ask is told yes.
+
+        Source: net/ethtool/channels.c, ethnl_set_channels_validate(), ethnl_set_channels().
+        """
+        try:
+            self._send(CHANNELS, "channels", ifindex, {})
+        except UnsupportedError:  # no such family: nothing speaks against it
+            return True
+        except KernelError as error:
+            return error.errno != errno.EOPNOTSUPP
+        return True
+
     def set_channels(
         self,
         ifindex: int,

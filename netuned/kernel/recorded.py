@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sys import getsizeof
 from typing import TypeAlias, TypeVar
 
-from netuned.errors import KernelError, SnapshotError
+from netuned.errors import KernelError, SnapshotError, UnsupportedError
 from netuned.kernel import Kernel
 from netuned.kernel.answers import NOT_HELD, Answers
 from netuned.kernel.ethtool import Channels, DriverInfo
@@ -288,6 +288,13 @@ class RecordedCalls:
 
     def links(self, *, torn: bool = False) -> Mapping[int, LinkInfo]:
         return self._kernel.dump(LINKS)
+
+    def can_set_channels(self, ifindex: int) -> bool:
+        """Not held; of these drivers it is known."""
+        try:
+            return self.driver_info(ifindex).driver not in ("vmxnet3", "tun")
+        except UnsupportedError:
+            return True
 
     def set_channels(
         self,

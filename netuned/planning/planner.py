@@ -143,8 +143,12 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _D
         try:
             near = topology.nearest(pool, nic.numa_node)
             channels = wanted_channels(counts, nic, near)
+            if channels != nic.counts:
+                no_channels = nic.no_other_channels
         except UnsupportedError as error:
-            channels, no_channels = nic.counts, str(error)
+            no_channels = str(error)
+        if no_channels:
+            channels = nic.open_counts
         if profile.policy.disruptive == "deny" and channels != nic.counts:
             channels, withheld = nic.counts, channels
     rx = channels.rx_queues if channels else nic.rx_queues

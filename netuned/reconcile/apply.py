@@ -206,6 +206,8 @@ def _reconcile(
             stale = write(card, changes, asked, repairs, outcome)
         except NetunedError as error:
             stale = _go_on_without(card, error, outcome)
+        if card.outplanned:
+            return
         _count(card, changes, outcome.made[known:], attempts)
         if stale == CARD:
             outcome.scope = None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.hardware.nic import CLASS_NET, HOST, Nic, open_same, read_nic, renewed
+from netuned.hardware.nic import CLASS_NET, HOST, Nic, forgiven, open_same, read_nic, renewed
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
@@ -32,6 +32,7 @@ from netuned.values import ABSENT, Setting, State, Value
 
 NOTHING_HELD: Mapping[str, str] = {}
 NOTHING: State = {}
+ONLY_TOLD = "; only told, not done: policy.enforce is no"
 NOBODY_ASKS = f"no profile asks for it: {NOT_ASKED}"
 
 
@@ -70,6 +71,10 @@ class Card:
         """What is to stay as it was before netuned, and is not on record yet."""
         self.beside: Mapping[str, State] = {}
         """What nobody wants set and the changes that are about to be made take along."""
+        self.outplanned = False
+        """Whether it was planned for queues that it turned out not to have: the rest waits for
+        another plan."""
+        self._forgives = False
         self._clean: dict[str, tuple[State, State]] = {}
         self._again: Callable[[], None] = self.close
 
@@ -94,7 +99,7 @@ class Card:
         self.target = target
 
     def _begin(self, denies: bool, held: Mapping[str, str]) -> None:
-        self.target, self.denies, self.held = None, denies, held
+        self.target, self.denies, self.held, self.outplanned = None, denies, held, False
         self.version += 1
         self.wanted, self.unsupported, self.withheld, self.barred = {}, {}, (), {}
         self.restoring = self.unrecorded = frozenset()
@@ -111,7 +116,7 @@ class Card:
                 wanted = target.wanted(tunable, self.nic, self._limits_of(tunable))
             except UnsupportedError as error:
                 self.unsupported[name] = error.why
-                return target
+                return self._standing(tunable, target, None)
             for key, value in wanted.items():
                 if isinstance(value, UnsupportedError):
                     self.verdicts.refuse((name, key), None, value.why)
@@ -142,10 +147,15 @@ class Card:
             self._limits[tunable.name] = tunable.limits(self.view())
         return self._limits[tunable.name]
 
-    def _standing(self, tunable: Tunable, target: AnyTarget, state: State) -> AnyTarget:
-        """The target for the rest, where this comes out as another value than wanted."""
+    def _standing(self, tunable: Tunable, target: AnyTarget, state: State | None) -> AnyTarget:
+        """The target for the rest, where this comes out as another value than wanted.
+
+        ``state`` is what is wanted; None: nothing that can be had.
+        """
         if tunable.stands is None or not isinstance(target, Target):
             return target
+        if state is None:
+            return tunable.stands(target, self.nic, None)
         for key, value in state.items():
             at = tunable.name, key
             if tunable.name in self.held or self.verdicts.refuses(at, value):
@@ -191,10 +201,15 @@ class Card:
                 raise KernelError("read", f"{CLASS_NET}/{name}", errno.ENODEV)
             self.nic, self.verdicts, self.found = now, Verdicts(), {}
             return True
-        self.nic = renewed(self.kernel, before, now)
+        self.nic = renewed(self.kernel, forgiven(before) if self._forgives else before, now)
+        self._forgives = False
         facts = {name: tunable.facts for name, tunable in self.tunables.items()}
         self.verdicts.forget_refusals(lambda at: facts[at[0]](before) != facts[at[0]](self.nic))
         return before != self.nic
+
+    def forgive(self) -> None:
+        """Have the next ``refresh`` forget what was refused for now: it is planned again then."""
+        self._forgives = True
 
     def observe(self, scope: frozenset[str] | None, asked: Once | None = None) -> set[str]:
         """Read the wanted tunables (of ``scope``, if given) and say which are not known clean.
@@ -331,7 +346,7 @@ class Card:
         name, key = change.tunable, change.key
         nic = self.tunables[name].learn(self.kernel, self.nic, key, why)
         if nic is not self.nic:
-            self.nic = nic
+            self.nic, self.outplanned = nic, self.tunables[name].stands is not None
         else:
             self.verdicts.refuse((name, key), change.after, why)
         left = {other: kept for other, kept in self.wanted[name].items() if other != key}
@@ -390,8 +405,10 @@ class Card:
 
     def why(self, name: str, key: str) -> str:
         if self.target is None or (name, key) in self.restoring:
-            return NOBODY_ASKS
-        return self.target.why(self.tunables[name], self.nic, key)
+            why = NOBODY_ASKS
+        else:
+            why = self.target.why(self.tunables[name], self.nic, key)
+        return why if self.target is None or self.target.enforces else f"{why}{ONLY_TOLD}"
 
     def view(self, asked: Once | None = None) -> View:
         """The card as tunables look at it; ``asked`` has the answers of a pass, none as yet.

@@ -173,6 +173,7 @@ class Passes:
             self._context.loop.stirred()
         if slot.card.awaited:
             slot.look_again(AWAITED_S, partial(self.look, slot))
+        slot.look_for_refused(partial(self.look, slot, facts=True))
         if outcome.error is not None:
             self._retry(slot, RETRY_FIRST_S * 2 ** min(slot.failures - 1, 10))
 

@@ -193,11 +193,8 @@ def _left(card: Card, tunable: Tunable, wanted: State, found: State) -> dict[str
         left[APPLYING] = card.awaited[name]
     if not (left or card.is_as_wanted(name, wanted, found)):
         left[DRIFTED] = ""
-    if refused := _refused(card, tunable, wanted):
-        keys = {key for key in found if not tunable.by_key or key in wanted}
-        left_out = (*card.verdicts.refused, *card.barred)
-        count = len(keys | {key for other, key in left_out if other == name})
-        left[UNSUPPORTED] = f"{len(refused)} of {count} cannot be set: {refused[0]}"
+    if why := _refused(card, tunable, wanted, found):
+        left[UNSUPPORTED] = why
     return left
 
 
@@ -210,25 +207,36 @@ def _rounded(card: Card, name: str, wanted: State, found: State) -> list[str]:
     ]
 
 
-def _refused(card: Card, tunable: Tunable, wanted: State) -> list[str]:
-    """Why keys cannot be set, one for each; of one that is wanted, another value could not be."""
-    refused = [
-        f"{key}: {why}" if tunable.by_key else why
-        for (name, key), (_, why) in card.verdicts.refused.items()
-        if name == tunable.name and key not in wanted
-    ]
-    barred = [f"{key}: {why}" for (name, key), why in card.barred.items() if name == tunable.name]
-    return [*refused, *barred, *tunable.refusals(card.nic)]
+def _refused(card: Card, tunable: Tunable, wanted: State, found: State) -> str:
+    """How many keys cannot be set, and why the first; empty where all can.
+
+    Of a key that is wanted, another value could not be.
+    """
+    name = tunable.name
+    refused = {
+        key: why
+        for (other, key), (_, why) in card.verdicts.refused.items()
+        if other == name and key not in wanted
+    }
+    refused |= {key: why for (other, key), why in card.barred.items() if other == name}
+    refused |= tunable.refusals(card.nic)
+    if not refused:
+        return ""
+    count = len(refused.keys() | (found.keys() & wanted.keys() if tunable.by_key else found.keys()))
+    key, why = next(iter(refused.items()))
+    if not key:
+        return why
+    first = f"{key}: {why}" if tunable.by_key else why
+    return f"{len(refused)} of {count} cannot be set: {first}"
 
 
-def unsupported(card: Card) -> tuple[str, ...]:
-    """The settings that a card cannot have, or not in full."""
-    return tuple(
-        name
-        for name, tunable in card.tunables.items()
-        if name in card.unsupported
-        or (name in card.wanted and _refused(card, tunable, card.wanted[name]))
-    )
+def lacking(card: Card) -> dict[str, str]:
+    """The settings that a card cannot have, or not in full, and why."""
+    why = dict(card.unsupported)
+    for name, wanted in card.wanted.items():
+        if name not in why:
+            why[name] = _refused(card, card.tunables[name], wanted, card.found.get(name, {}))
+    return {name: why[name] for name in card.tunables if why.get(name)}
 
 
 def _setting(
@@ -283,4 +291,4 @@ def card_state(card: Card, pending: tuple[Change, ...]) -> str:
         return APPLYING
     if card.target is not None and not card.target.enforces:
         return OBSERVED
-    return PARTIAL if card.withheld else IN_SYNC
+    return PARTIAL if card.withheld or lacking(card) else IN_SYNC

@@ -24,7 +24,7 @@ from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.contention import Gate
 from netuned.reconcile.dispute import Dispute, Place
 from netuned.reconcile.listener import Listener
-from netuned.reconcile.report import card_state, nic_status
+from netuned.reconcile.report import card_state, lacking, nic_status
 from netuned.reconcile.tally import APPLY, DRIFT, PROFILE, RESTORE, Tallies
 from netuned.reconcile.writing import Outcome
 from netuned.status import (
@@ -43,6 +43,10 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 600.0
 """What a driver made something else of is written again so often, but for what drops the link."""
+
+REFUSED_S = 30.0
+"""What was refused for another's sake is tried again after this, then twice as long each time up
+to ``RETRY_S``: to have fewer queues, others leave them before it and come back after it."""
 
 HEARD_S = 0.5
 """After a pass, what others set while it wrote has been told by then."""
@@ -97,6 +101,9 @@ class Slot:
         self._forgiven = False
         """What was refused is to be tried again."""
         self._tried_at = time.monotonic()
+        self._refused_s = REFUSED_S
+        self._lacking: Mapping[str, str] = {}
+        """What the card cannot have, and why, as it was last said."""
         self._problem = ""
         self._pending: tuple[Change, ...] = ()
         self._failed = ""
@@ -142,6 +149,7 @@ class Slot:
         if self._forgiven:
             self._unmet = self._unmet.union(verdicts.refused)
             verdicts.forget_refusals()
+            self.card.forgive()
         self._doubtful, self._retried, self._forgiven = set(), set(), False
         return look
 
@@ -213,6 +221,19 @@ class Slot:
             return False
         self._tried_at = now
         return self._try_again(disruptive=False)
+
+    def look_for_refused(self, then: Callable[[], None]) -> None:
+        """Have what was refused for now tried again, later each time."""
+        if not self.card.nic.kept:
+            self._refused_s = REFUSED_S
+            return
+
+        def again() -> None:
+            self._refused_s = min(self._refused_s * 2, RETRY_S)
+            self.card.forgive()
+            then()
+
+        self.look_again(self._refused_s, again)
 
     def _try_again(self, *, disruptive: bool) -> bool:
         """Have the next look write again what came out otherwise. Says whether there is such."""
@@ -346,6 +367,16 @@ class Slot:
         self.state = card_state(self.card, self._pending) if managed else UNMANAGED
         if self.dispute.contended:
             self.state = CONTENDED
+        self._say_lacking()
+
+    def _say_lacking(self) -> None:
+        """Log what of the profile the card cannot have, once for each reason."""
+        nic, before = self.card.nic, self._lacking
+        self._lacking = lacking(self.card) if self.aim.target is not None else {}
+        for name, why in self._lacking.items():
+            if before.get(name) != why:
+                fields = {"ifname": nic.name, "tunable": name}
+                log.warning("Cannot be had: %s %s: %s", nic.label, name, why, extra=fields)
 
     def let_go(self) -> None:
         """Nothing is wanted of the card."""

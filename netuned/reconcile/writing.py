@@ -20,7 +20,7 @@ from netuned.reconcile.before import taken_along
 from netuned.reconcile.card import Card
 from netuned.reconcile.contention import Gate
 from netuned.tunables.base import CARD, NOTHING, OWN
-from netuned.values import ABSENT, Setting
+from netuned.values import ABSENT, Setting, describe
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,9 @@ def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome)
                 if error.errno == errno.EOPNOTSUPP and len(group) == 1:
                     named = group
                 why = error.extack or "refused"
+                first, *others = group
+                if not others and tunable.declines(error) and _is_asked(card, first):
+                    named, why = group, f"{describe(first.before)} -> {first.after}: {error}"
             if not named:
                 outcome.trail += group  # a driver may have done a part of it
                 if len(group) > 1:  # which of them it is, a try of each will tell
@@ -141,6 +144,11 @@ def _write_group(card: Card, group: list[Change], asked: Once, outcome: Outcome)
                 outcome.made.append(change)
             return group
     return []
+
+
+def _is_asked(card: Card, change: Change) -> bool:
+    """Whether a profile asks for it; what is put back is tried until it is."""
+    return (change.tunable, change.key) not in card.restoring
 
 
 def _taken_along(card: Card, change: Change) -> list[Change]:

@@ -25,7 +25,7 @@ from netuned.kernel.recorded import RecordedKernel
 from netuned.kernel.recording import MAX_FILE
 from netuned.placement.seatfile import parse_seats
 from netuned.placement.seats import NOBODY, Seats
-from netuned.plan import Change, Plan, Problem
+from netuned.plan import Change, Lack, Plan, Problem
 from netuned.planning.explain import LimitsOf
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import Drop, ProfileSet, load_dropped
@@ -165,7 +165,7 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
     restore = not profiles.errors
     changes: list[Change] = []
     withheld: list[Change] = []
-    unsupported: list[tuple[str, str]] = []
+    unsupported: list[Lack] = []
     asked = Once(kernel)
     problems += desired.problems
     unplanned = {problem.ifname for problem in desired.problems}
@@ -183,7 +183,8 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
                 changes += allowed
                 withheld += forbidden
                 if nic is not HOST:  # of which a snapshot tells the least
-                    unsupported += ((nic.name, tunable) for tunable in report.unsupported(card))
+                    lacking = report.lacking(card).items()
+                    unsupported += (Lack(nic.name, name, why) for name, why in lacking)
         except KernelError as error:
             problems.append(Problem(nic.name, str(error)))
         card.close()

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from netuned.cpuset import CpuSet
-from netuned.errors import UnsupportedError
+from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.hardware.topology import Topology
 from netuned.kernel import Kernel
@@ -304,8 +304,11 @@ class Tunable:
 
     summary: Callable[[State], str] = _summary
     """Its line in status."""
-    refusals: Callable[[Nic], tuple[str, ...]] = lambda nic: ()
-    """Why keys cannot be set, one for each, as the card's facts say."""
+    refusals: Callable[[Nic], Mapping[str, str]] = lambda nic: {}
+    """The keys that cannot be set as the card's facts say, and why."""
+    declines: Callable[[KernelError], bool] = lambda error: False
+    """Whether an error means that the kernel does not let a value be set as things are, and the
+    rest can be had without it; else the write has failed."""
     learn: Callable[[Kernel, Nic, str, str], Nic] = lambda kernel, nic, key, why: nic
     """The card with what the refusal of a key tells of it; as it is where that is no such fact."""
     facts: Callable[[Nic], object] = lambda nic: None

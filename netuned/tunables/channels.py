@@ -5,9 +5,10 @@ Source: ethtool(8) -L; Documentation/networking/ethtool-netlink.rst, CHANNELS_SE
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
-from netuned.errors import UnsupportedError
+from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import RX, TX
 from netuned.kernel import questions
@@ -15,6 +16,7 @@ from netuned.tunables.base import CARD, NOT_ASKED, Limits, Queue, Target, Tunabl
 from netuned.values import ChannelCounts, State, Value
 
 NAME = "channels"
+REFUSALS = (errno.EBUSY, errno.EPERM, errno.ENOSPC, errno.ERANGE)
 
 
 def read(view: View) -> State:
@@ -29,6 +31,8 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
     wanted = target.withheld or target.channels
     if wanted is None:
         raise UnsupportedError(NAME, f"the driver {nic.driver} has a fixed number of queues")
+    if nic.no_other_channels and wanted != nic.counts:
+        raise UnsupportedError(NAME, nic.no_other_channels)
     return {"": wanted}
 
 
@@ -43,6 +47,14 @@ def write(view: View, found: State, values: State) -> None:
     counts = {name: changed(name) for name in ("rx", "tx", "combined")}
     sent = {name: count for name, count in counts.items() if count is not None}
     view.kernel.set(questions.CHANNELS, view.nic.ifindex, sent)
+
+
+def declines(error: KernelError) -> bool:
+    """EINVAL is of these counts, now: an AF_XDP socket, a table or a rule uses a queue that goes.
+
+    EBUSY without a word is most often a driver that resets the card, and over the next moment.
+    """
+    return error.errno == errno.EINVAL or (bool(error.extack) and error.errno in REFUSALS)
 
 
 def within(key: str, wanted: Value, found: Value) -> bool:
@@ -87,7 +99,7 @@ def closes(before: Value | None, after: Value) -> frozenset[Queue]:
 def stands(target: Target, nic: Nic, value: Value | None) -> Target:
     """The rest is for the queues that there are."""
     assert value is None or isinstance(value, ChannelCounts)
-    return replace(target, channels=value or nic.counts)
+    return replace(target, channels=value or nic.open_counts)
 
 
 CHANNELS = Tunable(
@@ -97,7 +109,9 @@ CHANNELS = Tunable(
     write=write,
     desired=desired,
     why=why,
+    learn=lambda kernel, nic, key, why: replace(nic, kept=why),
     within=within,
+    declines=declines,
     disruptive=lambda key, before, after: True,
     stale=lambda key: CARD,
     yields=shrinks,

@@ -114,8 +114,8 @@ def learn(kernel: Kernel, nic: Nic, key: str, why: str) -> Nic:
     return with_managed(kernel, nic, {v.irq for v in nic.vectors if v.key == key})
 
 
-def refusals(nic: Nic) -> tuple[str, ...]:
-    return tuple(KERNEL_MANAGED for vector in nic.vectors if vector.irq in nic.managed)
+def refusals(nic: Nic) -> Mapping[str, str]:
+    return {vector.key: KERNEL_MANAGED for vector in nic.vectors if vector.irq in nic.managed}
 
 
 def ends_with(key: str) -> Queue:

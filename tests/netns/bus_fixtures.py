@@ -30,6 +30,7 @@ from netuned.status import (
     DEGRADED,
     DRIFTED,
     IN_SYNC,
+    PARTIAL,
     POLLED,
     UNMANAGED,
     UNSUPPORTED,
@@ -359,7 +360,7 @@ E1000E = NicStatus(
     "enp0s5",
     "e1000e",
     "edge",
-    IN_SYNC,
+    PARTIAL,
     (QueueStatus("rx", 0, 50, "2"), QueueStatus("tx", 0, -1, "", "", "0-7", "fq")),
     (SettingStatus("rss", UNSUPPORTED, reason="one queue"),),
 )
@@ -398,9 +399,7 @@ MANAGER = ManagerStatus(
 )
 STATUS = Status(MANAGER, (IGB, VIRTIO, E1000E, ODD, UNMANAGED_NIC))
 EMPTY = Status(ManagerStatus("0.1.0", UNMANAGED))
-CALM = Status(
-    replace(MANAGER, profile_errors=(), problems=(), conflicts=()), (IGB, E1000E, UNMANAGED_NIC)
-)
+CALM = Status(replace(MANAGER, profile_errors=(), problems=(), conflicts=()), (IGB, UNMANAGED_NIC))
 
 PLAN = Plan(
     (

@@ -501,6 +501,9 @@ def test_apply_shows_what_it_did_and_what_it_could_not(bus: PrivateBus, daemon: 
     golden("apply", done.stdout)
     daemon.controller.planned = replace(PLAN, problems=())
     assert bus.ctl("apply").returncode == 0
+    done = bus.ctl("apply")
+    assert done.stdout.startswith("Nothing would be changed, and not all is as the profiles say.")
+    daemon.publish(CALM)
     assert bus.ctl("apply").stdout.startswith("Nothing to do: ")
 
 
@@ -529,13 +532,16 @@ def test_exit_status_tells_drift_from_failure(bus: PrivateBus, daemon: Served) -
     assert status("status", "enp129s0", "--exit-code") == 0
     assert status("status", "enp0s3", "--exit-code") == 3
     assert status("status", "eth7") == 1
-    assert status("plan", "--exit-code") == 0
+    assert status("status", "enp0s5", "--exit-code") == 3
+    assert status("plan", "--exit-code") == 3
     daemon.controller.planned = replace(PLAN, problems=())
     assert status("plan", "--exit-code") == 3
     daemon.controller.planned = PLAN
     assert status("plan", "--exit-code") == 1
     daemon.publish(CALM)
     assert status("status", "--exit-code") == 0
+    daemon.controller.planned = Plan(())
+    assert status("plan", "--exit-code") == 0
     assert status("status", "--nonsense") == 2
     assert status("nonsense") == 2
     assert status() == 2

@@ -59,7 +59,9 @@ def test_what_it_does_not_have_is_named_and_the_rest_set(lab: Lab) -> None:
     )
     plan = json.loads(lab.ctl("plan", "--json").stdout)
     assert plan["changes"] == []
-    assert plan["unsupported"] == [{"ifname": "tap0", "tunable": "coalesce"}]
+    (lack,) = plan["unsupported"]
+    assert (lack["ifname"], lack["tunable"]) == ("tap0", "coalesce")
+    assert lack["why"] == coalesce(lab)["reason"]
 
 
 def test_a_card_without_it_says_so(lab: Lab) -> None:

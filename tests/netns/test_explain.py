@@ -40,7 +40,7 @@ def test_it_says_what_the_daemon_does(lab: Lab) -> None:
     path = lab.profile("edge", PROFILE)
     foretold: dict[str, Any] = json.loads(explain(lab, "lan0", "--json"))
     lab.start()
-    lab.wait_state("lan0", "in-sync")
+    lab.wait_state("lan0", "partial")  # veth has no interrupts
     card = lab.card("lan0")
     found: dict[str, Any] = json.loads(explain(lab, "lan0", "--json"))
     assert found["queues"] == foretold["queues"]

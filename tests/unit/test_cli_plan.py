@@ -18,7 +18,7 @@ from netuned.cli.main import run
 from netuned.cli.plan import Answer, Matched, as_json, grouped, show, show_changes
 from netuned.cli.text import Screen
 from netuned.cpuset import CpuSet
-from netuned.plan import Change, Plan
+from netuned.plan import Change, Lack, Plan
 from netuned.values import ABSENT, ChannelCounts
 
 
@@ -131,28 +131,28 @@ def test_a_card_alone_has_what_is_withheld_of_it() -> None:
     assert answer.of(["en1"]).plan.withheld == ()
 
 
-def test_nothing_to_do_names_what_cannot_be_had() -> None:
-    plan = Plan((), unsupported=(("en0", "rss"), ("en0", "rings"), ("en1", "rfs")))
+def test_nothing_to_do_is_not_said_where_something_cannot_be_had() -> None:
+    lacks = (Lack("en0", "rss", "one queue"), Lack("en1", "rss", "one queue"), Lack("en1", "rfs"))
+    text = shown(Plan((), unsupported=lacks))
+    assert "Nothing to do" not in text
+    assert text.startswith("Nothing would be changed, and not all is as the profiles say.\n")
+    assert "\nCannot be had\nen0, en1 rss: one queue\n" in text
+    both = shown(Plan((change("en0 rps rx-0"),), unsupported=lacks))
+    assert "Nothing" not in both
+    assert both.index("en0   rps rx-0") < both.index("Cannot be had")
     every = "Nothing to do: every card with a profile is as the profile says"
-    assert " ".join(shown(plan).split()) == f"{every}, but for what cannot be had: " + (
-        "en0 rss, en0 rings, en1 rfs."
-    )
-    assert " ".join(shown(plan, "en0").split()) == (
-        "Nothing to do: en0 is as its profile edge says, but for what cannot be had: rss, rings."
-    )
-    many = tuple(("en0", str(n)) for n in range(7))
-    assert " ".join(shown(Plan((), unsupported=many)).split()).endswith(" en0 3 and 3 more.")
     assert shown(Plan(())) == f"{every}.\n"
-    answer = Answer(plan, {"en0": Matched("edge"), "en1": Matched("edge")}).of(["en1"])
-    assert answer.plan.unsupported == (("en1", "rfs"),)
+    assert shown(Plan(()), "en0") == "Nothing to do: en0 is as its profile edge says.\n"
+    answer = Answer(Plan((), unsupported=lacks), {"en0": Matched("edge"), "en1": Matched("edge")})
+    assert answer.of(["en0"]).plan.unsupported == lacks[:1]
 
 
 def test_a_plan_without_the_daemon_names_what_cannot_be_had(host: Host) -> None:
     host.write("new.yaml", "match: {name: eth0}\nrings: {rx: 99999}")
     status, said, _ = host.plan("new.yaml", "eth0", "--exit-code")
-    assert status == 0
-    assert said.startswith("Nothing to do: eth0 is as its profile new says, but for what cannot")
-    assert "rings" in said
+    assert status == 3
+    assert said.startswith("Nothing would be changed, and not all is as the profiles say.")
+    assert "Cannot be had eth0 rings: " in said
 
 
 def test_what_is_not_there_and_what_is_to_come_are_told_apart() -> None:
@@ -177,8 +177,8 @@ def test_json_has_values_beside_their_text() -> None:
     assert denied["after_value"] == {"combined": 4}
     assert denied["why_withheld"] == "policy.disruptive is deny, and it drops the link"
     assert written["unsupported"] == []
-    missing = as_json(Plan((), unsupported=(("en0", "rss"),)))["unsupported"]
-    assert missing == [{"ifname": "en0", "tunable": "rss"}]
+    missing = as_json(Plan((), unsupported=(Lack("en0", "rss", "why"),)))["unsupported"]
+    assert missing == [{"ifname": "en0", "tunable": "rss", "why": "why"}]
 
 
 def test_a_directory_of_profiles_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

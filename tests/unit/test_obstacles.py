@@ -17,7 +17,7 @@ from netuned.profiles.profile import Profile
 from netuned.reconcile.apply import plan_card, reconcile_card, sweep
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
-from netuned.reconcile.report import unsupported
+from netuned.reconcile.report import lacking
 from netuned.values import Number, Qdisc
 from tests.unit.writable import WritableKernel
 
@@ -50,7 +50,7 @@ def left_alone(kernel: WritableKernel, card: Card, baseline: Baseline) -> str:
     before = kernel.rtnl.qdiscs()[2]
     changes, withheld = plan_card(card, Once(kernel))
     assert {change.tunable for change in (*changes, *withheld)} == {"rps"}, "as it is planned"
-    assert unsupported(card) == ("qdisc",)
+    assert lacking(card).keys() == {"qdisc"}
     outcome = reconcile_card(card, baseline)
     assert (outcome.error, {change.tunable for change in outcome.made}) == (None, {"rps"})
     assert kernel.rtnl.qdiscs()[2] == before

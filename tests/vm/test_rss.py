@@ -70,12 +70,12 @@ def test_a_refused_change_is_shown_in_the_kernels_words(card: Guest, ifname: str
     """A table that somebody set uses queues that would go, and no profile is about the table."""
     card.sh(f"ethtool -X {ifname} weight 1 1 1 1 1 1 1 1")
     card.drop("two", f"match: [{{name: {ifname}}}]\nchannels: {{combined: 2}}\n")
-    card.wait_state(ifname, "degraded")
+    card.wait_state(ifname, "partial")
     shown = " ".join(card.sh("netunedctl status").split())
     assert f"{ifname} channels: 8 combined -> 2 combined: set channels of ifindex" in shown
     reason = "requested channel counts are too low for existing indirection table"
     assert f'Invalid argument (EINVAL): "{reason}' in shown
-    assert reason in card.card(ifname)["last_error"]
+    assert reason in card.card(ifname)["settings"][0]["reason"]
     assert reason in card.sh("journalctl -u netuned -o cat -n 20")
     assert card.combined(ifname) == 8
     card.sh(f"ethtool -X {ifname} default")

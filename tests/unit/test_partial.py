@@ -1,0 +1,93 @@
+"""What a card cannot have is no part of ``in-sync``; what it cannot have for now is tried again."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from netuned.profiles.loader import ProfileSet, load
+from netuned.reconcile import slot
+from netuned.snapshots import offline
+from netuned.status import IN_SYNC, PARTIAL, UNSUPPORTED
+from tests.unit.parts import Parts, on
+from tests.unit.writable import WritableKernel
+
+MACHINE = "cores: 4\nisolated: 2-3\ncards: [{name: en0, driver: ice, queues: 8}]\n"
+REST = "match: [{name: en0}]\nirq: {cpus: 0-1}\n"
+
+
+def loaded(text: str, directory: Path) -> ProfileSet:
+    (directory / "given").mkdir()
+    (directory / "given" / "edge.yaml").write_text(text)
+    return load([str(directory / "given")])
+
+
+@pytest.mark.parametrize(
+    ("says", "tunable", "why"),
+    [
+        ("rps: {cpus: isolated}\n", "rps", "all CPUs of 'isolated' are isolated"),
+        ("rss: {queues: 0-9}\n", "rss", "names queue 8, the card reaches queues 0-7"),
+        ("channels: {combined: 9999}\n", "channels", "9999 is more than the card's maximum of"),
+        ("rings: {rx: 99999}\n", "rings", "1 of 1 cannot be set: rx: 99999 is more than"),
+    ],
+)
+def test_what_a_card_cannot_have_makes_it_partial(
+    says: str, tunable: str, why: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(REST + says)
+        shown = parts.shown()
+        settings = {setting.tunable: setting for setting in shown.settings}
+        assert (shown.state, settings[tunable].state) == (PARTIAL, UNSUPPORTED)
+        assert why in settings[tunable].reason
+        assert settings["irq"].state == IN_SYNC
+        for _ in range(3):
+            parts.passes.look(parts.slot())
+            await parts.quiet()
+        assert caplog.text.count(f"Cannot be had: en0 {tunable}: ") == 1, "it is said once"
+        await parts.plan(REST)
+        assert parts.shown().state == IN_SYNC
+
+    on(tmp_path, scenario, WritableKernel(MACHINE))
+
+
+def test_channels_that_are_refused_for_now_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As while an AF_XDP socket is bound: the rest is for the queues that there are until then."""
+    monkeypatch.setattr(slot, "REFUSED_S", 0.01)
+    kernel = WritableKernel(MACHINE)
+
+    async def scenario(parts: Parts) -> None:
+        kernel.fails = {kernel.writes + 1: errno.EINVAL}
+        await parts.plan(f"{REST}channels: {{combined: 2}}\n")
+        assert parts.shown().state == PARTIAL
+        assert "8 combined -> 2 combined: " in parts.shown().settings[0].reason
+        assert len(parts.slot().card.wanted["irq"]) == 8, "none is left out for want of a place"
+        assert parts.shown().settings[-1].state == IN_SYNC
+        await parts.until(lambda: parts.shown().state == IN_SYNC)
+        assert len(parts.slot().card.wanted["irq"]) == 2
+        assert caplog.text.count("Cannot be had") == 1
+
+    on(tmp_path, scenario, kernel)
+
+
+def test_channels_that_nobody_can_set_are_known_before(tmp_path: Path) -> None:
+    """The plan before anything is tried is the one that is made: all queues have a place."""
+    kernel = WritableKernel(MACHINE.replace("ice", "vmxnet3"))
+    profile = loaded(f"{REST}channels: {{combined: 2}}\nxps: {{cpus: auto}}\n", tmp_path)
+    planned = offline.plan(kernel, profile)
+    assert {change.tunable for change in planned.changes} == {"irq", "xps"}
+    assert [lack[:2] for lack in planned.unsupported] == [("en0", "channels")]
+
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(f"{REST}channels: {{combined: 2}}\nxps: {{cpus: auto}}\n")
+        assert parts.shown().state == PARTIAL
+        made = {change.key for change in planned.changes if change.tunable == "irq"}
+        assert parts.slot().card.wanted["irq"].keys() == made
+        await parts.plan(f"{REST}channels: {{combined: 8}}\n")
+        assert parts.shown().state == IN_SYNC, "it has them"
+
+    on(tmp_path, scenario, kernel)
