@@ -130,3 +130,23 @@ def test_channels_that_a_socket_keeps_are_tried_again(lab: Lab) -> None:
     lab.wait_state("lan0", "in-sync")
     assert lab.shell("ls /sys/class/net/lan0/queues").split() == ["rx-0", "rx-1", "tx-0", "tx-1"]
     assert lab.shell("tc qdisc show dev lan0").count("limit 9p") == 2
+
+
+def test_a_plan_promises_only_what_is_done(lab: Lab) -> None:
+    """With and without the daemon the same, and of what is only told that it is."""
+    lab.shell("tc qdisc add dev lan0 root handle 1: htb default 1")
+    lab.profile("edge", REST + "qdisc: {kind: pfifo, limit: 9}\npolicy: {enforce: no}\n")
+    lab.start()
+    lab.wait_state("lan0", "drifted")
+    told = json.loads(lab.ctl("plan", "--json").stdout)
+    words = (sys.executable, "-m", "netuned.cli", "plan", "--json", "--profiles")
+    assert json.loads(lab.run(*words, str(lab.profiles)).stdout) == told
+    assert {change["tunable"] for change in told["changes"]} == {"rps"}
+    assert all("only told, not done" in change["why"] for change in told["changes"])
+    (lack,) = told["unsupported"]
+    assert "htb at root could not be put back" in lack["why"]
+    assert masks(lab) == ["0"] * 4
+    lab.profile("edge", REST + "qdisc: {kind: pfifo, limit: 9}\n")
+    lab.wait_state("lan0", "partial")
+    assert masks(lab) == ["3"] * 4
+    assert "htb" in lab.shell("tc qdisc show dev lan0 root")

@@ -168,6 +168,29 @@ def test_the_same_profile_on_virtual_cards(igb: Guest, ifname: str) -> None:
         igb.sh(f"rm {PROFILES}/guest.yaml")
 
 
+def test_a_card_whose_channels_nobody_can_set(igb: Guest) -> None:
+    """vmxnet3 shows channels and has no operation to set them: all eight queues have a place."""
+    text = IGB.replace("driver: igb", f"name: {hardware.VMXNET3}").replace("max", "4")
+    before = igb.sh(f"cat /sys/class/net/{hardware.VMXNET3}/queues/tx-*/xps_cpus")
+    igb.drop("guest", text)
+    try:
+        igb.wait_state(hardware.VMXNET3, "partial")
+        settings = {s["tunable"]: s for s in igb.card(hardware.VMXNET3)["settings"]}
+        assert settings["channels"]["state"] == "unsupported"
+        assert "fixed number of queues" in settings["channels"]["reason"]
+        assert settings["irq"]["state"] == settings["rss"]["state"] == "in-sync"
+        assert set(igb.table(hardware.VMXNET3)) == set(range(8))
+        assert len(settings["irq"]["wanted_values"]) == 8
+        assert "There is no queue" not in igb.sh(f"netunedctl explain {hardware.VMXNET3} 7")
+        said = igb.sh("netunedctl plan --exit-code; echo $?")
+        assert "Nothing to do" not in said
+        assert said.endswith("3")
+    finally:
+        igb.sh(f"rm {PROFILES}/guest.yaml")
+    igb.wait_state(hardware.VMXNET3, "unmanaged")
+    assert igb.sh(f"cat /sys/class/net/{hardware.VMXNET3}/queues/tx-*/xps_cpus") == before
+
+
 def test_a_card_with_one_queue_and_no_rss(igb: Guest) -> None:
     igb.drop("one", IGB.replace("driver: igb", "driver: e1000e"))
     try:
