@@ -138,6 +138,10 @@ class BusError(NetunedError):
     """The daemon cannot be reached, or refused a request, over D-Bus."""
 
 
+class AbsentError(BusError):
+    """Nobody is there to ask over D-Bus: the daemon does not run, or there is no bus."""
+
+
 class StateFileError(NetunedError):
     """A file netuned keeps its own state in cannot be trusted or written."""
 

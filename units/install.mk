@@ -42,8 +42,8 @@ endif
 	@$(SUDO) install -D -m 644 units/irqbalance.service.d/50-netuned.conf \
 	    $(DESTDIR)/usr/lib/systemd/system/irqbalance.service.d/50-netuned.conf
 	@$(SUDO) install -D -m 644 units/org.netuned1.conf $(DESTDIR)/usr/share/dbus-1/system.d/org.netuned1.conf
-	@$(SUDO) install -D -m 644 units/org.netuned1.service \
-	    $(DESTDIR)/usr/share/dbus-1/system-services/org.netuned1.service
+	@# Of an earlier version: by it whoever asks netuned anything started it, disabled as it may be.
+	@$(SUDO) rm -f $(DESTDIR)/usr/share/dbus-1/system-services/org.netuned1.service
 	@$(SUDO) install -D -m 644 units/org.netuned1.policy \
 	    $(DESTDIR)/usr/share/polkit-1/actions/org.netuned1.policy
 	@$(SUDO) $(LIB)/venv/bin/python -m compileall -q $(COMPILE_FOR) $(LIB)/venv/lib

@@ -18,7 +18,7 @@ from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from netuned.bus import wire
 from netuned.bus.unpacking import Unpacker
-from netuned.errors import BusError
+from netuned.errors import AbsentError, BusError
 from netuned.status import (
     Applied,
     ManagerStatus,
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 READ_TIMEOUT_S = 10.0
 CHANGE_TIMEOUT_S = 300.0
 """A pass can take seconds per card; polkit may ask for a password first."""
+
+INTERACTIVE = MessageFlag.allow_interactive_authorization
+
+NOT_RUNNING = "netuned is not running, or only just starting: systemctl start netuned"
+"""That nobody has its name on the bus: a daemon that starts connects within seconds."""
 
 _PROPERTIES = DBusAddress(wire.ROOT, wire.SERVICE, "org.freedesktop.DBus.Properties")
 _OBJECTS = DBusAddress(wire.ROOT, wire.SERVICE, "org.freedesktop.DBus.ObjectManager")
@@ -59,13 +64,16 @@ T = TypeVar("T")
 
 
 class Client:
-    """A connection to the system bus (``DBUS_SYSTEM_BUS_ADDRESS``); all methods raise BusError."""
+    """A connection to the system bus (``DBUS_SYSTEM_BUS_ADDRESS``); all methods raise BusError.
+
+    None of them starts the daemon: where it does not run, or no bus does, they raise AbsentError.
+    """
 
     def __init__(self) -> None:
         try:
             self._connection: DBusConnection = open_dbus_connection("SYSTEM")
         except (OSError, ValueError, RuntimeError, DBusErrorResponse) as error:
-            raise BusError(f"there is no system bus to reach netuned over: {error}") from error
+            raise AbsentError(f"there is no system bus to reach netuned over: {error}") from error
         self._connection.parser = Unpacker()
 
     def __enter__(self) -> Client:
@@ -75,11 +83,10 @@ class Client:
         self._connection.close()
 
     def status(self) -> Status:
-        """Everything the daemon shows. Does not start it."""
-        flag = MessageFlag.no_auto_start
+        """Everything the daemon shows."""
         call = new_method_call(_PROPERTIES, "GetAll", "s", (wire.MANAGER,))
-        (manager,) = self._ask(call, flag, READ_TIMEOUT_S)
-        (objects,) = self._ask(new_method_call(_OBJECTS, "GetManagedObjects"), flag, READ_TIMEOUT_S)
+        (manager,) = self._ask(call, READ_TIMEOUT_S)
+        (objects,) = self._ask(new_method_call(_OBJECTS, "GetManagedObjects"), READ_TIMEOUT_S)
         nics = (
             _nic(int(path.rpartition("/")[2]), interfaces[wire.NIC])
             for path, interfaces in objects.items()
@@ -90,7 +97,7 @@ class Client:
     def is_running(self) -> bool:
         """Whether a daemon is on the bus. Does not start it."""
         call = new_method_call(_BUS, "NameHasOwner", "s", (wire.SERVICE,))
-        (running,) = self._ask(call, 0, READ_TIMEOUT_S)
+        (running,) = self._ask(call, READ_TIMEOUT_S)
         return bool(running)
 
     def plan(self) -> Plan:
@@ -98,7 +105,7 @@ class Client:
         from netuned.plan import Plan, Problem
 
         call = new_method_call(_MANAGER, "Plan")
-        changes, problems, values, withheld = self._ask(call, 0, CHANGE_TIMEOUT_S)
+        changes, problems, values, withheld = self._ask(call, CHANGE_TIMEOUT_S)
         return Plan(
             tuple(_change(*each, *told) for each, told in zip(changes, values, strict=True)),
             tuple(Problem(ifname, message) for ifname, message in problems),
@@ -127,8 +134,7 @@ class Client:
         Returns the id and until when, in the daemon's local time; empty if nothing was changed.
         """
         call = new_method_call(_MANAGER, "Try", "su", (wire.text(ifname), timeout_s))
-        flags = MessageFlag.allow_interactive_authorization
-        id, until = self._ask(call, flags, CHANGE_TIMEOUT_S)
+        id, until = self._ask(call, CHANGE_TIMEOUT_S, INTERACTIVE)
         return id, until
 
     def confirm(self, id: str) -> None:
@@ -146,10 +152,10 @@ class Client:
     def _change(self, method: str, *arguments: str) -> None:
         shown = tuple(map(wire.text, arguments))
         call = new_method_call(_MANAGER, method, "s" * len(arguments), shown)
-        self._ask(call, MessageFlag.allow_interactive_authorization, CHANGE_TIMEOUT_S)
+        self._ask(call, CHANGE_TIMEOUT_S, INTERACTIVE)
 
-    def _ask(self, call: Message, flags: int, timeout_s: float) -> tuple[Any, ...]:
-        call.header.flags = MessageFlag(flags)
+    def _ask(self, call: Message, timeout_s: float, flags: int = 0) -> tuple[Any, ...]:
+        call.header.flags = MessageFlag(MessageFlag.no_auto_start | flags)
         try:
             reply = self._connection.send_and_get_reply(call, timeout=timeout_s)
         except TimeoutError:
@@ -161,19 +167,17 @@ class Client:
             method = call.header.fields[HeaderFields.member]
             name = reply.header.fields[HeaderFields.error_name]
             message = body[0] if body and isinstance(body[0], str) else name
+            if name in _NOT_RUNNING:
+                raise AbsentError(NOT_RUNNING)
             raise BusError(_explanation(method, name, message))
         return body
 
 
 def _explanation(method: str, name: str, message: str) -> str:
-    if name in _NOT_RUNNING:
-        return "netuned is not running: systemctl start netuned"
     if name in _DENIED and wire.ACTIONS.get(method):
         return f"{method.lower()} needs root or the polkit action {wire.ACTIONS[method]}"
     if name in _OTHER_VERSION:
         return f"the netuned that runs is another version: systemctl restart netuned ({message})"
-    if name.startswith((_DBUS + "Spawn.", _DBUS + "TimedOut", "org.freedesktop.systemd1.")):
-        return f"netuned could not be started: {message} (journalctl -u netuned says why)"
     if name == _DBUS + "NoReply":
         return "netuned ended before it answered: systemctl status netuned"
     return message

@@ -12,6 +12,7 @@ from itertools import groupby
 
 from netuned.bus import wire
 from netuned.bus.client import Client
+from netuned.cli import answers
 from netuned.cli.text import Screen, card_name, no_card, print_json
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
@@ -66,13 +67,15 @@ class Matched:
 class Answer:
     """A plan, and what is said beside it; names of cards are as over D-Bus.
 
-    ``complete`` is false where a profile could not be read. ``notes`` are sentences about files.
+    ``complete`` is false where a profile could not be read. ``notes`` are sentences about files,
+    ``absent`` one that the daemon does not run, whose plan it would be.
     """
 
     plan: Plan
     cards: Mapping[str, Matched]
     complete: bool = True
     notes: tuple[str, ...] = ()
+    absent: str = ""
 
     def of(self, names: Collection[str]) -> Answer:
         """The part that is about these cards, and about what stands in the way of all.
@@ -103,9 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
         answer = answer.of(names)
     plan = answer.plan
     if arguments.json:
-        print_json({**as_json(plan), "notes": list(answer.notes)})
+        print_json({**as_json(plan), "notes": [*filter(None, [answer.absent]), *answer.notes]})
     else:
-        print(show(answer, names, Screen.of_stdout()), end="")
+        screen = Screen.of_stdout()
+        if answer.absent:
+            print(screen.sentence(answer.absent))
+        print(show(answer, names, screen), end="")
     if not arguments.exit_code:
         return 0
     if plan.problems or not answer.complete:
@@ -119,12 +125,21 @@ def _is_file(word: str) -> bool:
 
 
 def _ask() -> Answer:
-    """The daemon's own plan, with its cards and what they cannot have."""
-    with Client() as client:
+    """The daemon's own plan, with its cards and what they cannot have.
+
+    Where the daemon does not run it is what it would do if it were started now.
+    """
+
+    def of_daemon(client: Client) -> Answer:
         plan = client.plan()
         status = client.status()
-    plan = replace(plan, unsupported=unsupported(status))
-    return Answer(plan, {nic.name: Matched(nic.profile, nic.through) for nic in status.nics})
+        plan = replace(plan, unsupported=unsupported(status))
+        return Answer(plan, {nic.name: Matched(nic.profile, nic.through) for nic in status.nics})
+
+    def alone(absent: str) -> Answer:
+        return replace(plan_offline(None, ()), absent=absent)
+
+    return answers.ask(of_daemon, alone)
 
 
 def unsupported(status: Status) -> tuple[Lack, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from netuned.bus.client import Client
+from netuned.cli import answers
 from netuned.cli.text import Screen, print_json
-from netuned.status import ManagerStatus
+from netuned.status import NOT_RUNNING, ManagerStatus
 
 HOW_TO_ENABLE = """\
 To enable one, write a file such as
@@ -23,8 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with Client() as client:
-        manager = client.status().manager
+    manager = answers.status(json=arguments.json).manager
     if arguments.json:
         from dataclasses import asdict
 
@@ -36,7 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        print(show(manager, Screen.of_stdout()), end="")
+        screen = Screen.of_stdout()
+        if manager.state == NOT_RUNNING:
+            print(screen.sentence(manager.problems[0]))
+        print(show(manager, screen), end="")
     return 0
 
 

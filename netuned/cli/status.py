@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Iterable
 
-from netuned.bus.client import Client
+from netuned.cli import answers
 from netuned.cli.profiles import HOW_TO_ENABLE
 from netuned.cli.text import BOLD, STATE_COLOURS, Screen, card_name, print_json
 from netuned.errors import NetunedError
@@ -16,6 +16,7 @@ from netuned.status import (
     DEGRADED,
     DRIFTED,
     IN_SYNC,
+    NOT_RUNNING,
     PARTIAL,
     RESYNCED,
     UNSUPPORTED,
@@ -46,8 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with Client() as client:
-        status = client.status()
+    status = answers.status(json=arguments.json)
     nic = _find(status, arguments.nic) if arguments.nic else None
     if arguments.json:
         from dataclasses import asdict
@@ -55,8 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(asdict(nic or status))
     else:
         screen = Screen.of_stdout()
+        if status.manager.state == NOT_RUNNING:
+            print(screen.sentence(status.manager.problems[0]))
         print(card(nic, screen) if nic else overview(status, screen), end="")
     settled = card_in_sync(nic) if nic else in_sync(status)
+    settled = settled and status.manager.state != NOT_RUNNING
     return PENDING if arguments.exit_code and not settled else 0
 
 
@@ -94,7 +97,8 @@ def overview(status: Status, screen: Screen) -> str:
     host = [_host_line(setting) for setting in manager.settings]
     if manager.pending_confirm:
         host.append(f"To be confirmed: {manager.pending_confirm}")
-    host += [f"Problem: {problem}" for problem in manager.problems]
+    said = 1 if manager.state == NOT_RUNNING else 0
+    host += [f"Problem: {problem}" for problem in manager.problems[said:]]
     host += [f"Conflict: {conflict}" for conflict in manager.conflicts]
     parts += [details, "".join(map(screen.sentence, host))]
     if manager.profile_errors:

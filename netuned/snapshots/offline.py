@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netuned import statefile
@@ -43,11 +44,14 @@ from netuned.reconcile.apply import plan_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.host import host_target, is_left_over, mode_of
+from netuned.reconcile.trialfile import NAME as TRIALS
+from netuned.reconcile.trialfile import TrialFile
 from netuned.snapshots import described, snapshot
 from netuned.snapshots.archive import is_archive, open_regular
 from netuned.tunables import TUNABLES, tunables_of
 from netuned.tunables.base import AnyTarget, HostTarget, Limits, Tunable
 
+WAITING = f"/var/lib/netuned/{TRIALS}"
 STDIN = "stdin.yaml"
 """What standard input is called as a profile."""
 
@@ -161,13 +165,39 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
     """
     host, desired = known or host_and_desired(kernel, profiles)
     baseline, problems = read_baseline(kernel)
-    # A profile that cannot be read may be the one a card without any has: leave it as it is.
-    restore = not profiles.errors
+    problems += desired.problems
     changes: list[Change] = []
     withheld: list[Change] = []
     unsupported: list[Lack] = []
+    for look in looks(kernel, profiles, (host, desired), baseline):
+        name = look.card.nic.name
+        changes += look.changes
+        withheld += look.withheld
+        problems += [Problem(name, why) for why in look.problems]
+        if look.card.nic is not HOST:  # of which a snapshot tells the least
+            lacking = report.lacking(look.card).items()
+            unsupported += (Lack(name, tunable, why) for tunable, why in lacking)
+    return Plan(tuple(changes), tuple(problems), tuple(withheld), tuple(unsupported))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A card, or the host, as it was found: what would be written, what may not be, what fails."""
+
+    card: Card
+    changes: tuple[Change, ...] = ()
+    withheld: tuple[Change, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def looks(
+    kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired], baseline: Baseline
+) -> Iterator[Look]:
+    """Look at the host, then at each card of which something is wanted, or is to be put back."""
+    host, desired = known
+    # A profile that cannot be read may be the one a card without any has: leave it as it is.
+    restore = not profiles.errors
     asked = Once(kernel)
-    problems += desired.problems
     unplanned = {problem.ifname for problem in desired.problems}
     mode = mode_of(desired, left_over=restore and is_left_over(kernel, baseline))
     subjects: list[tuple[Nic, AnyTarget | None]] = [(HOST, _host_target(host, desired, mode))]
@@ -179,16 +209,17 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
         try:
             card.aim(target, baseline, restore=restore)
             if target is not None or card.wanted:
-                allowed, forbidden = plan_card(card, asked)
-                changes += allowed
-                withheld += forbidden
-                if nic is not HOST:  # of which a snapshot tells the least
-                    lacking = report.lacking(card).items()
-                    unsupported += (Lack(nic.name, name, why) for name, why in lacking)
+                yield Look(card, *plan_card(card, asked), _unread(card))
         except KernelError as error:
-            problems.append(Problem(nic.name, str(error)))
+            yield Look(card, problems=(str(error),))
         card.close()
-    return Plan(tuple(changes), tuple(problems), tuple(withheld), tuple(unsupported))
+
+
+def _unread(card: Card) -> tuple[str, ...]:
+    """What of this host only root may read."""
+    if card.nic is not HOST or isinstance(card.kernel, RecordedKernel):
+        return ()
+    return tuple(f"{tunable}: {why}" for tunable, why in card.unsupported.items())
 
 
 def _host_target(host: Host, desired: Desired, mode: str | None) -> HostTarget | None:
@@ -214,20 +245,41 @@ def limits_of(kernel: Kernel) -> LimitsOf:
 
 def read_baseline(kernel: Kernel) -> tuple[Baseline, list[Problem]]:
     """What was there before netuned, and why that is not known."""
-    boot_id = kernel.files.read_text("/proc/sys/kernel/random/boot_id", "")
-    with tempfile.TemporaryDirectory(prefix="netuned-") as directory:
-        copy = Path(directory) / "baseline.json"
-        baseline = Baseline(copy, boot_id)
+    with _copy(kernel, snapshot.BASELINE) as (copy, why):
+        baseline = Baseline(copy, _boot_id(kernel))
         try:
-            copy.write_bytes(kernel.files.read_long(snapshot.BASELINE, statefile.LIMIT + 1))
             baseline.load()
-        except KernelError as error:
-            if error.errno != errno.ENOENT:
-                return baseline, [Problem("", str(error))]
         except StateFileError:
-            problem = f"{snapshot.BASELINE}: not a baseline; what it held cannot be put back"
-            return baseline, [Problem("", problem)]
-    return baseline, []
+            why = f"{snapshot.BASELINE}: not a baseline; what it held cannot be put back"
+    return baseline, [Problem("", why)] if why else []
+
+
+def read_waiting(kernel: Kernel) -> tuple[str, tuple[str, ...]]:
+    """What waits to be confirmed, for people, and why that is not known."""
+    with _copy(kernel, WAITING) as (copy, why):
+        file = TrialFile(copy, _boot_id(kernel))
+        try:
+            file.load()
+        except StateFileError:
+            why = f"{WAITING}: what waits to be confirmed cannot be read"
+    return "; ".join(map(str, file.trials.values())), (why,) if why else ()
+
+
+def _boot_id(kernel: Kernel) -> str:
+    return kernel.files.read_text("/proc/sys/kernel/random/boot_id", "")
+
+
+@contextmanager
+def _copy(kernel: Kernel, path: str) -> Iterator[tuple[Path, str]]:
+    """A state file's copy, which may be set aside, and why there is none though there may be."""
+    why = ""
+    with tempfile.TemporaryDirectory(prefix="netuned-") as directory:
+        copy = Path(directory) / os.path.basename(path)
+        try:
+            copy.write_bytes(kernel.files.read_long(path, statefile.LIMIT + 1))
+        except KernelError as error:
+            why = str(error) if error.errno != errno.ENOENT else ""
+        yield copy, why
 
 
 def read_seats(kernel: Kernel) -> Seats:

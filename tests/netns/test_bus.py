@@ -22,7 +22,7 @@ from netuned.bus import wire
 from netuned.bus.client import Client
 from netuned.bus.service import BusService
 from netuned.cpuset import CpuSet
-from netuned.errors import BusError, NetunedError
+from netuned.errors import AbsentError, BusError, NetunedError
 from netuned.plan import Change, Plan, Problem
 from netuned.status import DRIFTED, IN_SYNC, ProfileStatus, SettingStatus, Status
 from tests.netns.bus_fixtures import (
@@ -582,38 +582,48 @@ def test_json_is_the_documented_form(bus: PrivateBus, daemon: Served) -> None:
     assert (applied["pending"], applied["problems"]) == ([], plan["problems"])
 
 
-def test_status_does_not_start_the_daemon_and_plan_does(bus: PrivateBus) -> None:
+def test_nothing_starts_the_daemon(bus: PrivateBus) -> None:
+    """Not even where an earlier version left the file by which D-Bus would."""
     marker = bus.folder / "started"
     service = bus.folder / "services" / "org.netuned1.service"
     program = f'/bin/sh -c "touch {marker}; exit 1"'
     service.write_text(f"[D-BUS Service]\nName=org.netuned1\nUser=root\nExec={program}\n")
+    absent = "netuned is not running, or only just starting: systemctl start netuned"
     try:
         with bus.connect() as connection:
             from jeepney import message_bus
 
             connection.send_and_get_reply(message_bus.ReloadConfig(), timeout=5)
-        status = bus.ctl("status")
-        assert status.stderr == "netunedctl: netuned is not running: systemctl start netuned\n"
+        for look in ("status", "plan"):
+            assert absent in " ".join(bus.ctl(look, uid=NOBODY).stdout.split())
+        done = bus.ctl("apply")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"netunedctl: {absent}\n"
+        with Client() as client:
+            for ask in (
+                *(client.status, client.plan, client.reload, client.reconcile, client.pause),
+                *(client.resume, client.roll_back, client.restore),
+                *(lambda: client.begin_trial("", 60), lambda: client.confirm("a1")),
+            ):
+                with pytest.raises(AbsentError, match="is not running"):
+                    ask()
         assert not marker.exists()
-        plan = bus.ctl("plan")
-        assert marker.exists()
-        assert plan.stderr.startswith("netunedctl: netuned could not be started: ")
     finally:
         service.unlink()
 
 
-def test_a_host_without_a_bus_gets_one_sentence(bus: PrivateBus) -> None:
+def test_a_host_without_a_bus_is_looked_at_all_the_same(bus: PrivateBus) -> None:
     environment = {**bus.environment, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent"}
     done = subprocess.run(
-        [sys.executable, "-m", "netuned.cli", "status"],
+        [sys.executable, "-m", "netuned.cli", "status", "--exit-code"],
         check=False,
         capture_output=True,
         text=True,
         env=environment,
     )
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("netunedctl: there is no system bus")
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.startswith("there is no system bus to reach netuned over: ")
+    assert "This is what a look at the host without it finds." in done.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error(bus: PrivateBus, daemon: Served) -> None:

@@ -137,6 +137,18 @@ def test_what_is_packaged_names_no_staging_path(tree: Tree, destination: str | N
     compiled = f"-m compileall -q -f -s {tree.stage} -p / {tree.venv}/lib"
     assert compiled in ran
     assert not any("daemon-reload" in line for line in ran)
+    installed = {path.name for path in tree.stage.rglob("*") if path.is_file()}
+    assert "org.netuned1.policy" in installed
+    assert "org.netuned1.service" not in installed
+
+
+def test_what_let_anybody_start_the_daemon_goes_with_an_upgrade(tree: Tree) -> None:
+    """D-Bus starts a stopped and disabled service for whoever sends it a message."""
+    old = tree.stage / "usr/share/dbus-1/system-services/org.netuned1.service"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    tree.make("install")
+    assert not old.exists()
 
 
 def test_packaging_writes_nowhere_else_and_installs_no_packages(tree: Tree) -> None:

@@ -50,7 +50,7 @@ def test_closed_files_are_no_error(redirect: str, status: int) -> None:
 
 
 def test_an_error_never_goes_to_standard_output() -> None:
-    done = ctl("status", redirect="2>&-", DBUS_SYSTEM_BUS_ADDRESS="unix:path=/nonexistent")
+    done = ctl("reload", redirect="2>&-", DBUS_SYSTEM_BUS_ADDRESS="unix:path=/nonexistent")
     assert (done.returncode, done.stdout) == (1, b"")
 
 

@@ -163,6 +163,26 @@ def test_an_unprivileged_user_reads_and_may_not_write(igb: Guest) -> None:
         assert "org.netuned1" in refused.stderr or "root" in refused.stderr
 
 
+def test_what_only_looks_starts_no_stopped_daemon(igb: Guest, wanted: dict[str, object]) -> None:
+    as_nobody = "setpriv --reuid=nobody --regid=nogroup --clear-groups"
+    igb.sh("systemctl disable --now netuned")
+    try:
+        call = "busctl call org.netuned1 /org/netuned1 org.netuned1.Manager Plan"
+        for words in ("netunedctl status", "netunedctl plan", "netunedctl profiles", call):
+            for command in (words, f"{as_nobody} {words}"):
+                igb.machine.run(command, check=False)
+        assert igb.sh("systemctl is-active netuned || true") == "inactive"
+        shown = igb.sh(f"{as_nobody} netunedctl status {FIRST}")
+        assert shown.startswith("netuned is not running")
+        assert f"{FIRST}: in-sync" in shown
+        igb.sh(f"echo 0 >/sys/class/net/{FIRST}/queues/tx-0/xps_cpus")
+        assert f"{FIRST} " in igb.sh("netunedctl plan")
+        assert f"{FIRST}: drifted" in igb.sh(f"netunedctl status {FIRST}")
+    finally:
+        igb.sh("systemctl enable --now netuned", 60)
+    igb.wait_for(FIRST, wanted, 60)
+
+
 def test_a_broken_profile_changes_nothing(igb: Guest, wanted: dict[str, object]) -> None:
     igb.drop("igb", IGB.replace("kind: fq", "kind: fqq"))
     igb.machine.wait_until(lambda: igb.status()["manager"]["profile_errors"], 20, "the error")
