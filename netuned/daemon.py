@@ -26,7 +26,7 @@ from netuned.profiles.settings import DEFAULT_PATH
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
 from netuned.reconcile.watch import Watches
-from netuned.status import Status
+from netuned.status import STARTING, Status
 from netuned.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -211,6 +211,8 @@ class Daemon:
 def _status_line(status: Status) -> str:
     """What ``systemctl status netuned`` shows."""
     managed = [nic for nic in status.nics if nic.profile]
+    if status.manager.state == STARTING:
+        return "Starting"
     if not managed:
         return "No profile matches a card"
     states: dict[str, int] = {}

@@ -142,6 +142,12 @@ class AbsentError(BusError):
     """Nobody is there to ask over D-Bus: the daemon does not run, or there is no bus."""
 
 
+class StartingError(NetunedError):
+    """The daemon does not know yet what it is asked for."""
+
+    retry: ClassVar[bool] = True
+
+
 class StateFileError(NetunedError):
     """A file netuned keeps its own state in cannot be trusted or written."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 IN_SYNC = "in-sync"
 """All that the profile names reads back as the profile says."""
+STARTING = "starting"
+"""Not looked at yet; of the manager: what is there and what is wanted is not known in full yet."""
 APPLYING = "applying"
 DRIFTED = "drifted"
 CONTENDED = "contended"

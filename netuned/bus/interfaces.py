@@ -19,10 +19,10 @@ from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus
 
 from netuned.bus import asker, polkit, records, wire
 from netuned.bus.connection import Connection
-from netuned.errors import NetunedError
+from netuned.errors import NetunedError, StartingError
 from netuned.plan import Plan
 from netuned.profiles.timeout import MOST_S
-from netuned.status import ManagerStatus, NicStatus, Status
+from netuned.status import STARTING, ManagerStatus, NicStatus, Status
 
 READ = PropertyAccess.READ
 NAME_LIMIT = 60
@@ -220,6 +220,8 @@ class Manager(_Interface):
         for nic in self.controller.status().nics:
             if wire.text(nic.name) == shown:
                 return nic.name, *nic.through
+        if self.controller.status().manager.state == STARTING:
+            raise StartingError(f"netuned is starting, and has not found {shown} yet; ask again")
         raise DBusError(f"{wire.SERVICE}.Error.NoSuchCard", f"there is no card named {shown!r}")
 
     @dbus_property(READ)

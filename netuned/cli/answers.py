@@ -5,16 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from netuned.bus.client import Client
 from netuned.errors import AbsentError
+from netuned.status import NOT_RUNNING, STARTING, ManagerStatus, Status
 from netuned.text import escape
 
-if TYPE_CHECKING:
-    from netuned.status import Status
-
 T = TypeVar("T")
+
+UNSURE = (STARTING, NOT_RUNNING)
+"""States of the manager in which nobody vouches for what is shown to be all, or to stay so."""
+
+
+def caveat(manager: ManagerStatus) -> str:
+    """What is to be said first, in a state of ``UNSURE``."""
+    if manager.state == STARTING:
+        return "netuned is starting: it has not looked at everything yet."
+    return manager.problems[0]
 
 
 def ask(daemon: Callable[[Client], T], alone: Callable[[str], T]) -> T:

@@ -40,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with Client() as client:
+        planned = client.plan()  # waits, at the start, for what status may not know before
         names = _cards(client.status(), arguments.nic) if arguments.nic else ()
-        before = _only(client.plan(), names)
+        before = _only(planned, names)
         id, until = "", ""
         if arguments.confirm:
             id, until = client.begin_trial(arguments.nic, arguments.confirm)

@@ -6,7 +6,7 @@ import argparse
 
 from netuned.cli import answers
 from netuned.cli.text import Screen, print_json
-from netuned.status import NOT_RUNNING, ManagerStatus
+from netuned.status import STARTING, ManagerStatus
 
 HOW_TO_ENABLE = """\
 To enable one, write a file such as
@@ -36,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         screen = Screen.of_stdout()
-        if manager.state == NOT_RUNNING:
-            print(screen.sentence(manager.problems[0]))
+        if manager.state in answers.UNSURE:
+            print(screen.sentence(answers.caveat(manager)))
         print(show(manager, screen), end="")
     return 0
 
@@ -58,10 +58,11 @@ def show(manager: ManagerStatus, screen: Screen) -> str:
         )
         for profile in manager.profiles
     ]
-    parts = [screen.table_with_notes(header, rows) if rows else "No profiles are loaded.\n"]
+    none = "" if manager.state == STARTING else "No profiles are loaded.\n"
+    parts = [screen.table_with_notes(header, rows) if rows else none]
     problems = [f"Error: {error}" for error in manager.profile_errors]
     problems += [f"Conflict: {conflict}" for conflict in manager.conflicts]
     parts.append("".join(map(screen.sentence, problems)))
-    if all(profile.template for profile in manager.profiles):
+    if manager.state != STARTING and all(profile.template for profile in manager.profiles):
         parts.append(f"No profile is enabled. {HOW_TO_ENABLE}")
     return "\n".join(filter(None, parts))

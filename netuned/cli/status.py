@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from netuned.cli import answers
 from netuned.cli.profiles import HOW_TO_ENABLE
 from netuned.cli.text import BOLD, STATE_COLOURS, Screen, card_name, print_json
-from netuned.errors import NetunedError
+from netuned.errors import NetunedError, StartingError
 from netuned.status import (
     APPLYING,
     CONTENDED,
@@ -19,6 +19,7 @@ from netuned.status import (
     NOT_RUNNING,
     PARTIAL,
     RESYNCED,
+    STARTING,
     UNSUPPORTED,
     WITHHELD,
     Applied,
@@ -29,7 +30,7 @@ from netuned.status import (
 )
 from netuned.text import escape
 
-OUT_OF_SYNC = (APPLYING, DRIFTED, CONTENDED, DEGRADED, PARTIAL, WITHHELD, UNSUPPORTED)
+OUT_OF_SYNC = (*(STARTING, APPLYING, DRIFTED, CONTENDED, DEGRADED, PARTIAL, WITHHELD, UNSUPPORTED),)
 PENDING = 3
 """The exit status for drift and pending changes."""
 
@@ -55,11 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(asdict(nic or status))
     else:
         screen = Screen.of_stdout()
-        if status.manager.state == NOT_RUNNING:
-            print(screen.sentence(status.manager.problems[0]))
+        if status.manager.state in answers.UNSURE:
+            print(screen.sentence(answers.caveat(status.manager)))
         print(card(nic, screen) if nic else overview(status, screen), end="")
     settled = card_in_sync(nic) if nic else in_sync(status)
-    settled = settled and status.manager.state != NOT_RUNNING
+    settled = settled and status.manager.state not in answers.UNSURE
     return PENDING if arguments.exit_code and not settled else 0
 
 
@@ -67,6 +68,8 @@ def _find(status: Status, name: str) -> NicStatus:
     for nic in status.nics:
         if nic.name == name:
             return nic
+    if status.manager.state == STARTING:
+        raise StartingError(f"netuned is starting, and has not found {name} yet; ask again")
     names = ", ".join(nic.name for nic in status.nics) or "none"
     raise NetunedError(f"there is no card named {name}; there are: {names}")
 
@@ -92,7 +95,9 @@ def overview(status: Status, screen: Screen) -> str:
         ((nic.name, nic.driver, nic.profile, nic.state, _queue_count(nic)), _note(nic), nic.name)
         for nic in status.nics
     ]
-    parts = [screen.table_with_notes(header, rows) if rows else "There are no network cards.\n"]
+    starting = manager.state == STARTING
+    none = "" if starting else "There are no network cards.\n"
+    parts = [screen.table_with_notes(header, rows) if rows else none]
     details = "".join(_troubles(nic, screen) for nic in status.nics)
     host = [_host_line(setting) for setting in manager.settings]
     if manager.pending_confirm:
@@ -104,7 +109,7 @@ def overview(status: Status, screen: Screen) -> str:
     if manager.profile_errors:
         errors = "".join(screen.sentence(error, "  ") for error in manager.profile_errors)
         parts.append("Profile errors (the last good version of each stays in force):\n" + errors)
-    if not any(nic.profile for nic in status.nics):
+    if not (starting or any(nic.profile for nic in status.nics)):
         parts.append(f"No profile matches a card. {HOW_TO_ENABLE}")
     return "\n".join(filter(None, parts))
 

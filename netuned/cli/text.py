@@ -21,6 +21,7 @@ GAP = "  "
 BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
 STATE_COLOURS = {
     status.IN_SYNC: GREEN,
+    status.STARTING: YELLOW,
     status.APPLYING: YELLOW,
     status.DRIFTED: YELLOW,
     status.CONTENDED: YELLOW,

@@ -10,12 +10,18 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from netuned.cpuset import CpuSet
-from netuned.errors import KernelError, NamespaceError, NetunedError, StateFileError
+from netuned.errors import (
+    KernelError,
+    NamespaceError,
+    NetunedError,
+    StartingError,
+    StateFileError,
+)
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.isolation import read_isolation
 from netuned.hardware.links import is_as
@@ -51,7 +57,7 @@ from netuned.reconcile.trialfile import NAME as TRIALS
 from netuned.reconcile.trialfile import TrialFile
 from netuned.reconcile.trials import Trials
 from netuned.reconcile.work import Work
-from netuned.status import ManagerStatus, NicStatus, Status
+from netuned.status import STARTING, ManagerStatus, NicStatus, Status
 from netuned.tunables import TUNABLES, tunables_of
 
 log = logging.getLogger(__name__)
@@ -61,6 +67,9 @@ REST_MOST_S = 0.5
 
 REREAD_S = 2.0
 """A host that cannot be read is read again, also without another event."""
+
+START_WAIT_S = 10.0
+"""Who asks before the first plan waits for it so long: as long as READY waits for all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,12 @@ class Reconciler:
         self._early: set[int] = set()
         """Cards that changed before they were known, and perhaps after they were read."""
         self._next_plan: asyncio.Task[None] | None = None
+        self._planned = asyncio.Event()
+        """There was a plan: it is known which cards are here, and what is wanted of them."""
+        self._first_looks: asyncio.Task[None] | None = None
+        self._starting = True
+        self.unread = ""
+        """Why the host cannot be read, and the plan in force may be an old one."""
         self._context = context = Context(kernel, self.work, self._baseline, listener, {}, self)
         self.passes = Passes(context)
         trials = TrialFile(options.state_directory / TRIALS, boot_id)
@@ -116,7 +131,7 @@ class Reconciler:
         self.host = HostPart(self._slot_of(HOST), context, self.passes, self.cards, self.trials)
         self._neighbours = Neighbours(kernel.files)
         self._notes: tuple[str, ...] = ()
-        self._deaf = self._unread = ""
+        self._deaf = ""
         self._telling = Telling(
             self.work, self.cards, self._manager, listener, lambda: bool(self._deaf)
         )
@@ -181,6 +196,19 @@ class Reconciler:
 
     def status(self) -> Status:
         return self._telling.status
+
+    async def known(self) -> None:
+        """Wait until cards and profiles are known: what is said before would not be so.
+
+        Raises: StartingError.
+        """
+        try:
+            async with asyncio.timeout(START_WAIT_S):
+                await self._planned.wait()
+        except TimeoutError:
+            why = self.unread or "it has not read the host and its profiles yet"
+            raise StartingError(f"netuned is starting: {why}; ask again") from None
+        await self._telling.told()
 
     async def reload(self) -> None:
         """Read all profiles again and bring what changed into force."""
@@ -290,8 +318,8 @@ class Reconciler:
 
     def _tell_unread(self, problem: str) -> None:
         """Why no plan can be made, once; empty: one can."""
-        if problem != self._unread:
-            self._unread = problem
+        if problem != self.unread:
+            self.unread = problem
             if problem:
                 log.error("%s, trying again", problem)
             self.publish()
@@ -348,7 +376,7 @@ class Reconciler:
             except (KernelError, NamespaceError) as error:
                 if isinstance(error, NamespaceError) and self._judged is None:
                     raise  # it was started in the wrong place
-                self._tell_unread(f"Cannot read the host: {error}")
+                self._tell_unread(f"the host cannot be read: {error}")
                 asyncio.get_running_loop().call_later(REREAD_S, self.rescan)
                 return
             finally:
@@ -362,9 +390,20 @@ class Reconciler:
             for ifindex in self._outdated(host):
                 self.touch(ifindex)
             self.follow_host()
+            if not self._planned.is_set():
+                self._planned.set()
+                self._first_looks = self.work.spawn(self._end_start())
         self.trials.catch_up()
         self.publish()  # cards that nobody asks for are looked at by nobody
         self.work.spawn(self._look_at_neighbours())
+
+    async def _end_start(self) -> None:
+        """Wait for the first look at each card, and at the host."""
+        slots = (self.host.slot, *self.cards.slots.values())
+        if looks := {slot.task for slot in slots if slot.task is not None}:
+            await asyncio.wait(looks)
+        self._starting = False
+        self.publish()
 
     def _outdated(self, host: Host) -> set[int]:
         """Cards that changed while they were read first, or without an event."""
@@ -439,6 +478,8 @@ class Reconciler:
         while self.host.slot.task is not None:
             await asyncio.wait({self.host.slot.task})
             await self.cards.until_quiet()  # irqbalance may have stirred them
+        if self._first_looks is not None:
+            await asyncio.wait({self._first_looks})
         await self._telling.told()
 
     @property
@@ -454,7 +495,7 @@ class Reconciler:
         self._telling.publish()
 
     def _manager(self, nics: tuple[NicStatus, ...]) -> ManagerStatus:
-        return manager_status(
+        status = manager_status(
             self.loading.profiles,
             self.cards.desired,
             nics,
@@ -462,12 +503,13 @@ class Reconciler:
             (
                 *self._notes,
                 *map(str, self.loading.settings.errors),
-                *filter(None, [self._deaf, self._unread]),
+                *filter(None, [self._deaf, self.unread]),
             ),
             self._contended(),
             self._kernel.writes,
             self.trials.pending(),
         )
+        return replace(status, state=STARTING) if self._starting else status
 
     def _contended(self) -> tuple[str, ...]:
         slots = (self.host.slot, *self.cards.slots.values())

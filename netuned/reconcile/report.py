@@ -25,6 +25,7 @@ from netuned.status import (
     PAUSED,
     POLLED,
     RESYNCED,
+    STARTING,
     UNMANAGED,
     UNSUPPORTED,
     WITHHELD,
@@ -90,7 +91,7 @@ def with_uppers(
 
 
 def _worst(states: set[str]) -> str:
-    order = (DEGRADED, CONTENDED, DRIFTED, APPLYING, PAUSED, PARTIAL, OBSERVED)
+    order = (DEGRADED, CONTENDED, DRIFTED, APPLYING, STARTING, PAUSED, PARTIAL, OBSERVED)
     return next((state for state in order if state in states), IN_SYNC)
 
 

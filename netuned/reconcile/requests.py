@@ -38,6 +38,11 @@ class Requests:
     def status(self) -> Status:
         return self._loop.status()
 
+    async def _named(self, ifname: str) -> list[Slot]:
+        """As ``Cards.named``, once it is known which cards there are. Raises: NetunedError."""
+        await self._loop.known()
+        return self._cards.named(ifname)
+
     async def reload(self) -> None:
         """Read all profiles again and bring what changed into force."""
         await self._loop.reload()
@@ -47,7 +52,7 @@ class Requests:
 
         What was rolled back or restored is no longer left alone.
         """
-        slots = self._cards.named(ifname)
+        slots = await self._named(ifname)
         await self._trials.holds.release(slots)
         for slot in slots:
             self._trials.holds.hold_again(slot)
@@ -68,7 +73,10 @@ class Requests:
         """What would be written now, without writing."""
         changes: list[Change] = []
         withheld: list[Change] = []
+        await self._loop.known()
         problems = list(self._cards.desired.problems)
+        if self._loop.unread:
+            problems.append(Problem("", self._loop.unread))
         for slot in (self._loop.host.slot, *self._cards.slots.values()):
             if slot.aim.target is None and not slot.card.wanted:
                 continue
@@ -89,7 +97,7 @@ class Requests:
 
     async def pause(self, ifname: str) -> None:
         """Make no changes to a card, or to any, until resumed. Waits for a pass under way."""
-        slots = self._cards.named(ifname)
+        slots = await self._named(ifname)
         self._pauses.begin(slots[0].card.nic if ifname else None)
         self._loop.follow_host()
         for slot in (self._loop.host.slot, *slots):
@@ -100,7 +108,7 @@ class Requests:
 
     async def resume(self, ifname: str) -> None:
         """End a pause and look at what happened meanwhile."""
-        slots = self._cards.named(ifname)
+        slots = await self._named(ifname)
         if ifname and self._pauses.all_cards:
             raise NetunedError(ALL_PAUSED)
         timeout_s = self._loop.loading.settings.confirm_timeout_s
@@ -132,7 +140,7 @@ class Requests:
 
         Returns the id and until when; both are empty if nothing was to be changed.
         """
-        slots = self._cards.named(ifname)
+        slots = await self._named(ifname)
         if ifname and self._pauses.all_cards:
             raise NetunedError(ALL_PAUSED)
         self._trials.refuse_second(slots)
@@ -156,16 +164,18 @@ class Requests:
 
     async def confirm(self, id: str) -> None:
         """What a trial did stays."""
+        await self._loop.known()
         await self._trials.confirm(id)
 
     async def roll_back(self, id: str) -> None:
         """Undo a trial at once; all that wait if none is named."""
+        await self._loop.known()
         await self._trials.roll_back(id)
         await self._loop.until_quiet()
 
     async def restore(self, ifname: str, tunable: str) -> None:
         """Put back what was there before netuned, and leave it alone from then on."""
-        slots = self._cards.named(ifname)
+        slots = await self._named(ifname)
         self._trials.refuse_second(slots)
         await self._trials.holds.restore(slots, tunable)
         await self._loop.until_quiet()

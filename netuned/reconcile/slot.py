@@ -32,6 +32,7 @@ from netuned.status import (
     CONTENDED,
     DEGRADED,
     PAUSED,
+    STARTING,
     UNMANAGED,
     Applied,
     NicStatus,
@@ -104,6 +105,8 @@ class Slot:
         self._refused_s = REFUSED_S
         self._lacking: Mapping[str, str] = {}
         """What the card cannot have, and why, as it was last said."""
+        self._unseen: str | None = ""
+        """Until a look at it came to an end, why none has; then None."""
         self._problem = ""
         self._pending: tuple[Change, ...] = ()
         self._failed = ""
@@ -356,6 +359,7 @@ class Slot:
                 fields = about(LEFT, change, held[change.tunable])
                 log.warning("Not set: %s (%s)", change, held[change.tunable], extra=fields)
         self.failures, self.last_error, self._failed = 0, "", ""
+        self._unseen = None
         scope = outcome.scope
         unseen = [c for c in self._pending if scope is not None and c.tunable not in scope]
         self._pending, self.settled = (*unseen, *outcome.pending), not self._unsettled
@@ -380,13 +384,15 @@ class Slot:
 
     def let_go(self) -> None:
         """Nothing is wanted of the card."""
-        self._pending, self.last_error, self.state = (), "", UNMANAGED
+        self._pending, self.last_error, self.state, self._unseen = (), "", UNMANAGED, None
         self.card.close()
 
     def lost(self, error: KernelError) -> None:
         """The card, or a file of it, was not there: queues come and go, so once is no failure."""
         self._told = None  # what the card was told may have been cut short
         self.failures += 1
+        if self._unseen is not None:
+            self._unseen = str(error)
         if self.failures > 1:
             self.last_error, self.state = str(error), DEGRADED
 
@@ -465,7 +471,7 @@ class Slot:
         ``deaf``: nothing tells what is written to files.
         """
         look = self.state, self.last_error, self.settled, self._pending, self._tallies.version
-        wanted = self.aim.profile, self.aim.held, self._problem
+        wanted = self.aim.profile, self.aim.held, self._problem, self._unseen
         key = (paused, deaf, self.task is None, look, wanted, self.card.version, self.contended)
         if self._shown is not None and self._shown[0] == key:
             return self._shown[1]
@@ -478,6 +484,8 @@ class Slot:
             state = PAUSED
         elif self.task is not None and profile and not self.settled:
             state = APPLYING
+        elif profile and self._unseen is not None and state == UNMANAGED:
+            state, error = STARTING, error or self._unseen
         status = nic_status(
             card=self.card,
             profile=profile,

@@ -13,7 +13,7 @@ from netuned.reconcile.listener import Listener
 from netuned.reconcile.report import with_uppers
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.work import Work
-from netuned.status import APPLYING, ManagerStatus, NicStatus, Status
+from netuned.status import STARTING, ManagerStatus, NicStatus, Status
 
 SLICE_S = 0.005
 """The status of many cards is made for this long before the loop gets a turn."""
@@ -31,7 +31,7 @@ class Telling:
         deaf: Callable[[], bool],
     ) -> None:
         """``manager`` makes the host's status of all cards'; ``deaf`` is as for ``Slot.status``."""
-        self.status = Status(ManagerStatus(__version__, APPLYING))
+        self.status = Status(ManagerStatus(__version__, STARTING))
         self._work = work
         self._cards = cards
         self._manager = manager

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
 
 from netuned.cpuset import CpuSet
-from netuned.errors import NetunedError
+from netuned.errors import KernelError, NetunedError, StartingError
 from netuned.history import CHANGE
+from netuned.reconcile import loop
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
 from netuned.reconcile.resync import poll, silent_tunables
@@ -66,6 +68,39 @@ def on(directory: Path, scenario: Callable[[Daemon], Coroutine[None, None, None]
         daemon.drop(profile("0-1"))
         await daemon.loop.start()
         await scenario(daemon)
+        await daemon.loop.close()
+
+    asyncio.run(run())
+
+
+def test_of_a_host_that_cannot_be_read_nothing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise KernelError("read", "/sys/class/net", errno.EIO)
+
+    async def run() -> None:
+        daemon = Daemon(tmp_path)
+        daemon.drop(profile("0-1"))
+        ask = daemon.ask
+        assert ask.status().manager.state == "starting"
+        with monkeypatch.context() as broken:
+            broken.setattr(loop, "START_WAIT_S", 0.01)
+            broken.setattr(loop, "read_host", refuse)
+            await daemon.loop.start()
+            for asked in (ask.plan(), ask.reconcile(""), ask.reconcile("en0"), ask.pause("")):
+                with pytest.raises(StartingError, match="the host cannot be read: read /sys"):
+                    await asked
+            manager = ask.status().manager
+            assert (manager.state, len(manager.problems)) == ("starting", 1)
+        await ask.reload()
+        manager = ask.status().manager
+        assert (daemon.masks(), manager.state, manager.problems) == (WANTED, "in-sync", ())
+        assert not (await ask.plan()).changes
+        monkeypatch.setattr(loop, "read_host", refuse)
+        await ask.reload()
+        assert "cannot be read" in (await ask.plan()).problems[0].message
+        assert "cannot be read" in ask.status().manager.problems[0]
         await daemon.loop.close()
 
     asyncio.run(run())

@@ -115,7 +115,7 @@ def test_a_trial_of_fewer_channels_is_rolled_back_after_a_kill(
     assert igb.combined(FIRST) == 3
     waiting = str(igb.status()["manager"]["pending_confirm"])
     igb.sh("systemctl kill -s KILL netuned")
-    igb.wait("the restart", "systemctl is-active netuned && netunedctl status", 60)
+    igb.wait("the restart", "systemctl is-active netuned && busctl status org.netuned1", 60)
     assert igb.status()["manager"]["pending_confirm"] == waiting
     igb.wait_for(FIRST, wanted, 150)
     igb.wait_state(FIRST, "drifted")
@@ -233,7 +233,7 @@ def test_rfs_and_the_hosts_table(igb: Guest, wanted: dict[str, object]) -> None:
         assert "Repaired host rfs: found 64 flows, put back 32768 flows" in logged
         assert f"Repaired {FIRST} rfs rx-5" in logged
         igb.sh(f"systemctl kill -s KILL netuned; echo 64 > {table}")
-        igb.wait("the restart", "systemctl is-active netuned && netunedctl status", 60)
+        igb.wait("the restart", "systemctl is-active netuned && busctl status org.netuned1", 60)
         igb.wait("the host's table", f"[ $(cat {table}) = 32768 ]")
     finally:
         igb.drop("igb", IGB)
