@@ -18,6 +18,7 @@ from netuned.status import (
     IN_SYNC,
     NOT_RUNNING,
     PARTIAL,
+    PAUSED,
     RESYNCED,
     STARTING,
     UNSUPPORTED,
@@ -83,7 +84,12 @@ def in_sync(status: Status) -> bool:
 
 
 def card_in_sync(nic: NicStatus) -> bool:
-    """Whether a card is as its profile says, or has none."""
+    """Whether a card is as its profile says, or has none.
+
+    One that is paused without a profile has something to be put back.
+    """
+    if nic.state == PAUSED and not nic.profile:
+        return False
     return nic.state not in OUT_OF_SYNC and not any(s.state in OUT_OF_SYNC for s in nic.settings)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from netuned.errors import KernelError, NetunedError
+from netuned.errors import NetunedError
 from netuned.hardware.host import Host
 from netuned.hardware.nic import Nic
 from netuned.planning.planner import Desired
@@ -42,7 +42,6 @@ class Cards:
         self._trials = trials
         self._pauses = pauses
         self._slot_of = slot_of
-        self._rereading: set[int] = set()
         self._left: list[int] = []
         self._retiring = asyncio.Lock()
 
@@ -147,27 +146,6 @@ class Cards:
         """Whether all cards are paused, or one that has a profile."""
         managed = (slot for slot in self.slots.values() if slot.aim.target is not None)
         return self._pauses.all_cards or any(map(self.is_paused, managed))
-
-    async def reread(self, slot: Slot) -> bool:
-        """Read the facts of a card that is not looked at. Says whether they differ."""
-        ifindex = slot.card.nic.ifindex
-        if ifindex in self._rereading:  # it waits for the card, and sees this event, too
-            return False
-        self._rereading.add(ifindex)
-        async with slot.lock:
-            self._rereading.discard(ifindex)
-            if slot.gone:
-                return False
-            try:
-                read = partial(slot.card.refresh, another=True)
-                changed = await self._context.work.in_worker(read)
-            except KernelError as error:
-                if not error.gone:
-                    log.warning("Cannot read card %s: %s, ignoring", slot.card.nic.name, error)
-                return False
-        if changed:
-            slot.aim_anew(settled=not slot.is_another)
-        return changed
 
     def named(self, ifname: str) -> list[Slot]:
         """A card and those it is tuned through; all for an empty name. Raises: NetunedError."""

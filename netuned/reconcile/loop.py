@@ -236,8 +236,6 @@ class Reconciler:
             return
         if tunable is None:
             self.passes.look(slot, facts=True)
-            if self.is_paused(slot):
-                self.work.spawn(self._reread(slot))
         elif tunable in slot.card.wanted and not slot.dispute.damp(
             tunable, partial(self._look_at, slot, tunable)
         ):
@@ -246,12 +244,6 @@ class Reconciler:
     def _slot(self, ifindex: int) -> Slot | None:
         """A card's place, or the host's."""
         return self.host.slot if ifindex == HOST.ifindex else self.cards.slots.get(ifindex)
-
-    async def _reread(self, slot: Slot) -> None:
-        """A paused card's facts: a new name is shown, and can be resumed."""
-        if await self.cards.reread(slot):
-            await self.replan()
-            self.publish()
 
     def _look_at(self, slot: Slot, tunable: str, event_at: float = 0.0) -> None:
         slot.mark(tunable, event_at=event_at)

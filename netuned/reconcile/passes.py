@@ -11,7 +11,7 @@ from functools import partial
 from netuned.errors import KernelError
 from netuned.kernel.once import Once, Shared
 from netuned.reconcile.aim import Look
-from netuned.reconcile.apply import Rounds
+from netuned.reconcile.apply import Rounds, plan_card
 from netuned.reconcile.context import Context
 from netuned.reconcile.slot import HEARD_S, Slot
 from netuned.reconcile.writing import Outcome
@@ -70,7 +70,7 @@ class Passes:
         """After a failure events wait for the retry: a failed pass raises events of its own."""
         unread, waits = slot.card.nic.unread, slot.retry is not None
         against = slot.gone or self._closing or unread or waits
-        return slot.dirty and not against and not self._context.loop.is_paused(slot)
+        return slot.dirty and not against
 
     async def _pass(self, slot: Slot) -> None:
         """Look at a card until nothing more is marked."""
@@ -99,7 +99,8 @@ class Passes:
                 await self._replan(slot)
         if slot.gone or slot.is_another:  # what is wanted was planned for the card before it
             return
-        repairs = slot.set_out()
+        paused = self._context.loop.is_paused(slot)
+        repairs = None if paused else slot.set_out()
         if not slot.aimed:
             try:
                 await self.aim(slot)
@@ -113,12 +114,25 @@ class Passes:
         if slot.aim.target is None and not card.wanted:
             slot.let_go()
             return
+        if paused:
+            await self._observe(slot)
+            return
         rounds = Rounds(card, self._context.baseline, scope, repairs, slot.recorder)
         while not await in_worker(partial(self._turns, rounds, self._fresh())):
             pass
         self._note(slot, rounds.outcome, look)
         if card.nic is not nic:  # restructured by our own writes: what is there now is new
             await self._replan(slot)
+
+    async def _observe(self, slot: Slot) -> None:
+        """See how a paused card is, and write nothing."""
+        try:
+            look = partial(plan_card, slot.card, self._fresh())
+            _, withheld = await self._context.work.in_worker(look)
+        except KernelError as error:
+            self._lost(slot, error)
+        else:
+            slot.observed(withheld)
 
     def _fresh(self) -> Once:
         """What is asked from now on: of several cards together, of a single one by itself."""

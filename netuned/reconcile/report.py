@@ -106,7 +106,7 @@ def manager_status(
     pending_confirm: str = "",
 ) -> ManagerStatus:
     """All as a whole: its state is the worst of the managed cards and of what the host is to be."""
-    states = {nic.state for nic in nics if nic.profile}
+    states = {nic.state for nic in nics} - {UNMANAGED}
     worst = _worst(states - {OBSERVED} | ({host.state} if host.settings else set()))
     if host.last_error:
         problems = (*problems, f"host: {host.last_error}")

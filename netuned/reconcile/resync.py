@@ -34,7 +34,8 @@ async def look_over(context: Context, host: Slot) -> tuple[list[str], list[Slot]
         names, differing = await context.work.in_worker(
             lambda: (kernel.files.listdir(CLASS_NET), sweep(kernel, cards))
         )
-    return names, [s for s in idle if s.retry_roundings() or s.card in differing]
+    retried = [s for s in idle if not context.loop.is_paused(s) and s.retry_roundings()]
+    return names, [slot for slot in idle if slot in retried or slot.card in differing]
 
 
 async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
@@ -52,12 +53,8 @@ async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
 async def _idle(
     context: Context, slots: tuple[Slot, ...] | list[Slot]
 ) -> AsyncIterator[list[Slot]]:
-    """Those that nobody looks at and that are not paused, which stay so meanwhile."""
-    idle = [
-        slot
-        for slot in slots
-        if slot.card.wanted and not slot.lock.locked() and not context.loop.is_paused(slot)
-    ]
+    """Those that nobody looks at, which stays so meanwhile."""
+    idle = [slot for slot in slots if slot.card.wanted and not slot.lock.locked()]
     async with AsyncExitStack() as held:
         for slot in idle:
             await held.enter_async_context(slot.lock)

@@ -382,6 +382,11 @@ class Slot:
                 fields = {"ifname": nic.name, "tunable": name}
                 log.warning("Cannot be had: %s %s: %s", nic.label, name, why, extra=fields)
 
+    def observed(self, withheld: tuple[Change, ...]) -> None:
+        """A look in a pause, which writes nothing, came to its end."""
+        self.card.note_withheld(withheld, None)
+        self.failures, self.last_error, self._failed, self._unseen = 0, "", "", None
+
     def let_go(self) -> None:
         """Nothing is wanted of the card."""
         self._pending, self.last_error, self.state, self._unseen = (), "", UNMANAGED, None
@@ -478,10 +483,10 @@ class Slot:
         state, error, held, profile = self.state, self.last_error, self.aim.held, self.aim.profile
         if self._problem:
             state, error = DEGRADED, self._problem
+        elif paused and (profile or self.card.wanted):
+            state = PAUSED
         elif held and not profile:
             error = error or "; ".join(sorted(set(held.values())))
-        elif paused and profile:
-            state = PAUSED
         elif self.task is not None and profile and not self.settled:
             state = APPLYING
         elif profile and self._unseen is not None and state == UNMANAGED:

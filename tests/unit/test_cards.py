@@ -6,6 +6,9 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from netuned.cli.status import card_in_sync
 from netuned.hardware.host import read_host
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import ProfileSet
@@ -164,8 +167,8 @@ def test_a_paused_card_is_left_alone_under_any_name(tmp_path: Path) -> None:
         await parts.plan(profile("2-3").replace("en0", '"*n0"'))
         assert parts.masks() == ["1", "2", "0", "0"]
         parts.kernel.rename("en0", "wan0")
-        assert await parts.cards.reread(parts.slot())
-        await parts.plan()
+        parts.passes.look(parts.slot(), facts=True)
+        await parts.quiet()
         assert parts.shown("wan0").state == "paused"
         parts.pauses.end(parts.slot("wan0").card.nic)
         parts.passes.look_now(parts.slot("wan0"))
@@ -173,6 +176,57 @@ def test_a_paused_card_is_left_alone_under_any_name(tmp_path: Path) -> None:
         assert parts.masks(name="wan0") == ["0", "0", "4", "8"]
 
     on(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_a_paused_card_shows_is_so(tmp_path: Path, *, restart: bool) -> None:
+    mask = "/sys/class/net/en0/queues/tx-2/xps_cpus"
+
+    async def look(parts: Parts) -> tuple[str, str, bool]:
+        """Its state, that of its masks, and whether `status --exit-code` is 0."""
+        parts.passes.look(parts.slot())
+        await parts.quiet()
+        shown = parts.shown()
+        states = {setting.tunable: setting.state for setting in shown.settings}
+        return shown.state, states.get("xps", ""), card_in_sync(shown)
+
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(profile("0-1"))
+        parts.pauses.begin(parts.slot().card.nic)
+        assert await look(parts) == ("paused", "in-sync", True)
+        parts.kernel.put(mask, b"f\n")
+        assert await look(parts) == ("paused", "drifted", False)
+        parts.kernel.put(mask, b"0\n")
+        assert await look(parts) == ("paused", "in-sync", True)
+        await parts.plan(profile("2-3"))
+        assert await look(parts) == ("paused", "drifted", False)
+        parts.remove("edge")
+        await parts.plan()
+        await look_at_what_is_left(parts)
+        if not restart:
+            await resume(parts)
+
+    async def look_at_what_is_left(parts: Parts) -> None:
+        assert await look(parts) == ("paused", "", False)
+        assert parts.shown().profile == ""
+        assert parts.masks() == ["1", "2", "0", "0"]
+
+    async def again(parts: Parts) -> None:
+        parts.pauses.begin(read_host(parts.kernel).nics[2])
+        await parts.plan()
+        await look_at_what_is_left(parts)
+        await resume(parts)
+
+    async def resume(parts: Parts) -> None:
+        parts.pauses.end(parts.slot().card.nic)
+        parts.passes.look_now(parts.slot())
+        await parts.quiet()
+        assert parts.masks() == ["0"] * 4
+        assert parts.shown().state == "unmanaged"
+
+    kernel = on(tmp_path, scenario).kernel
+    if restart:
+        on(tmp_path, again, kernel)
 
 
 def test_a_restored_link_that_no_profile_names_any_more_is_held_no_longer(tmp_path: Path) -> None:
