@@ -145,7 +145,7 @@ class Balancer:
     """How irqbalance is found: told what (as ``Exclusion`` has it), and doing what about it.
 
     ``balanced`` are the interrupts that it places. ``waiting``: what it was told shows after its
-    next round only.
+    next round only, or once it runs again.
     """
 
     told: Exclusion
@@ -156,7 +156,7 @@ class Balancer:
 
     def __str__(self) -> str:
         if not self.running:
-            return "not running"
+            return "being started or stopped" if self.waiting else "not running"
         if self.told.mode != "exclude":
             return "running"
         ours = CpuSet.of(self.balanced & self.told.interrupts)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from netuned import statefile
 from netuned.errors import KernelError, UnsupportedError
-from netuned.kernel.systemd import control_unit
+from netuned.kernel.systemd import control_unit, is_changing
 from netuned.values import Balancer, Exclusion
 
 log = logging.getLogger(__name__)
@@ -167,9 +167,14 @@ class Irqbalance:
                 raise
             return Balancer(told, running=True, waiting=True)
         if running is None:
-            return Balancer(told, running=False)
+            return Balancer(told, running=False, waiting=told.mode != "leave" and self._comes())
         waiting = time.monotonic() - self._signalled_at < SIGNAL_EVERY_S
         return Balancer(told, True, running.asks_policy, running.balanced, waiting)
+
+    def _comes(self) -> bool:
+        """Whether it does not run because it is being started, stopped or restarted just now."""
+        restarted = self._restarted_pid and time.monotonic() - self._signalled_at < SIGNAL_EVERY_S
+        return bool(restarted) or is_changing(UNIT)
 
     def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> None:
         """Leave these devices (sysfs paths) alone.
@@ -214,7 +219,7 @@ class Irqbalance:
 
         Like ``leave`` this asks nothing of irqbalance, which may be slow to answer.
         """
-        if _find_running() is None:
+        if _find_running() is None and not self._comes():
             return
         _replace(self._stopped, "")
         control_unit("StopUnit", UNIT)

@@ -53,10 +53,12 @@ def same(key: str, wanted: State, found: State) -> bool:
         asked = asked.told
     assert isinstance(asked, Exclusion)
     if asked.mode == STOP:
-        return not has.running
+        return not (has.running or has.waiting)
     if asked.mode != has.told.mode or asked.mode == LEAVE:
         return asked.mode == has.told.mode
-    heeds = not has.running or (has.asks_policy and not has.balanced & asked.interrupts)
+    heeds = has.asks_policy and not has.balanced & asked.interrupts
+    if not has.running:  # what is being restarted may not heed it once it runs
+        heeds = not has.waiting
     return heeds and asked.devices == has.told.devices
 
 
@@ -67,7 +69,11 @@ def awaited(key: str, wanted: State, found: State) -> str:
         has.told.mode,
         has.told.devices,
     )
-    return "it was told, and answers between its rounds" if told and has.waiting else ""
+    if not (told and has.waiting):
+        return ""
+    if not has.running:
+        return "it is being started or stopped just now"
+    return "it was told, and answers between its rounds"
 
 
 def recorded(nic: Nic, value: Value) -> Value:

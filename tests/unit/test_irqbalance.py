@@ -8,22 +8,31 @@ import logging
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from jeepney import DBusAddress, new_error, new_method_call
+from jeepney import (
+    DBusAddress,
+    HeaderFields,
+    Message,
+    new_error,
+    new_method_call,
+    new_method_return,
+)
 
 from netuned import statefile
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import HOST
 from netuned.kernel import Kernel, irqbalance
 from netuned.kernel.irqbalance import POLICY_ARGUMENT, UNIT, Irqbalance
-from netuned.kernel.systemd import control_unit
+from netuned.kernel.systemd import control_unit, is_changing
 from netuned.reconcile.apply import reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
+from netuned.reconcile.report import card_state
 from netuned.tunables import HOST_TUNABLES
 from netuned.tunables.base import HostTarget
 from netuned.values import Exclusion
@@ -204,3 +213,62 @@ def test_what_was_told_is_put_back_when_nobody_asks_any_more(
     assert baseline.of(HOST) == {}
     card.aim(None, baseline)
     assert not card.wanted
+
+
+@pytest.mark.parametrize("mode", ["exclude", "stop"])
+def test_one_that_is_being_restarted_is_not_called_in_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(irqbalance, "SOCKETS", str(tmp_path / "none*.sock"))
+    if mode == "stop":
+        (tmp_path / "irqbalance.stopped").touch()
+    else:
+        (tmp_path / "irqbalance.cards").touch()
+    baseline = Baseline(tmp_path / "baseline.json", "boot")
+    card = host_of(tmp_path, baseline)
+    card.aim(HostTarget({"irqbalance": Exclusion(mode)}, {"irqbalance": ""}), baseline)
+    shown = []
+    for changing in (True, False):
+        monkeypatch.setattr(irqbalance, "is_changing", {UNIT: changing}.get)
+        outcome = reconcile_card(card, baseline)
+        assert (outcome.made, outcome.pending, outcome.error) == ([], (), None)
+        shown.append((card_state(card, ()), str(card.found["irqbalance"][""])))
+    assert shown == [("applying", "being started or stopped"), ("in-sync", "not running")]
+
+
+@pytest.mark.parametrize(
+    ("state", "job", "since_s", "changing"),
+    [
+        ("inactive", 0, 0, False),
+        ("active", 0, 60, False),
+        ("active", 0, 0, True),
+        ("failed", 0, 0, False),
+        ("inactive", 77, 60, True),
+        ("activating", 0, 60, True),
+        ("deactivating", 0, 60, True),
+    ],
+)
+def test_whether_systemd_changes_it(
+    monkeypatch: pytest.MonkeyPatch, state: str, job: int, since_s: int, *, changing: bool
+) -> None:
+    paths = set()
+
+    def answer(call: Message, timeout: float) -> Message:
+        paths.add(call.header.fields[HeaderFields.path])
+        call.header.serial = 1
+        if call.body[1] == "Job":
+            return new_method_return(call, "v", (("(uo)", (job, "/")),))
+        if call.body[1] == "ActiveEnterTimestampMonotonic":
+            since_us = int((time.monotonic() - since_s) * 1e6)
+            return new_method_return(call, "v", (("t", since_us),))
+        return new_method_return(call, "v", (("s", state),))
+
+    bus = contextlib.nullcontext(SimpleNamespace(send_and_get_reply=answer))
+    monkeypatch.setattr("jeepney.io.blocking.open_dbus_connection", lambda _: bus)
+    assert is_changing(UNIT) is changing
+    assert paths == {"/org/freedesktop/systemd1/unit/irqbalance_2eservice"}
+
+
+def test_without_a_bus_nothing_changes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/none")
+    assert not is_changing(UNIT)
