@@ -62,15 +62,16 @@ def run(arguments: argparse.Namespace) -> int:
     from netuned.snapshots import offline
 
     kernel, profiles = offline.load(arguments.snapshot, arguments.profiles)
-    for error in profiles.errors:
-        print(escape(str(error)), file=sys.stderr)
+    hints = offline.where_templates_are(profiles.errors, arguments.profiles)
+    for said in (*map(str, profiles.errors), *hints):
+        print(escape(said), file=sys.stderr)
     found = look(kernel, profiles, arguments.nic)
     if arguments.json:
         print_json(as_json(found, arguments.queue, arguments.why_not))
     else:
         text = show(found, kernel, arguments.queue, arguments.why_not, Screen.of_stdout())
         print(text, end="")
-    return 0
+    return 1 if arguments.profiles and profiles.errors else 0
 
 
 def look(kernel: Kernel, profiles: ProfileSet, name: str) -> Explanation:

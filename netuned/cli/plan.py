@@ -67,8 +67,9 @@ class Matched:
 class Answer:
     """A plan, and what is said beside it; names of cards are as over D-Bus.
 
-    ``complete`` is false where a profile could not be read. ``notes`` are sentences about files,
-    ``absent`` one that the daemon does not run, whose plan it would be.
+    ``complete`` is false where a profile could not be read, ``useless`` says that the directories
+    of profiles that were given are of no use. ``notes`` are sentences about files, ``absent`` one
+    that the daemon does not run, whose plan it would be.
     """
 
     plan: Plan
@@ -76,6 +77,7 @@ class Answer:
     complete: bool = True
     notes: tuple[str, ...] = ()
     absent: str = ""
+    useless: bool = False
 
     def of(self, names: Collection[str]) -> Answer:
         """The part that is about these cards, and about what stands in the way of all.
@@ -112,6 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
         if answer.absent:
             print(screen.sentence(answer.absent))
         print(show(answer, names, screen), end="")
+    if answer.useless:
+        return 1
     if not arguments.exit_code:
         return 0
     if plan.problems or not answer.complete:
@@ -159,13 +163,14 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
     Mistakes in profiles go to standard error.
     Raises: NetunedError; also if the files have a mistake.
     """
-    from netuned.planning.dropped import idle
+    from netuned.planning.dropped import idle, nowhere
     from netuned.snapshots import offline
 
     kernel, drop = offline.load_with(files, path, directories)
     profiles = drop.profiles
-    for error in drop.refused or profiles.errors:
-        print(escape(str(error)), file=sys.stderr)
+    errors = drop.refused or profiles.errors
+    for said in (*map(str, errors), *offline.where_templates_are(errors, directories)):
+        print(escape(said), file=sys.stderr)
     if drop.refused:
         raise NetunedError("nothing is planned, since netuned would not take what is given")
     host, desired = offline.host_and_desired(kernel, profiles)
@@ -175,6 +180,10 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
         for file in drop.void
     ]
     notes += idle(drop.dropped, profiles.profiles, host.nics, desired.profiles)
+    given = bool(directories) and not files
+    if given and not (desired.profiles or profiles.errors):
+        notes += nowhere(directories, profiles.profiles, host.nics)
+    asked = any(loaded.profile.match for loaded in profiles.profiles) or not profiles.profiles
     cards = {}
     for ifindex, nic in host.nics.items():
         loaded, through = desired.profiles.get(ifindex), desired.through.get(ifindex)
@@ -192,6 +201,7 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
         cards,
         not profiles.errors,
         tuple(map(wire.text, notes)),
+        useless=given and bool(profiles.errors or (asked and not desired.profiles)),
     )
 
 

@@ -31,7 +31,8 @@ from netuned.status import (
 )
 from netuned.text import escape
 
-OUT_OF_SYNC = (*(STARTING, APPLYING, DRIFTED, CONTENDED, DEGRADED, PARTIAL, WITHHELD, UNSUPPORTED),)
+OUT_OF_SYNC = (STARTING, APPLYING, DRIFTED, CONTENDED, DEGRADED, PARTIAL, WITHHELD, UNSUPPORTED)
+IDLE_SHOWN = 3
 PENDING = 3
 """The exit status for drift and pending changes."""
 
@@ -116,8 +117,17 @@ def overview(status: Status, screen: Screen) -> str:
         errors = "".join(screen.sentence(error, "  ") for error in manager.profile_errors)
         parts.append("Profile errors (the last good version of each stays in force):\n" + errors)
     if not (starting or any(nic.profile for nic in status.nics)):
-        parts.append(f"No profile matches a card. {HOW_TO_ENABLE}")
+        idle = [profile.name for profile in manager.profiles if not profile.template]
+        none = f"No profile matches a card. {HOW_TO_ENABLE}"
+        parts.append(screen.sentence(_idle(idle)) if idle else none)
     return "\n".join(filter(None, parts))
+
+
+def _idle(profiles: list[str]) -> str:
+    """That there are profiles, and none of them for a card that is here."""
+    more = f" and {len(profiles) - IDLE_SHOWN} more" if len(profiles) > IDLE_SHOWN else ""
+    names = f"{', '.join(profiles[:IDLE_SHOWN])}{more}"
+    return f"No profile matches a card ({names} do not): `netunedctl explain NIC` says why."
 
 
 def _queue_count(nic: NicStatus) -> str:

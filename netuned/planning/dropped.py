@@ -1,4 +1,4 @@
-"""Pure: why a profile that was dropped is in force on no card, in a sentence."""
+"""Pure: why profiles that were given are in force on no card, in sentences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from netuned.planning.claims import claims, misses
 from netuned.profiles.loader import LoadedProfile
 
 NEAREST_SHOWN = 3
+PROFILES_SHOWN = 5
 
 
 def idle(
@@ -27,6 +28,26 @@ def idle(
         f"Profile {loaded.profile.name} ({loaded.path}) {_why(loaded, profiles, nics, in_force)}."
         for loaded in profiles
         if loaded.path in dropped and loaded.path not in used
+    )
+
+
+def nowhere(
+    directories: Sequence[str], profiles: Sequence[LoadedProfile], nics: Mapping[int, Nic]
+) -> tuple[str, ...]:
+    """Why the profiles in these directories are in force on no card; they have no mistakes."""
+    where = " and ".join(directories)
+    if not profiles:
+        names = "netuned reads files whose names end with .yaml or .yml"
+        return (f"There is no profile in {where}: {names}, without a first dot.",)
+    matching = [loaded.path for loaded in profiles if loaded.profile.match]
+    if not matching:
+        why = "none has a match, so none is in force on a card by itself"
+        return (f"The profiles in {where} are templates: {why}.",)
+    more = len(matching) - PROFILES_SHOWN
+    return (
+        f"No profile in {where} matches a card.",
+        *idle(matching[:PROFILES_SHOWN], profiles, nics, {}),
+        *([f"Nor does one of {more} more."] if more > 0 else []),
     )
 
 

@@ -100,6 +100,20 @@ def load_with(
     return kernel, drop
 
 
+def where_templates_are(
+    errors: Sequence[ProfileError], directories: Sequence[str]
+) -> tuple[str, ...]:
+    """What to do where something is extended that is not in these directories, but comes along."""
+    shipped = shipped_templates()
+    missing = any(
+        "there is no profile " in e.problem for e in errors if e.key.startswith("extends")
+    )
+    if not (missing and directories and shipped) or shipped in directories:
+        return ()
+    only = "with --profiles only the directories that are named are searched"
+    return (f"{only}; the profiles that netuned comes with: --profiles {shipped}",)
+
+
 def _found(path: str | None, directories: Sequence[str]) -> tuple[Kernel, Recorded | None]:
     """The host, and of a snapshot its profiles if no ``directories`` are used instead."""
     for directory in directories:

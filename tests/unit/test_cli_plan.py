@@ -19,6 +19,7 @@ from netuned.cli.plan import Answer, Matched, as_json, grouped, show, show_chang
 from netuned.cli.text import Screen
 from netuned.cpuset import CpuSet
 from netuned.plan import Change, Lack, Plan
+from netuned.profiles.searchpath import shipped_templates
 from netuned.values import ABSENT, ChannelCounts
 
 
@@ -362,3 +363,48 @@ def test_a_card_alone_and_those_it_is_tuned_through(host: Host) -> None:
         "Nothing to do: eth0 is as its profile new says. "
         "Nothing to do: bond0 has no profile, and there is nothing to put back."
     )
+
+
+@pytest.mark.parametrize("words", [(), ("--exit-code",), ("eth0",), ("--json",)])
+def test_a_directory_whose_profiles_match_no_card(host: Host, words: tuple[str, ...]) -> None:
+    host.write("etc/edge.yaml", "match: {driver: mlx5_core}\nrps: {cpus: 1}")
+    status, shown, said = host.plan(*words)
+    assert (status, said) == (1, "")
+    assert "No profile in etc matches a card." in shown
+    assert "Profile edge (etc/edge.yaml) matches no card; nearest are" in shown
+    assert "eth1 (driver is igb, not mlx5_core)" in shown
+    assert "Nothing to do: every card" not in shown
+    for number in range(9):
+        host.write(f"etc/{number}.yaml", f"name: p{number}\nmatch: {{name: none{number}}}")
+    assert "Nor does one of 5 more." in host.plan(*words)[1]
+    host.write("etc/web.yaml", "match: {name: eth0}")
+    status, shown, _ = host.plan(*words)
+    assert status == 0
+    assert "matches a card" not in shown
+
+
+def test_a_directory_without_profiles(host: Host) -> None:
+    host.write("etc/edge.conf", "match: {name: eth0}")
+    status, shown, _ = host.plan()
+    assert status == 1
+    assert shown.startswith("There is no profile in etc: netuned reads files whose names end with")
+    host.write("etc/common.yaml", "rps: {cpus: 1}")
+    status, shown, _ = host.plan()
+    assert status == 0
+    assert shown.startswith("The profiles in etc are templates: none has a match")
+
+
+@pytest.mark.parametrize("command", ["plan", "explain eth0"])
+def test_a_directory_that_does_not_find_what_it_extends(
+    host: Host, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    host.write("etc/edge.yaml", "extends: [base]\nmatch: {name: eth0}")
+    host.write("etc/web.yaml", "match: {name: eth1}\nrps: {cpus: 1}")
+    words = [*command.split(), "--snapshot", "machine", "--profiles", "etc"]
+    assert run(words) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith("etc/edge.yaml:1:11: extends[0]: there is no profile `base`\n")
+    assert f"--profiles {shipped_templates()}\n" in shown.err
+    assert "Nothing to do" not in shown.out
+    assert run([*words, "--profiles", shipped_templates()]) == 0
+    assert capsys.readouterr().err == ""
