@@ -23,7 +23,7 @@ from netuned.profiles.searchpath import (
     shipped_templates,
 )
 from netuned.profiles.trust import ANYONE
-from netuned.profiles.yamltree import Entry, Items, Position, Scalar, Table, to_data
+from netuned.profiles.yamltree import Entry, Items, Position, Scalar, Table, to_data, written
 from netuned.profiles.yamltree import positions as positions_of
 from netuned.text import escape
 
@@ -257,7 +257,7 @@ class _Library:
         pending, seen = [source], {source.path}
         while pending:
             for item in _extended(pending.pop()):
-                parent = self._by_name.get(str(item.value))
+                parent = self._by_name.get(written(item.value))
                 if parent and parent.path not in seen:
                     seen.add(parent.path)
                     pending.append(parent)
@@ -279,7 +279,7 @@ class _Library:
                     self._circles[id(chain[-1]), following.name] = (*names, following.name)
                 following = None
             elif (item := next(pending[-1], None)) is not None:
-                following = self._by_name.get(str(item.value))
+                following = self._by_name.get(written(item.value))
             else:
                 pending.pop()
                 self._finish(chain.pop())
@@ -314,7 +314,7 @@ class _Library:
 
     def _parent(self, source: Source, item: Scalar) -> tuple[Source | None, str]:
         """What a name after ``extends`` stands for, and what is wrong with that."""
-        name = str(item.value)
+        name = written(item.value)
         if circle := self._circles.get((id(source), name)):
             if len(circle) > MAX_EXTENDS:
                 circle = (*circle[:3], "…", *circle[-3:])

@@ -18,8 +18,10 @@ from netuned.profiles.scalars import (
     mistake,
     one_or_list,
     parse_speed_mbps,
+    refuse_number,
     shown,
 )
+from netuned.profiles.yamltree import written
 
 PHYSICAL = "physical"
 
@@ -76,13 +78,16 @@ def _patterns(example: str, check: Callable[[str], str] = str) -> Leaf:
         return tuple(pattern(item) for item in _as_list(value, example))
 
     def pattern(item: object) -> str:
-        if isinstance(item, bool) or not isinstance(item, str | int) or not str(item).strip():
-            raise mistake(f"{shown(item)} is not a pattern; write one like {example}")
-        text = str(item).strip()
+        text = written(item).strip()
+        if isinstance(item, bool) or not isinstance(item, str | int | float) or not text:
+            quotes = f', or "{text.lower()}" in quotes' if isinstance(item, bool) else ""
+            raise mistake(f"{shown(item)} is not a pattern; write one like {example}{quotes}")
         negated, bare = text.startswith("!"), text.removeprefix("!").strip()
         if not bare or not bare.isprintable() or len(bare) > 64:
             raise mistake(f"{shown(item)} is not a pattern; write one like {example}")
-        return ("!" if negated else "") + check(bare)
+        found = ("!" if negated else "") + check(bare)
+        refuse_number(item)
+        return found
 
     return Leaf(validate, one_or_list(STRING))
 
@@ -118,7 +123,7 @@ def _speeds(value: object) -> tuple[str, ...]:
     for item in _as_list(value, example):
         if isinstance(item, bool) or not isinstance(item, int | str):
             raise mistake(f"{shown(item)} is not a speed; write one like {example}")
-        sign, amount = _SPEED.fullmatch(str(item)).groups()  # type: ignore[union-attr]  # matches any text
+        sign, amount = _SPEED.fullmatch(written(item)).groups()  # type: ignore[union-attr]  # matches any text
         try:
             mbps = (
                 int(amount) if amount.isascii() and amount.isdigit() else parse_speed_mbps(amount)
@@ -139,7 +144,7 @@ def _nodes(value: object) -> tuple[int, ...]:
             raise mistake(
                 f"{shown(item)} is not a NUMA node's number; write one like 0, or -1 for none"
             )
-    return tuple(_as_list(value, ""))
+    return tuple(map(int, _as_list(value, "")))
 
 
 def _as_list(value: object, example: str) -> list[Any]:

@@ -33,6 +33,7 @@ from netuned.profiles.scalars import (
     listed,
     mistake,
     one_or_list,
+    refuse_number,
     shown,
     wrong_word,
 )
@@ -50,6 +51,7 @@ from netuned.profiles.specs import (
     Spec,
     XpsSpec,
 )
+from netuned.profiles.yamltree import written
 
 __all__ = [
     "DEFAULT_IRQ_CPUS",
@@ -148,6 +150,7 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 def _profile_name(value: object) -> str:
+    refuse_number(value)
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if isinstance(text, str) and _PROFILE_NAME.fullmatch(text):
         return text
@@ -160,7 +163,7 @@ def _profile_name(value: object) -> str:
 def _description(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise mistake(f"{shown(value)} is not allowed here; write a sentence")
-    text = " ".join(str(value).split())
+    text = " ".join(written(value).split())
     if len(text) > 1000 or not text.isprintable():
         raise mistake("a description has at most 1000 printable characters")
     return text
@@ -168,7 +171,7 @@ def _description(value: object) -> str:
 
 def _priority(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_PRIORITY:
-        return value
+        return int(value)
     raise mistake(
         f"{shown(value)} is not allowed here; write a whole number from 0 to {MAX_PRIORITY}"
     )

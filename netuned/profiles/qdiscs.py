@@ -63,7 +63,7 @@ def _buckets(value: object) -> int | None:
     if value == "keep":
         return None
     if isinstance(value, int) and value in _POWERS_OF_TWO:
-        return value
+        return int(value)
     problem = f"{shown(value)} is not allowed here; write a power of two"
     raise mistake(f"{problem} from 2 to {FQ_BUCKETS_MAX}, or keep")
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 
 from netuned.errors import ExpressionError
-from netuned.profiles.syntax import WORDS, Expression, Reference
+from netuned.profiles.syntax import WORDS, Expression, Reference, mask_hint
 
 
 def suggestion(name: str, sets: Mapping[str, object] | None = None) -> str:
@@ -34,7 +34,9 @@ def _undefined(
 ) -> ExpressionError:
     hint = suggestion(reference.name, sets)
     problem = f"`{reference.name}` is no CPU set" + (f"; {hint}" if hint else "")
-    if not hint:
+    if not hint and (mask := mask_hint(reference.name)):
+        problem = mask
+    elif not hint:
         problem += f"; define it under cpus, or use {', '.join(sorted(WORDS))}"
     return ExpressionError(expression.text, reference.start, problem)
 

@@ -19,6 +19,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
 from netuned.profiles import expression
+from netuned.profiles.syntax import mask_hint
+from netuned.profiles.yamltree import written
 from netuned.text import escape
 
 MISTAKE = "netuned"
@@ -104,8 +106,24 @@ def shown(value: object) -> str:
         return "a list"
     if value is None:
         return "nothing"
-    text = escape(str(value)[:61])
+    text = escape(written(value)[:61])
     return f"`{text[:60]}…`" if len(text) > 60 else f"`{text}`"
+
+
+def read_as(value: object) -> str:
+    """What number YAML takes a value for that may be meant as text: ``0x1f``, ``1.10``."""
+    if isinstance(value, float) or (isinstance(value, int) and written(value) != f"{value:d}"):
+        return f"YAML reads {shown(value)} as the number {value!r}"
+    return ""
+
+
+def refuse_number(value: object) -> None:
+    """Refuse a number where a name is meant, unless its digits are the name.
+
+    Raises: PydanticCustomError.
+    """
+    if wrong := read_as(value):
+        raise mistake(f'{wrong}; to mean the text, put it in quotes: "{written(value)}"')
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:
@@ -190,7 +208,7 @@ def whole(low: int, high: int, unit: str = "", *, words: tuple[str, ...] = ("kee
         if isinstance(value, str) and value in words:
             return None if value == "keep" else value
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return value
+            return int(value)
         hint = did_you_mean(value, words)
         raise mistake(f"{_given(value)}; {hint + ' ' if hint else ''}write {allowed}")
 
@@ -253,8 +271,10 @@ def parse_speed_mbps(text: str) -> int:
 
 def check_expression(value: object, *, also: tuple[str, ...] = ()) -> str:
     """A CPU-set expression that can be read; a lone CPU number may be a YAML integer."""
+    number = ""
     if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+        number = read_as(value)
+        value = written(value)
     if not isinstance(value, str):
         extra = f"; or {listed(also)}" if also else ""
         raise mistake(
@@ -263,7 +283,8 @@ def check_expression(value: object, *, also: tuple[str, ...] = ()) -> str:
     try:
         expression.parse(value)
     except ExpressionError as error:
-        raise mistake(error.problem, error.offset) from None
+        problem = f"{number}; {error.problem}" if number else error.problem
+        raise mistake(problem, error.offset) from None
     return value
 
 
@@ -279,15 +300,27 @@ def cpu_expression(*words: str) -> Leaf:
 
 
 def queue_list(value: object) -> tuple[int, ...]:
-    """Queue numbers from ``3``, ``"0-5,8"`` or ``[0, 1, 2]``, ascending and without repeats."""
+    """Queue numbers from ``"0-5,8"`` or ``[0, 1, 2]``, ascending and without repeats.
+
+    One number alone is refused: it can mean that queue as well as so many.
+    """
+    alone = written(value).strip() if isinstance(value, int | str) else ""
+    if re.fullmatch("[0-9]{1,5}", alone):
+        number = int(alone)
+        firsts = {0: "all", 1: "[0] for the first"}
+        first = firsts.get(number, f"0-{number - 1} for the first {number}")
+        one = f"[{number}] for queue {number} alone"
+        raise mistake(f"{shown(value)} can mean two things; write {one}, or {first}")
     items = value if isinstance(value, list | tuple) else [value]
     queues: set[int] = set()
     for item in items:
         if isinstance(item, bool) or not isinstance(item, int | str):
             raise mistake(f"{_given(item)}; write all, or queue numbers like 0-5")
         try:
-            queues.update(CpuSet.parse_list(str(item)))
+            queues.update(CpuSet.parse_list(written(item)))
         except ValueError as error:
+            if hint := mask_hint(written(item), "queue"):
+                raise mistake(hint) from None
             hint = did_you_mean(item, ("all",))
             wrong = f"{_given(item)}; {hint} Write" if hint else f"{_as_queues(error)}; write"
             raise mistake(f"{wrong} all, or queue numbers like 0-5") from None

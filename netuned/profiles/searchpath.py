@@ -16,7 +16,7 @@ from netuned.profiles.trust import (
     read_trusted,
     trusted_directory,
 )
-from netuned.profiles.yamltree import Position, Scalar, Table, parse_yaml
+from netuned.profiles.yamltree import Position, Scalar, Table, parse_yaml, written
 
 DEFAULT_DIRECTORIES = (
     "/etc/netuned/profiles.d",
@@ -216,7 +216,7 @@ def _stem(path: str) -> str:
 def _name_of(root: Table | None, stem: str) -> str:
     entry = root.entries.get("name") if root else None
     if entry and isinstance(entry.value, Scalar) and isinstance(entry.value.value, str | int):
-        return str(entry.value.value)
+        return written(entry.value.value)
     return stem
 
 

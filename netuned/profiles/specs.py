@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from netuned.profiles.scalars import (
     CPU_SET,
     INTEGER,
+    STRING,
     U32_MAX,
     Leaf,
     check_expression,
@@ -19,7 +20,6 @@ from netuned.profiles.scalars import (
     enum,
     mistake,
     one_of,
-    one_or_list,
     queue_list,
     shown,
     whole,
@@ -81,7 +81,7 @@ def _weights(value: object) -> str | tuple[int, ...]:
             raise mistake(f"{shown(weight)} is not a weight; write whole numbers from 0 to 65536")
     if not any(value):
         raise mistake("every weight is 0, so no queue would receive anything")
-    return tuple(value)
+    return tuple(map(int, value))
 
 
 class RssSpec(Spec):
@@ -89,7 +89,7 @@ class RssSpec(Spec):
 
     queues: Annotated[
         Literal["all"] | tuple[int, ...],
-        Leaf(_queues, one_or_list({"type": ["string", "integer"]})),
+        Leaf(_queues, either(STRING, {"type": "array", "items": CPU_SET, "minItems": 1})),
         Field(description='`all`, or queues like "0-5"; the others receive nothing.'),
     ] = "all"
     weights: Annotated[

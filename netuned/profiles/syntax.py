@@ -45,6 +45,9 @@ RESERVED = frozenset(
 NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]*[A-Za-z0-9])?", re.ASCII)
 """What the name of a set looks like."""
 
+_MASK = re.compile(r"[0-9a-f]{1,1024}(,[0-9a-f]{1,8})*", re.ASCII)
+_LIKE_MASK = re.compile(r"(?=..)(?!0b)(^|,)[0-9a-f]*[a-f]|(^|,)[0-9a-f]{8}(,|$)")
+
 _SIGNS = {
     "and": "&",
     "or": "|",
@@ -158,6 +161,19 @@ class Expression:
         return self.text[node.start : node.end]
 
 
+def mask_hint(text: str, of: str = "CPU") -> str:
+    """That a text is a mask, and the list it stands for; empty if it does not look like a mask.
+
+    It does with ``0x``, a hexadecimal letter among two digits or more, or words of eight digits.
+    """
+    digits = text.lower().replace("0x", "")
+    if not _MASK.fullmatch(digits) or (digits == text and not _LIKE_MASK.search(text)):
+        return ""
+    bits = int("".join(word.zfill(8) for word in digits.split(",")), 16)
+    form = f"`{text}` is a mask, and {of} lists are meant here"
+    return f"{form}: write {CpuSet(bits)}" if bits else f"{form}: this one has no {of}"
+
+
 def parse(text: str) -> Expression:
     """Read an expression.
 
@@ -222,16 +238,16 @@ class _Parser:
         text = found[0]
         if end < len(self.text) and (self.text[end].isalnum() or self.text[end] == "_"):
             word = self._WORD.match(self.text, start)
-            raise self._error(
-                f"`{word[0] if word else text}` is neither a CPU list like 0-3,8 nor a name"
-            )
+            wrong = word[0] if word else text
+            neither = f"`{wrong}` is neither a CPU list like 0-3,8 nor a name"
+            raise self._error(mask_hint(wrong) or neither)
         try:
             cpus = CpuSet.parse_list(text)
         except ValueError as error:
             hint = (
                 "; a difference has spaces around its `-`" if re.search(r"\d-\d+-\d", text) else ""
             )
-            problem = f"{str(error).replace(chr(39), '`')}{hint}"
+            problem = mask_hint(text) or f"{str(error).replace(chr(39), '`')}{hint}"
             raise self._error(problem, start + _wrong_part(text)) from None
         self._skip(end)
         return Listed(cpus, start, end)
@@ -258,7 +274,8 @@ class _Parser:
             problem = f"`{name}` is no set of the profile; write it without `@`"
             raise self._error(problem, start)
         if not NAME.fullmatch(name):
-            raise self._error(f"`{word}` is not the name of a CPU set", start)
+            wrong = f"`{word}` is not the name of a CPU set"
+            raise self._error(mask_hint(word) or wrong, start)
         return Reference(name, start, end)
 
     def _indexed(self, word: str, start: int, end: int) -> Node:

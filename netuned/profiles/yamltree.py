@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -40,6 +40,33 @@ class Position:
 
     def moved(self, columns: int) -> Position:
         return Position(self.path, self.line, self.column + columns)
+
+
+class Whole(int):
+    """A whole number that is not written as its digits: the ``text`` ``0x1f`` is 31."""
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text, 0)
+        number.text = text
+        return number
+
+    text: str
+
+
+class Fraction(float):
+    """A number with a point, and the ``text`` that it was read from."""
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    text: str
+
+
+def written(value: object) -> str:
+    """A number as the file has it, ``0x1f``; any other value's text."""
+    return value.text if isinstance(value, Whole | Fraction) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +294,9 @@ def _resolved(text: str) -> str | int | float | bool | None:
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     if _INTEGER.fullmatch(text):
-        return int(text, 0)
-    return float(text) if _FLOAT.fullmatch(text) else text
+        number = int(text, 0)
+        return number if str(number) == text else Whole(text)
+    return Fraction(text) if _FLOAT.fullmatch(text) else text
 
 
 def _place(text: str, offset: int) -> tuple[int, int]:

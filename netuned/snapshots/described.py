@@ -14,7 +14,16 @@ from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
 from netuned.kernel.recorded import RecordedKernel
 from netuned.profiles.scalars import did_you_mean, listed, parse_speed_mbps, shown
-from netuned.profiles.yamltree import Entry, Items, Node, Position, Scalar, Table, parse_yaml
+from netuned.profiles.yamltree import (
+    Entry,
+    Items,
+    Node,
+    Position,
+    Scalar,
+    Table,
+    parse_yaml,
+    written,
+)
 from netuned.snapshots.drivers import DRIVERS, UPPER_KINDS
 from netuned.snapshots.expand import expand
 from netuned.snapshots.spec import CardSpec, MachineSpec
@@ -96,7 +105,7 @@ class _Section:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise self.wrong(name, f"{shown(value)} is not a whole number from {low} to {high}")
-        return value
+        return int(value)
 
     def word(self, name: str, words: Sequence[str], default: str) -> str:
         value = self.scalar(name)
@@ -113,7 +122,7 @@ class _Section:
         if value is None:
             return CpuSet()
         try:
-            found = CpuSet.parse_list(str(value))
+            found = CpuSet.parse_list(written(value))
         except ValueError as error:
             raise self.wrong(name, f"{error}; write a CPU list like 0-3,8") from None
         if beyond := found - among:
@@ -179,7 +188,7 @@ def _distance_row(row: Node, nodes: int) -> tuple[int, ...]:
     if len(good) != nodes or len(values) != nodes:
         problem = f"a row is a list of {nodes} distances from 10 to 255"
         raise _wrong(row.position, "distances", problem)
-    return tuple(good)
+    return tuple(map(int, good))
 
 
 def _read_cards(section: _Section, machine: MachineSpec, online: int) -> Iterator[CardSpec]:
@@ -295,7 +304,9 @@ def _read_upper(section: _Section, names: dict[str, None]) -> Iterator[CardSpec]
 def _name(section: _Section) -> str:
     value = section.scalar("name")
     if not isinstance(value, str) or not _NAME.fullmatch(value) or value in (".", ".."):
-        raise section.wrong("name", "a card has a name of 1 to 15 characters, like eth0")
+        quotes = f"; put {shown(value)} in quotes" if isinstance(value, int | float) else ""
+        problem = f"a card has a name of 1 to 15 characters, like eth0{quotes}"
+        raise section.wrong("name", problem)
     return value
 
 

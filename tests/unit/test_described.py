@@ -194,6 +194,12 @@ def test_the_largest_machine_is_made() -> None:
         ("nodes: 64\ncores: 65", "m.yaml:2:8: cores: these are 4160 CPUs, at most 4096"),
         ("cores: 4\nisolated: 3-4", "m.yaml:2:11: isolated: CPUs 4 are not there"),
         ("cores: 4\noffline: 0-3", "m.yaml:2:10: offline: at least one CPU is online"),
+        ("cores: 4\noffline: 0x3", "m.yaml:2:10: offline: '0x3' is not a CPU number"),
+        (
+            "cards: [{name: 0x1f, driver: igb}]",
+            "m.yaml:1:16: cards[0].name: a card has a name of 1 "
+            "to 15 characters, like eth0; put `0x1f` in quotes",
+        ),
         ("cores: 4\noffline: 3-", "m.yaml:2:10: offline: '3-' is not a CPU number"),
         ("nodes: 2\ndistances: [[10, 21]]", "m.yaml:2:12: distances: these are 1 rows"),
         ("distances: [[21]]", "m.yaml:1:12: distances: the distance of node 0 to itself is 10"),

@@ -649,11 +649,75 @@ def test_control_characters_never_reach_a_message(host: Host) -> None:
 
 
 def test_yaml_1_2_scalars(host: Host) -> None:
-    host.write("x.yaml", "cpus: {a: 010, b: 0x10}\nmatch: {pci: 8086:1521, mac: 10:20:30:40:50:6}")
+    host.write("x.yaml", "cpus: {a: 010, b: 16}\nmatch: {pci: 8086:1521, mac: 10:20:30:40:50:6}")
     (loaded,) = host.load().profiles
     assert loaded.profile.cpus == {"a": "010", "b": "16"}
     assert loaded.profile.match[0].pci == ("8086:1521",)
     assert loaded.profile.match[0].mac == ("10:20:30:40:50:6",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("match: {name: 0x1f}", 'match[0].name: YAML reads `0x1f` as the number 31; "0x1f"'),
+        ("match: {name: 2920.3900}", 'match[0].name: YAML reads `2920.3900` as the number 2920.39; '
+         '"2920.3900"'),
+        ("match: {driver: [igb, 1.10]}", 'match[0].driver: YAML reads `1.10` as the number 1.1; '
+         '"1.10"'),
+        ("match: {kind: 0x1}", 'match[0].kind: YAML reads `0x1` as the number 1; "0x1"'),
+        ("match: {name: +5}", 'match[0].name: YAML reads `+5` as the number 5; "+5"'),
+        ("name: 1.10", 'name: YAML reads `1.10` as the number 1.1; "1.10"'),
+        ("name: 0x10", 'name: YAML reads `0x10` as the number 16; "0x10"'),
+        ("extends: 0x10", 'extends: YAML reads `0x10` as the number 16; "0x10"'),
+    ],
+)  # fmt: skip
+def test_a_number_where_a_name_is_meant(host: Host, text: str, message: str) -> None:
+    host.write("x.yaml", text)
+    first, quoted = message.split("; ")
+    (error, *_) = host.errors()
+    assert error.split(": ", 1)[1] == f"{first}; to mean the text, put it in quotes: {quoted}"
+    assert host.load().profiles == ()
+
+
+def test_digits_can_be_a_name(host: Host) -> None:
+    host.write("x.yaml", "match: {name: [31, '0x1f']}\ndescription: 1.10")
+    (loaded,) = host.load().profiles
+    assert loaded.profile.match[0].name == ("31", "0x1f")
+    assert loaded.profile.description == "1.10"
+
+
+@pytest.mark.parametrize("key", ["irq", "rps", "xps"])
+@pytest.mark.parametrize(
+    ("mask", "cpus"),
+    [
+        ("ff", "0-7"),
+        ("FF", "0-7"),
+        ("f0", "4-7"),
+        ("3f", "0-5"),
+        ("'0x0f'", "0-3"),
+        ("0x0f & local", "0-3"),
+        ("local & f0", "4-7"),
+        ("'00000003'", "0-1"),
+        ("'00000000,00000003'", "0-1"),
+        ("'ffffffff,00000000'", "32-63"),
+        ("'ff,ff000000'", "24-39"),
+        ("'0x1,0x0'", "32"),
+    ],
+)
+def test_a_mask_where_cpus_are_meant(host: Host, key: str, mask: str, cpus: str) -> None:
+    host.write("x.yaml", f"{key}: {{cpus: {mask}}}")
+    (error,) = host.errors()
+    assert error.endswith(f"` is a mask, and CPU lists are meant here: write {cpus}")
+
+
+def test_a_number_that_was_meant_as_a_mask(host: Host) -> None:
+    host.write("x.yaml", "rps: {cpus: 0x0f}")
+    assert host.errors() == [
+        "etc/x.yaml:1:13: rps.cpus: YAML reads `0x0f` as the number 15; "
+        "`0x0f` is a mask, and CPU lists are meant here: write 0-3"
+    ]
+    host.write("x.yaml", "cpus: {ff: 0-1}\nrps: {cpus: ff}\nchannels: {combined: 0x4}")
+    assert host.errors() == []
 
 
 # --- as if dropped -------------------------------------------------------------------------

@@ -124,7 +124,13 @@ def test_channels() -> None:
 
 @pytest.mark.parametrize(
     ("queues", "value"),
-    [("all", "all"), ("0-3,8", (0, 1, 2, 3, 8)), (3, (3,)), ([2, 0, "4-5"], (0, 2, 4, 5))],
+    [
+        ("all", "all"),
+        ("0-3,8", (0, 1, 2, 3, 8)),
+        ([3], (3,)),
+        ("3-3", (3,)),
+        ([2, 0, "4-5"], (0, 2, 4, 5)),
+    ],
 )
 def test_rss_queues(queues: Any, value: Any) -> None:
     spec = profile(rss={"queues": queues}).rss
@@ -296,6 +302,14 @@ def test_a_qdisc_parameter_is_one_the_kernel_module_knows() -> None:
          "`0-x` is not a queue number or a range like 0-3; write all, or queue numbers like 0-5"),
         ({"rss": {"queues": "al"}},
          "`al` is not allowed here; did you mean `all`? Write all, or queue numbers like 0-5"),
+        ({"rss": {"queues": 4}},
+         "`4` can mean two things; write [4] for queue 4 alone, or 0-3 for the first 4"),
+        ({"rss": {"queues": "1"}},
+         "`1` can mean two things; write [1] for queue 1 alone, or [0] for the first"),
+        ({"rss": {"queues": 0}},
+         "`0` can mean two things; write [0] for queue 0 alone, or all"),
+        ({"rss": {"queues": "f0"}},
+         "`f0` is a mask, and queue lists are meant here: write 4-7"),
         ({"rss": {"queues": []}}, "no queue is named; write all, or queue numbers like 0-5"),
         ({"priority": "high"},
          "`high` is not allowed here; write a whole number from 0 to 1000"),
