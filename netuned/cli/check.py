@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from netuned.cli.text import print_json
 from netuned.cpuset import CpuSet
-from netuned.errors import ProfileError
 from netuned.kernel.files import Files
 from netuned.text import escape
 
+if TYPE_CHECKING:
+    from netuned.profiles.loader import Checked
+
+EMPTY = "empty, so it masks the profile in a file of this name in the directories below"
 POSSIBLE = "/sys/devices/system/cpu/possible"
 
 
@@ -19,20 +25,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from netuned.profiles.loader import DEFAULT_DIRECTORIES, check, shipped_templates
+    from netuned.profiles.loader import DEFAULT_DIRECTORIES, Checked, examine, shipped_templates
+    from netuned.profiles.settings import check_settings
 
     possible = possible_cpus(Files())
     directories = dict.fromkeys(
         (*DEFAULT_DIRECTORIES, shipped_templates() or DEFAULT_DIRECTORIES[-1])
     )
-    errors = {file: check(file, tuple(directories), possible=possible) for file in arguments.files}
+    checked = {
+        file: Checked(check_settings(file))
+        if _is_settings(file)
+        else examine(file, tuple(directories), possible=possible)
+        for file in arguments.files
+    }
     if arguments.json:
-        print_json({"files": [as_json(file, found) for file, found in errors.items()]})
+        print_json({"files": [as_json(file, found) for file, found in checked.items()]})
     else:
-        for file, found in errors.items():
-            for line in map(str, found) if found else (f"{file}: good",):
+        for file, found in checked.items():
+            told = [str(each) for each in (*found.errors, *found.doubts)]
+            good = f"{file}: {EMPTY if found.empty else 'good'}"
+            for line in told or (good,):
                 print(escape(line))
-    return 1 if any(errors.values()) else 0
+    return 1 if any(found.errors for found in checked.values()) else 0
+
+
+def _is_settings(path: str) -> bool:
+    """Whether it is the file of the daemon's own settings, as far as its place tells."""
+    directory, name = os.path.split(os.path.abspath(path))
+    return name == "netuned.yaml" and os.path.basename(directory) != "profiles.d"
 
 
 def possible_cpus(files: Files) -> CpuSet | None:
@@ -43,12 +63,11 @@ def possible_cpus(files: Files) -> CpuSet | None:
         return None
 
 
-def as_json(file: str, errors: tuple[ProfileError, ...]) -> dict[str, object]:
-    """The documented form of one file's errors."""
+def as_json(file: str, found: Checked) -> dict[str, object]:
+    """The documented form of what is said of one file."""
     return {
         "path": file,
-        "errors": [
-            {"path": e.path, "line": e.line, "column": e.column, "key": e.key, "problem": e.problem}
-            for e in errors
-        ],
+        "errors": [asdict(error) for error in found.errors],
+        "warnings": [asdict(doubt) for doubt in found.doubts],
+        "masks": found.empty,
     }

@@ -164,12 +164,15 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
     Raises: NetunedError; also if the files have a mistake.
     """
     from netuned.planning.dropped import idle, nowhere
+    from netuned.profiles.doubts import doubts
     from netuned.snapshots import offline
 
     kernel, drop = offline.load_with(files, path, directories)
     profiles = drop.profiles
     errors = drop.refused or profiles.errors
-    for said in (*map(str, errors), *offline.where_templates_are(errors, directories)):
+    doubtful = () if drop.refused else (d for loaded in profiles.profiles for d in doubts(loaded))
+    templates = offline.where_templates_are(errors, directories)
+    for said in (*map(str, errors), *map(str, doubtful), *templates):
         print(escape(said), file=sys.stderr)
     if drop.refused:
         raise NetunedError("nothing is planned, since netuned would not take what is given")

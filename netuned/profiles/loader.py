@@ -11,15 +11,18 @@ from itertools import islice
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
+from netuned.profiles.doubts import doubts
 from netuned.profiles.mistakes import mistakes
 from netuned.profiles.profile import Profile
 from netuned.profiles.scalars import did_you_mean, shown
 from netuned.profiles.searchpath import (
     DEFAULT_DIRECTORIES,
     MAX_TOLD,
+    NOT_READ,
     Recorded,
     SearchPath,
     Source,
+    is_profile,
     shipped_templates,
 )
 from netuned.profiles.trust import ANYONE
@@ -29,11 +32,13 @@ from netuned.text import escape
 
 __all__ = [
     "DEFAULT_DIRECTORIES",
+    "Checked",
     "Drop",
     "LoadedProfile",
     "Position",
     "ProfileSet",
     "check",
+    "examine",
     "load",
     "load_dropped",
     "shipped_templates",
@@ -190,9 +195,25 @@ def _void(path: str, before: ProfileSet, after: ProfileSet) -> bool:
     return path not in files(after) and os.path.basename(path) not in masked
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is wrong with a file, what is doubtful, and whether it is empty: then it masks."""
+
+    errors: tuple[ProfileError, ...] = ()
+    doubts: tuple[ProfileError, ...] = ()
+    empty: bool = False
+
+
 def check(
     path: str, directories: Sequence[str] = (), *, possible: CpuSet | None = None
 ) -> tuple[ProfileError, ...]:
+    """What is wrong with one file, as ``examine`` finds it."""
+    return examine(path, directories, possible=possible).errors
+
+
+def examine(
+    path: str, directories: Sequence[str] = (), *, possible: CpuSet | None = None
+) -> Checked:
     """What is wrong with one file anywhere, and with those it extends.
 
     What it extends is looked for beside it, then in ``directories``. Ownership does not matter.
@@ -200,7 +221,7 @@ def check(
     files = SearchPath()
     target = files.read(path, ANYONE)
     if target is None:
-        return _sorted(files.errors)
+        return Checked(empty=True)
     files.seen.add(os.path.basename(path))
     beside = os.path.dirname(path) or "."
     for directory in (beside, *directories):
@@ -212,9 +233,13 @@ def check(
     files.drop_namesakes(target, searched)
     holders = {source.name: source.path for source in files.sources if source is not target}
     library = _Library(files, holders, possible)
-    library.loaded(target)
+    found = library.loaded(target)
     involved = {path} | {source.path for source in library.ancestors(target)}
-    return _sorted(error for error in files.errors if error.path in involved)
+    errors = _sorted(error for error in files.errors if error.path in involved)
+    doubtful = () if found is None or errors else tuple(doubts(found))
+    if not is_profile(os.path.basename(path)):
+        doubtful += (ProfileError(path, 0, 0, "", f"warning: {NOT_READ}"),)
+    return Checked(errors, doubtful)
 
 
 class _Library:

@@ -35,6 +35,15 @@ LINK_KINDS = frozenset((
 ))  # fmt: skip
 """rtnetlink's link kinds (``rtnl_link_ops.kind``), and ``physical`` for a card on a bus."""
 
+_OTHER_KINDS = {
+    **dict.fromkeys(("ether", "ethernet", "eth", "nic", "phys", "hardware", "pci"), PHYSICAL),
+    "tap": "tun",
+    "bonding": "bond",
+    "802.1q": "vlan",
+    "wg": "wireguard",
+}
+"""What other tools call a kind of link, and the kernel's word for it."""
+
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -94,9 +103,12 @@ def _patterns(example: str, check: Callable[[str], str] = str) -> Leaf:
 
 def _pci(text: str) -> str:
     if not _PCI.fullmatch(text):
+        bare = text.lower().replace("0x", "")
+        meant = bare if ":" in bare else f"{bare}:*"
+        form = meant if bare != text.lower() and _PCI.fullmatch(meant) else "8086:1521 or 15b3:*"
         raise mistake(
             f"{shown(text)} is not a PCI vendor:device pair; write it as `lspci -n` does, "
-            "like 8086:1521 or 15b3:*"
+            f"like {form}"
         )
     return text.lower()
 
@@ -111,6 +123,8 @@ def _mac(text: str) -> str:
 
 
 def _kind(text: str) -> str:
+    if meant := _OTHER_KINDS.get(text.lower()):
+        raise mistake(f"{shown(text)} is not a kind of link; write {meant}")
     hint = did_you_mean(text, LINK_KINDS)
     if hint and text not in LINK_KINDS:
         raise mistake(f"{shown(text)} is not a kind of link; {hint}")
@@ -216,23 +230,23 @@ class Match(BaseModel):
         neither that nor a driver."""
         if not self.kind and not self.driver and facts.kind != PHYSICAL:
             yield "kind"
-        if not _any(self.name, facts.name):
+        if not selects(self.name, facts.name):
             yield "name"
-        if not _any(self.driver, facts.driver):
+        if not selects(self.driver, facts.driver):
             yield "driver"
-        if not _any(self.pci, facts.pci.lower()):
+        if not selects(self.pci, facts.pci.lower()):
             yield "pci"
-        if not _any(self.mac, facts.mac.lower()):
+        if not selects(self.mac, facts.mac.lower()):
             yield "mac"
-        if not _any(self.kind, facts.kind):
+        if not selects(self.kind, facts.kind):
             yield "kind"
         if self.numa_node and facts.numa_node not in self.numa_node:
             yield "numa_node"
-        if self.speed and not _fast_enough(self.speed, facts.speed_mbps):
+        if self.speed and not fast_enough(self.speed, facts.speed_mbps):
             yield "speed"
 
 
-def _any(patterns: Patterns, text: str) -> bool:
+def selects(patterns: Patterns, text: str) -> bool:
     """A positive pattern matches (or there is none), and no negative one does."""
     positive = [pattern for pattern in patterns if pattern[0] != "!"]
     return not any(
@@ -240,7 +254,8 @@ def _any(patterns: Patterns, text: str) -> bool:
     ) and (not positive or any(fnmatchcase(text, pattern) for pattern in positive))
 
 
-def _fast_enough(speeds: tuple[str, ...], mbps: int) -> bool:
+def fast_enough(speeds: tuple[str, ...], mbps: int) -> bool:
+    """Whether a speed is as ``Match.speed`` says; one that is unknown (0) never is."""
     if mbps <= 0:
         return False
     equal: list[bool] = []

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError, ProfileError
 from netuned.profiles import expression
+from netuned.profiles.foreign import belongs
 from netuned.profiles.profile import MAX_SETS, Profile, known_keys
 from netuned.profiles.scalars import MISTAKE, check_expression, did_you_mean, listed
 from netuned.profiles.yamltree import Items, Node, Scalar, Table, to_data
@@ -76,6 +77,7 @@ def unknown_key(key: str, known: Sequence[str], value: object) -> str:
     hint = did_you_mean(key, known)
     if value is None and key.replace("-", "").isdigit():
         return "this is not a key; a CPU list with commas needs quotes inside { }"
+    hint = belongs(key, known) or hint
     return f"unknown key; {hint}" if hint else f"unknown key; allowed here: {listed(known)}"
 
 

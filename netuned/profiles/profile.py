@@ -115,11 +115,17 @@ def _qdisc(value: object) -> object:
     kind = value.get("kind")
     if kind is None:
         raise mistake(f"kind is missing; write one of {listed(kinds)}")
+    if kind in _OTHER_QDISCS:
+        raise mistake(f"netuned does not set {kind}; write one of {listed(kinds)}", key="kind")
     if not isinstance(kind, str) or kind not in QDISCS:
         raise wrong_word(kind, kinds, "kind")
     return QDISCS[kind].model_validate(value)
 
 
+_OTHER_QDISCS = (
+    *("cbs", "choke", "codel", "drr", "ets", "etf", "fq_pie", "hfsc", "hhf", "htb", "mq", "mqprio"),
+    *("multiq", "netem", "pie", "prio", "qfq", "red", "sfb", "sfq", "taprio", "tbf"),
+)
 _QDISC_MODELS = tuple(QDISCS.values())
 
 
@@ -320,13 +326,13 @@ def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str
             return tuple(Match.model_fields)
         case ("qdisc",):
             return tuple(QDISCS[data["qdisc"]["kind"]].model_fields)
-        case (str(key),) if key in _SECTIONS:
-            fields = _SECTIONS[key].model_fields
+        case (str(key),) if key in SECTIONS:
+            fields = SECTIONS[key].model_fields
             return tuple(field.alias or name for name, field in fields.items())
     return ()
 
 
-_SECTIONS: Mapping[str, type[BaseModel]] = {
+SECTIONS: Mapping[str, type[BaseModel]] = {
     "channels": ChannelsSpec,
     "rings": RingsSpec,
     "coalesce": CoalesceSpec,

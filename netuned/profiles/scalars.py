@@ -137,7 +137,7 @@ def did_you_mean(word: object, words: Iterable[str]) -> str:
     if not isinstance(word, str):
         return ""
     known = {candidate.lower(): candidate for candidate in words}
-    near = difflib.get_close_matches(word[:60].lower(), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word[:60].lower(), known, n=1, cutoff=0.7)
     return f"did you mean `{known[near[0]]}`?" if near else ""
 
 

@@ -26,6 +26,7 @@ DEFAULT_DIRECTORIES = (
 """A file in an earlier directory replaces the file of the same name in a later one."""
 
 SUFFIXES = (".yaml", ".yml")
+NOT_READ = "netuned reads files whose names end with .yaml or .yml, without a first dot"
 PACKAGE = Path(__file__).parents[1]
 
 MAX_ERRORS = 50

@@ -12,7 +12,7 @@ from netuned.errors import ProfileError
 from netuned.profiles.mistakes import error_at, unknown_key
 from netuned.profiles.scalars import MISTAKE, STRING, Leaf, mistake, shown
 from netuned.profiles.timeout import parse_timeout_s
-from netuned.profiles.trust import NOBODY, Way, read_trusted, trusted_directory
+from netuned.profiles.trust import ANYONE, NOBODY, Way, read_trusted, trusted_directory
 from netuned.profiles.yamltree import Table, parse_yaml, to_data
 
 DEFAULT_PATH = "/etc/netuned/netuned.yaml"
@@ -49,6 +49,16 @@ class Settings:
 
     confirm_timeout_s: int = OFF_S
     errors: tuple[ProfileError, ...] = ()
+
+
+def check_settings(path: str) -> tuple[ProfileError, ...]:
+    """What is wrong with a file of settings, whoever owns it."""
+    try:
+        return load_settings(path, Settings(), data=read_trusted(path, ANYONE) or b"").errors
+    except FileNotFoundError:
+        return (ProfileError(path, 0, 0, "", "there is no such file"),)
+    except ProfileError as error:
+        return (error,)
 
 
 def read_settings(path: str, owner: int = 0, way: Way = NOBODY) -> bytes | ProfileError:

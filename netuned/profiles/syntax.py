@@ -56,6 +56,7 @@ _SIGNS = {
     ",": "|",
     "!": "-",
     "\\": "-",
+    **dict.fromkeys("–—−‐‑", "-"),  # of word processors
 }
 """What people write for an operator, and the operator."""
 
@@ -347,6 +348,8 @@ class _Parser:
         where = f"after `{before}`" if before and before in "&|-(," else "here"
         if self.at == len(self.text):
             return f"a CPU set is missing {where}"
+        if self.text[self.at] in "“”„‘’«»":
+            return f'`{self.text[self.at]}` is no quote in YAML; write " or nothing'
         return f"a CPU set is expected {where}, not `{self.text[self.at]}`"
 
     def _stray(self, before: Node | None) -> ExpressionError:

@@ -28,6 +28,9 @@ _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})|0x[0-9a-fA-F]{1,16}", re.ASC
 _FLOAT = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}", re.ASCII)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What libyaml refuses to read, and what it counts as the end of a line and no editor does."""
+_SPACE = re.compile("[\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000]")
+"""What looks like a space, or like nothing, and is neither to YAML."""
+_TEMPLATE = re.compile(r"\{\{|\{%|<%|\$\{|^\s*#?\{#")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,8 @@ class _Reader:
                 items.append(self._node(event, f"{key}[{len(items)}]", depth + 1))
             return Items(position, tuple(items))
         plain = not event.style
+        if plain:
+            self._refuse_spaces(event, key)
         inset = 0 if plain else 1 if event.style in "'\"" else -1
         literal = self.text.startswith(event.value, event.start_mark.index + inset)
         value = _resolved(event.value) if plain else event.value
@@ -235,8 +240,10 @@ class _Reader:
         while not isinstance(event := self._parser.get_event(), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.tag:
                 problem = "a key is a plain word; is a `:` missing, or one too many?"
+                problem = self._template_at(event.start_mark) or problem
                 raise _Refused(event.start_mark, problem, parent)
             name = event.value
+            self._refuse_spaces(event, parent)
             key = f"{parent}.{name}" if parent else name
             if name == "<<" and not event.style:
                 raise _Refused(event.start_mark, "`<<` is not known in profiles; use extends", key)
@@ -248,6 +255,18 @@ class _Reader:
             else:
                 entries[name] = Entry(self._position(event.start_mark), value)
         return entries
+
+    def _refuse_spaces(self, event: Any, key: str) -> None:
+        """Refuse what looks like indentation, or like the space after a `:`, and is text."""
+        space = _SPACE.search(event.value)
+        if space and not key.startswith("description"):
+            raise _Refused(event.start_mark, _no_space(space[0]), key)
+
+    def _template_at(self, mark: Any) -> str:
+        """That the line is a template's, if it is."""
+        if not _TEMPLATE.search(self._line(mark)):
+            return ""
+        return "this is part of a template that was not filled in (Jinja's {{ }} and {% %}, …)"
 
     def _position(self, mark: Any) -> Position:
         return Position(self.path, mark.line + 1, mark.column + 1)
@@ -263,6 +282,11 @@ class _Reader:
         problem = str(error.problem or "cannot be read")
         if self._character(mark) == "\t":
             return mark, "not valid YAML: a tab cannot indent; use spaces"
+        if _SPACE.search(self._character(mark)):
+            return mark, f"not valid YAML: {_no_space(self._character(mark))}"
+        for start in (mark, begun):
+            if template := self._template_at(start):
+                return start, f"not valid YAML: {template}"
         for start in (begun, mark):
             sign = self._character(start)
             if sign in ("*", "&", "!") or (sign in ("@", "`", "%") and "start any" in problem):
@@ -280,11 +304,11 @@ class _Reader:
         return mark, f"not valid YAML: {problem}{context}"
 
     def _character(self, mark: Any) -> str:
-        if mark is None:
-            return ""
+        return self._line(mark)[mark.column : mark.column + 1] if mark else ""
+
+    def _line(self, mark: Any) -> str:
         lines = self.text.split("\n")
-        line = lines[mark.line] if mark.line < len(lines) else ""
-        return line[mark.column : mark.column + 1]
+        return lines[mark.line] if mark and mark.line < len(lines) else ""
 
 
 def _resolved(text: str) -> str | int | float | bool | None:
@@ -297,6 +321,11 @@ def _resolved(text: str) -> str | int | float | bool | None:
         number = int(text, 0)
         return number if str(number) == text else Whole(text)
     return Fraction(text) if _FLOAT.fullmatch(text) else text
+
+
+def _no_space(sign: str) -> str:
+    problem = f"there is a space in this that YAML takes for a letter (U+{ord(sign):04X})"
+    return f"{problem}; write a plain space in its place"
 
 
 def _place(text: str, offset: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from netuned.cpuset import CpuSet
+from netuned.profiles.doubts import doubts
 from netuned.profiles.loader import ProfileSet, load
 from netuned.profiles.reading import Guide, Reader, Reading
 from netuned.profiles.settings import Settings, load_settings
@@ -93,13 +94,20 @@ class Loading:
             recorded=read.directories,
         )
         settings = load_settings(reader.settings_path, self.settings, data=read.settings)
-        told = {*map(str, self.settings.errors), *self.profiles.messages}
+        told = {*map(str, self.settings.errors), *self.profiles.messages, *_doubts(self.profiles)}
         for message in (*map(str, settings.errors), *profiles.messages):
             if message not in told:
                 log.error("%s", message)
+        for message in _doubts(profiles):
+            if message not in told:
+                log.warning("%s", message)
         return read, settings, profiles
 
     def _on_answer(self) -> None:
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._answered)
+
+
+def _doubts(profiles: ProfileSet) -> list[str]:
+    return [str(doubt) for loaded in profiles.profiles for doubt in doubts(loaded)]

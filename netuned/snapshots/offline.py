@@ -33,8 +33,9 @@ from netuned.profiles.loader import Drop, ProfileSet, load_dropped
 from netuned.profiles.loader import load as load_profiles
 from netuned.profiles.searchpath import (
     DEFAULT_DIRECTORIES,
-    SUFFIXES,
+    NOT_READ,
     Recorded,
+    is_profile,
     shipped_templates,
 )
 from netuned.profiles.trust import ANYONE, read_trusted
@@ -143,8 +144,8 @@ def _read_dropped(files: Sequence[str]) -> dict[str, bytes]:
         path = STDIN if file == "-" else file
         name = os.path.basename(path)
         problem = ""
-        if not name.endswith(SUFFIXES) or name.startswith("."):
-            problem = "netuned reads files whose names end with .yaml or .yml, without a first dot"
+        if not is_profile(name):
+            problem = NOT_READ
         elif name in names:
             problem = f"{names[name]} has the same name, so one of them would replace the other"
         if problem:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netuned.bus import wire
-from netuned.cli import check
+from netuned.cli import check, main
 from netuned.cli.text import NARROW, Screen, card_name
 from netuned.cpuset import CpuSet
 from netuned.kernel.files import Files
@@ -110,6 +110,48 @@ def test_check_refuses_cpus_the_host_cannot_have(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.startswith(f"{path}:2:13: rps.cpus: ".encode())
     assert b"this host has CPUs 0" in done.stdout
+
+
+def test_check_says_what_a_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {
+        "good.yaml": "match: {name: eth0}\n",
+        "doubtful.yaml": "match: {mac: 52-54-00-12-34-56}\n",
+        "empty.yaml": "# nothing\n",
+        "netuned.yaml": "confirm_timeout: 60s\n",
+        "edge.conf": "match: {name: eth0}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert main.run(["check", *(str(tmp_path / name) for name in files)]) == 0
+    assert capsys.readouterr().out.replace(f"{tmp_path}/", "").splitlines() == [
+        "good.yaml: good",
+        "doubtful.yaml:1:14: match[0].mac: warning: no card has the address "
+        "`52-54-00-12-34-56`; write 52:54:00:12:34:56",
+        "empty.yaml: empty, so it masks the profile in a file of this name "
+        "in the directories below",
+        "netuned.yaml: good",
+        "edge.conf: warning: netuned reads files whose names end with .yaml or .yml, "
+        "without a first dot",
+    ]
+    assert main.run(["check", "--json", str(tmp_path / "doubtful.yaml")]) == 0
+    as_json = json.loads(capsys.readouterr().out)
+    assert [warning["column"] for warning in as_json["files"][0]["warnings"]] == [14]
+
+
+def test_a_profile_is_judged_by_its_place_not_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, profile = tmp_path / "netuned.yaml", tmp_path / "profiles.d/netuned.yaml"
+    profile.parent.mkdir()
+    for path in (settings, profile):
+        path.write_text("match: {name: eth0}\n")
+    assert main.run(["check", str(profile)]) == 0
+    assert main.run(["check", str(settings)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"{profile}: good",
+        f"{settings}:1:1: match: unknown key; "
+        "this belongs in a profile, a file in /etc/netuned/profiles.d",
+    ]
 
 
 def test_schema_takes_json() -> None:

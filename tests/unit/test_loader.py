@@ -720,6 +720,67 @@ def test_a_number_that_was_meant_as_a_mask(host: Host) -> None:
     assert host.errors() == []
 
 
+TEMPLATE = "this is part of a template that was not filled in (Jinja's {{ }} and {% %}, …)"
+SPACE = "there is a space in this that YAML takes for a letter (U+00A0); write a plain space"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("match: {name: eth0}\n{% if x %}\n", f"2:2: not valid YAML: {TEMPLATE}"),
+        ("match:\n  name: {{ nic }}", f"2:10: match.name: {TEMPLATE}"),
+        ("rps: {cpus: ${CPUS}}", f"1:14: not valid YAML: {TEMPLATE}"),
+        ("match:\n\xa0\xa0name: eth0", f"2:1: {SPACE}"),
+        ("match:\xa0{name: eth0}", f"1:1: {SPACE}"),
+        ("rps:\n  cpus:\xa0auto", f"2:3: rps: {SPACE}"),
+        ("rps: {cpus: auto}\xa0", f"1:18: not valid YAML: {SPACE}"),
+        ("match: {kind: ether}", "1:15: match[0].kind: `ether` is not a kind of link; write phys"),
+        ("match: {kind: ethernet}", "1:15: match[0].kind: `ethernet` is not a kind of link; wri"),
+        ("match: {pci: 0x1af4}", "1:14: match[0].pci: `0x1af4` is not a PCI vendor:device pair; "
+         "write it as `lspci -n` does, like 1af4:*"),
+        ("qdisc: {kind: sfq}", "1:15: qdisc.kind: netuned does not set sfq; write one of fq, "),
+        ("irq: {cpus: 0–3}", "1:14: irq.cpus: write `-` in place of `–`"),
+        ("irq: {cpus: “0-3”}", "1:13: irq.cpus: `“` is no quote in YAML"),
+    ],
+)  # fmt: skip
+def test_no_mistake_is_taken_for_another(host: Host, text: str, message: str) -> None:
+    host.write("x.yaml", text)
+    (error,) = host.errors()
+    assert error.startswith(f"etc/x.yaml:{message}")
+
+
+def test_a_description_can_have_any_space(host: Host) -> None:
+    host.write("x.yaml", "# a\xa0b\ndescription: c\xa0d")
+    assert host.errors() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("combined: 4", "this belongs under channels"),
+        ("rx-usecs: 5", "this belongs under coalesce"),
+        ("rx_usecs: 5", "this belongs under coalesce"),
+        ("rx: 5", "this belongs under channels or rings"),
+        ("kind: fq", "this belongs under match or qdisc"),
+        ("flow_limit: 5", "this belongs under qdisc"),
+        ("irq: {queues: 0-1}", "this belongs under rss"),
+        ("channels: {rx-usecs: 5}", "this belongs under coalesce"),
+        ("qdisc: {kind: fq, target: 5ms}", "this is a parameter of fq_codel"),
+        ("match: {irq: {}}", "this is a key of the profile itself"),
+        ("confirm_timeout: 60s", "this is a setting of the daemon, in /etc/netuned/netuned.yaml"),
+        ("ring: {rx: 1}", "this is set under rings"),
+        ("smp_affinity: f", "this is set under irq: {cpus: …}"),
+        ("match: {interface: eth0}", "this is set under match: {name: …}"),
+        ("mtu: 9000", "netuned does not set this; ip link, systemd.link(5) and netplan do"),
+        ("offloads: {gro: on}", "netuned does not set this; ethtool and systemd.link(5) do"),
+        ("coalesce: {rx_usecs: 5}", "did you mean `rx-usecs`?"),
+    ],
+)
+def test_a_foreign_key_is_told_where_it_belongs(host: Host, text: str, place: str) -> None:
+    host.write("x.yaml", text)
+    assert [error.partition(": unknown key; ")[2] for error in host.errors()] == [place]
+
+
 # --- as if dropped -------------------------------------------------------------------------
 
 

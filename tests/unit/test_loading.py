@@ -133,3 +133,20 @@ def test_threads_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.Monke
     finally:
         answer.set()
     assert answered.wait(10)
+
+
+def test_what_is_doubtful_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "edge.yaml").write_text('match: {name: "eth0,eth1"}\n')
+    (tmp_path / "edge.yaml").chmod(0o644)
+
+    async def load_twice() -> list[str]:
+        reader = loading(tmp_path, Counted())
+        await reader.load()
+        await reader.load()
+        reader.close()
+        return [loaded.profile.name for loaded in reader.profiles.profiles]
+
+    assert asyncio.run(load_twice()) == ["edge"]
+    assert [record.getMessage().partition(": warning: ")[2] for record in caplog.records] == [
+        "`eth0,eth1` is one pattern; several are a list: [eth0, eth1]"
+    ]

@@ -1,0 +1,89 @@
+"""Keys that stand in a wrong place, and words of other tools: where what is meant is set."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import cache
+
+from pydantic import BaseModel
+
+from netuned.profiles.match import Match
+from netuned.profiles.profile import SECTIONS, Profile
+from netuned.profiles.qdiscs import QDISCS
+from netuned.profiles.scalars import listed
+
+SETTINGS_KEY = "confirm_timeout"
+"""The daemon's own setting, which no profile has."""
+
+_UNDER = {
+    "match: {name: …}": "card cards device devices dev ifname interface interfaces nic nics port",
+    "match: {mac: …}": "address hwaddr hwaddress mac-address macaddress permaddr",
+    "match: {pci: …}": "device-id pci-id vendor",
+    "match: {numa_node: …}": "node numa numa-node",
+    "channels: {combined: …}": "channel combined-channels num-queues rx-queues tx-queues",
+    "rings": "ring ring-buffer ring-buffers ring-size rx-ring tx-ring rx-buffer-size",
+    "coalesce": "adaptive coalescing interrupt-coalescing moderation usecs",
+    "rss: {queues: …}": "hash hfunc indir indirection rx-hash rxfh rx-flow-hash",
+    "irq: {cpus: …}": "affinity interrupts irq-affinity irqs smp-affinity smp-affinity-list",
+    "rps: {cpus: …}": "rps-cpus",
+    "rfs: {entries: …}": "rps-flow-cnt rps-sock-flow-entries",
+    "xps: {cpus: …}": "xps-cpus",
+    "qdisc: {kind: …}": "default-qdisc net.core.default-qdisc qdiscs queueing-discipline tc",
+}
+_NOT_OURS = {
+    "; ethtool and systemd.link(5) do": (
+        "autoneg duplex features flows gro gso lro ntuple offload offloads pause rx tso tx wol "
+        "generic-receive-offload tcp-segmentation-offload large-receive-offload rx-gro-hw"
+    ),
+    "; ip link, systemd.link(5) and netplan do": "link mtu txqueuelen vlan vlans vf vfs",
+    "; the network's own configuration does": "addresses dhcp dhcp4 dhcp6 dns gateway ip routes",
+    "; sysctl.d(5) does": "hugepages net.core.rmem-max net.ipv4.tcp-rmem sysctl sysctls vm",
+    " yet": "governor napi napi-defer-hard-irqs gro-flush-timeout threaded",
+}
+
+
+def belongs(key: str, known: Collection[str]) -> str:
+    """Where a key belongs that is none of those ``known`` in its place; empty if nobody knows."""
+    if SETTINGS_KEY in known and key in Profile.model_fields:
+        return "this belongs in a profile, a file in /etc/netuned/profiles.d"
+    if key == SETTINGS_KEY:
+        return "this is a setting of the daemon, in /etc/netuned/netuned.yaml"
+    if "kind" in known and "match" not in known:
+        kinds = [kind for kind, model in QDISCS.items() if key in model.model_fields]
+        if kinds:
+            return f"this is a parameter of {listed(kinds, 'and')}"
+    word = key.lower().replace("_", "-")
+    if word in [one.replace("_", "-") for one in known]:
+        return ""  # it only has another dash
+    if places := tuple(dict.fromkeys(_places().get(word, ()))):
+        return f"this belongs under {listed(places)}"
+    return "this is a key of the profile itself" if word in Profile.model_fields else _others(word)
+
+
+@cache
+def _places() -> dict[str, list[str]]:
+    """The keys of a profile's mappings, with dashes, and the keys these mappings have."""
+    found: dict[str, list[str]] = {}
+    for key, section in _all_keys():
+        found.setdefault(key.replace("_", "-"), []).append(section)
+    return found
+
+
+def _all_keys() -> Iterator[tuple[str, str]]:
+    models: dict[str, type[BaseModel]] = {"match": Match, **SECTIONS}
+    for section, model in models.items():
+        for name, field in model.model_fields.items():
+            yield field.alias or name, section
+    for qdisc in QDISCS.values():
+        for name in qdisc.model_fields:
+            yield name, "qdisc"
+
+
+def _others(word: str) -> str:
+    for place, words in _UNDER.items():
+        if word in words.split():
+            return f"this is set under {place}"
+    for who, words in _NOT_OURS.items():
+        if word in words.split():
+            return f"netuned does not set this{who}"
+    return ""
