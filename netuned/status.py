@@ -93,6 +93,7 @@ class NicStatus:
     """One card. ``profile`` is empty when no profile matches it (state ``unmanaged``).
 
     ``through`` names the cards an upper one is tuned through; its state is the worst of theirs.
+    ``altnames`` are alternative names.
     """
 
     ifindex: int
@@ -105,6 +106,7 @@ class NicStatus:
     last_change: Applied | None = None
     last_error: str = ""
     through: tuple[str, ...] = ()
+    altnames: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

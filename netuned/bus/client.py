@@ -228,6 +228,7 @@ def _nic(ifindex: int, values: Mapping[str, Any]) -> NicStatus:
         last_change=_applied(values.get("LastChange")),
         last_error=values.get("LastError", ""),
         through=tuple(values.get("Through", ())),
+        altnames=tuple(values.get("Altnames", ())),
     )
 
 

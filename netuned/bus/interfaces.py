@@ -25,8 +25,8 @@ from netuned.profiles.timeout import MOST_S
 from netuned.status import STARTING, ManagerStatus, NicStatus, Status
 
 READ = PropertyAccess.READ
-NAME_LIMIT = 60
-"""15 bytes (IFNAMSIZ) if none of them is UTF-8: each is then four characters, ``\\xff``."""
+NAME_LIMIT = 508
+"""127 bytes (ALTIFNAMSIZ) if none of them is UTF-8: each is then four characters, ``\\xff``."""
 
 _WORD = re.compile("[a-z0-9]{1,16}")
 
@@ -215,10 +215,10 @@ class Manager(_Interface):
         if not shown:
             return ()
         if len(shown) > NAME_LIMIT:
-            text = "not an interface name: it has at most 15 bytes"
+            text = "not an interface name: it has at most 15 bytes, an alternative one 127"
             raise DBusError("org.freedesktop.DBus.Error.InvalidArgs", text)
         for nic in self.controller.status().nics:
-            if wire.text(nic.name) == shown:
+            if shown in map(wire.text, (nic.name, *nic.altnames)):
                 return nic.name, *nic.through
         if self.controller.status().manager.state == STARTING:
             raise StartingError(f"netuned is starting, and has not found {shown} yet; ask again")
@@ -304,6 +304,10 @@ class Nic(_Interface):
     @dbus_property(READ)
     def Through(self) -> Strings:
         return records.texts(self.status.through)
+
+    @dbus_property(READ)
+    def Altnames(self) -> Strings:
+        return records.texts(self.status.altnames)
 
 
 def changed_properties(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 
 from netuned.bus.client import Client
@@ -21,7 +22,7 @@ from netuned.cli.plan import (
 from netuned.cli.text import Screen, card_name, print_json
 from netuned.plan import Change, Plan
 from netuned.profiles.timeout import parse_timeout_s
-from netuned.status import Status
+from netuned.status import NicStatus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     with Client() as client:
         planned = client.plan()  # waits, at the start, for what status may not know before
-        names = _cards(client.status(), arguments.nic) if arguments.nic else ()
+        names = _cards(client.status().nics, arguments.nic) if arguments.nic else ()
         before = _only(planned, names)
         id, until = "", ""
         if arguments.confirm:
@@ -97,9 +98,10 @@ def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:
     return "\n".join(parts) or NOTHING
 
 
-def _cards(status: Status, ifname: str) -> tuple[str, ...]:
-    """A card, and those it is tuned through."""
-    return ifname, *(name for nic in status.nics if nic.name == ifname for name in nic.through)
+def _cards(nics: Iterable[NicStatus], ifname: str) -> tuple[str, ...]:
+    """The card of a name (an alternative one, too), and those it is tuned through."""
+    named = (nic for nic in nics if ifname in (nic.name, *nic.altnames))
+    return next(((nic.name, *nic.through) for nic in named), (ifname,))
 
 
 def _only(plan: Plan, names: tuple[str, ...]) -> Plan:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from netuned.bus import wire
-from netuned.cli.text import Screen, card_name, no_card, print_json
+from netuned.cli.text import Screen, card_name, own_name, print_json
 from netuned.cpuset import MAX_CPU, CpuSet
 from netuned.errors import NetunedError
 from netuned.text import escape
@@ -84,15 +84,14 @@ def look(kernel: Kernel, profiles: ProfileSet, name: str) -> Explanation:
     limits_of = offline.limits_of(kernel)
     seats = offline.read_seats(kernel)
     found = explain(profiles.profiles, host, desired, ifindex, limits_of, seats)
-    return replace(found, nic=replace(found.nic, name=name))
+    return replace(found, nic=replace(found.nic, name=wire.text(found.nic.name)))
 
 
 def _find(host: Host, name: str) -> int:
     """The ifindex of a card. Raises: NetunedError naming the cards there are."""
-    names = {wire.text(nic.name): nic.ifindex for nic in host.nics.values()}
-    if name not in names:
-        raise NetunedError(no_card(name, names))
-    return names[name]
+    nics = {wire.text(nic.name): nic for nic in host.nics.values()}
+    known = {own: tuple(map(wire.text, nic.altnames)) for own, nic in nics.items()}
+    return nics[own_name(name, known)].ifindex
 
 
 def show(

@@ -13,7 +13,7 @@ from itertools import groupby
 from netuned.bus import wire
 from netuned.bus.client import Client
 from netuned.cli import answers
-from netuned.cli.text import Screen, card_name, no_card, print_json
+from netuned.cli.text import Screen, card_name, own_name, print_json
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
 from netuned.plan import WHY_WITHHELD, Change, Lack, Plan, Problem
@@ -61,6 +61,7 @@ class Matched:
 
     profile: str
     through: tuple[str, ...] = ()
+    altnames: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,7 @@ class Answer:
     useless: bool = False
 
     def of(self, names: Collection[str]) -> Answer:
-        """The part that is about these cards, and about what stands in the way of all.
-
-        Raises: NetunedError if there is no such card.
-        """
-        for name in names:
-            if name not in self.cards:
-                raise NetunedError(no_card(name, self.cards))
+        """The part that is about these cards, and about what stands in the way of all."""
         shown = {*names, *(below for name in names for below in self.cards[name].through)}
         plan = Plan(
             tuple(change for change in self.plan.changes if change.ifname in shown),
@@ -105,6 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         answer = _ask()
     if names:
+        known = {name: card.altnames for name, card in answer.cards.items()}
+        names = [own_name(name, known) for name in names]
         answer = answer.of(names)
     plan = answer.plan
     if arguments.json:
@@ -138,7 +135,9 @@ def _ask() -> Answer:
         plan = client.plan()
         status = client.status()
         plan = replace(plan, unsupported=unsupported(status))
-        return Answer(plan, {nic.name: Matched(nic.profile, nic.through) for nic in status.nics})
+        nics = status.nics
+        matched = {nic.name: Matched(nic.profile, nic.through, nic.altnames) for nic in nics}
+        return Answer(plan, matched)
 
     def alone(absent: str) -> Answer:
         return replace(plan_offline(None, ()), absent=absent)
@@ -192,7 +191,8 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
         loaded, through = desired.profiles.get(ifindex), desired.through.get(ifindex)
         profile = through.profile if through else loaded.profile.name if loaded else ""
         below = (wire.text(host.nics[card].name) for card in (through.cards if through else ()))
-        cards[wire.text(nic.name)] = Matched(profile, tuple(below))
+        altnames = tuple(map(wire.text, nic.altnames))
+        cards[wire.text(nic.name)] = Matched(profile, tuple(below), altnames)
     problems = (Problem(wire.text(p.ifname), wire.text(p.message)) for p in plan.problems)
     return Answer(
         Plan(

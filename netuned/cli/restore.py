@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         states = [
             {"name": nic.name, "state": nic.state, "settings": _states(nic.settings)}
             for nic in nics
-            if arguments.nic in ("", nic.name)
+            if arguments.nic in ("", nic.name, *nic.altnames)
         ]
         print_json({"cards": states})
     return 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable
+from itertools import chain
 
 from netuned.cli import answers
 from netuned.cli.profiles import HOW_TO_ENABLE
-from netuned.cli.text import BOLD, STATE_COLOURS, Screen, card_name, print_json
-from netuned.errors import NetunedError, StartingError
+from netuned.cli.text import BOLD, STATE_COLOURS, Screen, card_name, own_name, print_json
+from netuned.errors import StartingError
 from netuned.status import (
     APPLYING,
     CONTENDED,
@@ -67,13 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _find(status: Status, name: str) -> NicStatus:
-    for nic in status.nics:
-        if nic.name == name:
-            return nic
-    if status.manager.state == STARTING:
+    named = {nic.name: nic.altnames for nic in status.nics}
+    if status.manager.state == STARTING and name not in (*named, *chain(*named.values())):
         raise StartingError(f"netuned is starting, and has not found {name} yet; ask again")
-    names = ", ".join(nic.name for nic in status.nics) or "none"
-    raise NetunedError(f"there is no card named {name}; there are: {names}")
+    own = own_name(name, named)
+    return next(nic for nic in status.nics if nic.name == own)
 
 
 def in_sync(status: Status) -> bool:
@@ -173,6 +172,8 @@ def card(nic: NicStatus, screen: Screen) -> str:
     state = screen.paint(nic.state, STATE_COLOURS.get(nic.state, ""))
     driver = f", driver {nic.driver}" if nic.driver else ""
     profile = f", profile {nic.profile}" if nic.profile else ", no profile matches it"
+    if nic.altnames:
+        profile += f", also named {', '.join(nic.altnames)}"
     head = f"{screen.paint(escape(nic.name), BOLD)}: {state}{escape(driver + profile)}\n"
     if nic.through:
         cards = ", ".join(nic.through)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from netuned import status
 from netuned.bus import wire
+from netuned.errors import NetunedError
 from netuned.text import escape
 
 NARROW = 80
@@ -188,6 +189,19 @@ def _fit(rows: Sequence[Sequence[str]], width: int) -> list[int]:
 def card_name(argument: str) -> str:
     """The name of a card on the command line as D-Bus shows it, whatever the locale's encoding."""
     return wire.text(os.fsencode(argument).decode("utf-8", "surrogateescape"))
+
+
+def own_name(name: str, cards: Mapping[str, Collection[str]]) -> str:
+    """The name of the card that is meant by it or by one of its alternative names.
+
+    ``cards`` has these by the cards' names. Raises: NetunedError naming the cards there are.
+    """
+    if name in cards:
+        return name
+    for own, altnames in cards.items():
+        if name in altnames:
+            return own
+    raise NetunedError(no_card(name, cards))
 
 
 def no_card(name: str, names: Collection[str]) -> str:

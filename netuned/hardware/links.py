@@ -87,8 +87,8 @@ def is_physical(kernel: Kernel, name: str) -> bool:
 
 def is_as(nic: Nic, link: LinkInfo) -> bool:
     """Whether an unread card is what a link is; whether it is up is not asked."""
-    known = (nic.name, nic.kind, nic.mac, nic.master)
-    return known == (link.name, link.kind, link.mac, link.master)
+    known = (nic.names, nic.kind, nic.mac, nic.master)
+    return known == ((link.name, *link.altnames), link.kind, link.mac, link.master)
 
 
 def _unread(kernel: Kernel, ifindex: int, link: LinkInfo, lowers: tuple[int, ...]) -> Nic:
@@ -112,6 +112,7 @@ def _unread(kernel: Kernel, ifindex: int, link: LinkInfo, lowers: tuple[int, ...
         interrupts=(),
         lowers=lowers,
         master=link.master,
+        altnames=link.altnames,
         unread=True,
         instance=kernel.files.inode(f"{CLASS_NET}/{link.name}"),
     )

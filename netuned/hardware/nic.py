@@ -69,6 +69,8 @@ class Nic:
     """Numbers of the interrupts whose affinity the kernel keeps to itself."""
     opened: bool = True
     """False where it is down and had no carrier since its driver made it: it was never in use."""
+    altnames: tuple[str, ...] = ()
+    """Alternative names (``ip link property add``)."""
     unread: bool = False
     """A virtual card that nobody asks for: its queues, channels and speed were not read."""
     instance: int = field(default=0, compare=False)
@@ -78,6 +80,11 @@ class Nic:
     another network namespace, where ifindexes can change; a driver that is loaded again makes
     another. It is not used again within a boot (kernfs: use 64bit inos, 40430452fd5d, Linux 5.5).
     """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name and the alternative ones: each means this card and no other here."""
+        return self.name, *self.altnames
 
     @property
     def label(self) -> str:
@@ -270,6 +277,7 @@ def _read_nic(kernel: Kernel, here: FileTree, ifindex: int, name: str, asked: On
         master=here.read_int("master/ifindex", 0),
         managed=managed,
         opened=up or here.read_int("carrier_up_count", 1) > 0,
+        altnames=_altnames(kernel, asked, ifindex),
     )
     vectors = _vectors(kernel, here, interrupts, told, nic)
     affinity = tuple(_affinity(kernel, vector.irq, managed) for vector in vectors)
@@ -422,6 +430,17 @@ def _kind(here: FileTree, asked: Once, ifindex: int) -> str:
         if not error.gone:
             raise
         return "virtual"
+
+
+def _altnames(kernel: Kernel, asked: Once, ifindex: int) -> tuple[str, ...]:
+    """Alternative names; also where links come and go faster than all can be listed."""
+    try:
+        return asked.get(LINKS, ifindex).altnames
+    except KernelError as error:
+        if error.gone:
+            return ()
+    link = kernel.rtnl.links(torn=True).get(ifindex)
+    return link.altnames if link else ()
 
 
 def _pci(kernel: Kernel, device: str) -> str:

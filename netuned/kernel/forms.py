@@ -41,13 +41,19 @@ class Form(Generic[A]):
 
 
 def record(kind: type[Record]) -> Form[Record]:
-    """A dataclass of whole numbers, texts and booleans."""
+    """A dataclass of whole numbers, texts and booleans; and of lists of texts, which may lack."""
 
     def read(data: Any, what: str, _: Pool) -> Record:
         values: dict[str, Any] = {}
         given = mapping(data, what)
         for field in fields(kind):  # type: ignore[arg-type]  # every caller has a dataclass
             value = given.get(field.name)
+            if field.type == "tuple[str, ...]":
+                texts = items(value or [], f"{what}.{field.name}")
+                if not all(type(text) is str for text in texts):
+                    raise ValueError(f"{what}.{field.name} is not a list of texts")
+                values[field.name] = tuple(texts)
+                continue
             if type(value) is not _KINDS[str(field.type)]:
                 raise ValueError(f"{what}.{field.name} is not of type {field.type}")
             values[field.name] = value

@@ -12,7 +12,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Generic, TypeVar
@@ -102,6 +102,8 @@ _IFLA_NUM_TX_QUEUES = 31
 _IFLA_NUM_RX_QUEUES = 32
 _IFLA_LINK_NETNSID = 37
 _IFLA_EXT_MASK = 29
+_IFLA_PROP_LIST = 52
+"""Its attributes all are IFLA_ALT_IFNAME."""
 _RTEXT_FILTER_SKIP_STATS = 1 << 3
 _LINK_MESSAGE = message_class("ifinfmsg", (_IFLA_EXT_MASK, "ext_mask", "uint32"), fields=_IFINFOMSG)
 
@@ -139,6 +141,8 @@ class LinkInfo:
     mac: str
     rx_queues: int
     tx_queues: int
+    altnames: tuple[str, ...] = ()
+    """Alternative names (``ip link property add``), in the kernel's order (Linux 5.5)."""
 
 
 Parsed = TypeVar("Parsed")
@@ -421,4 +425,16 @@ def parse_link(payload: bytes) -> LinkInfo:
         mac=raw(_IFLA_ADDRESS).hex(":"),
         rx_queues=number(_IFLA_NUM_RX_QUEUES),
         tx_queues=number(_IFLA_NUM_TX_QUEUES),
+        altnames=tuple(_strings(raw(_IFLA_PROP_LIST))),
     )
+
+
+def _strings(nest: bytes) -> Iterator[str]:
+    """The texts in a nest of attributes that are all of one kind."""
+    at = 0
+    while at + ATTRIBUTE.size <= len(nest):
+        length, _ = ATTRIBUTE.unpack_from(nest, at)
+        if length < ATTRIBUTE.size:
+            return
+        yield os.fsdecode(nest[at + ATTRIBUTE.size : at + length].rstrip(b"\0"))
+        at += length + 3 & ~3

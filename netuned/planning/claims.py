@@ -87,7 +87,7 @@ def _wrong(entry: Match, nic: Nic, key: str) -> str:
         return f"it is a {nic.kind}, and an entry without kind and driver is for physical cards"
     wanted = _values(getattr(entry, key))
     has = {
-        "name": nic.name,
+        "name": " and ".join(nic.names),
         "driver": nic.driver or "unknown",
         "pci": nic.pci or "none",
         "mac": nic.mac or "unknown",

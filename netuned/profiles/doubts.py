@@ -87,9 +87,11 @@ def _no_name(text: str) -> str:
         return f"`{text}` is a MAC address: write mac: {text.lower().replace('-', ':')}"
     if _ADDRESS.fullmatch(text.lower()):
         return f"`{text}` is a place on the PCI bus; write the card's name, mac or driver"
+    if re.fullmatch(r"\w[\w.-]*@\w[\w.-]*", text):
+        below = f"`ip link` shows the card below after an `@`: if that is `{text}`"
+        return f"{below}, write {text.partition('@')[0]}"
     for sign, part, why in (
         ("net/", -1, "a name has no `/`"),
-        ("@", 0, "`ip link` shows the card below after an `@`"),
         (":", 0, "what follows a `:` is the label of an address"),
     ):
         if sign in text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Protocol
 
@@ -66,6 +66,8 @@ class Facts(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def altnames(self) -> Sequence[str]: ...
     @property
     def driver(self) -> str: ...
     @property
@@ -183,7 +185,10 @@ class Match(BaseModel):
     name: Annotated[
         Patterns,
         _patterns("en*, eth0 or !enp3s0"),
-        Field(description="Interface name: glob patterns; `!` before one excludes."),
+        Field(
+            description="Interface name, or an alternative one: glob patterns; `!` before one "
+            "excludes."
+        ),
     ] = ()
     driver: Annotated[
         Patterns,
@@ -230,7 +235,7 @@ class Match(BaseModel):
         neither that nor a driver."""
         if not self.kind and not self.driver and facts.kind != PHYSICAL:
             yield "kind"
-        if not selects(self.name, facts.name):
+        if not selects(self.name, facts.name, *facts.altnames):
             yield "name"
         if not selects(self.driver, facts.driver):
             yield "driver"
@@ -246,12 +251,15 @@ class Match(BaseModel):
             yield "speed"
 
 
-def selects(patterns: Patterns, text: str) -> bool:
-    """A positive pattern matches (or there is none), and no negative one does."""
+def selects(patterns: Patterns, *texts: str) -> bool:
+    """A positive pattern matches one of the texts (or there is none), and no negative one any."""
     positive = [pattern for pattern in patterns if pattern[0] != "!"]
-    return not any(
-        fnmatchcase(text, pattern[1:]) for pattern in patterns if pattern[0] == "!"
-    ) and (not positive or any(fnmatchcase(text, pattern) for pattern in positive))
+    negative = [pattern[1:] for pattern in patterns if pattern[0] == "!"]
+    return not _any(negative, texts) and (not positive or _any(positive, texts))
+
+
+def _any(patterns: Sequence[str], texts: Sequence[str]) -> bool:
+    return any(fnmatchcase(text, pattern) for text in texts for pattern in patterns)
 
 
 def fast_enough(speeds: tuple[str, ...], mbps: int) -> bool:

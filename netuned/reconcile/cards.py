@@ -149,7 +149,7 @@ class Cards:
 
     def named(self, ifname: str) -> list[Slot]:
         """A card and those it is tuned through; all for an empty name. Raises: NetunedError."""
-        slots = [s for s in self.slots.values() if ifname in ("", s.card.nic.name)]
+        slots = [s for s in self.slots.values() if ifname in ("", *s.card.nic.names)]
         for ifindex in [slot.card.nic.ifindex for slot in slots if ifname]:
             below = self.desired.through.get(ifindex)
             slots += [self.slots[card] for card in below.cards] if below else []

@@ -67,6 +67,7 @@ def nic_status(
         settings=_settings(card, contended, failed, tallies, last_error, deaf) if profile else (),
         last_change=last_change,
         last_error=last_error,
+        altnames=card.nic.altnames,
     )
 
 

@@ -289,13 +289,14 @@ class _Hiding:
             links = {}
         for ifindex, link in links.items():
             address = recording.files.read_text(f"{_NET}/{link.name}/address", "")
-            named = _NAMED_BY_MAC.fullmatch(link.name)
-            for known in (link.mac, address, named[1] if named else ""):
+            names = (link.name, *link.altnames)
+            by_mac = [found for found in map(_NAMED_BY_MAC.fullmatch, names) if found]
+            for known in (link.mac, address, *(found[1] for found in by_mac)):
                 bare = known.replace(":", "").lower()
                 if bare.strip("0") and bare.strip("f"):
                     self._bare[bare.encode()] = f"{ifindex:0{len(bare)}x}".encode()
-            if named:
-                self.renamed[f"{link.name[: -len(named[1])]}…"] = (
+            for found in by_mac:
+                self.renamed[f"{found[0][: -len(found[1])]}…"] = (
                     "a card named by its MAC address has its ifindex there instead"
                 )
 

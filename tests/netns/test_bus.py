@@ -255,7 +255,7 @@ def test_methods_reach_the_controller(bus: PrivateBus, daemon: Served) -> None:
     [
         ("eth7", "org.netuned1.Error.NoSuchCard: there is no card named 'eth7'"),
         ("../../etc/passwd", "org.netuned1.Error.NoSuchCard: there is no card named"),
-        ("e" * 61, "org.freedesktop.DBus.Error.InvalidArgs: not an interface name"),
+        ("e" * 509, "org.freedesktop.DBus.Error.InvalidArgs: not an interface name"),
     ],
 )
 def test_names_are_checked(bus: PrivateBus, daemon: Served, name: str, error: str) -> None:

@@ -21,6 +21,7 @@ class Card:
     speed_mbps: int = 10_000
     numa_node: int = 1
     kind: str = "physical"
+    altnames: tuple[str, ...] = ()
 
 
 def profile(**data: Any) -> Profile:
@@ -45,6 +46,9 @@ def problem(**data: Any) -> str:
         ({"name": "!enp1*"}, Card(), False),
         ({"name": "!enp2*"}, Card(), True),
         ({"name": ["!enp2*", "eth*"]}, Card(), False),
+        ({"name": "lan*"}, Card(altnames=("wan0", "lan0")), True),
+        ({"name": ["en*", "!lan*"]}, Card(altnames=("wan0", "lan0")), False),
+        ({"name": "!lan*"}, Card(altnames=("wan0",)), True),
         ({"driver": ["ice", "igb"]}, Card(), True),
         ({"driver": "ig"}, Card(), False),
         ({"driver": "!igb"}, Card(), False),
