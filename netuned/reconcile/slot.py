@@ -254,6 +254,7 @@ class Slot:
         held = aim.held if self.recorder is None else before.held
         self.aim, self._problem = replace(aim, target=target, held=held), ""
         if target is not before.target:
+            self._asked = False  # that was for another
             self._unsettle()
             self.end_wait()
 

@@ -367,6 +367,25 @@ def test_what_could_not_be_set_and_is_asked_for_is_not_repaired(
     on(tmp_path, scenario)
 
 
+def test_what_a_later_profile_sets_was_not_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A paused card is not looked at, whoever asks."""
+    caplog.set_level("INFO")
+
+    async def scenario(daemon: Daemon) -> None:
+        await daemon.ask.pause("en0")
+        await daemon.ask.reconcile("en0")
+        daemon.drop(profile("2-3"))
+        await daemon.ask.reload()
+        caplog.clear()
+        await daemon.ask.resume("en0")
+        assert daemon.masks() == ["0", "0", "4", "8"]
+        assert causes(caplog) == {"profile"}
+
+    on(tmp_path, scenario)
+
+
 def causes(caplog: pytest.LogCaptureFixture) -> set[str]:
     """Why settings were changed, as the journal has it."""
     changes = (vars(r) for r in caplog.records if vars(r).get("kind") == CHANGE)
