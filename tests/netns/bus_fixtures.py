@@ -180,6 +180,7 @@ class FakeController:
         self.planned = Plan(())
         self.asked: list[tuple[str, ...]] = []
         self.pass_s = 0.0
+        self.refuses_to_pause = True
 
     def status(self) -> Status:
         return self.shown
@@ -196,7 +197,8 @@ class FakeController:
         return self.planned
 
     async def pause(self, ifname: str) -> None:
-        raise KernelError("set channels", ifname, 22, "too many")
+        if self.refuses_to_pause:
+            raise KernelError("set channels", ifname, 22, "too many")
 
     async def resume(self, ifname: str) -> None:
         self.asked.append(("resume", ifname))

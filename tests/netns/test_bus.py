@@ -396,6 +396,29 @@ def test_the_log_has_who_asks_for_what(
     assert not caplog.messages, "what is refused, and what only looks"
 
 
+def test_every_method_that_changes_something_is_in_the_log(
+    bus: PrivateBus, daemon: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    daemon.controller.refuses_to_pause = False
+    with Client() as client:
+        client.plan()
+        client.reload()
+        client.reconcile("enp0s3")
+        client.pause()
+        client.resume()
+        client.begin_trial("", 60)
+        client.confirm("a1b2c3")
+        client.roll_back("a1b2c3")
+        client.restore("enp0s3", "rps")
+    causes = [vars(record)["cause"] for record in caplog.records]
+    assert causes == [
+        *("reload", "apply", "pause", "resume", "apply --confirm 60s"),
+        *("confirm a1b2c3", "rollback a1b2c3", "restore"),
+    ]
+    assert len(causes) == sum(map(bool, wire.ACTIONS.values()))
+
+
 def test_polkit_decides_about_others(
     bus: PrivateBus, daemon: Served, skip: Skip, caplog: pytest.LogCaptureFixture
 ) -> None:
