@@ -111,8 +111,9 @@ def describe(seen: Glimpse) -> Writer:
 def words_of(pid: int) -> str:
     """What a process was started with, as far as it fits; empty if it has ended.
 
-    May wait without an end: the kernel reads it out of the process's memory, and what that is
-    mapped from may never answer.
+    May wait for long: the kernel reads it out of the process's memory, and whoever changes how that
+    is mapped has a lock on it. What it is mapped from is not waited for since Linux 4.17 (commit
+    7f7ccc2ccc2e, "proc: do not access cmdline nor environ from file-backed areas").
     """
     try:
         with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:

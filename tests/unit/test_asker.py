@@ -88,7 +88,7 @@ def test_what_is_refused_at_once_is_not_on_record(caplog: pytest.LogCaptureFixtu
 def test_a_command_that_never_comes_holds_up_nobody_for_long(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, pid: int
 ) -> None:
-    """Reading it waits for the process's memory, which may be mapped from what never answers."""
+    """Reading it waits for a lock on the process's memory."""
     hung, readers = threading.Event(), []
 
     def wait(pid: int) -> str:
