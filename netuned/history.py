@@ -50,7 +50,7 @@ def about(kind: str, change: Change, cause: str) -> dict[str, str]:
 MOST = 10_000
 """Entries that are read, the newest; a second, and 20 MB."""
 
-HOST = "host"
+HOST_LABEL = "host"
 """In place of a card's name: settings of the host."""
 
 FOLDERS = ("/run/log/journal", "/var/log/journal")
@@ -168,7 +168,7 @@ def _match(reader: _Matches, ifname: str) -> None:
     """Choose the entries that are root's, of netuned's kinds and, where one is named, of a card."""
     reader.add_match("_UID=0", *(f"MESSAGE_ID={id}" for id in KINDS.values()))
     if ifname:
-        names = (HOST, "") if ifname == HOST else (ifname,)
+        names = (HOST_LABEL, "") if ifname == HOST_LABEL else (ifname,)
         reader.add_match(*(f"IFNAME={name}" for name in names))
         reader.add_disjunction()
         reader.add_match("_UID=0", f"MESSAGE_ID={KINDS[REQUEST]}", "IFNAME=")

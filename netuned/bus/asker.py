@@ -1,4 +1,4 @@
-"""Who asks for a change: the log has it before anything is done.
+"""Who asks for a change: the log has it, before what is changed.
 
 The bus says the user and the process once, when a name on it first calls, so nothing is asked for
 this. What the process was started with is read in a thread that is left behind where it does not
@@ -35,8 +35,8 @@ async def begin(
 ) -> T:
     """Do what the caller of the method being served asks for, of these cards or of all.
 
-    The log has it before any change. It has nothing of what is refused at once, without waiting for
-    anything: that changes nothing. Raises: whatever the work does.
+    The log has it before what is changed. It has nothing of what is refused at once, without
+    waiting for anything: that changes nothing. Raises: whatever the work does.
     """
     who = CREDENTIALS.get(NOBODY)
     command = await _command(who.pid) if who.pid else ""

@@ -16,7 +16,7 @@ from netuned.cli.text import Screen, card_name, print_json
 from netuned.history import (
     CHANGE,
     FAILURE,
-    HOST,
+    HOST_LABEL,
     LEFT,
     MOST,
     REQUEST,
@@ -104,7 +104,7 @@ def _rows(entries: Iterable[Entry]) -> Iterator[tuple[tuple[str, ...], str]]:
             if entry.kind == REQUEST:
                 names, what = "all", f"({entry.cause}) {setting}".rstrip()
             else:
-                names, what = HOST, setting or f"({entry.kind})"
+                names, what = HOST_LABEL, setting or f"({entry.kind})"
             yield (when, ", ".join(entry.ifnames) or names, what, "", ""), _why(entry)
 
 
@@ -112,7 +112,7 @@ def _as_change(entry: Entry) -> Change:
     """What a plan's rows are made of, with the texts of an entry."""
     before: Any = Told(entry.before) if entry.before else None
     after: Any = Told(entry.after)
-    names = ", ".join(entry.ifnames) or HOST
+    names = ", ".join(entry.ifnames) or HOST_LABEL
     return Change(names, entry.tunable, entry.key, before, after, _why(entry))
 
 
