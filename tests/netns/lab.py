@@ -141,7 +141,10 @@ class Lab:
             environment = {**self.environment, "NOTIFY_SOCKET": str(self.directory / "notify")}
             self.daemon = subprocess.Popen(words, env=environment, stderr=log)
             if wait:
-                self.wait(lambda: b"READY=1" in heard(), "READY", 20, every_s=0.001)
+                process = self.daemon
+                ready = lambda: b"READY=1" in heard() or process.poll() is not None  # noqa: E731
+                self.wait(ready, "READY", 20, every_s=0.001)
+                assert process.poll() is None, f"it ended with {process.poll()}: {self.logged()}"
         if wait and bus:
             self.wait(self._answers, "D-Bus")
 
