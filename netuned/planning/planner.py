@@ -237,16 +237,15 @@ def _steering(host: Host, drafts: Mapping[int, _Draft], layouts: Mapping[int, La
                 kept |= cpus
             elif len(cpus) == 1:  # what may run anywhere keeps no CPU busy
                 busy |= cpus
-    useful = idle = spare = CpuSet()
+    useful = idle = CpuSet()
     for core in host.topology.cores:
         usable = core & host.topology.housekeeping
         if usable and not core & kept:
             first = CpuSet(1 << usable.first)
             useful |= first
-            spare |= usable - busy
             if not core & busy:
                 idle |= first
-    return Steering(useful, idle, spare)
+    return Steering(useful, idle)
 
 
 def wanted_channels(spec: ChannelsSpec, nic: Nic, cpus: CpuSet) -> ChannelCounts:

@@ -170,8 +170,8 @@ class RpsSpec(Spec):
         str,
         cpu_expression("auto", "none"),
         Field(
-            description="`auto`: only where there are fewer queues than CPUs worth using; `none`; "
-            "or a CPU set."
+            description="`auto`: only where few cores receive and others are idle; `none`; or a "
+            "CPU set."
         ),
     ] = "auto"
 

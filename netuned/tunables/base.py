@@ -73,13 +73,11 @@ class View:
 class Steering:
     """For packets steered in software: ``useful`` are a CPU of each core of the host worth it.
 
-    ``idle`` are those of them whose core serves no card's receive queue, ``spare`` all CPUs of
-    such and other cores that serve none themselves.
+    ``idle`` are those of them whose core serves no card's receive queue.
     """
 
     useful: CpuSet
     idle: CpuSet
-    spare: CpuSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ with fewer queues, CPUs of the interrupt's own memory domain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
@@ -19,8 +19,9 @@ from netuned.values import State
 
 NAME = "rps"
 FILE = "rps_cpus"
-FEW_QUEUES = 16
-"""Cards with more receive queues seldom saturate their cores; a sibling is then not worth it."""
+MANY_CORES = 16
+"""Where more receive, they seldom saturate, and RPS would cost an inter-processor interrupt and a
+cold cache, often another L3 domain's, for nearly every packet."""
 
 
 def read(view: View) -> State:
@@ -44,41 +45,35 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
 
 
 def _auto(target: Target, nic: Nic, count: int) -> Iterator[CpuSet]:
-    """Per receive queue, the CPUs of its interrupt's memory domain that help it.
+    """Per receive queue, the cores of its interrupt's memory domain that help it.
 
-    RPS takes all of it away from the interrupt's CPU, so there have to be at least as many of them
-    as queues receive: the cores without a queue; on a card that has few queues to give and gives
-    them all, siblings too; else all cores share the work. Without a core that is idle, or where
-    interrupts are packed to leave the machine to the application, RPS is off.
+    RPS takes all of the protocol work away from the core that takes the interrupt, so there have to
+    be at least as many of them as cores that receive: those without a queue, else all share the
+    work. It is off without an idle core, where many cores receive already, and where interrupts
+    are packed to leave the machine to the application.
     """
     irq = target.profile.irq
     packed = irq is not None and irq != "default" and irq.spread == PACK
-    receiving = len(receiving_queues(target, nic))
-    limited = nic.device and _most_queues(nic) <= receiving <= FEW_QUEUES
+    served = [target.queue_cpus[queue % len(target.queue_cpus)] for queue in range(count)]
+    nodes = [target.topology.node_of(cpus.first) if nic.device else None for cpus in served]
+    receiving = [queue for queue in sorted(receiving_queues(target, nic)) if queue < count]
+    off = packed or _cores(target, [served[queue] for queue in receiving]) > MANY_CORES
     masks_of: dict[int | None, CpuSet] = {}
-    for queue in range(count):
-        cpus = target.queue_cpus[queue % len(target.queue_cpus)]
-        node = target.topology.node_of(cpus.first) if nic.device else None
+    for node in nodes:
         if node not in masks_of:
             domain = CpuSet(-1) if node is None else target.topology.nodes[node]
             useful, idle = target.steering.useful & domain, target.steering.idle & domain
-            spare = target.steering.spare & domain if limited else CpuSet()
-            if packed:
-                masks_of[node] = CpuSet()
-            elif idle and len(idle) >= receiving:
-                masks_of[node] = idle
-            elif spare and len(spare) >= receiving:
-                masks_of[node] = spare
-            else:
-                masks_of[node] = useful if idle and len(useful) > receiving else CpuSet()
+            here = _cores(target, [served[queue] for queue in receiving if nodes[queue] == node])
+            if len(idle) < here:
+                idle = useful if idle and len(useful) > here else CpuSet()
+            masks_of[node] = CpuSet() if off else idle
         yield masks_of[node]
 
 
-def _most_queues(nic: Nic) -> int:
-    """How many receive queues hashing could reach at most."""
-    if nic.channels is None or nic.rss_queues < nic.rx_queues:
-        return nic.rss_queues
-    return nic.channels.rx_max + nic.channels.combined_max
+def _cores(target: Target, served: Sequence[CpuSet]) -> int:
+    """How many cores take the interrupts of queues; one that may run anywhere keeps one busy."""
+    cores = {target.places.core[cpu] for cpus in served for cpu in cpus}
+    return min(len(cores), len(served))
 
 
 def write(view: View, found: State, values: State) -> None:
@@ -94,7 +89,7 @@ def why(target: Target, nic: Nic, key: str) -> str:
         return "off"
     if target.rps_cpus is not None:
         return f"the profile's set {spec.cpus}"
-    return "auto: cores of the memory domain, where more of them than queues are worth using"
+    return "auto: cores of the memory domain, where few of them receive"
 
 
 def explained(state: State, queue: int) -> tuple[str, str | None, object]:
