@@ -84,13 +84,20 @@ class Writer:
         return f"{text}, started by {self.parent}" if self.parent else text
 
 
+def is_other(port: int) -> bool:
+    """Whether a netlink port is the pid of another process, as far as it says.
+
+    A thread's second socket has a port past every pid.
+    """
+    return 0 < port <= PID_LIMIT and port != os.getpid()
+
+
 def glimpse(port: int) -> Glimpse | None:
     """The process that a netlink port is the pid of; None where it has none, or is netuned's own.
 
-    A thread's second socket has a port past every pid. One read, for the process may be about to
-    end.
+    One read, for the process may be about to end.
     """
-    if not 0 < port <= PID_LIMIT or port == os.getpid():
+    if not is_other(port):
         return None
     try:
         stat = Path(f"/proc/{port}/stat").read_bytes().decode("utf-8", "surrogateescape")

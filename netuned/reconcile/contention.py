@@ -1,13 +1,15 @@
 """Pure: how often a setting may be repaired that somebody else changes again and again.
 
-Two programs that each put a setting right never end. So a setting has a budget of repairs; once
-that is used up it is contended: repaired once a minute, until nobody changes it any more.
+Two programs that each put a setting right never end, whether they meet every millisecond or every
+half hour. So a setting has a budget of repairs; once that is used up it is contended: repaired once
+a minute, then less and less often, until nobody changes it any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from netuned.plan import Change
 from netuned.tunables import EVERY
@@ -20,37 +22,68 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """At most ``repairs`` in any ``window_s``, then one every ``backoff_s``.
+    """When a setting is contended, and how often it is then repaired.
 
-    From ``suspect`` repairs in a window on it is worth knowing who makes them necessary: one who
-    only answers netuned's writes is silent once it backs off.
-    After ``quiet_s`` in which it was never found changed a setting is as any other.
+    It is after ``repairs`` in ``window_s``. For one who comes every few minutes it is after twice
+    as many in ``minutes_s``, or three times in ``hour_s``; and after one more than ``repairs`` at
+    the same distance, whatever that is: nothing but a program is so regular.
+    Then there is one repair every ``backoff_s``, and after ``patience`` of these each waits twice
+    as long as the one before, up to ``most_s``: some drop packets, as that of a root qdisc does.
+    From ``suspect`` repairs in ``window_s``, or at the same distance, on it is worth knowing who
+    makes them necessary: one who only answers netuned's writes is silent once it backs off.
+    A setting is as any other once it was found changed neither for ``quiet_s`` nor for three times
+    as long as whoever changes it took to do so after a repair; what is not contended after
+    ``calm_s``.
     """
 
     repairs: int = 5
     suspect: int = 3
     window_s: float = 10.0
+    minutes_s: float = 600.0
+    hour_s: float = 3600.0
     backoff_s: float = 60.0
+    patience: int = 10
+    most_s: float = 900.0
     quiet_s: float = 120.0
+    calm_s: float = 3600.0
 
 
 LIMITS = Limits()
 
+REMEMBERED = 15
+"""Times of repairs that are kept of each setting: three times ``Limits.repairs``."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Past:
-    """When a setting was repaired, oldest first, and last found changed; ``contended`` since."""
+    """When a setting was repaired, oldest first, and last found changed; ``contended`` since.
+
+    ``fought`` are the repairs since then, ``answer_s`` is how long after a repair it was changed
+    again, at most and of late.
+    """
 
     repaired: tuple[float, ...] = ()
     changed: float = 0.0
     contended: bool = False
+    fought: int = 0
+    answer_s: float = 0.0
+
+    def within(self, span_s: float, now: float) -> int:
+        """How many repairs there were in that time until now."""
+        return sum(now - at < span_s for at in self.repaired)
+
+    def alike(self, count: int) -> bool:
+        """Whether the last so many came at the same distance, but for a second and a quarter."""
+        last = self.repaired[-count:]
+        gaps = [after - before for before, after in pairwise(last)]
+        return len(last) == count and max(gaps) <= 1.25 * min(gaps) + 1
 
 
 class Budget:
     """The repairs of one card's settings. Times are seconds on any clock that does not go back.
 
-    Whatever has been quiet is forgotten: it holds no more than what is being changed now, and of
-    each setting no more than ``Limits.repairs`` times. Its table is replaced, never changed: one
+    Whatever has been quiet is forgotten: it holds no more than what was changed of late, and of
+    each setting no more than ``REMEMBERED`` times. Its table is replaced, never changed: one
     thread may read while another, and only one, writes.
     """
 
@@ -69,29 +102,50 @@ class Budget:
             setting
             for setting, past in self._past.items()
             if past.contended
-            or sum(now - at < limits.window_s for at in past.repaired) >= limits.suspect
+            or past.within(limits.window_s, now) >= limits.suspect
+            or past.alike(limits.suspect)
         )
+
+    def answer_s(self, setting: Setting) -> float:
+        """How long after a repair a setting was changed again, in seconds; 0: not known."""
+        return self._past.get(setting, _Past()).answer_s
 
     def held(self, changed: Iterable[Setting], now: float) -> frozenset[Setting]:
         """Of settings just found changed, those that must not be repaired now."""
-        limits, table = self._limits, dict(self._past)
+        table = dict(self._past)
         held = set()
         for setting in changed:
-            past = table.get(setting, _Past())
-            recent = [at for at in past.repaired if now - at < limits.window_s]
-            contended = past.contended or len(recent) >= limits.repairs
-            if contended and now - past.repaired[-1] < limits.backoff_s:
+            if (past := table.get(setting)) is None:
+                continue
+            answer_s = past.answer_s
+            if past.changed <= past.repaired[-1]:  # the first time since
+                answer_s = max(now - past.repaired[-1], answer_s / 2)
+            contended = past.contended or self._is_fought(past, now)
+            past = replace(past, changed=now, contended=contended, answer_s=answer_s)
+            if contended and now - past.repaired[-1] < self._wait_s(past):
                 held.add(setting)
-            if past.repaired:
-                table[setting] = replace(past, changed=now, contended=contended)
+            table[setting] = past
         self._past = table
         return frozenset(held)
+
+    def _is_fought(self, past: _Past, now: float) -> bool:
+        limits = self._limits
+        spans = enumerate((limits.window_s, limits.minutes_s, limits.hour_s), 1)
+        many = any(past.within(span_s, now) >= n * limits.repairs for n, span_s in spans)
+        return many or past.alike(limits.repairs + 1)
 
     def repaired(self, setting: Setting, now: float) -> None:
         """Count one write that put a setting back."""
         past = self._past.get(setting, _Past())
-        repaired = (*past.repaired, now)[-self._limits.repairs :]
-        self._past = {**self._past, setting: replace(past, repaired=repaired, changed=now)}
+        times, fought = (*past.repaired, now)[-REMEMBERED:], past.fought + past.contended
+        past = replace(past, repaired=times, changed=now, fought=fought)
+        self._past = {**self._past, setting: past}
+
+    def _wait_s(self, past: _Past) -> float:
+        """How long after a repair of a contended setting the next may be."""
+        limits = self._limits
+        doublings = min(max(past.fought - limits.patience, 0), 30)
+        return min(limits.backoff_s * 2.0**doublings, max(limits.most_s, limits.backoff_s))
 
     def forget_quiet(self, now: float) -> None:
         """Let go of what nobody has changed for long enough."""
@@ -108,12 +162,14 @@ class Budget:
         times = []
         for past in self._past.values():
             if past.contended:
-                again = past.repaired[-1] + self._limits.backoff_s
+                again = past.repaired[-1] + self._wait_s(past)
                 times.append(again if again > now else self._ends(past))
         return min(times, default=None)
 
     def _ends(self, past: _Past) -> float:
-        return past.changed + (self._limits.quiet_s if past.contended else self._limits.window_s)
+        limits = self._limits
+        quiet_s = max(limits.quiet_s, 3 * past.answer_s) if past.contended else limits.calm_s
+        return past.changed + quiet_s
 
 
 @dataclass(frozen=True, slots=True)

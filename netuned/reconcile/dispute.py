@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.history import CONTENTION
-from netuned.kernel.writers import Glimpse, OpenTrace, Writer, describe, glimpse
+from netuned.kernel.writers import Glimpse, OpenTrace, Writer, describe, glimpse, is_other
 from netuned.reconcile.contention import Budget, Gate, Limits, by_tunable, named
 from netuned.reconcile.work import Work
 from netuned.tunables import EVERY, tunables_of
@@ -24,10 +25,19 @@ log = logging.getLogger(__name__)
 
 SEARCH_S = 5.0
 LOOKS_S = 0.25
+SEARCH_MOST_S = 400.0
+"""Who comes every few minutes is waited for as long as that takes, once more and a half."""
+
 SEARCH_AGAIN_S = 50.0
 """Less than the time between two repairs: each is an occasion to see who answers it."""
 
+GLIMPSE_S = 0.5
+"""Who sends requests in a loop is looked at so often at most."""
+
 _HOW_TO_FIND_A_FILE = "`fatrace -c` in the directory of that file, as root, shows who writes it"
+
+LATE_S = 1.0
+"""Who was seen longer before a repair than this may not be who made it necessary."""
 
 DAMPED_S = 0.05
 """A writer in a loop raises an event every 10 µs; of a contended tunable this is how often it is
@@ -49,6 +59,14 @@ class Place:
         return tunables_of(self.nic)[tunable].writers.files(self.nic, key)
 
 
+class _Seen(NamedTuple):
+    """Who asked for a change, and when; ``only``: no other did within ``GLIMPSE_S``."""
+
+    at: float
+    process: Glimpse
+    only: bool = True
+
+
 class Search:
     """Looks for who opens a file, one search at a time for the whole host."""
 
@@ -56,14 +74,15 @@ class Search:
         self._work = work
         self._lock = asyncio.Lock()
 
-    async def writer(self, paths: list[str]) -> Writer | None:
-        """Who opens a file whose path ends so, within ``SEARCH_S``."""
+    async def writer(self, paths: list[str], for_s: float = SEARCH_S) -> Writer | None:
+        """Who opens a file whose path ends so, within ``for_s``."""
         trace = OpenTrace()
         async with self._lock:
             try:
                 await self._work.in_worker(lambda: trace.start(paths))
-                for _ in range(int(SEARCH_S / LOOKS_S)):
-                    await asyncio.sleep(LOOKS_S)
+                looks = int(SEARCH_S / LOOKS_S)
+                for _ in range(looks):
+                    await asyncio.sleep(for_s / looks)
                     if found := await self._work.in_worker(trace.writer):
                         return found
             except UnsupportedError as error:
@@ -101,7 +120,7 @@ class Dispute:
         self._writers: dict[str, Writer] = {}
         self._searched: dict[str, float] = {}
         self._searching: set[str] = set()
-        self._glimpses: dict[str, Glimpse] = {}
+        self._glimpses: dict[str, _Seen] = {}
         self._unsaid: dict[str, Place] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._damped: set[str] = set()
@@ -164,14 +183,15 @@ class Dispute:
         try:
             paths = [path for key in keys for path in place.files(tunable, key)]
             if paths:
-                found = await search.writer(paths)
+                answer_s = max(self._budget.answer_s((tunable, key)) for key in keys)
+                for_s = min(max(SEARCH_S, 1.5 * answer_s), SEARCH_MOST_S)
+                found = await search.writer(paths, for_s)
             else:
-                found = await search.sender(lambda: self._glimpses.get(tunable))
+                found = await search.sender(lambda: self._glimpse(tunable))
             if found is not None:
                 self._writers.setdefault(tunable, found)
         finally:
             self._searching.discard(tunable)
-            self._glimpses.pop(tunable, None)
             self._searched[tunable] = time.monotonic()
         self._say()
         self._tell()
@@ -181,11 +201,24 @@ class Dispute:
 
         Read at once: most who do so end the next moment.
         """
-        if tunable in self._writers or tunable in self._glimpses:
-            return
-        suspected = self._budget.suspected(time.monotonic())
-        if any(name == tunable for name, _ in suspected) and (seen := glimpse(sender)):
-            self._glimpses[tunable] = seen
+        now, last = time.monotonic(), self._glimpses.get(tunable)
+        if last is not None and now - last.at < GLIMPSE_S:
+            if sender != last.process.pid and is_other(sender):
+                self._glimpses[tunable] = last._replace(only=False)
+        elif seen := glimpse(sender):
+            self._glimpses[tunable] = _Seen(now, seen)
+
+    def _glimpse(self, tunable: str) -> Glimpse | None:
+        """Who last asked for a change over netlink."""
+        seen = self._glimpses.get(tunable)
+        return seen.process if seen else None
+
+    def sender(self, tunable: str) -> str:
+        """Who alone asked for a change over netlink just now; empty where that is not known."""
+        seen = self._glimpses.get(tunable)
+        if seen is None or not seen.only or time.monotonic() - seen.at > LATE_S:
+            return ""
+        return f"{seen.process.command} (pid {seen.process.pid})"
 
     def _say(self) -> None:
         """One line when it begins, once it is known who it is or that nobody finds out."""
@@ -231,4 +264,4 @@ class Dispute:
             who, hint = str(writer), f"end that, or have the profile keep {tunable}"
             if writer.unit.endswith(".service"):
                 hint = f"`systemctl status {writer.unit}` shows it; {hint}"
-        return f"changed again and again by {who}, repaired once a minute; {hint}"
+        return f"changed again and again by {who}, repaired once a minute at most; {hint}"

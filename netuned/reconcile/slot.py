@@ -464,7 +464,11 @@ class Slot:
         if cause == DRIFT:
             # of what is fought over once a minute, and it has been said that it will be
             level = logging.DEBUG if change.tunable in self.dispute.contended else logging.WARNING
-            log.log(level, "Repaired %s: found %s, put back %s", where, before, after, extra=fields)
+            writer = self.dispute.sender(change.tunable)
+            fields["writer"] = writer
+            by = f"; {writer} had set it" if writer else ""
+            text = "Repaired %s: found %s, put back %s%s"
+            log.log(level, text, where, before, after, by, extra=fields)
             self._listener.drift(nic.ifindex, change.tunable, change.key, after, before)
             self._listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -152,6 +153,27 @@ def test_who_asks_over_netlink(lab: TracedLab) -> None:
         assert lab.setting("rps")["state"] == "in-sync"
     lab.wait_state(CARD, "in-sync", 20)
     assert "mq" in lab.shell(f"tc qdisc show dev {CARD}")
+
+
+def test_a_slow_rival_is_named_from_the_first_repair_on(lab: TracedLab) -> None:
+    """Never often in any short time, and always at the same distance."""
+    lab.tracing = False
+    lab.limits = {"repairs": 3, "window_s": 0.1, "backoff_s": 60}
+    lab.start()
+    lab.wait_state(CARD, "in-sync")
+    root = f"Repaired {CARD} qdisc root: found bfifo, put back mq"
+    # it is there a while longer: of a process that has ended there is no name
+    with lab.fighting(f"(echo qdisc replace dev {CARD} root bfifo; sleep 1) | tc -batch -"):
+        lab.wait(lambda: root in lab.logged(), "the first repair")
+        first = next(line for line in lab.logged().splitlines() if root in line)
+        assert re.search(r"; tc \(pid \d+\) had set it$", first)
+        lab.wait_state(CARD, "contended")
+        assert lab.setting("qdisc")["state"] == "contended"
+        assert "by tc (pid " in lab.conflicts()[0]
+        repairs = lab.logged().count(root)
+        assert repairs == 4, "one more than for one in a hurry"
+        time.sleep(2.5)
+        assert lab.logged().count(root) == repairs, "it is not made anew for ever"
 
 
 def test_channels_hold_back_what_needs_them(lab: TracedLab) -> None:

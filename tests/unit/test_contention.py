@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import count
+import random
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
 from netuned.plan import Change
-from netuned.reconcile.contention import LIMITS, Budget, Gate, Limits, by_tunable, named
+from netuned.reconcile.contention import LIMITS, REMEMBERED, Budget, Gate, Limits, by_tunable, named
 from netuned.values import Qdisc
 
 RPS = ("rps", "rx-0")
@@ -45,10 +46,38 @@ def test_never_more_than_the_budget_in_any_window(waits: list[float]) -> None:
         assert sum(at <= other < at + LIMITS.window_s for other in repairs) <= LIMITS.repairs
 
 
-def test_a_slow_writer_is_no_contender() -> None:
+@pytest.mark.parametrize("period_s", [2.5, 3, 9, 30, 61, 300, 1800])
+def test_a_slow_writer_is_a_contender_too(period_s: float) -> None:
+    """Whatever its period, it is repaired six times before, and less and less often after."""
     budget = Budget()
-    assert all(look(budget, 2.5 * step, RPS) for step in range(100))
+    repairs = [step for step in range(200) if look(budget, period_s * step, RPS)]
+    assert repairs[:6] == [0, 1, 2, 3, 4, 5]
+    assert budget.contended == {RPS}, "without an end between two of its writes"
+    times = [period_s * step for step in repairs]
+    late = [after - before for before, after in pairwise(times)][20:]
+    assert all(wait_s >= LIMITS.most_s for wait_s in late)
+    assert all(wait_s < LIMITS.most_s + period_s for wait_s in late)
+
+
+@pytest.mark.parametrize(("least_s", "most_s"), [(1, 20), (20, 70), (30, 300)])
+def test_a_writer_without_a_period_is_a_contender(least_s: float, most_s: float) -> None:
+    budget, now, waits = Budget(), 0.0, random.Random(7)
+    for repairs in range(40):
+        assert repairs <= 3 * LIMITS.repairs
+        now += waits.uniform(least_s, most_s)
+        if not look(budget, now, RPS) or budget.contended:
+            break
+    assert budget.contended == {RPS}
+
+
+def test_who_changes_a_setting_now_and_then_is_none() -> None:
+    """As an operator who tries something out, or a link that comes and goes."""
+    budget, now = Budget(), 0.0
+    for wait_s in (40, 300, 90, 900, 200, 1200, 60, 2400):
+        now += wait_s
+        assert look(budget, now, RPS) == {RPS}
     assert not budget.contended
+    assert not budget.suspected(now)
 
 
 def test_other_settings_are_repaired_meanwhile() -> None:
@@ -84,10 +113,12 @@ def test_a_change_within_them_does_not() -> None:
 
 def test_what_is_quiet_is_forgotten() -> None:
     budget = Budget()
-    for step in range(10_000):
+    for step in range(1_000):
         look(budget, step / 10, ("rps", f"rx-{step}"))
-        assert len(budget._past) <= 10 * LIMITS.window_s + 1
-    look(budget, 2000.0)
+    for step in range(100):
+        look(budget, 100 + step / 10, RPS)
+        assert len(budget._past[RPS].repaired) <= REMEMBERED
+    look(budget, 111.0 + LIMITS.calm_s)
     assert not budget._past
 
 
