@@ -7,8 +7,10 @@ longer than ``DEADLINE_S`` the thread is left to it, and another one reads the r
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +47,15 @@ TRIES = 3
 FRESH_S = 0.1
 """What changed within this may change again and have the same time: it is read once more."""
 
+STABLE_S = 1.0
+"""A file that is written to and not closed counts when it has stayed the same for so long."""
+
+REWRITTEN_S = 4.0
+"""The same of one that was read before, as long as somebody has it open to write to it."""
+
+CUT_S = 60.0
+"""The same where it is empty meanwhile: most who rewrite a file in place cut it first."""
+
 MAX_TOTAL = 1 << 24
 """How many bytes all files together may have."""
 
@@ -74,9 +85,9 @@ class Guide:
     def finished(self, passed: Mapping[int, frozenset[str]]) -> None:
         """All was read: these watches, and of each these names, are the ones that matter."""
 
-    def is_written(self, path: str) -> bool:
-        """Whether a file was written to just now and has not been closed."""
-        return False
+    def written_s(self, path: str) -> float | None:
+        """How long ago a file was written to that has not been closed since; None: it was."""
+        return None
 
 
 class Reader:
@@ -243,8 +254,8 @@ class _Thread(Way):
     def meet(self, *what: object) -> None:
         self._met.append(what)
 
-    def settled(self, status: os.stat_result) -> None:
-        if status.st_nlink == 1 and self._reader.guide.is_written("/".join(self.step)):
+    def settled(self, file: int, status: os.stat_result) -> None:
+        if status.st_nlink == 1 and self._is_written(file, status.st_size):
             self.meet("being written")
             raise UnsettledError
         if not self.content:
@@ -255,6 +266,18 @@ class _Thread(Way):
         if self._bytes > MAX_TOTAL:
             problem = f"not read: all profiles together have more than {MAX_TOTAL} bytes"
             raise ProfileError(self._path, 0, 0, "", problem)
+
+    def _is_written(self, file: int, size: int) -> bool:
+        """Whether somebody is about to write more: what was there before counts until then."""
+        ago_s = self._reader.guide.written_s("/".join(self.step))
+        if ago_s is None:
+            return False
+        directory, name = os.path.split(self._path)
+        before = self._before.directories.get(directory, {})
+        patience_s = REWRITTEN_S if size else CUT_S
+        if isinstance(before, ProfileError) or not before.get(name):
+            patience_s = STABLE_S
+        return ago_s < STABLE_S or (ago_s < patience_s and _is_open_for_writing(file))
 
     def _refuse_late(self, mount: str, name: str) -> None:
         """Go on to a name unless others wait there already. Raises: ProfileError."""
@@ -279,6 +302,22 @@ class _Thread(Way):
         place = "/".join(self.step)
         leads = "" if place == self._path else f"leads to {place}, which "
         raise ProfileError(self._path, 0, 0, "", f"{leads}{why}; it is read as soon as it does")
+
+
+def _is_open_for_writing(file: int) -> bool:
+    """Whether anybody has a file open to write to it, or that cannot be found out.
+
+    The kernel grants no lease for reading then. Who opens the file while there is one waits until
+    it ends, at once; the signal that this sends is one that is ignored by default.
+    Source: fcntl(2), fs/locks.c, generic_add_lease().
+    """
+    try:
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return True
+    return False
 
 
 def _mount_of(descriptor: int) -> str:

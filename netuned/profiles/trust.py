@@ -43,8 +43,8 @@ class Way:
     def meet(self, *what: object) -> None:
         """Something that is on the way: a directory, where a link leads, a file."""
 
-    def settled(self, status: os.stat_result) -> None:
-        """A regular file, the last that was looked up, is read next.
+    def settled(self, file: int, status: os.stat_result) -> None:
+        """A regular file (its descriptor), the last that was looked up, is read next.
 
         Raises: UnsettledError if it is being written.
         """
@@ -109,7 +109,7 @@ def read_trusted(
         if not stat.S_ISREG(status.st_mode):
             raise _error(path, "is not a regular file")
         _judge(path, status, owner)
-        way.settled(status)
+        way.settled(descriptor, status)
         with os.fdopen(os.dup(descriptor), "rb") as file:
             return file.read(MAX_BYTES + 1) if way.content else b""
     except OSError as error:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from netuned.kernel import inotify
-from netuned.profiles.reading import Guide
+from netuned.profiles.reading import CUT_S, STABLE_S, Guide
 from netuned.profiles.searchpath import is_profile
 
 SETTLE_S = 0.002
@@ -17,9 +17,6 @@ SETTLE_S = 0.002
 
 REPLACED_S = 0.1
 """A file that goes may be about to be replaced: one reload sees the new one, none its absence."""
-
-STABLE_S = 1.0
-"""A file that is written to and not closed counts when it has stayed the same for so long."""
 
 WRITTEN = inotify.IN_MODIFY | inotify.IN_CREATE
 WHOLE = inotify.IN_CLOSE_WRITE | inotify.IN_MOVED_TO
@@ -69,6 +66,9 @@ class ProfileWatch(Guide):
         self._where: dict[int, str] = {}
         self._due: dict[str, float] = {}
         self._written: dict[str, float] = {}
+        """When a file was written to last that has not been closed since."""
+        self._look: dict[str, float] = {}
+        """When to look at it again, as long as the reader may wait for its end."""
         self._timer: asyncio.TimerHandle | None = None
         self._refused = False
         self._socket_watch, self._socket_name = -1, ""
@@ -121,8 +121,9 @@ class ProfileWatch(Guide):
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._short)
 
-    def is_written(self, path: str) -> bool:
-        return path in self._written
+    def written_s(self, path: str) -> float | None:
+        at = self._written.get(path)
+        return None if at is None else self._loop.time() - at
 
     def _add(self, path: str, events: int) -> int:
         try:
@@ -147,9 +148,10 @@ class ProfileWatch(Guide):
                 continue
             path = "/".join((self._where.get(event.wd, ""), event.name))
             if event.mask & WRITTEN:
-                self._written[path] = now + STABLE_S
+                self._written[path], self._look[path] = now, now + STABLE_S
             elif event.mask & (WHOLE | GONE):
                 self._written.pop(path, None)
+                self._look.pop(path, None)
             if not event.mask & inotify.IN_MODIFY:
                 self._due[path] = now + (REPLACED_S if event.mask & GONE else SETTLE_S)
         self._set_timer()
@@ -167,18 +169,22 @@ class ProfileWatch(Guide):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if times := (*self._due.values(), *self._written.values()):
+        if times := (*self._due.values(), *self._look.values()):
             self._timer = self._loop.call_at(min(times), self._now_due)
 
     def _now_due(self) -> None:
         now = self._loop.time()
-        over = False
-        for waiting in (self._due, self._written):
-            for path in [path for path, time in waiting.items() if time <= now]:
-                del waiting[path]
-                over = True
+        due = [path for path, time in self._due.items() if time <= now]
+        looks = [path for path, time in self._look.items() if time <= now]
+        for path in due:
+            del self._due[path]
+        for path in looks:
+            ago_s = now - self._written[path]
+            self._look[path] = now + ago_s  # after 1, 2, 4, … seconds
+            if ago_s >= CUT_S:
+                del self._look[path], self._written[path]
         self._set_timer()
-        if over:  # a timer may come a moment early
+        if due or looks:  # a timer may come a moment early
             self._changed()
 
     def _watch_irqbalance(self) -> None:

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from netuned.profiles.reading import MOST
+from netuned.profiles.reading import MOST, STABLE_S
 from tests.netns.lab import Lab
 
 pytestmark = pytest.mark.netns
@@ -137,6 +138,25 @@ def test_half_a_file_is_not_read_while_it_is_written(lab: Lab) -> None:
         writer.write(text(TWO))
     seen(lab, TWO, "the whole file")
     assert "put back" not in lab.logged()
+
+
+@pytest.mark.parametrize("start", ["", "match: [{kind: veth, name: lan0}]\n"])
+def test_a_pause_in_writing_takes_no_card_out_of_force(lab: Lab, start: str) -> None:
+    """Longer than a file that nobody has open has to stay the same; another one is dropped."""
+    path = lab.profile("p", text(ONE))
+    lab.start()
+    seen(lab, ONE, "the profile")
+    with path.open("w") as writer:
+        writer.write(start)
+        writer.flush()
+        time.sleep(STABLE_S + 0.2)
+        lab.profile("other", "description: read at once\n")
+        lab.wait(lambda: len(lab.status()["manager"]["profiles"]) == 2, "the other profile")
+        assert lab.attribute("lan0", "rx-0", "rps_cpus") == ONE
+        writer.seek(0)
+        writer.write(text(TWO))
+    seen(lab, TWO, "the whole file")
+    assert "-> none" not in lab.logged()
 
 
 @pytest.fixture
