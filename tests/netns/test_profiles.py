@@ -140,6 +140,27 @@ def test_half_a_file_is_not_read_while_it_is_written(lab: Lab) -> None:
     assert "put back" not in lab.logged()
 
 
+def test_a_mended_directory_is_seen(lab: Lab) -> None:
+    """The one above the profiles, and those on the way to where a link leads."""
+    etc, there = lab.directory / "etc", lab.directory / "there" / "deep"
+    for directory in (etc, there.parent, there, lab.profiles):
+        directory.mkdir(mode=0o755, exist_ok=True)
+    lab.profiles = lab.profiles.rename(etc / "profiles.d")
+    (lab.profiles / "p.yaml").symlink_to(there / "p.yaml")
+    (there / "p.yaml").write_text(text(ONE))
+    etc.chmod(0o775)
+    lab.start()
+    assert len(errors(lab)) == 1
+    etc.chmod(0o755)
+    seen(lab, ONE, "what is used as soon as it may be")
+    for directory in (etc, there.parent, there):
+        directory.chmod(0o775)
+        lab.wait(lambda: errors(lab), f"the error in {directory}")
+        directory.chmod(0o755)
+        lab.wait(lambda: not errors(lab), f"that {directory} was mended")
+    assert lab.attribute("lan0", "rx-0", "rps_cpus") == ONE
+
+
 @pytest.mark.parametrize("start", ["", "match: [{kind: veth, name: lan0}]\n"])
 def test_a_pause_in_writing_takes_no_card_out_of_force(lab: Lab, start: str) -> None:
     """Longer than a file that nobody has open has to stay the same; another one is dropped."""
