@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
 from netuned.bus.client import Client
+from netuned.cli import cutoff
 from netuned.cli.plan import (
     NOT_ALL,
     NOTHING,
@@ -23,6 +25,7 @@ from netuned.cli.text import Screen, card_name, print_json
 from netuned.plan import Change, Plan
 from netuned.profiles.timeout import parse_timeout_s
 from netuned.status import NicStatus
+from netuned.text import escape
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
         planned = client.plan()  # waits, at the start, for what status may not know before
         names = _cards(client.status().nics, arguments.nic) if arguments.nic else ()
         before = _only(planned, names)
+        warnings = cutoff.warnings(before.changes, tried=bool(arguments.confirm))
+        for warning in warnings:  # before it happens: nothing may be seen after it
+            print(f"netunedctl: {escape(warning)}", file=sys.stderr, flush=True)
         id, until = "", ""
         if arguments.confirm:
             id, until = client.begin_trial(arguments.nic, arguments.confirm)
@@ -62,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "unsupported": unsupported_as_json(after),
                 "problems": [{"ifname": p.ifname, "message": p.message} for p in after.problems],
                 "confirm": {"id": id, "until": until} if id else None,
+                "warnings": warnings,
             }
         )
     else:

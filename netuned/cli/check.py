@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from netuned.cli import cutoff
 from netuned.cli.text import print_json
 from netuned.cpuset import CpuSet
+from netuned.errors import NetunedError
 from netuned.kernel.files import Files
+from netuned.kernel.routes import reached_over
 from netuned.text import escape
 
 if TYPE_CHECKING:
@@ -38,14 +42,19 @@ def run(arguments: argparse.Namespace) -> int:
         else examine(file, tuple(directories), possible=possible)
         for file in arguments.files
     }
+    profiles = [f for f, found in checked.items() if not found.errors and not _is_settings(f)]
+    warnings = link_warnings(profiles)
     if arguments.json:
-        print_json({"files": [as_json(file, found) for file, found in checked.items()]})
+        files = [as_json(file, found) for file, found in checked.items()]
+        print_json({"files": files, "warnings": warnings})
     else:
         for file, found in checked.items():
             told = [str(each) for each in (*found.errors, *found.doubts)]
             good = f"{file}: {EMPTY if found.empty else 'good'}"
             for line in told or (good,):
                 print(escape(line))
+        for warning in warnings:
+            print(escape(f"Warning: {warning}"))
     return 1 if any(found.errors for found in checked.values()) else 0
 
 
@@ -53,6 +62,31 @@ def _is_settings(path: str) -> bool:
     """Whether it is the file of the daemon's own settings, as far as its place tells."""
     directory, name = os.path.split(os.path.abspath(path))
     return name == "netuned.yaml" and os.path.basename(directory) != "profiles.d"
+
+
+def link_warnings(files: Sequence[str]) -> list[str]:
+    """That these profiles, dropped on this host, would drop the link it is reached over.
+
+    Nothing where that cannot be told, of a host that cannot be read or of files by other names.
+    """
+    from netuned.snapshots import offline
+
+    if not (files and reached_over(Files())):
+        return []
+    try:
+        kernel, drop = offline.load_with(files, None)
+        host, desired = offline.host_and_desired(kernel, drop.profiles)
+        if not {loaded.path for loaded in desired.profiles.values()} & set(drop.dropped):
+            return []
+        plan = offline.plan(kernel, drop.profiles, (host, desired))
+    except NetunedError:
+        return []
+    of_files = {
+        host.nics[ifindex].name
+        for ifindex, loaded in desired.profiles.items()
+        if loaded.path in drop.dropped
+    }
+    return cutoff.warnings(change for change in plan.changes if change.ifname in of_files)
 
 
 def possible_cpus(files: Files) -> CpuSet | None:

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from netuned.bus import wire
 from netuned.bus.client import Client
-from netuned.cli import answers
+from netuned.cli import answers, cutoff
 from netuned.cli.text import Screen, card_name, own_name, print_json
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
@@ -104,13 +104,18 @@ def run(arguments: argparse.Namespace) -> int:
         names = [own_name(name, known) for name in names]
         answer = answer.of(names)
     plan = answer.plan
+    # of another host's routes a snapshot tells nothing
+    warnings = cutoff.warnings(plan.changes) if arguments.snapshot is None else []
     if arguments.json:
-        print_json({**as_json(plan), "notes": [*filter(None, [answer.absent]), *answer.notes]})
+        notes = [*filter(None, [answer.absent]), *answer.notes]
+        print_json({**as_json(plan), "notes": notes, "warnings": warnings})
     else:
         screen = Screen.of_stdout()
         if answer.absent:
             print(screen.sentence(answer.absent))
         print(show(answer, names, screen), end="")
+        for warning in warnings:
+            print("\n" + screen.sentence(f"Warning: {warning}"), end="")
     if answer.useless:
         return 1
     if not arguments.exit_code:
