@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,7 @@ def _without_daemon(*, as_json: bool) -> int:
         raise NetunedError("restore --without-daemon writes to the kernel itself, as root only")
     if _is_running():
         raise NetunedError(RUNS)
+    logging.getLogger("netuned").setLevel(logging.ERROR)  # what stays is among the problems
     done = retreat(
         DEFAULT_DIRECTORIES,
         Path(os.environ.get("STATE_DIRECTORY", "/var/lib/netuned")),
@@ -116,7 +118,7 @@ def show(done: Retreat, screen: Screen) -> str:
     if done.problems:
         parts.append("Not put back:\n" + show_problems(done.problems, screen))
     if not parts:
-        parts.append("Nothing to put back: no change by netuned is on record.\n")
+        parts.append("Nothing to put back: every setting on record is as before netuned.\n")
     if done.away:
         cards, are = ("1 card", "is") if done.away == 1 else (f"{done.away} cards", "are")
         parts.append(screen.sentence(AWAY.format(cards, are) + "."))

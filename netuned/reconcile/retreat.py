@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netuned.errors import StateFileError
@@ -27,6 +27,7 @@ from netuned.reconcile.putback import restore
 from netuned.reconcile.trialfile import NAME as TRIALS
 from netuned.reconcile.trialfile import TrialFile
 from netuned.tunables import tunables_of
+from netuned.tunables.base import NOT_ASKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,9 @@ def retreat(
             done = restore(card, baseline, frozenset(tunables), denies=denies)
             unread = card.unsupported.keys() & baseline.of(nic).keys()
             why = [f"{nic.label} {name}: {card.unsupported[name]}" for name in sorted(unread)]
-        made += done.made
-        problems += (Problem(nic.name, problem) for problem in (*done.problems, *why))
+        made += (replace(change, why=NOT_ASKED) for change in done.made)
+        named = (problem.removeprefix(f"{nic.label} ") for problem in (*done.problems, *why))
+        problems += (Problem(nic.name, problem) for problem in named)
     try:
         _end_trials(TrialFile(state_directory / TRIALS, boot_id))
     except StateFileError as error:

@@ -96,7 +96,7 @@ def test_all_comes_back_without_a_daemon_and_not_beside_one(lab: HostLab) -> Non
     again = restore(lab)
     assert (again.returncode, again.stdout) == (
         0,
-        "Nothing to put back: no change by netuned is on record.\n",
+        "Nothing to put back: every setting on record is as before netuned.\n",
     )
 
 
@@ -110,7 +110,9 @@ def test_what_cannot_go_back_is_said_and_goes_back_later(lab: HostLab) -> None:
     answer = json.loads(done.stdout)
     assert done.returncode == 1
     assert {problem["ifname"] for problem in answer["problems"]} == {"lan0"}
-    assert all("qdisc" in problem["message"] for problem in answer["problems"])
+    assert all(problem["message"].startswith("qdisc") for problem in answer["problems"])
+    assert {change["why"] for change in answer["made"]} == {"as it was before netuned"}
+    assert done.stderr == ""
     now = found(lab)
     assert "htb 10: root" in now[2], "nobody could make it again"
     assert now[0] == before[0]
