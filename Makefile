@@ -13,16 +13,16 @@ PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PIP_INSTALL_HERE := $(VENV)/bin/python -m pip --disable-pip-version-check -q install
-# sudo drops it, and the lab's disks would be elsewhere.
-CACHE := $(if $(XDG_CACHE_HOME),env XDG_CACHE_HOME="$(XDG_CACHE_HOME)")
-RUN := $(SUDO) $(CACHE) $(VENV)/bin/python -B
+# What sudo drops and the lab asks for: where its disks are kept, where Debian is had from.
+CARRIED := env $(foreach name,XDG_CACHE_HOME NETUNED_LAB_MIRROR,$(if $($(name)),$(name)="$($(name))"))
+RUN := $(SUDO) $(CARRIED) $(VENV)/bin/python -B
 
 LAYERS := lint unit fuzz netns vm
 # Tests beside each other: of a namespace's most is waiting. What must be alone there says so.
 BESIDE_unit := -n 2 --dist worksteal
 BESIDE_netns := -n 4 --dist loadscope
 layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
-        $(CACHE) $(VENV)/bin/python -m pytest $(BESIDE_$(1)) tests/$(1) $(PYTEST)
+        $(CARRIED) $(VENV)/bin/python -m pytest $(BESIDE_$(1)) tests/$(1) $(PYTEST)
 
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
             libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace
@@ -72,6 +72,6 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 clean-lab:
-	@$(SUDO) $(CACHE) $(PYTHON) -B -m tests.vm.cache
+	@$(SUDO) $(CARRIED) $(PYTHON) -B -m tests.vm.cache
 
 include units/install.mk

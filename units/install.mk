@@ -50,8 +50,9 @@ endif
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
 	    $(SUDO) systemctl daemon-reload; \
 	    $(SUDO) systemctl reload dbus 2>/dev/null || true; \
-	    $(SUDO) systemctl enable --now netuned.service; \
-	elif [ -n "$(OFFLINE)$(DESTDIR)" ]; then \
+	    $(SUDO) systemctl enable netuned.service; \
+	    $(SUDO) systemctl restart netuned.service; \
+	else \
 	    $(SUDO) systemctl --root=$(or $(DESTDIR),/) enable netuned.service 2>/dev/null || true; \
 	fi
 	@echo "netuned is installed. No card is touched until a profile is in /etc/netuned/profiles.d; see README.md"

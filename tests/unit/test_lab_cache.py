@@ -63,3 +63,12 @@ def test_what_is_being_built_stays(tmp_path: Path) -> None:
         assert done.returncode != 0
         assert "in use" in done.stderr
     assert (path / "lock").exists()
+
+
+def test_sudo_drops_nothing_that_the_lab_asks_for() -> None:
+    given = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": "/x y", "NETUNED_LAB_MIRROR": "/m"}
+    words = ["make", "-n", "-C", str(ROOT), "SUDO=sudo", "clean-lab", "lab", "vm"]
+    said = subprocess.run(words, check=True, capture_output=True, text=True, env=given).stdout
+    lines = [line for line in said.splitlines() if line.startswith("sudo ") and "tests" in line]
+    assert len(lines) == 3
+    assert all('XDG_CACHE_HOME="/x y" NETUNED_LAB_MIRROR="/m"' in line for line in lines)
