@@ -144,10 +144,9 @@ class Daemon:
 
     async def _first_pass(self) -> None:
         """Start, and where the host cannot be read, until it can: no event would tell."""
-        work = self._reconciler.start
         while True:
             try:
-                await work()
+                await self._reconciler.start()
                 return
             except NamespaceError:  # logged where it was found
                 self._status = os.EX_CONFIG
@@ -158,7 +157,6 @@ class Daemon:
             except Exception:  # the daemon's edge: what runs is better than what does not
                 log.exception("Internal error at the start, trying again")
             await asyncio.sleep(START_AGAIN_S)
-            work = self._reconciler.reload
 
     async def _resync_after(self, first: asyncio.Task[None]) -> None:
         await first

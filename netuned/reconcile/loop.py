@@ -10,6 +10,8 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -135,20 +137,30 @@ class Reconciler:
         self._telling = Telling(
             self.work, self.cards, self._manager, listener, lambda: bool(self._deaf)
         )
+        self._first_reads: deque[Callable[[], Awaitable[None]]] = deque(
+            (
+                self._load_baseline,
+                lambda: self.work.in_worker(self.pauses.load),
+                self.trials.start,
+                self.host.start,
+            )
+        )
+        """What an earlier process left; until it is read, what was there before would be lost."""
 
     # What the daemon calls
 
     async def start(self) -> None:
-        """Load profiles, find cards, and bring them into force for the first time."""
-        in_worker = self.work.in_worker
-        reads = (self._load_baseline(), in_worker(self.pauses.load), self.trials.start())
-        for read in reads:
+        """Load profiles, find cards, and bring them into force for the first time.
+
+        After an error it is to be called again: what was read by then is not read again.
+        """
+        while self._first_reads:
             try:
-                await read
+                await self._first_reads[0]()
             except NetunedError as error:
                 self._notes = (*self._notes, str(error))
                 log.error("%s", error)
-        await self.host.start()
+            self._first_reads.popleft()
         await self.reload()
 
     async def _load_baseline(self) -> None:
@@ -339,7 +351,8 @@ class Reconciler:
     async def _plan(self) -> None:
         async with self._planning:
             self._next_plan = None
-            if not self.loading.loaded:  # without profiles every card would be put back
+            # without profiles every card would be put back
+            if self._first_reads or not self.loading.loaded:
                 return
             known = {ifindex: slot.card.nic for ifindex, slot in self.cards.slots.items()}
             loaded, settings = self.loading.profiles, self.loading.settings

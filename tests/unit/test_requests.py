@@ -42,11 +42,15 @@ class Daemon:
         self.kernel, self.told = WritableKernel(MACHINE), Told()
         self.profiles = directory / "profiles.d"
         self.profiles.mkdir()
-        options = Options(
+        self.options = Options(
             (str(self.profiles),), directory / "state", directory / "run", str(directory / "none")
         )
-        self.loop = Reconciler(self.kernel, options, self.told)
+        self.loop = self.again()
         self.ask = Requests(self.loop)
+
+    def again(self) -> Reconciler:
+        """The loop of a process that starts now."""
+        return Reconciler(self.kernel, self.options, self.told)
 
     def drop(self, text: str, name: str = "edge") -> None:
         (self.profiles / f"{name}.yaml").write_text(text)
@@ -102,6 +106,50 @@ def test_of_a_host_that_cannot_be_read_nothing_is_said(
         assert "cannot be read" in (await ask.plan()).problems[0].message
         assert "cannot be read" in ask.status().manager.problems[0]
         await daemon.loop.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        "baseline.Baseline.load",
+        "pauses.Pauses.load",
+        "trialfile.TrialFile.load",
+        "host.is_left_over",
+    ],
+)
+def test_nothing_is_written_before_what_an_earlier_process_left_is_read(
+    tmp_path: Path, read: str
+) -> None:
+    """An error that nobody expects, while the baseline says that the first queue had CPU 3."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def run() -> None:
+        daemon = Daemon(tmp_path)
+        daemon.kernel.put("/proc/sys/kernel/random/boot_id", b"a boot\n")
+        loop = daemon.again()
+        daemon.kernel.put(XPS.format(0), b"8\n")
+        daemon.drop(profile("0-1"))
+        await loop.start()
+        await loop.close()
+        daemon.drop(profile("2-3"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"netuned.reconcile.{read}", fail)
+            loop = daemon.again()
+            for _ in range(2):
+                with pytest.raises(ZeroDivisionError):
+                    await loop.start()
+            await loop.reload()
+            assert daemon.masks() == WANTED
+        await loop.start()
+        assert daemon.masks() == ["0", "0", "4", "8"]
+        (daemon.profiles / "edge.yaml").unlink()
+        await loop.reload()
+        assert daemon.masks() == ["8", "0", "0", "0"]
+        await loop.close()
 
     asyncio.run(run())
 
