@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(screen.sentence(answers.caveat(status.manager)))
         print(card(nic, screen) if nic else overview(status, screen), end="")
     settled = card_in_sync(nic) if nic else in_sync(status)
-    settled = settled and status.manager.state not in answers.UNSURE
+    settled = settled and status.manager.state != NOT_RUNNING
     return PENDING if arguments.exit_code and not settled else 0
 
 
@@ -78,6 +78,8 @@ def _find(status: Status, name: str) -> NicStatus:
 def in_sync(status: Status) -> bool:
     """Whether no card, no setting of the host and no profile is amiss, and nothing waits."""
     manager = status.manager
+    if manager.state == STARTING:
+        return False
     host = any(setting.state in OUT_OF_SYNC for setting in manager.settings)
     amiss = host or manager.profile_errors or manager.problems or manager.pending_confirm
     return not amiss and all(map(card_in_sync, status.nics))

@@ -33,6 +33,8 @@ from netuned.values import Balancer, Exclusion
 log = logging.getLogger(__name__)
 
 UNIT = "irqbalance.service"
+STARTED = f"/run/systemd/units/invocation:{UNIT}"
+"""There from the unit's start to its end: systemd need not be asked about one that is not used."""
 SOCKETS = "/run/irqbalance/irqbalance*.sock"
 POLICY_DIRECTORY = "/usr/lib/netuned/irqbalance"
 POLICY_ARGUMENT = f"--policyscript={POLICY_DIRECTORY}"
@@ -174,7 +176,7 @@ class Irqbalance:
     def _comes(self) -> bool:
         """Whether it does not run because it is being started, stopped or restarted just now."""
         restarted = self._restarted_pid and time.monotonic() - self._signalled_at < SIGNAL_EVERY_S
-        return bool(restarted) or is_changing(UNIT)
+        return bool(restarted) or (os.path.lexists(STARTED) and is_changing(UNIT))
 
     def exclude(self, devices: Iterable[str], interrupts: frozenset[int]) -> None:
         """Leave these devices (sysfs paths) alone.

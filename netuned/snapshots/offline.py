@@ -170,7 +170,8 @@ def host_and_desired(kernel: Kernel, profiles: ProfileSet) -> tuple[Host, Desire
     """What is there, and what the profiles make of it. Raises: KernelError."""
     host = read_host(kernel)
     desired = plan_host(profiles.profiles, host, read_seats(kernel))
-    return host, replace(desired, problems=(*desired.problems, *_without_macs(kernel, profiles)))
+    unknown = (*_without_macs(kernel, profiles), *_without_seats(kernel))
+    return host, replace(desired, problems=(*desired.problems, *unknown))
 
 
 def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | None = None) -> Plan:
@@ -303,6 +304,18 @@ def read_seats(kernel: Kernel) -> Seats:
         return parse_seats(kernel.files.read_long(snapshot.PLACEMENT, MAX_FILE))
     except (KernelError, ValueError):
         return NOBODY
+
+
+def _without_seats(kernel: Kernel) -> tuple[Problem, ...]:
+    """Where queues sit only root may read: a plan without that can move some that would stay."""
+    try:
+        kernel.files.read_long(snapshot.PLACEMENT, MAX_FILE)
+    except KernelError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return (
+                Problem("", f"{error}: where queues are is not known, and they may stay there"),
+            )
+    return ()
 
 
 def _without_macs(kernel: Kernel, profiles: ProfileSet) -> tuple[Problem, ...]:

@@ -45,7 +45,11 @@ def look() -> Status:
         desired,
         nics,
         host_status,
-        (*(p.message for p in problems), *unread, *map(str, settings.errors)),
+        (
+            *(p.message for p in (*problems, *desired.problems) if not p.ifname),
+            *unread,
+            *map(str, settings.errors),
+        ),
         conflicts(kernel.files, governed_by(host.nics.values(), desired), desired.irqbalance),
         0,
         waiting,

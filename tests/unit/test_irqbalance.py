@@ -220,6 +220,7 @@ def test_one_that_is_being_restarted_is_not_called_in_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setattr(irqbalance, "SOCKETS", str(tmp_path / "none*.sock"))
+    monkeypatch.setattr(irqbalance, "STARTED", str(tmp_path))
     if mode == "stop":
         (tmp_path / "irqbalance.stopped").touch()
     else:

@@ -619,3 +619,21 @@ def test_neither_a_snapshot_nor_a_description(tmp_path: Path) -> None:
         offline.load(str(path))
     with pytest.raises(SnapshotError, match="cannot be read: No such file"):
         offline.load(str(tmp_path / "none"))
+
+
+def test_who_may_not_read_where_queues_are_is_told_that_a_plan_may_move_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel = machine("cores: 2\ncards: [{name: en0, driver: ice}]\n", "machine")
+    plan = offline.plan(kernel, ProfileSet())
+    assert plan.problems == ()
+
+    def refuse(_: object, path: str, limit: int) -> bytes:
+        raise KernelError("read", path, errno.EACCES)
+
+    monkeypatch.setattr(type(kernel.files), "read_long", refuse)
+    said = [problem.message for problem in offline.plan(kernel, ProfileSet()).problems]
+    assert [message.split(": ")[0] for message in said] == [
+        "read /var/lib/netuned/baseline.json",
+        "read /run/netuned/placement.json",
+    ]
