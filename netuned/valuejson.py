@@ -29,6 +29,7 @@ from netuned.values import (
 
 _MOST_QUEUES = 1 << 16
 _MOST_ENTRIES = 1 << 16
+_MOST_HANDLE = 0xFFFF << 16
 _MOST_FLOWS = 1 << 32
 _MOST_WORD = 64
 _MOST_PATH = 4096
@@ -50,7 +51,8 @@ def encode(value: Value) -> dict[str, Any]:
         case FlowTable():
             return {"flows": value.entries}
         case Qdisc():
-            return {"qdisc": value.kind, "default": value.default}
+            known = {"qdisc": value.kind, "default": value.default}
+            return {**known, "handle": value.handle} if value.handle else known
         case Number():
             return {"number": value.value, "unit": value.unit}
         case Word():
@@ -78,8 +80,9 @@ def decode(data: object) -> Value:
             return RssTable(tuple(map(_queues, entries)), _queues(queues))
         case {"flows": entries}:
             return FlowTable(whole(entries, _MOST_FLOWS))
-        case {"qdisc": str(kind), "default": bool(default)}:
-            return Qdisc(_word(kind), default)
+        case {"qdisc": str(kind), "default": bool(default), **more}:
+            handle = whole(more.get("handle", 0), _MOST_HANDLE) & _MOST_HANDLE
+            return Qdisc(_word(kind), default, handle)
         case {"number": number, "unit": str(unit)}:
             return Number(whole(number, _MOST_NUMBER, -_MOST_NUMBER), _word(unit))
         case {"number": number}:

@@ -151,7 +151,15 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
     "pfifo_fast": {},
     "noqueue": {},
 }  # fmt: skip
-"""Kind -> parameter name -> how it travels. fq's priomap and weights are left alone."""
+"""Kind -> parameter name -> how it travels. fq's priomap and weights are never written."""
+
+_FOREIGN = {
+    "fq": {
+        16: struct.pack("=i16B", 3, 1, 2, 2, 2, 1, 2, 0, 0, *[1] * 8),
+        17: struct.pack("=3i", 589824, 196608, 65536),
+    }
+}
+"""Of options that netuned does not write what the kernel gives: fq_init(), Linux 6.7."""
 
 _FIFO = ("pfifo", "bfifo")
 _RANGES = {
@@ -202,6 +210,17 @@ def decode_options(kind: str, attribute: bytes) -> Mapping[str, int]:
             sent = 0 if row.presence else _FORMATS[row.type].unpack_from(attribute[start:end])[0]
             found[row.name] = row.read(sent)
     return found
+
+
+@lru_cache(maxsize=1024)
+def has_foreign_options(kind: str, attribute: bytes) -> bool:
+    """Whether a TCA_OPTIONS attribute has what no new qdisc has and netuned does not write."""
+    own = _FOREIGN.get(kind)
+    if not own or not attribute:
+        return False
+    there = attributes(attribute, ATTRIBUTE.size, whole=True)
+    found = {number: attribute[slice(*there[number])] for number in own.keys() & there.keys()}
+    return any(content != own[number] for number, content in found.items())
 
 
 def encode_options(kind: str, parameters: Mapping[str, int]) -> Any:

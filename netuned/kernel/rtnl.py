@@ -36,6 +36,7 @@ from netuned.kernel.qdisc_options import (
     PARAMETERS,
     decode_options,
     encode_options,
+    has_foreign_options,
     same_parameter,
 )
 from netuned.kernel.rtmessages import encode, message_class
@@ -114,7 +115,8 @@ class QdiscEntry:
 
     ``parent`` is ``ROOT`` or a class, ``major << 16 | queue + 1`` under mq. ``parameters`` have
     tc's names and the units of ``qdisc_options``; they must not be changed. ``sized``: it counts
-    other sizes than the packets', tc-stab(8); a snapshot does not hold that.
+    other sizes than the packets', tc-stab(8). ``foreign``: it has options that netuned does not
+    write, and not as the kernel gives them. A snapshot holds neither.
     """
 
     kind: str
@@ -122,6 +124,7 @@ class QdiscEntry:
     parent: int
     parameters: Mapping[str, int]
     sized: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,7 +401,8 @@ def _parse_qdisc(head: bytes) -> QdiscEntry:
         at += length + 3 & ~3
     with decoding(f"qdisc {escape(kind)}"):
         parameters = decode_options(kind, options)
-    return QdiscEntry(kind, handle, parent, parameters, sized)
+        foreign = has_foreign_options(kind, options)
+    return QdiscEntry(kind, handle, parent, parameters, sized, foreign)
 
 
 def parse_link(payload: bytes) -> LinkInfo:

@@ -149,14 +149,26 @@ def write(view: View, found: State, values: State) -> None:
                 view.kernel.rtnl.delete_qdisc(view.nic.ifindex)
                 return
             kind = value.kind
+            handle = _free(view, value.handle)
             if place == ROOT and kind == "mq":
-                handle = ROOT_HANDLE
+                handle = handle or ROOT_HANDLE
     try:
         view.kernel.rtnl.replace_qdisc(view.nic.ifindex, parent, handle, kind, parameters)
     except KernelError as error:
         if kind in PARAMETERS or error.gone or error.exhausted:
             raise
         raise UnsupportedError(NAME, f"{kind} needs what netuned does not know of it") from error
+
+
+def _free(view: View, handle: int) -> int:
+    """The handle that a qdisc had before, by which others may name it; 0 if it is in use.
+
+    Asked anew: a handle that another qdisc has meanwhile would have the kernel attach that twice.
+    """
+    if not handle:
+        return 0
+    there = view.kernel.rtnl.qdiscs([view.nic.ifindex]).get(view.nic.ifindex, ())
+    return 0 if any(entry.handle == handle for entry in there) else handle
 
 
 def same(key: str, wanted: State, found: State) -> bool:
@@ -258,6 +270,8 @@ def _lost(view: View, entry: QdiscEntry, *, whole: bool) -> str:
         return f"the size table of {where} could not be put back; remove it first"
     if whole and entry.handle and entry.kind not in PARAMETERS:
         return f"{where} could not be put back; remove it first"
+    if whole and entry.foreign:
+        return f"priomap or weights of {where} could not be put back; remove it first"
     takes_filters = whole and entry.kind in FILTERED and (entry.handle or root)
     if takes_filters and view.kernel.rtnl.has_filters(view.nic.ifindex, entry.handle):
         return f"filters of {where} could not be put back; remove them first"

@@ -128,3 +128,32 @@ def test_one_that_came_in_the_place_of_netuneds_stays_until_it_is_removed(lab: L
     lab.wait_state("lan0", "partial")
     lab.shell("tc qdisc replace dev lan0 parent 7:1 handle 30: bfifo limit 9000")
     lab.wait(lambda: limit(lab, 1) == 77, "netuned's own, now that nothing is in the way")
+
+
+@pytest.mark.parametrize("lab", ["tbf"], indirect=True)
+def test_what_comes_back_has_its_handle(lab: Lab) -> None:
+    """Filters and scripts name a qdisc by it; a handle that is another's by then is not taken."""
+
+    def handles() -> list[str]:
+        lines = lab.shell("tc qdisc show dev lan0").splitlines()
+        return sorted(" ".join(line.split()[1:5]) for line in lines)
+
+    lab.shell("tc qdisc replace dev lan0 parent 7:1 handle 21: pfifo limit 9")
+    lab.shell("tc qdisc replace dev lan0 parent 7:2 handle 22: bfifo limit 9000")
+    before = handles()
+    path = in_force(lab, f"{OTHERS}qdisc: {{kind: noqueue}}\n", "in-sync")
+    assert len(handles()) == 1
+    lab.stop()
+    lab.start()
+    path.unlink()
+    lab.wait_state("lan0", "unmanaged")
+    assert handles() == before
+    lab.profile("edge", f"{OTHERS}qdisc: {{kind: pfifo, limit: 77}}\n")
+    lab.wait_state("lan0", "in-sync")
+    lab.shell("tc qdisc replace dev lan0 parent 7:1 handle 22: pfifo limit 77")
+    lab.wait_state("lan0", "in-sync")
+    path.unlink()
+    lab.wait_state("lan0", "unmanaged")
+    found = handles()
+    assert len({line.split()[1] for line in found}) == 3, "each has one of its own"
+    assert [line.split()[0] for line in found] == ["bfifo", "mq", "pfifo"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from netuned.hardware.host import read_host
 from netuned.hardware.nic import read_nic
 from netuned.kernel.once import Once
+from netuned.kernel.qdisc_options import has_foreign_options
 from netuned.kernel.questions import QDISCS
 from netuned.kernel.rtnl import ROOT, QdiscEntry
 from netuned.planning.planner import plan_host
@@ -106,3 +108,38 @@ def test_a_shaper_of_a_queue_that_is_closed_is_kept_too(
     card = aimed(kernel, baseline, kind="noqueue")
     why = left_alone(kernel, card, baseline)
     assert why == "tbf at queue 2 could not be put back; remove it first"
+
+
+def test_priorities_that_netuned_does_not_write_are_not_lost(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of what netuned does write leaves them; another kind in its place would not."""
+    own = [
+        QdiscEntry("mq", MQ, ROOT, {}),
+        *(QdiscEntry("fq", 0x20 + n << 16, MQ | n + 1, {"flow_limit": 9}, foreign=n == 0)
+          for n in range(2)),
+    ]  # fmt: skip
+    kernel.rtnl.delete_qdisc(2)
+    monkeypatch.setattr(kernel.rtnl, "qdiscs", lambda ifindexes=(): {2: tuple(own)})
+    monkeypatch.setattr(
+        kernel, "dump", lambda question: {2: tuple(own)} if question is QDISCS else {}
+    )
+    card = aimed(kernel, baseline, kind="fq_codel")
+    changes, _ = plan_card(card, Once(kernel))
+    assert {change.key for change in changes if change.tunable == "qdisc"} == {"tx-1"}
+    assert "priomap or weights of fq at queue 0" in lacking(card)["qdisc"]
+    card = aimed(kernel, baseline, kind="fq", flow_limit=77)
+    changes, _ = plan_card(card, Once(kernel))
+    assert len({change.key for change in changes if change.tunable == "qdisc"}) == 2
+    assert lacking(card) == {}
+
+
+def test_priorities_of_the_kernels_own_are_no_obstacle() -> None:
+    start = struct.pack("=HH", 4 + 24 + 16, 2)
+    weights = struct.pack("=HH3i", 16, 17, 589824, 196608, 65536)
+    priomap = struct.pack("=HHi16B", 24, 16, 3, 1, 2, 2, 2, 1, 2, 0, 0, *[1] * 8)
+    assert not has_foreign_options("fq", start + priomap + weights)
+    assert has_foreign_options("fq", start + priomap[:-1] + b"\x02" + weights)
+    assert has_foreign_options("fq", start + priomap + weights[:-4] + b"\x01\0\0\0")
+    assert not has_foreign_options("fq", struct.pack("=HH", 4, 2)), "before Linux 6.7"
+    assert not has_foreign_options("pfifo", start + priomap)
