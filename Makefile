@@ -68,8 +68,9 @@ fuzz: atheris
 lab: setup
 	@$(RUN) -m tests.vm.lab shell
 
+# Tests that ran as root left files of root's.
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	$(SUDO) rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 clean-lab:
 	@$(SUDO) $(CARRIED) $(PYTHON) -B -m tests.vm.cache

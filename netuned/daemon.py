@@ -14,9 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from netuned import __version__, logs
+from netuned import __version__, logs, statefile
 from netuned.bus.service import BusService
-from netuned.errors import NamespaceError, NetunedError
+from netuned.errors import NamespaceError, NetunedError, StateFileError
 from netuned.hardware.nic import Nic
 from netuned.history import REQUEST
 from netuned.kernel import Kernel
@@ -95,8 +95,14 @@ async def serve(arguments: argparse.Namespace) -> int:
         settings_path=arguments.settings,
         resync_s=arguments.resync,
     )
-    daemon = Daemon(options)
-    return await daemon.serve()
+    with contextlib.suppress(OSError):
+        options.state_directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with statefile.held(options.state_directory, alone=False):
+            return await Daemon(options).serve()
+    except StateFileError as error:
+        log.error("%s, not starting", error)
+        return 1
 
 
 class Daemon:

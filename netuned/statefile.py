@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,26 @@ MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What is raised over a content that netuned did not write."""
 
 _TOO_LARGE = f"it has more than {LIMIT >> 20} MiB"
+
+
+@contextlib.contextmanager
+def held(directory: Path, *, alone: bool) -> Iterator[None]:
+    """Keep other processes from the state meanwhile, or (not ``alone``) one that wants it alone.
+
+    A directory that is not there, or not to be locked, keeps nobody: what cannot be written to it
+    is told then. Raises: StateFileError where another process has it otherwise.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = "a daemon runs" if alone else "everything is being put back"
+            raise StateFileError(f"{directory}: {other} with what is kept there") from None
+        except OSError:
+            pass
+        yield
 
 
 def read_limited(path: Path) -> bytes:

@@ -1,6 +1,9 @@
 # make install: netuned in a virtual environment of its own, units and profiles where systemd,
 # D-Bus and polkit look. With DESTDIR, for packaging, it writes there alone and installs no packages.
 # OFFLINE=1 fetches nothing: what requirements.lock names must be in the environment.
+ifneq ($(word 2,$(DESTDIR)),)
+$(error DESTDIR has a space in it, and make would take it for two directories: $(DESTDIR))
+endif
 override DESTDIR := $(abspath $(DESTDIR:/=))
 LIB := $(DESTDIR)/usr/lib/netuned
 BUILD := $(LIB)/build

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from netuned import statefile
 from netuned.errors import StateFileError
 from netuned.hardware.host import read_host
 from netuned.hardware.nic import HOST
@@ -52,8 +53,16 @@ def retreat(
     from it. What drops the link stays where the card's profile denies that, and where a profile
     that cannot be read may be the card's. What waited to be confirmed is not, from then on.
 
-    Raises: KernelError if the host cannot be read, StateFileError if the record cannot be.
+    Raises: KernelError if the host cannot be read, StateFileError if the record cannot be, or a
+    daemon runs.
     """
+    with statefile.held(state_directory, alone=True):
+        return _retreat(profile_directories, state_directory, runtime_directory)
+
+
+def _retreat(
+    profile_directories: Sequence[str], state_directory: Path, runtime_directory: Path
+) -> Retreat:
     kernel = Kernel()
     kernel.irqbalance = Irqbalance(runtime_directory)
     boot_id = kernel.files.read_text("/proc/sys/kernel/random/boot_id", "")

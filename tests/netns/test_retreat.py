@@ -63,10 +63,11 @@ def in_force(lab: HostLab, text: str = EDGE) -> None:
     lab.wait_state("lan0", "in-sync")
 
 
-def restore(lab: HostLab, *words: str) -> subprocess.CompletedProcess[str]:
+def restore(lab: HostLab, *words: str, bus: str = "") -> subprocess.CompletedProcess[str]:
     """Run what ``make uninstall`` runs."""
     state, run = lab.directory / "state", lab.directory / "run"
-    places = (f"STATE_DIRECTORY={state}", f"RUNTIME_DIRECTORY={run}")
+    places = [f"STATE_DIRECTORY={state}", f"RUNTIME_DIRECTORY={run}"]
+    places += [f"DBUS_SYSTEM_BUS_ADDRESS=unix:path={bus}"] if bus else []
     program = (sys.executable, "-m", "netuned.cli", "restore", "--without-daemon", *words)
     return lab.run("env", *places, *program, check=False)
 
@@ -87,6 +88,9 @@ def test_all_comes_back_without_a_daemon_and_not_beside_one(lab: HostLab) -> Non
     refused = restore(lab)
     assert refused.returncode == 1
     assert "systemctl stop netuned" in refused.stderr
+    refused = restore(lab, bus="/nonexistent")  # on which no daemon is seen
+    assert refused.returncode == 1
+    assert "a daemon runs" in refused.stderr
     lab.stop(signal.SIGKILL)
     assert found(lab) == tuned
     done = restore(lab)

@@ -289,6 +289,15 @@ def test_a_netuned_that_cannot_be_stopped_is_not_removed(tree: Tree) -> None:
     assert tree.files() == before
 
 
+@pytest.mark.parametrize("target", ["install", "uninstall"])
+def test_a_directory_with_a_space_is_not_taken_for_two(tree: Tree, target: str) -> None:
+    other = tree.stage.with_name("st")
+    shutil.copytree(tree.stage, other / "usr")
+    before = sorted(other.rglob("*")), tree.files()
+    assert tree.make(target, f"{other} {tree.stage}", fails="DESTDIR has a space in it") == []
+    assert (sorted(other.rglob("*")), tree.files()) == before
+
+
 @pytest.mark.parametrize("keep", ["", "1"])
 def test_a_second_uninstall_and_one_of_nothing_do_nothing(tree: Tree, keep: str) -> None:
     changed(tree)

@@ -48,6 +48,27 @@ def stranger(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return path
 
 
+def refused(directory: Path, *, alone: bool) -> str:
+    """Why a process cannot have the state; empty if it can."""
+    try:
+        with statefile.held(directory, alone=alone):
+            return ""
+    except StateFileError as error:
+        return str(error)
+
+
+def test_what_puts_everything_back_has_the_state_alone(tmp_path: Path) -> None:
+    """Daemons do not hinder each other, and a directory that is not there hinders nobody."""
+    with statefile.held(tmp_path, alone=False):
+        assert refused(tmp_path, alone=False) == ""
+        assert "a daemon runs" in refused(tmp_path, alone=True)
+    with statefile.held(tmp_path, alone=True):
+        assert "being put back" in refused(tmp_path, alone=False)
+    assert refused(tmp_path, alone=True) == ""
+    with statefile.held(tmp_path / "none", alone=False):
+        assert refused(tmp_path / "none", alone=True) == ""
+
+
 def test_what_is_no_file_is_not_waited_for(stranger: Path) -> None:
     with pytest.raises(KernelError):
         Files(str(stranger.parent)).read_long(f"/{stranger.name}", 9)
