@@ -18,6 +18,8 @@ from netuned.kernel.netlink import NLM_F_ACK, NLM_F_REQUEST, NetlinkSocket, attr
 
 DEFAULT_ROUTE, SESSION = "the default route", "this SSH session"
 
+FAMILIES = {4: 2, 6: 10}
+"""By version of IP, what a question to rtnetlink is about; no socket of these families is made."""
 RTM_GETROUTE = 26
 RTA_DST, RTA_OIF = 1, 4
 RTF_UP, RTF_REJECT = 0x1, 0x200
@@ -93,8 +95,7 @@ def device_to(address: str) -> str:
     peer = ipaddress.ip_address(address)
     if peer.version == 6 and peer.ipv4_mapped is not None:
         peer = peer.ipv4_mapped
-    family = socket.AF_INET if peer.version == 4 else socket.AF_INET6
-    body = _ROUTE.pack(family, peer.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    body = _ROUTE.pack(FAMILIES[peer.version], peer.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     body += struct.pack("=HH", 4 + len(peer.packed), RTA_DST) + peer.packed
     flags = NLM_F_REQUEST | NLM_F_ACK
     asked = NetlinkSocket(socket.NETLINK_ROUTE)
