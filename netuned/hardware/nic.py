@@ -64,7 +64,9 @@ class Nic:
     fixed: bool = False
     """Whether the driver shows channels and lets nobody set them."""
     kept: str = ""
-    """Why the kernel refused other channels when that was last tried; empty where it did not."""
+    """Why the kernel refused channels when that was last tried; empty where it did not."""
+    refused: ChannelCounts | None = None
+    """The channels that it refused then."""
     managed: frozenset[int] = frozenset()
     """Numbers of the interrupts whose affinity the kernel keeps to itself."""
     opened: bool = True
@@ -91,10 +93,13 @@ class Nic:
         """Its name for people."""
         return self.name or "host"
 
-    @property
-    def no_other_channels(self) -> str:
-        """Why the card keeps the channels that it has; empty where nothing is known."""
-        return f"the driver {self.driver} has a fixed number of queues" if self.fixed else self.kept
+    def why_not(self, wanted: ChannelCounts | None) -> str:
+        """Why the card cannot have these channels; empty where it can, as far as is known."""
+        if wanted == self.counts:
+            return ""
+        if self.fixed:
+            return f"the driver {self.driver} has a fixed number of queues"
+        return self.kept if wanted == self.refused else ""
 
     @property
     def counts(self) -> ChannelCounts | None:
@@ -309,7 +314,7 @@ def renewed(kernel: Kernel, before: Nic, now: Nic) -> Nic:
     interrupts the kernel still manages those that it was found to. Why channels were refused counts
     until they are tried again.
     """
-    now = replace(now, kept=before.kept)
+    now = replace(now, kept=before.kept, refused=before.refused)
     if not now.speed_mbps:
         now = replace(now, speed_mbps=before.speed_mbps)
     return with_managed(kernel, now, before.managed) if before.vectors == now.vectors else now
@@ -317,7 +322,7 @@ def renewed(kernel: Kernel, before: Nic, now: Nic) -> Nic:
 
 def forgiven(nic: Nic) -> Nic:
     """The card without what it was refused for now."""
-    return replace(nic, kept="")
+    return replace(nic, kept="", refused=None)
 
 
 def read_lowers(here: FileTree) -> tuple[int, ...]:

@@ -143,8 +143,7 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _D
         try:
             near = topology.nearest(pool, nic.numa_node)
             channels = wanted_channels(counts, nic, near)
-            if channels != nic.counts:
-                no_channels = nic.no_other_channels
+            no_channels = nic.why_not(channels)
         except UnsupportedError as error:
             no_channels = str(error)
         if no_channels:

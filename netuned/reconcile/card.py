@@ -344,7 +344,7 @@ class Card:
         """Take one setting out of what is wanted: the card or the kernel does not let it be set."""
         self.version += 1
         name, key = change.tunable, change.key
-        nic = self.tunables[name].learn(self.kernel, self.nic, key, why)
+        nic = self.tunables[name].learn(self.kernel, self.nic, key, change.after, why)
         if nic is not self.nic:
             self.nic, self.outplanned = nic, self.tunables[name].stands is not None
         else:

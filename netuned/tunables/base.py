@@ -307,8 +307,9 @@ class Tunable:
     declines: Callable[[KernelError], bool] = lambda error: False
     """Whether an error means that the kernel does not let a value be set as things are, and the
     rest can be had without it; else the write has failed."""
-    learn: Callable[[Kernel, Nic, str, str], Nic] = lambda kernel, nic, key, why: nic
-    """The card with what the refusal of a key tells of it; as it is where that is no such fact."""
+    learn: Callable[[Kernel, Nic, str, Value, str], Nic] = lambda kernel, nic, key, value, why: nic
+    """The card with what the refusal of a key's value tells of it; as it is where that is no such
+    fact."""
     facts: Callable[[Nic], object] = lambda nic: None
     """The facts that its keys are of: when they change, what was refused may be possible."""
     column: str = ""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import RX, TX
-from netuned.kernel import questions
+from netuned.kernel import Kernel, questions
 from netuned.tunables.base import CARD, NOT_ASKED, Limits, Queue, Target, Tunable, View, Writers
 from netuned.values import ChannelCounts, State, Value
 
@@ -31,8 +31,8 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
     wanted = target.withheld or target.channels
     if wanted is None:
         raise UnsupportedError(NAME, f"the driver {nic.driver} has a fixed number of queues")
-    if nic.no_other_channels and wanted != nic.counts:
-        raise UnsupportedError(NAME, nic.no_other_channels)
+    if why := nic.why_not(wanted):
+        raise UnsupportedError(NAME, why)
     return {"": wanted}
 
 
@@ -96,6 +96,12 @@ def closes(before: Value | None, after: Value) -> frozenset[Queue]:
     return frozenset([*receive, *transmit])
 
 
+def learn(kernel: Kernel, nic: Nic, key: str, value: Value, why: str) -> Nic:
+    """That these counts were refused is a fact of the card, to plan with until they are tried."""
+    assert isinstance(value, ChannelCounts)
+    return replace(nic, kept=why, refused=value)
+
+
 def stands(target: Target, nic: Nic, value: Value | None) -> Target:
     """The rest is for the queues that there are."""
     assert value is None or isinstance(value, ChannelCounts)
@@ -109,7 +115,7 @@ CHANNELS = Tunable(
     write=write,
     desired=desired,
     why=why,
-    learn=lambda kernel, nic, key, why: replace(nic, kept=why),
+    learn=learn,
     within=within,
     declines=declines,
     disruptive=lambda key, before, after: True,

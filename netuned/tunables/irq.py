@@ -26,7 +26,7 @@ from netuned.tunables.base import (
     Watched,
     Writers,
 )
-from netuned.values import State
+from netuned.values import State, Value
 
 NAME = "irq"
 FILES = ("smp_affinity", "smp_affinity_list")
@@ -107,7 +107,7 @@ def why(target: Target, nic: Nic, key: str) -> str:
     return f"{rule[spec.spread]} {target.pool}; card on {node}"
 
 
-def learn(kernel: Kernel, nic: Nic, key: str, why: str) -> Nic:
+def learn(kernel: Kernel, nic: Nic, key: str, value: Value, why: str) -> Nic:
     """That the kernel manages an interrupt is a fact of the card from then on, to plan with."""
     if why != KERNEL_MANAGED:
         return nic

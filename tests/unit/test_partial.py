@@ -76,6 +76,21 @@ def test_channels_that_are_refused_for_now_are_tried_again(
     on(tmp_path, scenario, kernel)
 
 
+def test_other_channels_than_those_that_were_refused_are_tried(tmp_path: Path) -> None:
+    """A socket on queue 2 has nothing against three queues."""
+    kernel = WritableKernel(MACHINE)
+
+    async def scenario(parts: Parts) -> None:
+        kernel.fails = {kernel.writes + 1: errno.EINVAL}
+        await parts.plan(f"{REST}channels: {{combined: 2}}\n")
+        assert parts.shown().state == PARTIAL
+        await parts.plan(f"{REST}channels: {{combined: 3}}\n")
+        assert parts.shown().state == IN_SYNC
+        assert len(parts.slot().card.wanted["irq"]) == 3
+
+    on(tmp_path, scenario, kernel)
+
+
 def test_channels_that_nobody_can_set_are_known_before(tmp_path: Path) -> None:
     """The plan before anything is tried is the one that is made: all queues have a place."""
     kernel = WritableKernel(MACHINE.replace("ice", "vmxnet3"))
