@@ -26,6 +26,7 @@ from netuned.plan import Change, Plan
 from netuned.profiles.timeout import parse_timeout_s
 from netuned.status import NicStatus
 from netuned.text import escape
+from netuned.valuejson import typed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,10 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
             id, until = client.begin_trial(arguments.nic, arguments.confirm)
         else:
             client.reconcile(arguments.nic)
-        plan = client.plan()
-        after = _only(replace(plan, unsupported=unsupported(client.status())), names)
+        plan, status = client.plan(), client.status()
+        after = _only(replace(plan, unsupported=unsupported(status)), names)
     pending = {_setting(change) for change in after.changes}
-    applied = tuple(change for change in before.changes if _setting(change) not in pending)
+    applied = tuple(
+        change
+        for change in before.changes
+        if _setting(change) not in pending and _is_made(change, after, status)
+    )
     if arguments.json:
         print_json(
             {
@@ -120,6 +125,17 @@ def _only(plan: Plan, names: tuple[str, ...]) -> Plan:
         tuple(change for change in plan.withheld if change.ifname in names),
         tuple(lack for lack in plan.unsupported if lack.ifname in names),
     )
+
+
+def _is_made(change: Change, after: Plan, status: Status) -> bool:
+    """Whether a change that is not pending was made; it may be what cannot be had."""
+    at = change.ifname, change.tunable
+    if at not in {(lack.ifname, lack.tunable) for lack in after.unsupported}:
+        return True
+    settings = [(nic.name, setting) for nic in status.nics for setting in nic.settings]
+    settings += [("", setting) for setting in status.manager.settings]
+    found = {(name, setting.tunable): setting.found_values for name, setting in settings}
+    return bool(found.get(at, {}).get(change.key) == typed(change.after))
 
 
 def _setting(change: Change) -> tuple[str, str, str]:

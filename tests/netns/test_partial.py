@@ -114,8 +114,15 @@ def test_what_cannot_be_had_is_said_everywhere(lab: Lab, says: str, tunable: str
 def test_channels_that_a_socket_keeps_are_tried_again(lab: Lab) -> None:
     """The rest is for the queues that there are; once the socket is gone it is for the others."""
     with xdp_socket(lab):
-        lab.profile("edge", REST + "channels: {combined: 2}\nqdisc: {kind: pfifo, limit: 9}\n")
         lab.start()
+        lab.ctl("pause")
+        lab.profile("edge", REST + "channels: {combined: 2}\nqdisc: {kind: pfifo, limit: 9}\n")
+        lab.ctl("reload")
+        applied, lacking = lab.ctl("apply", "--confirm", "60s").stdout.split("Cannot be had")
+        assert "lan0  rps rx 0-1" in applied
+        assert "channels" not in applied, "what was refused was not done"
+        assert "lan0 channels: " in lacking
+        lab.ctl("confirm", lacking.split()[-1])
         lab.wait_state("lan0", "partial")
         settings = {entry["tunable"]: entry for entry in lab.card("lan0")["settings"]}
         assert settings["channels"]["state"] == "unsupported"
