@@ -54,7 +54,8 @@ def encode(value: Value) -> dict[str, Any]:
             known = {"qdisc": value.kind, "default": value.default}
             return {**known, "handle": value.handle} if value.handle else known
         case Number():
-            return {"number": value.value, "unit": value.unit}
+            text = {"text": value.text} if value.text else {}
+            return {"number": value.value, "unit": value.unit, **text}
         case Word():
             return {"word": value.text}
         case Exclusion():
@@ -83,8 +84,9 @@ def decode(data: object) -> Value:
         case {"qdisc": str(kind), "default": bool(default), **more}:
             handle = whole(more.get("handle", 0), _MOST_HANDLE) & _MOST_HANDLE
             return Qdisc(_word(kind), default, handle)
-        case {"number": number, "unit": str(unit)}:
-            return Number(whole(number, _MOST_NUMBER, -_MOST_NUMBER), _word(unit))
+        case {"number": number, "unit": str(unit), **rest}:
+            shown = text(rest.get("text", ""), _MOST_WORD)
+            return Number(whole(number, _MOST_NUMBER, -_MOST_NUMBER), _word(unit), _word(shown))
         case {"number": number}:
             return Number(whole(number, _MOST_NUMBER, -_MOST_NUMBER))
         case {"word": str(word)}:

@@ -107,9 +107,11 @@ class Number:
 
     value: int
     unit: str = field(default="", compare=False)
+    text: str = field(default="", compare=False)
+    """What people write for it where that is no number: ``off``, ``10gbit``."""
 
     def __str__(self) -> str:
-        return f"{self.value} {self.unit}".rstrip()
+        return self.text or f"{self.value} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

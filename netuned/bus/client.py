@@ -173,9 +173,14 @@ class Client:
         return body
 
 
+_COMMANDS = {"Reconcile": "apply", "Try": "apply --confirm"}
+"""Of netunedctl, where a method is not called as its command is."""
+
+
 def _explanation(method: str, name: str, message: str) -> str:
     if name in _DENIED and wire.ACTIONS.get(method):
-        return f"{method.lower()} needs root or the polkit action {wire.ACTIONS[method]}"
+        command = _COMMANDS.get(method, method.lower())
+        return f"{command} needs root or the polkit action {wire.ACTIONS[method]}"
     if name in _OTHER_VERSION:
         return f"the netuned that runs is another version: systemctl restart netuned ({message})"
     if name == _DBUS + "NoReply":

@@ -24,7 +24,7 @@ from netuned.cli.plan import (
 from netuned.cli.text import Screen, card_name, print_json
 from netuned.plan import Change, Plan
 from netuned.profiles.timeout import parse_timeout_s
-from netuned.status import NicStatus
+from netuned.status import NicStatus, Status
 from netuned.text import escape
 from netuned.valuejson import typed
 

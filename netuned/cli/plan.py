@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from netuned.bus import wire
 from netuned.bus.client import Client
 from netuned.cli import answers, cutoff
 from netuned.cli.text import Screen, card_name, own_name, print_json
-from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
-from netuned.plan import WHY_WITHHELD, Change, Lack, Plan, Problem
+from netuned.plan import WHY_WITHHELD, Change, Lack, Plan, Problem, merged
 from netuned.status import UNSUPPORTED, Status
 from netuned.text import escape
 from netuned.valuejson import typed
@@ -24,8 +21,6 @@ from netuned.values import describe
 
 PENDING = 3
 """The exit status for pending changes."""
-
-_QUEUE = re.compile(r"([a-z]+)-([0-9]+)((?: .*)?)")
 
 NOTHING = "Nothing to do: every card with a profile is as the profile says.\n"
 NOT_ALL = "Nothing would be changed, and not all is as the profiles say.\n"
@@ -289,38 +284,8 @@ def show_unsupported(lacks: Iterable[Lack], screen: Screen) -> str:
 
 
 def grouped(changes: Iterable[Change]) -> Iterator[tuple[str, Change]]:
-    """The rows of a plan: a setting, and the change or the first of the changes it stands for.
-
-    One tunable's changes that differ in nothing but the queue are one row, ``rps rx 0-7``, at the
-    place of the first.
-    """
-    for (_, tunable), run in groupby(changes, key=lambda change: (change.ifname, change.tunable)):
-        alike: dict[tuple[object, ...], list[Change]] = {}
-        for change in run:
-            kind, index, rest = _parts(change.key)
-            same = (
-                kind,
-                index is None,
-                rest,
-                change.before,
-                change.after,
-                change.why,
-                change.disruptive,
-            )
-            alike.setdefault(same, []).append(change)
-        for first, *others in alike.values():
-            key = first.key
-            if others:
-                kind, _, rest = _parts(key)
-                queues = (_parts(change.key)[1] or 0 for change in (first, *others))
-                key = f"{kind} {CpuSet.of(queues)}{rest}"
-            yield f"{tunable} {key}".rstrip(), first
-
-
-def _parts(key: str) -> tuple[str, int | None, str]:
-    """``rx-3`` is the receive queue 3, ``tx-3 fq limit`` a setting of a queue; else none."""
-    queue = _QUEUE.fullmatch(key)
-    return (queue[1], int(queue[2]), queue[3]) if queue else (key, None, "")
+    """The rows of a plan: a setting, ``rps rx 0-7``, and what is to become of it."""
+    return ((f"{change.tunable} {change.key}".rstrip(), change) for change in merged(changes))
 
 
 def show_problems(problems: Iterable[Problem], screen: Screen) -> str:

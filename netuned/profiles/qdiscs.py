@@ -242,3 +242,16 @@ QDISCS: dict[str, type[Qdisc]] = {
     "pfifo": PfifoQdisc,
     "bfifo": BfifoQdisc,
 }
+
+
+def in_words(kind: str, name: str, value: int) -> str:
+    """A parameter in the kernel's unit as a profile has it: ``off``, ``10gbit``.
+
+    Empty for one that is a plain number, or that no profile can name.
+    """
+    model = QDISCS.get(kind)
+    field = model.model_fields.get(name) if model else None
+    for leaf in field.metadata if field else ():
+        if isinstance(leaf, Leaf) and leaf.show is not None:
+            return leaf.show(value)
+    return ""

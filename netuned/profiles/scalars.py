@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -54,6 +55,8 @@ class Leaf:
     schema: JsonSchema
     models: tuple[type[Any], ...] = ()
     """Models the value may be a mapping of; they join ``schema`` as alternatives."""
+    show: Callable[[int], str] | None = None
+    """How a number that was made of such a value is written; None: as its digits."""
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
@@ -191,7 +194,7 @@ def word_to_int(codes: dict[str, int], *, keep: bool = True) -> Leaf:
             return codes.get(value)
         raise wrong_word(value, words)
 
-    return Leaf(validate, enum(*words))
+    return Leaf(validate, enum(*words), show=_words(codes))
 
 
 def flag() -> Leaf:
@@ -224,7 +227,8 @@ def time_us(high: int = U32_MAX, *, words: dict[str, int] | None = None) -> Leaf
         scale = TIME_UNITS_NS.get(unit or "us")
         return None if scale is None else number * scale / 1000
 
-    return _quantity(parse, example, "a whole number of microseconds", 0, high, words)
+    what = "a whole number of microseconds"
+    return _quantity(parse, example, what, 0, high, words, partial(_in_unit, TIME_UNITS_NS, 1000))
 
 
 def time_ns(high: int = U32_MAX) -> Leaf:
@@ -235,7 +239,8 @@ def time_ns(high: int = U32_MAX) -> Leaf:
         scale = TIME_UNITS_NS.get(unit)
         return None if scale is None else number * scale
 
-    return _quantity(parse, example, "a whole number of nanoseconds", 0, high)
+    what, show = "a whole number of nanoseconds", partial(_in_unit, TIME_UNITS_NS, 1)
+    return _quantity(parse, example, what, 0, high, show=show)
 
 
 def rate_bytes(high: int, *, words: dict[str, int] | None = None) -> Leaf:
@@ -246,7 +251,8 @@ def rate_bytes(high: int, *, words: dict[str, int] | None = None) -> Leaf:
         return None if scale is None else number * scale / 8
 
     example = "a rate with its unit, like 10gbit or 500mbit"
-    return _quantity(parse, example, "a whole number of bytes per second", 1, high, words)
+    what, show = "a whole number of bytes per second", partial(_in_unit, RATE_UNITS_BIT, 8)
+    return _quantity(parse, example, what, 1, high, words, show)
 
 
 def size_bytes(low: int, high: int) -> Leaf:
@@ -340,6 +346,7 @@ def _quantity(
     low: int,
     high: int,
     words: dict[str, int] | None = None,
+    show: Callable[[int], str] | None = None,
 ) -> Leaf:
     """A number with a unit, made a whole number from ``low`` to ``high``; ``keep`` is None."""
     words = words or {}
@@ -368,7 +375,23 @@ def _quantity(
         return number
 
     text: JsonSchema = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? *[A-Za-z]*|[a-z]+)$"}
-    return Leaf(validate, either({"type": "number", "minimum": 0}, text))
+    schema = either({"type": "number", "minimum": 0}, text)
+    return Leaf(validate, schema, show=_words(words, show) if show else None)
+
+
+def _in_unit(units: dict[str, int], scale: int, number: int) -> str:
+    """A number, ``scale`` of the smallest unit, in the largest unit in which it is whole."""
+    amount = number * scale
+    if amount <= 0:
+        return f"{amount}{'us' if 'us' in units else ''}"
+    unit = next(unit for unit, size in reversed(units.items()) if not amount % size)
+    return f"{amount // units[unit]}{unit}"
+
+
+def _words(codes: Mapping[str, int], others: Callable[[int], str] = str) -> Callable[[int], str]:
+    """A number as the word that stands for it; one without as ``others`` have it."""
+    names = {code: word for word, code in codes.items()}
+    return lambda number: names.get(number) or others(number)
 
 
 def _integer(amount: Decimal) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from netuned.history import TRIAL
-from netuned.plan import Change
+from netuned.plan import Change, merged_keys
 from netuned.profiles.profile import Profile
 from netuned.reconcile.cardid import CardId
 from netuned.tunables import NAMES
@@ -106,12 +106,16 @@ class Trial:
         names = tuple(sorted(tried.card.name for tried in self.cards.values()))
         return {"kind": TRIAL, "ifname": names, "cause": cause}
 
+    @property
+    def of_cards(self) -> str:
+        """What it is called, and the cards that are in it."""
+        return f"{self.id}: {', '.join(sorted(tried.card.name for tried in self.cards.values()))}"
+
     def __str__(self) -> str:
-        names = ", ".join(sorted(tried.card.name for tried in self.cards.values()))
         if not self.over:
-            return f"{self.id}: {names}, until {self.until}"
+            return f"{self.of_cards}, until {self.until}"
         problem = f": {self.problem}" if self.problem else ""
-        return f"{self.id}: {names}, being rolled back{problem}"
+        return f"{self.of_cards}, being rolled back{problem}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ class Hold:
         again = f"`netunedctl apply {self.card.name}` brings it into force"
         if self.kind == RESTORED:
             return f"restored to what was before netuned and left alone; {again}"
-        if keys := [key or tunable for name, key in self.foreign if name == tunable]:
+        if keys := merged_keys(key or tunable for name, key in self.foreign if name == tunable):
             more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
             others = f" but for {', '.join(keys[:4])}{more}, which somebody else has changed since"
         else:
@@ -140,7 +144,7 @@ class Hold:
         if self.error:
             why = f"could not be brought into force ({self.error}) and was rolled back{others}"
         else:
-            why = f"rolled back{others}, as {self.id} was not confirmed"
+            why = f"{self.id} was not confirmed and was rolled back{others}"
         return f"{why}; {again}"
 
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from netuned.errors import NetunedError
 from netuned.history import FAILURE, LEFT
+from netuned.plan import merged_keys
 from netuned.reconcile.confirm import Trial, Tried, now_ns
 from netuned.reconcile.context import Context
 from netuned.reconcile.holds import Holds
@@ -58,7 +59,7 @@ class Rollbacks:
                 return []
             self._begun.add(id)
             fields = trial.entry(f"{id} is rolled back: {why}")
-            log.warning("Rolling back %s: %s", trial, why, extra=fields)
+            log.warning("Rolling back %s: %s", trial.of_cards, why, extra=fields)
             over = partial(self._file.revise, id, lambda trial: replace(trial, over=True))
             await self._context.work.attempt(over)
         self._context.loop.publish()
@@ -127,11 +128,12 @@ class Rollbacks:
         work = partial(roll_back, card, baseline, tried, decide, denies=slot.denies)
         done = await self._context.work.in_worker(work)
         slot.tell(done.made, ROLLBACK)
-        for name, key in done.foreign:
-            setting = f"{card.nic.name} {name} {key}".rstrip()
-            why = "somebody has changed it since, not rolled back"
-            place = {"kind": LEFT, "ifname": card.nic.name, "tunable": name, "queue": key}
-            log.warning("%s: %s", setting, why, extra={**place, "cause": why})
+        why = "somebody has changed it since, not rolled back"
+        for name in dict.fromkeys(name for name, _ in done.foreign):
+            for key in merged_keys(key for tunable, key in done.foreign if tunable == name):
+                setting = f"{card.nic.name} {name} {key}".rstrip()
+                place = {"kind": LEFT, "ifname": card.nic.name, "tunable": name, "queue": key}
+                log.warning("%s: %s", setting, why, extra={**place, "cause": why})
         next_step = "keeping its record" if done.final else "trying again"
         for problem in done.problems:
             ifname = tried.card.name

@@ -16,7 +16,7 @@ from dataclasses import replace
 from netuned.errors import KernelError, NetunedError
 from netuned.hardware.nic import HOST, Nic
 from netuned.history import CHANGE, FAILURE, LEFT, about
-from netuned.plan import Change
+from netuned.plan import Change, in_short, merged
 from netuned.profiles.profile import Profile
 from netuned.reconcile.aim import Aim, Look
 from netuned.reconcile.apply import Recorder
@@ -25,7 +25,7 @@ from netuned.reconcile.contention import Gate
 from netuned.reconcile.dispute import Dispute, Place
 from netuned.reconcile.listener import Listener
 from netuned.reconcile.report import card_state, lacking, nic_status
-from netuned.reconcile.tally import APPLY, DRIFT, PROFILE, RESTORE, Tallies
+from netuned.reconcile.tally import APPLY, DRIFT, PROFILE, RESTORE, ROLLBACK, Tallies
 from netuned.reconcile.writing import Outcome
 from netuned.status import (
     APPLYING,
@@ -352,13 +352,10 @@ class Slot:
             log.info("In force: %s has profile %s", nic.name, self.aim.profile, extra=card)
         enforce = self.aim.target is None or self.aim.target.enforces
         if outcome.pending != self._pending and not enforce:
-            for change in outcome.pending:
-                fields = about(LEFT, change, "policy.enforce")
-                log.warning("Drift, not repaired (policy.enforce is no): %s", change, extra=fields)
-        for change in outcome.pending:
-            if change.tunable in held and change not in self._pending:
-                fields = about(LEFT, change, held[change.tunable])
-                log.warning("Not set: %s (%s)", change, held[change.tunable], extra=fields)
+            self._say_left("Drift, not repaired", outcome.pending, "policy.enforce is no")
+        for name, why in held.items():
+            unset = [c for c in outcome.pending if c.tunable == name and c not in self._pending]
+            self._say_left("Not set", unset, why)
         self.failures, self.last_error, self._failed = 0, "", ""
         self._unseen = None
         scope = outcome.scope
@@ -373,6 +370,13 @@ class Slot:
         if self.dispute.contended:
             self.state = CONTENDED
         self._say_lacking()
+
+    def _say_left(self, what: str, changes: Sequence[Change], why: str) -> None:
+        """Log what is not as wanted and stays so."""
+        for name in dict.fromkeys(change.tunable for change in changes):
+            fields = {"kind": LEFT, "ifname": self.card.nic.name, "tunable": name, "cause": why}
+            for text in in_short(change for change in changes if change.tunable == name):
+                log.warning("%s: %s (%s)", what, text, why, extra=fields)
 
     def _say_lacking(self) -> None:
         """Log what of the profile the card cannot have, once for each reason."""
@@ -443,11 +447,11 @@ class Slot:
         latency_us = int((time.monotonic() - event_at) * 1e6) if event_at else 0
         causes: dict[str, list[Change]] = {}
         for change in made:
-            why = cause or self._cause_of(change)
-            causes.setdefault(why, []).append(change)
-            self._tell(change, why, latency_us)
+            causes.setdefault(cause or self._cause_of(change), []).append(change)
         for why, changes in causes.items():
-            self._last_change = self._tallies.made(changes, why)
+            for change in merged(changes) if why in (RESTORE, ROLLBACK) else changes:
+                self._tell(change, why, latency_us)
+            self._last_change = self._tallies.made(changes, why) or self._last_change
 
     def _cause_of(self, change: Change) -> str:
         """Why the look under way made a change; only what was in force has drifted."""
@@ -457,15 +461,14 @@ class Slot:
     def _tell(self, change: Change, cause: str, latency_us: int) -> None:
         nic = self.card.nic
         fields = about(CHANGE, change, cause)
-        if cause == DRIFT and (writer := self.dispute.writer(change.tunable)):
-            fields["writer"] = writer
         before, after = fields["before"], fields["after"]
         where = f"{nic.label} {change.tunable} {change.key}".rstrip()
         if cause == DRIFT:
             # of what is fought over once a minute, and it has been said that it will be
             level = logging.DEBUG if change.tunable in self.dispute.contended else logging.WARNING
-            writer = self.dispute.sender(change.tunable)
-            fields["writer"] = writer
+            writer = self.dispute.writer(change.tunable) or self.dispute.sender(change.tunable)
+            if writer:
+                fields["writer"] = writer
             by = f"; {writer} had set it" if writer else ""
             text = "Repaired %s: found %s, put back %s%s"
             log.log(level, text, where, before, after, by, extra=fields)

@@ -13,12 +13,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.qdisc_options import PARAMETERS, same_parameter
 from netuned.kernel.questions import QDISCS
 from netuned.kernel.rtnl import QdiscEntry
+from netuned.profiles.qdiscs import in_words
 from netuned.tunables.base import (
     CARD,
     NOT_ASKED,
@@ -87,10 +89,16 @@ def _state(entries: Sequence[QdiscEntry]) -> State:
     if root.kind == "mq" and not root.handle:
         kinds[LEAF_KINDS] = Number(len({e.kind for e in at.values() if e is not root}))
     return kinds | {
-        f"{key} {entry.kind} {name}": Number(value)
+        f"{key} {entry.kind} {name}": _number(entry.kind, name, value)
         for key, entry in at.items()
         for name, value in entry.parameters.items()
     }
+
+
+@lru_cache(maxsize=4096)
+def _number(kind: str, name: str, value: int) -> Number:
+    """A parameter; a card has as many alike as it has queues."""
+    return Number(value, text=in_words(kind, name, value))
 
 
 def _is_below(root: QdiscEntry, entry: QdiscEntry) -> bool:
@@ -116,7 +124,7 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
         state[ROOT] = Qdisc("mq")
     state |= dict.fromkeys(places, Qdisc(spec.kind))
     return state | {
-        f"{place} {spec.kind} {name}": Number(value)
+        f"{place} {spec.kind} {name}": _number(spec.kind, name, value)
         for place in places
         for name, value in sorted(spec.parameters().items())
     }

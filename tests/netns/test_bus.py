@@ -376,6 +376,14 @@ def test_netunedctl_says_which_action_is_needed(bus: PrivateBus, daemon: Served)
     assert done.stderr == (
         "netunedctl: reload needs root or the polkit action org.netuned1.reload\n"
     )
+    done = bus.ctl("apply", uid=NOBODY)
+    assert done.stderr == (
+        "netunedctl: apply needs root or the polkit action org.netuned1.reconcile\n"
+    )
+    done = bus.ctl("apply", "--confirm", "60s", uid=NOBODY)
+    assert done.stderr == (
+        "netunedctl: apply --confirm needs root or the polkit action org.netuned1.try\n"
+    )
 
 
 def test_the_log_has_who_asks_for_what(

@@ -66,7 +66,7 @@ VALUES: Mapping[type[Value], tuple[Value, ...]] = {
     RssTable: (RssTable((0, 0, 3, 3)), RssTable((), 4)),
     FlowTable: (FlowTable(0), FlowTable(32768)),
     Qdisc: (Qdisc("fq"), Qdisc("mq", default=True), Qdisc("", default=True)),
-    Number: (Number(0), Number((1 << 64) - 1, "µs"), Number(-1)),
+    Number: (Number(0), Number((1 << 64) - 1, "µs"), Number(-1), Number(4, text="off")),
     Word: (Word("on"), Word("auto")),
 }
 OLDER: Mapping[type[Value], tuple[dict[str, object], Value]] = {

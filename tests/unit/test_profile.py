@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from netuned.profiles.profile import Match, Profile, json_schema
+from netuned.profiles.qdiscs import QDISCS, in_words
 
 
 @dataclass(frozen=True)
@@ -266,9 +267,41 @@ def test_qdisc_parameters(qdisc: dict[str, Any], parameters: dict[str, int]) -> 
     assert found.parameters() == parameters
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "number", "text"),
+    [
+        ("fq", "ce_threshold", 0xFFFFFFFF, "off"),
+        ("fq", "maxrate", 0xFFFFFFFF, "unlimited"),
+        ("fq", "maxrate", 1_250_000_000, "10gbit"),
+        ("fq", "low_rate_threshold", 68_750, "550kbit"),
+        ("fq", "refill_delay", 40_000, "40ms"),
+        ("fq", "timer_slack", 10_000, "10us"),
+        ("fq", "horizon", 10_000_000, "10s"),
+        ("fq", "horizon", 0, "0us"),
+        ("fq", "pacing", 0, "no"),
+        ("fq_codel", "target", 4_999, "4999us"),
+        ("cake", "bandwidth", 0, "unlimited"),
+        ("cake", "diffserv_mode", 0, "diffserv3"),
+        ("cake", "ack_filter", 2, "aggressive"),
+    ],
+)
+def test_a_parameter_is_shown_as_it_is_written(
+    kind: str, name: str, number: int, text: str
+) -> None:
+    assert in_words(kind, name, number) == text
+    spec = profile(qdisc={"kind": kind, name: text}).qdisc
+    assert not isinstance(spec, str)
+    assert spec is not None
+    assert spec.parameters() == {name: number}
+
+
+def test_what_is_a_plain_number_is_shown_so() -> None:
+    assert in_words("fq", "flow_limit", 100) == in_words("cake", "target", 1) == ""
+    assert in_words("fq", "quantum", 3028) == in_words("sfq", "limit", 1) == ""
+
+
 def test_a_qdisc_parameter_is_one_the_kernel_module_knows() -> None:
     from netuned.kernel.qdisc_options import PARAMETERS
-    from netuned.profiles.qdiscs import QDISCS
 
     for kind, model in QDISCS.items():
         assert set(model.model_fields) - {"kind"} <= set(PARAMETERS[kind])

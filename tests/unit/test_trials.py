@@ -90,6 +90,25 @@ def test_a_rollback_puts_back_what_was_but_for_what_others_set(tmp_path: Path) -
     on(tmp_path, scenario)
 
 
+def test_a_rollback_is_told_in_few_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async def scenario(parts: Parts) -> None:
+        trial = await tried(parts)
+        caplog.clear()
+        await parts.trials.roll_back(trial.id)
+        await parts.quiet()
+        said = [record.getMessage() for record in caplog.records]
+        (begun,) = [line for line in said if line.startswith("Rolling back")]
+        assert begun == f"Rolling back {trial.id}: en0: as asked for"
+        assert [line for line in said if line.startswith("Not set")] == [
+            f"Not set: en0 xps tx 0-3 ({trial.id} was not confirmed and was rolled back; "
+            "`netunedctl apply en0` brings it into force)"
+        ]
+
+    on(tmp_path, scenario)
+
+
 def test_the_deadline_rolls_back(tmp_path: Path) -> None:
     async def scenario(parts: Parts) -> None:
         await parts.plan(profile("0-1"))
