@@ -29,3 +29,8 @@ def _escaped(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # PEP 383: a byte that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 queue``, ``2 queues``; ``plural`` where it is no ``s`` more."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"

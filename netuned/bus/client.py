@@ -73,7 +73,8 @@ class Client:
         try:
             self._connection: DBusConnection = open_dbus_connection("SYSTEM")
         except (OSError, ValueError, RuntimeError, DBusErrorResponse) as error:
-            raise AbsentError(f"there is no system bus to reach netuned over: {error}") from error
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise AbsentError(f"there is no system bus to reach netuned over: {why}") from error
         self._connection.parser = Unpacker()
 
     def __enter__(self) -> Client:
@@ -161,7 +162,7 @@ class Client:
         except TimeoutError:
             raise BusError(f"netuned did not answer within {timeout_s:.0f} s") from None
         except OSError as error:
-            raise BusError(f"lost the system bus: {error}") from error
+            raise BusError(f"lost the system bus: {error.strerror or error}") from error
         body: tuple[Any, ...] = reply.body
         if reply.header.message_type is MessageType.error:
             method = call.header.fields[HeaderFields.member]

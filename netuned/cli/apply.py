@@ -12,7 +12,10 @@ from netuned.cli import cutoff
 from netuned.cli.plan import (
     NOT_ALL,
     NOTHING,
+    Answer,
+    Matched,
     change_as_json,
+    nothing_of,
     show_changes,
     show_problems,
     show_unsupported,
@@ -78,7 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         screen = Screen.of_stdout()
-        print(show(applied, after, screen), end="")
+        cards = {nic.name: Matched(nic.profile, nic.through) for nic in status.nics}
+        done = nothing_of(names[0], Answer(after, cards)) if names else NOTHING
+        print(show(applied, after, screen) or screen.sentence(done.strip()), end="")
         if id:
             keep = f"Undone at {until}, unless confirmed: netunedctl confirm {id}"
             if any(not change.ifname for change in after.changes):
@@ -95,7 +100,7 @@ def _timeout_s(text: str) -> int:
 
 
 def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:
-    """What was done, and what could not be."""
+    """What was done, and what could not be; empty if there was nothing to do."""
     parts = []
     if applied:
         parts.append("Applied:\n" + show_changes(applied, screen))
@@ -107,7 +112,7 @@ def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:
         parts.append(show_problems(after.problems, screen))
     if after.unsupported:
         parts = [*(parts or [NOT_ALL]), show_unsupported(after.unsupported, screen)]
-    return "\n".join(parts) or NOTHING
+    return "\n".join(parts)
 
 
 def _cards(nics: Iterable[NicStatus], ifname: str) -> tuple[str, ...]:

@@ -235,13 +235,14 @@ def show(answer: Answer, names: Sequence[str], screen: Screen) -> str:
         parts.insert(0, NOT_ALL)
     elif not (plan.changes or plan.problems) and answer.complete:
         if names:
-            parts.insert(0, "".join(screen.sentence(_nothing_of(n, answer)) for n in names))
+            parts.insert(0, "".join(screen.sentence(nothing_of(n, answer)) for n in names))
         elif not answer.notes:
             return NOTHING
     return "\n".join(parts)
 
 
-def _nothing_of(name: str, answer: Answer) -> str:
+def nothing_of(name: str, answer: Answer) -> str:
+    """That a plan of one card is empty."""
     card = answer.cards[name]
     if not card.profile:
         return f"Nothing to do: {name} has no profile, and there is nothing to put back."

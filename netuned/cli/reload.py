@@ -7,7 +7,7 @@ import sys
 
 from netuned.bus.client import Client
 from netuned.cli.text import print_json
-from netuned.text import escape
+from netuned.text import counted, escape
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         for error in (*manager.profile_errors, *manager.problems):
             print(f"netunedctl: {escape(error)}", file=sys.stderr)
         in_force = sum(bool(profile.cards) for profile in manager.profiles)
-        print(f"{len(manager.profiles)} profiles loaded, {in_force} in force on a card.")
+        loaded = counted(len(manager.profiles), "profile")
+        print(f"{loaded} loaded, {in_force} in force on a card.")
         if manager.pending_confirm:
             print(f"To be confirmed: {escape(manager.pending_confirm)}")
     return 1 if manager.profile_errors or manager.problems else 0

@@ -25,6 +25,7 @@ from netuned.profiles.scalars import (
     whole,
     word_or_keep,
 )
+from netuned.text import counted
 
 DEFAULT_IRQ_CPUS = "local & housekeeping"
 """Where interrupts go when a profile's ``irq`` names no CPUs."""
@@ -103,8 +104,9 @@ class RssSpec(Spec):
         if isinstance(self.queues, tuple) and isinstance(self.weights, tuple):
             weights, queues = len(self.weights), len(self.queues)
             if weights != queues:
-                problem = f"{weights} weights do not fit {queues} queues"
-                raise mistake(f"{problem}; write one weight for each queue", key="weights")
+                verb = "does" if weights == 1 else "do"
+                wrong = f"{counted(weights, 'weight')} {verb} not fit {counted(queues, 'queue')}"
+                raise mistake(f"{wrong}; write one weight for each queue", key="weights")
         return self
 
 

@@ -37,6 +37,7 @@ from netuned.status import (
     Applied,
     NicStatus,
 )
+from netuned.text import counted
 from netuned.values import Setting
 
 log = logging.getLogger(__name__)
@@ -346,7 +347,8 @@ class Slot:
             return
         card = {"ifname": nic.name}
         if self.last_error:
-            log.info("%s: in force again after %d failures", nic.label, self.failures, extra=card)
+            failures = counted(self.failures, "failure")
+            log.info("%s: in force again after %s", nic.label, failures, extra=card)
         is_new = any(self._cause_of(change) in (PROFILE, APPLY) for change in outcome.made)
         if is_new and nic is not HOST:
             log.info("In force: %s has profile %s", nic.name, self.aim.profile, extra=card)

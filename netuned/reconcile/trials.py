@@ -261,8 +261,9 @@ class Trials:
         async with self._rollbacks.deciding:
             trial = self._file.trials.get(id)
             if trial is None:
-                waiting = ", ".join(self._file.trials) or "nothing does"
-                raise NetunedError(f"{id} does not wait to be confirmed; waiting: {waiting}")
+                others = ", ".join(self._file.trials)
+                waiting = f"waiting: {others}" if others else "nothing does"
+                raise NetunedError(f"{id} does not wait to be confirmed; {waiting}")
             if trial.over or trial.left_s() <= 0:
                 raise NetunedError(f"too late: {id} is being rolled back")
             if not trial.finished:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.questions import RSS_TABLE, RX_RINGS
+from netuned.text import counted
 from netuned.tunables import channels
 from netuned.tunables.base import NOT_ASKED, Limits, Target, Tunable, View, Writers
 from netuned.values import ChannelCounts, RssTable, State, Value
@@ -52,7 +53,9 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
     weights = (1,) * len(queues) if spec.weights == "equal" else spec.weights
     if len(weights) != len(queues):
         raise UnsupportedError(
-            NAME, f"the profile gives {len(weights)} weights for {len(queues)} queues"
+            NAME,
+            f"the profile gives {counted(len(weights), 'weight')} "
+            f"for {counted(len(queues), 'queue')}",
         )
     return {"": RssTable(spread(queues, weights, limits[ENTRIES]))}
 
@@ -132,7 +135,7 @@ def why(target: Target, nic: Nic, key: str) -> str:
         return NOT_ASKED
     if spec == "default":
         return "the kernel's own table"
-    queues = "all queues" if spec.queues == "all" else f"{len(spec.queues)} queues"
+    queues = "all queues" if spec.queues == "all" else counted(len(spec.queues), "queue")
     return f"{queues}, {'equal shares' if spec.weights == 'equal' else 'weighted'}"
 
 
@@ -163,7 +166,7 @@ def explained(state: State, queue: int) -> tuple[str, str | None, object]:
     if not table.entries:
         return "", *(("its share", None) if queue < table.queues else ("none", 0))
     count = table.entries.count(queue)
-    return "", f"{count or 'none'} of {len(table.entries)} entries", count
+    return "", f"{count or 'none'} of {counted(len(table.entries), 'entry', 'entries')}", count
 
 
 RSS = Tunable(

@@ -295,6 +295,12 @@ def test_a_parameter_is_shown_as_it_is_written(
     assert spec.parameters() == {name: number}
 
 
+def test_one_is_not_told_as_many() -> None:
+    assert problem(rss={"queues": "0-1", "weights": [1]}) == (
+        "1 weight does not fit 2 queues; write one weight for each queue"
+    )
+
+
 def test_what_is_a_plain_number_is_shown_so() -> None:
     assert in_words("fq", "flow_limit", 100) == in_words("cake", "target", 1) == ""
     assert in_words("fq", "quantum", 3028) == in_words("sfq", "limit", 1) == ""

@@ -86,6 +86,8 @@ def test_a_rollback_puts_back_what_was_but_for_what_others_set(tmp_path: Path) -
         assert "changes of en0 were rolled back" in parts.trials.waiting()
         with pytest.raises(NetunedError, match="nothing waits to be confirmed"):
             await parts.trials.roll_back()
+        with pytest.raises(NetunedError, match=r"^x does not wait to be confirmed; nothing does$"):
+            await parts.trials.confirm("x")
 
     on(tmp_path, scenario)
 
