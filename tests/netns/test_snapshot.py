@@ -74,6 +74,7 @@ def test_a_snapshot_reads_as_the_host(netns: Namespace, tmp_path: Path) -> None:
     netns.veth("v0", 4)
     netns.veth("v1", 2, up=False)
     netns.sh("ip link add br0 type bridge && ip link set v0 master br0")
+    netns.sh("ip link property add dev v0 altname wan0 altname lan0")
     path = str(tmp_path / "host.tar")
     for macs in (False, True):
         snapshot.write(snapshot.take(Kernel(), macs=macs), path, force=True)
@@ -116,7 +117,8 @@ def test_no_mac_is_in_it_unless_asked(netns: Namespace, tmp_path: Path) -> None:
     netns.sh(f"ip link set v0p down; ip link set v0p name enx{bare}; ip link set enx{bare} up")
     netns.sh(f"ip address add 192.0.2.77/24 dev v0; ip link set v0 alias secret-{bare}")
     netns.sh(f"ip link add br0 address {MAC} type bridge && ip link set v0 master br0")
-    forms = [MAC, MAC.upper(), bare, MAC.replace(":", "-")]
+    netns.sh("ip link property add dev br0 altname wan5ea1deadbef0")  # of a card that left
+    forms = ["5ea1deadbef0", MAC, MAC.upper(), bare, MAC.replace(":", "-")]
     others = ["192.0.2.77", HOST_NAME, *addresses()]
     path = tmp_path / "host.tar"
     netns.sh(
