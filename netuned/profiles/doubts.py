@@ -1,7 +1,8 @@
-"""What a profile says that is allowed and that no card can be meant by: values of ``match``.
+"""What a profile says that is allowed and may mean something else, most of all in ``match``.
 
-Each is told with the form that was meant. A profile that has them is in force all the same: one of
-several values may be right.
+That is values that no card can have, each with the form that was meant, and numbers of CPUs that
+look like masks. A profile that has them is in force all the same: one of several values may be
+right.
 Source: dev_valid_name() in net/core/dev.c, for what a card's name can be.
 """
 
@@ -13,8 +14,12 @@ from fnmatch import fnmatchcase
 from itertools import product
 from typing import TYPE_CHECKING
 
+from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
 from netuned.profiles.match import LINK_KINDS, Match, Patterns, fast_enough, selects
+from netuned.profiles.profile import Profile
+from netuned.profiles.specs import IrqSpec, RpsSpec, XpsSpec
+from netuned.profiles.yamltree import Position
 from netuned.text import escape
 
 if TYPE_CHECKING:
@@ -48,17 +53,36 @@ _TEMPLATE = re.compile(r"\{\{|\}\}|\{%|<%|\$[({\w]|<[\w -]+>|@\w+@|%[a-zA-Z]$")
 _ADDRESS = re.compile(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?", re.ASCII)
 _IS_MAC = re.compile(r"[0-9a-f]{2}([:-])([0-9a-f]{2}\1){4}[0-9a-f]{2}", re.ASCII)
 _CHOICE = re.compile(r"\{([^{}]*)\}|\((?:\?:)?([^()]*)\)")
+_PADDED = re.compile(r"(?<![\w,:/-])0[0-9]+(?![\w,:/-])", re.ASCII)
 _TOKEN = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 
 def doubts(loaded: LoadedProfile) -> Iterator[ProfileError]:
-    """The values of a profile's ``match`` that no card can have, in their order."""
+    """The doubtful values of a profile, in the order of its keys."""
     for number, entry in enumerate(loaded.profile.match):
         for key, index, problem in _of_entry(entry):
             dotted = f"match[{number}].{key}"
             place = loaded.origins.get(f"{dotted}[{index}]") or loaded.origins[dotted]
-            shown = escape(f"warning: {problem}")
-            yield ProfileError(place.path, place.line, place.column, dotted, shown)
+            yield _doubt(place, dotted, problem)
+    for key, text in _cpu_sets(loaded.profile):
+        for found in _PADDED.finditer(text):
+            mask, number = CpuSet(int(found[0], 16)), int(found[0])
+            forms = f"write {number}, or {mask}" if mask else f"write {number}"
+            problem = f"`{found[0]}` is CPU {number}; if a mask is meant, {mask or 'none'}: {forms}"
+            yield _doubt(loaded.origins[key], key, problem)
+
+
+def _doubt(place: Position, key: str, problem: str) -> ProfileError:
+    return ProfileError(place.path, place.line, place.column, key, escape(f"warning: {problem}"))
+
+
+def _cpu_sets(profile: Profile) -> Iterator[tuple[str, str]]:
+    """The CPU sets of a profile by the key they stand at."""
+    yield from ((f"cpus.{name}", text) for name, text in profile.cpus.items())
+    for key in ("irq", "rps", "xps"):
+        spec = getattr(profile, key)
+        if isinstance(spec, IrqSpec | RpsSpec | XpsSpec) and spec.cpus:
+            yield f"{key}.cpus", spec.cpus
 
 
 def _of_entry(entry: Match) -> Iterator[tuple[str, int, str]]:

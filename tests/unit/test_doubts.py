@@ -116,6 +116,25 @@ def test_what_cards_have(key: str, value: str | Sequence[str]) -> None:
     assert said(key, value) == []
 
 
+@pytest.mark.parametrize("key", ["irq: {cpus", "rps: {cpus", "xps: {cpus", "cpus: {app"])
+@pytest.mark.parametrize(
+    ("value", "number", "mask"),
+    [("010", 10, "4"), ("03", 3, "0-1"), ("local & 030", 30, "4-5"), ("00", 0, "none")],
+)
+def test_a_number_that_looks_like_a_mask(key: str, value: str, number: int, mask: str) -> None:
+    found = load_dropped({"/x.yaml": f"{key}: {value}}}".encode()}, ())
+    (doubt,) = [str(each) for one in found.profiles.profiles for each in doubts(one)]
+    forms = f"write {number}, or {mask}" if mask != "none" else f"write {number}"
+    assert doubt.endswith(f"is CPU {number}; if a mask is meant, {mask}: {forms}")
+
+
+@pytest.mark.parametrize("value", ["0", "10", "00-07", "0-3,08", "node:0", "'0-31:2/04'"])
+def test_a_list_does_not(value: str) -> None:
+    found = load_dropped({"/x.yaml": f"irq:\n  cpus: {value}".encode()}, ())
+    assert found.refused == ()
+    assert [each for one in found.profiles.profiles for each in doubts(one)] == []
+
+
 def test_each_value_is_told_at_its_place() -> None:
     assert said("name", ["eth0", "eth1,eth2"]) == [
         "/x.yaml:1:24: match[0].name: warning: `eth1,eth2` is one pattern; "
