@@ -31,7 +31,7 @@ def agree(
     reached = score(places, list(zip(cards, best, strict=True)))
     queues = sum(len(queues) for queues in open_queues)
     cpus = CpuSet.of(cpu for card in cards for cpu in card.near)
-    if queues * queues * len(cpus) > LIMIT or not (reached.unaligned or reached.moved):
+    if queues * queues * len(cpus) > LIMIT or not any(reached[LOADS:]):
         return best
     improved = True
     while improved:

@@ -17,6 +17,7 @@ from itertools import combinations, pairwise
 
 from netuned.cpuset import CpuSet
 from netuned.placement.filling import Loads
+from netuned.placement.objective import BOOT_CORE
 
 LIMIT = 256
 """Cards times CPUs beyond which a look for cycles would be felt; there only loads are looked at."""
@@ -154,13 +155,14 @@ class _Network:
         self._counts = [Counter(self._chains(card, p)) for card, p in enumerate(parties)]
         queues = sum(loads.threads) + 1
         # each weighs more than all that the next can come to
-        transmit = queues
+        moved = queues
+        transmit = moved * queues
         bond = transmit * (4 * len(loads.places.online) * len(parties) + 1)
         domain = bond * (queues * len(parties) + 1)
         thread = domain * (queues * queues + 1)
         core = thread * (queues * queues + 1)
         self._weights = {CPU: thread, CORE: core, DOMAIN: domain}
-        self._transmit, self._bond = transmit, bond
+        self._moved, self._transmit, self._bond = moved, transmit, bond
 
     def _chains(self, card: int, party: Party) -> Iterator[Node]:
         """The nodes that the party's queues pass."""
@@ -215,10 +217,11 @@ class _Network:
                         yield sink, tail, -weight * (2 * load - 1)
 
     def _keep(self, party: Party, cpu: int, number: int) -> int:
-        """What the ``number``-th queue of a card on a CPU costs for bond and movement."""
-        moves = number > (party.wished or {}).get(cpu, 0)
-        parts = sum(number > partner.get(cpu, 0) for partner in party.partners)
-        return moves + parts * self._bond
+        """What the ``number``-th queue of a card on a CPU costs for bond, movement and CPU 0."""
+        cost = (number > (party.wished or {}).get(cpu, 0)) * self._moved
+        for partner in party.partners:
+            cost += (number > partner.get(cpu, 0)) * self._bond
+        return cost + (self._loads.places.core[cpu] == BOOT_CORE)
 
     def carry_out(self, cycle: Sequence[tuple[Node, Node]]) -> None:
         """Send one queue round the cycle: leaving and entering CPUs card by card."""

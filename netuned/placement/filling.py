@@ -9,11 +9,11 @@ for resource allocation problems", 1986.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heapreplace
 
 from netuned.cpuset import CpuSet
-from netuned.placement.objective import Places
+from netuned.placement.objective import BOOT_CORE, Places
 
 
 class Loads:
@@ -56,11 +56,14 @@ def fill(
     ``own`` are CPUs that the card has besides; ``wishes`` those it would like to keep (one entry
     per queue), ``claims`` how many queues of other cards want to keep a CPU, and ``partners`` how
     many queues of each other card of the bond sit on a CPU. Of CPUs that are equal in all this the
-    lowest is chosen, ``from_top`` the highest.
+    lowest is chosen, ``from_top`` the highest, those of CPU 0's core last.
     """
-    sign = -1 if from_top else 1
     places = loads.places
     core_of, domain_of, node_of = places.core, places.domain, places.node
+    sign, last = -1 if from_top else 1, len(core_of)
+    numbers = places.turn
+    if from_top:
+        numbers = [number - 2 * cpu for cpu, number in enumerate(places.turn)]
     _, core_size, domain_size, node_size = places.size
     thread_load, core_load, domain_load = loads.threads, loads.cores, loads.domains
     wanted = Counter(wishes)
@@ -72,12 +75,15 @@ def fill(
     )
 
     def cost(cpu: int) -> tuple[int, int, int, int, int, int]:
-        """What the CPU adds: to the core's load, the thread's, bond, transmit, movement; itself."""
+        """What the CPU adds: to the core's load, the thread's, bond, transmit, movement; itself.
+
+        Its number is the last, from ``last`` on where it is of CPU 0's core.
+        """
         core = core_of[cpu]
         gain = core_size[core] + 1 if core not in cores else cpu not in covered
         unaligned = sum(partner[cpu] <= 0 for partner in left) if left else 0
         away = 0 if wanted[cpu] > 0 else 2 if claimed.get(cpu) else 1
-        return core_load[core], thread_load[cpu], unaligned, -gain, away, sign * cpu
+        return core_load[core], thread_load[cpu], unaligned, -gain, away, numbers[cpu]
 
     heaps: dict[int, list[tuple[int, int, int, int, int, int]]] = {}
     for cpu in cpus:
@@ -89,7 +95,7 @@ def fill(
         best: tuple[int, ...] | None = None
         for domain, heap in heaps.items():
             core, thread, unaligned, lost, away, number = heap[0]
-            cpu = sign * number
+            cpu = sign * number % last
             if best is not None and (core, thread) > best[:2]:
                 continue
             if domain not in domains:
@@ -100,7 +106,7 @@ def fill(
             if best is None or total < best:
                 best = total
         assert best is not None
-        cpu = sign * best[-1]
+        cpu = sign * best[-1] % last
         chosen.append(cpu)
         loads.add((cpu,))
         wanted[cpu] -= 1
@@ -111,10 +117,24 @@ def fill(
         domains.add(domain_of[cpu])
         nodes.add(node_of[cpu])
         heap = heaps[domain_of[cpu]]
-        while (now := cost(sign * heap[0][-1])) != heap[
+        while (now := cost(sign * heap[0][-1] % last)) != heap[
             0
         ]:  # costs only grow: an entry may be too low
             heapreplace(heap, now)
+    return chosen if BOOT_CORE not in cores else _in_order(chosen, domain_of)
+
+
+def _in_order(chosen: list[int], domain_of: Sequence[int]) -> list[int]:
+    """Number those of CPU 0's L3 domain by CPU: where it is used, queue 0 need not be elsewhere."""
+    turns = Counter[int]()
+    spots, ranked = [], []
+    for spot, cpu in enumerate(chosen):
+        if domain_of[cpu] == domain_of[BOOT_CORE]:
+            spots.append(spot)
+            ranked.append((turns[cpu], cpu))
+            turns[cpu] += 1
+    for spot, (_, cpu) in zip(spots, sorted(ranked), strict=True):
+        chosen[spot] = cpu
     return chosen
 
 

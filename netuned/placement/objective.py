@@ -13,6 +13,9 @@ from typing import NamedTuple
 from netuned.cpuset import CpuSet
 from netuned.hardware.topology import Topology
 
+BOOT_CORE = 0
+"""The core of CPU 0, by its lowest CPU: timers, interrupts and work nobody places run there."""
+
 Layout = tuple[CpuSet, ...]
 """``layout[n]``: the CPUs that serve queue *n*."""
 
@@ -57,6 +60,8 @@ class Score(NamedTuple):
     L3 domain, 3 its node, 4 elsewhere."""
     moved: int
     """Queues that are not at home."""
+    boot: int
+    """Queues on the core of CPU 0."""
 
 
 def score(places: Places, placed: Sequence[tuple[Card, Layout]]) -> Score:
@@ -76,6 +81,7 @@ def score(places: Places, placed: Sequence[tuple[Card, Layout]]) -> Score:
             for card, layout in placed
             for home, cpus in zip(card.homes, layout, strict=False)
         ),
+        boot=sum(places.core[cpu] == BOOT_CORE for cpu in single),
     )
 
 
@@ -111,6 +117,8 @@ class Places:
         own = list(range(length))
         self.levels = (own, self.core, self.domain, self.node)
         self.size = tuple(Counter(level[cpu] for cpu in online) for level in self.levels)
+        self.turn = [cpu + length * (core == BOOT_CORE) for cpu, core in enumerate(self.core)]
+        """Numbers by which equal CPUs come in turn: their own, those of CPU 0's core after all."""
         self.order = sorted(
             online, key=lambda cpu: (self.node[cpu], self.domain[cpu], self.core[cpu], cpu)
         )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from netuned.cpuset import CpuSet
-from netuned.placement.objective import Card, Layout, Places, Score
+from netuned.placement.objective import BOOT_CORE, Card, Layout, Places, Score
 
 
 class Seated(NamedTuple):
@@ -67,6 +67,7 @@ class Elsewhere:
             unaligned=self._unaligned(ifindex, queue, cpu),
             transmit=self._transmit(ifindex, here, cpu),
             moved=(0 <= home != cpu) - (0 <= home != here),
+            boot=(self.places.core[cpu] == BOOT_CORE) - (self.places.core[here] == BOOT_CORE),
         )
 
     def _squares(self, level: int, here: int, there: int) -> int:

@@ -39,6 +39,7 @@ TERMS: Mapping[str, str] = {
     "unaligned": "the bond",
     "transmit": "sending",
     "moved": "movement",
+    "boot": "CPU 0",
 }
 ISOLATED_BY = {"isolated": " (isolcpus= or a cpuset partition)"}
 NOT_FOUND = "the search for a layout does not go that far"
@@ -199,6 +200,11 @@ class Judge:
             case "moved":
                 kind = "as good, but the queue was where it is before, and moves only for a gain"
                 return Verdict(term, kind, f"would be {kind}")
+            case "boot":
+                kind = (
+                    "as good, but of CPU 0's core, where the kernel's own work runs; it comes last"
+                )
+                return Verdict(term, kind, f"would be {kind}")
         kind = "as good; of equal CPUs the lowest number is taken"
         if queue in self.request.kept:
             kind = "as good; a queue out of the RSS table takes the highest number"
@@ -293,6 +299,8 @@ class Judge:
             yield "nearest to the CPUs that send"
         elif decisive == "moved":
             yield "where it was before"
+        elif decisive == "boot":
+            yield "CPU 0's core comes last"
         elif not decisive:
             yield "the lowest number of those as good"
 

@@ -204,16 +204,17 @@ def test_json_has_the_same_facts() -> None:
     found = command.look(kernel, loaded, "eth0")
     card: Any = command.as_json(found, None, None)
     assert (card["name"], card["profile"], card["cpus"]["cpus"]) == ("eth0", "edge", "0-3")
-    assert [queue["cpus"] for queue in card["queues"]] == ["0", "1"]
+    assert [queue["cpus"] for queue in card["queues"]] == ["1", "2"]
     queue: Any = command.as_json(found, 1, None)
     assert queue["queue"] == card["queues"][1]
     assert {entry["cpus"]: entry["rule"] for entry in queue["others"]} == {
-        "0": "cores",
-        "2-3": "equal",
+        "0": "boot",
+        "1": "cores",
+        "3": "equal",
     }
     why_not: Any = command.as_json(found, None, 1)
-    assert [(v["queues"], v["rule"]) for v in why_not["verdicts"]] == [("1", "serves")]
-    assert why_not["verdicts"][0]["queues_value"] == [1]
+    assert [(v["queues"], v["rule"]) for v in why_not["verdicts"]] == [("0", "serves")]
+    assert why_not["verdicts"][0]["queues_value"] == [0]
 
 
 def test_json_has_values_beside_their_text() -> None:
@@ -221,6 +222,6 @@ def test_json_has_values_beside_their_text() -> None:
     loaded = profiles(edge="match: {}\nirq: {cpus: local}\nrps: {cpus: 0-1}\n")
     card: Any = command.as_json(command.look(kernel, loaded, "eth0"), None, None)
     assert card["cpus"]["cpus_value"] == [0, 1, 2, 3]
-    assert [queue["cpus_value"] for queue in card["queues"]] == [[0], [1]]
+    assert [queue["cpus_value"] for queue in card["queues"]] == [[1], [2]]
     assert (card["queues"][0]["rps"]["value"], card["queues"][0]["rps"]["data"]) == ("0-1", [0, 1])
     assert card["queues"][0]["rss"]["data"] is None

@@ -58,10 +58,27 @@ def test_the_nearest_node_where_the_own_one_has_no_cpu_for_it() -> None:
     assert cpus(layout) == ["4", "5"]
 
 
+def test_the_core_of_cpu_0_comes_last() -> None:
+    """Timers, interrupts and work that nobody places run on it; siblings of others come later."""
+    machine = topology(cores=4, threads=2)
+    assert cpus(lay(machine, request(machine, 2, 3))[2]) == ["1", "2", "3"]
+    assert cpus(lay(machine, request(machine, 2, 6))[2]) == ["0", "1", "2", "3", "5", "6"]
+    kept = replace(request(machine, 2, 1), kept=frozenset([0]))
+    assert cpus(lay(machine, kept)[2]) == ["7"]
+    pool = CpuSet.parse_list("0,4")
+    assert cpus(lay(machine, request(machine, 2, 2, pool=pool))[2]) == ["0", "4"]
+
+
+def test_packed_queues_leave_the_quiet_cores_to_the_application() -> None:
+    machine = topology(cores=4, threads=2)
+    assert cpus(lay(machine, request(machine, 2, 2, spread=PACK))[2]) == ["0", "4"]
+    assert str(dedicated(machine, machine.online, (1, 4))) == "0,4"
+
+
 def test_two_cards_on_one_node_share_its_cores() -> None:
     machine = topology(cores=8, threads=2)
     layouts = lay(machine, request(machine, 2, 4), request(machine, 3, 4))
-    assert cpus(layouts[2]) + cpus(layouts[3]) == [str(cpu) for cpu in range(8)]
+    assert cpus(layouts[2]) + cpus(layouts[3]) == ["1", "2", "3", "4", "0", "5", "6", "7"]
 
 
 def test_l3_domains_are_filled_evenly() -> None:
@@ -234,7 +251,7 @@ def test_a_cpu_that_goes_offline_moves_its_queue_and_gets_it_back() -> None:
     ("nodes", "l3s", "cores", "cards", "lost"),
     [
         (2, 12, 8, ((8, 0), (8, 0)), (1, 9, 17, 25, 32, 40, 48, 56)),
-        (1, 12, 4, ((8, 0), (5, 0), (34, -1)), (4, 5, 16, 31)),
+        (1, 12, 4, ((8, 0), (5, 0), (34, -1)), (5, 9, 17, 31)),
         (1, 12, 4, ((16, 0), (16, -1), (63, 0), (16, 0)), (0, 2, 16, 44, 63, 95)),
     ],
 )
