@@ -45,18 +45,28 @@ Recorder = Callable[[Card, tuple[Change, ...]], None]
 """Told of changes before they are written; runs in the worker."""
 
 
-def sweep(kernel: Kernel, cards: Iterable[Card], scope: frozenset[str] | None = None) -> list[Card]:
-    """Look at all cards, of ``scope`` if given, asked together; those that differ, or cannot be
-    read."""
+def sweep(
+    kernel: Kernel,
+    cards: Iterable[Card],
+    scope: frozenset[str] | None = None,
+) -> dict[Card, Exception | None]:
+    """Look at all cards, of ``scope`` if given, asked together.
+
+    Returns those of which something differs, or that cannot be read; with
+    the error of a bug that showed, which is logged and stops no other card.
+    """
     asked = Once(kernel)
-    differing = []
+    differing: dict[Card, Exception | None] = {}
     for card in cards:
         try:
             changes = card.differences(card.observe(scope, asked), asked)
             if set(changes) - set(card.withheld):
-                differing.append(card)
-        except KernelError:
-            differing.append(card)
+                differing[card] = None
+        except NetunedError:
+            differing[card] = None
+        except Exception as error:  # as in a look: what differs of others is not left for it
+            log.exception("Internal error over %s, leaving it alone", card.nic.label)
+            differing[card] = error
     return differing
 
 

@@ -189,15 +189,18 @@ class Reconciler:
     async def _resyncs(self) -> None:
         while True:
             await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))
-            try:
-                await self.look_at_profiles()
-                await self.resync()
-                await self.look_at_isolation()
-                await self._look_at_neighbours()
-            except NetunedError as error:
-                log.error("%s, trying again at the next resync", error)
-            except Exception:  # the loop's edge: a bug ends no resync but this
-                log.exception("Internal error at the resync, trying again at the next")
+            for look in (
+                self.look_at_profiles,
+                self.resync,
+                self.look_at_isolation,
+                self._look_at_neighbours,
+            ):
+                try:
+                    await look()
+                except NetunedError as error:
+                    log.error("%s, trying again at the next resync", error)
+                except Exception:  # the loop's edge: a bug ends no other look, and no resync
+                    log.exception("Internal error at the resync, trying again at the next")
 
     async def close(self) -> None:
         """Stop; settings stay as they are. Transactions under way get ``CLOSE_S`` to end."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from netuned.hardware.nic import CLASS_NET
 from netuned.kernel import Kernel
 from netuned.reconcile.apply import sweep
+from netuned.reconcile.card import Card
 from netuned.reconcile.context import Context
 from netuned.reconcile.slot import Slot
 from netuned.tunables import TUNABLES
@@ -34,19 +35,38 @@ async def look_over(context: Context, host: Slot) -> tuple[list[str], list[Slot]
         names, differing = await context.work.in_worker(
             lambda: (kernel.files.listdir(CLASS_NET), sweep(kernel, cards))
         )
+    due = _due(context, idle, differing)
     retried = [s for s in idle if not context.loop.is_paused(s) and s.retry_roundings()]
-    return names, [slot for slot in idle if slot in retried or slot.card in differing]
+    return names, [slot for slot in idle if slot in retried or slot in due]
 
 
 async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
-    """Read what is ``silent`` of every idle card of which it is wanted; those that differ."""
-    slots = [slot for slot in context.slots.values() if silent & slot.card.wanted.keys()]
+    """Read what is ``silent`` of every idle card of which it is wanted; those that differ.
+
+    Of one that is to be told anew what is wanted, or over which a bug showed, nothing is read.
+    """
+    slots = [s for s in context.slots.values() if silent & s.card.wanted.keys() and s.aimed]
     if not slots:
         return []
     async with _idle(context, slots) as idle:
         cards = [slot.card for slot in idle]
         differing = await context.work.in_worker(partial(sweep, context.kernel, cards, silent))
-    return [slot for slot in idle if slot.card in differing]
+    return _due(context, idle, differing)
+
+
+def _due(
+    context: Context, idle: list[Slot], differing: Mapping[Card, Exception | None]
+) -> list[Slot]:
+    """Those to be looked at; one over which a bug showed is left alone, as after a look."""
+    due = []
+    for slot in idle:
+        error = differing.get(slot.card)
+        if error is None and slot.card in differing:
+            due.append(slot)
+        elif error is not None and slot.task is None:
+            slot.broke(error)
+            context.loop.publish()
+    return due
 
 
 @asynccontextmanager
@@ -55,9 +75,11 @@ async def _idle(
 ) -> AsyncIterator[list[Slot]]:
     """Those that nobody looks at, which stays so meanwhile."""
     idle = [slot for slot in slots if slot.card.wanted and not slot.lock.locked()]
-    async with AsyncExitStack() as held:
+    try:
+        async with AsyncExitStack() as held:
+            for slot in idle:
+                await held.enter_async_context(slot.lock)
+            yield idle
+    finally:
         for slot in idle:
-            await held.enter_async_context(slot.lock)
-        yield idle
-    for slot in idle:
-        slot.worked()
+            slot.worked()

@@ -57,7 +57,7 @@ def left_alone(kernel: WritableKernel, card: Card, baseline: Baseline) -> str:
     assert (outcome.error, {change.tunable for change in outcome.made}) == (None, {"rps"})
     assert kernel.rtnl.qdiscs()[2] == before
     assert baseline.of(card.nic).keys() == {"rps"}, "it was never netuned's"
-    assert sweep(kernel, [card]) == [], "nor is it looked at again and again"
+    assert not sweep(kernel, [card]), "nor is it looked at again and again"
     return card.barred["qdisc", "root"]
 
 

@@ -38,12 +38,16 @@ class Told(Silent):
 class Daemon:
     """The loop with one profile, and its requests."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, resync_s: float = 30.0) -> None:
         self.kernel, self.told = WritableKernel(MACHINE), Told()
         self.profiles = directory / "profiles.d"
         self.profiles.mkdir()
         self.options = Options(
-            (str(self.profiles),), directory / "state", directory / "run", str(directory / "none")
+            (str(self.profiles),),
+            directory / "state",
+            directory / "run",
+            str(directory / "none"),
+            resync_s,
         )
         self.loop = self.again()
         self.ask = Requests(self.loop)
@@ -66,9 +70,13 @@ class Daemon:
         return next(nic.state for nic in self.ask.status().nics if nic.name == name)
 
 
-def on(directory: Path, scenario: Callable[[Daemon], Coroutine[None, None, None]]) -> None:
+def on(
+    directory: Path,
+    scenario: Callable[[Daemon], Coroutine[None, None, None]],
+    resync_s: float = 30.0,
+) -> None:
     async def run() -> None:
-        daemon = Daemon(directory)
+        daemon = Daemon(directory, resync_s)
         daemon.drop(profile("0-1"))
         await daemon.loop.start()
         await scenario(daemon)
@@ -257,6 +265,53 @@ def test_what_a_kernel_is_silent_about_is_read_by_itself(
         await daemon.loop.until_quiet()
         assert ethtool.rss_table(2) == table
         assert await poll(daemon.loop._context, silent) == []
+
+    on(tmp_path, scenario)
+
+
+def test_a_bug_over_one_card_keeps_no_other_from_the_resync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told of that card, and an error over the profiles keeps none from it either."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def scenario(daemon: Daemon) -> None:
+        slots = daemon.loop.cards.slots
+        daemon.drop(profile("0-1").replace("en0", "en*"))
+        await daemon.ask.reload()
+        monkeypatch.setattr(slots[3].card, "observe", fail)
+        monkeypatch.setattr(daemon.loop.loading, "differs", fail)
+        slots[3].card.view()
+        daemon.disturb()
+        task = asyncio.create_task(daemon.loop.run())
+        while daemon.masks() != WANTED or daemon.state("en1") != "degraded":
+            await asyncio.sleep(0.001)
+        task.cancel()
+        assert "ZeroDivisionError" in slots[3].last_error
+
+    on(tmp_path, scenario, resync_s=0.01)
+
+
+def test_what_a_worker_had_is_closed_after_an_error_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card that leaves during the resync is closed at its end."""
+    closed: list[str] = []
+
+    async def scenario(daemon: Daemon) -> None:
+        slot = daemon.loop.cards.slots[2]
+
+        def leave(*_: object) -> list[str]:
+            slot.leave()
+            monkeypatch.setattr(slot.card, "close", lambda: closed.append("en0"))
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(daemon.kernel.files, "listdir", leave)
+        with pytest.raises(ZeroDivisionError):
+            await daemon.loop.resync()
+        assert closed == ["en0"]
 
     on(tmp_path, scenario)
 
