@@ -6,7 +6,7 @@ Everything here blocks and runs in a worker thread, one at a time per card.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass
 
 from netuned.errors import KernelError, NetunedError, VerifyError
@@ -49,18 +49,18 @@ def sweep(
     kernel: Kernel,
     cards: Iterable[Card],
     scope: frozenset[str] | None = None,
+    known: Collection[Change] = (),
 ) -> dict[Card, Exception | None]:
     """Look at all cards, of ``scope`` if given, asked together.
 
-    Returns those of which something differs, or that cannot be read; with
+    Returns those of which something differs that is not ``known``, or that cannot be read; with
     the error of a bug that showed, which is logged and stops no other card.
     """
     asked = Once(kernel)
     differing: dict[Card, Exception | None] = {}
     for card in cards:
         try:
-            changes = card.differences(card.observe(scope, asked), asked)
-            if set(changes) - set(card.withheld):
+            if card.due(card.observe(scope, asked), {*card.withheld, *known}, asked):
                 differing[card] = None
         except NetunedError:
             differing[card] = None

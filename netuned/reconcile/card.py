@@ -243,6 +243,25 @@ class Card:
         Those in whose way something is are left out: see ``barred``. Writes nothing, and knows no
         policy: see ``withhold``. Raises: KernelError.
         """
+        changes, wanted = self._compare(names)
+        return self._bar(changes, wanted, asked)
+
+    def due(
+        self, names: Collection[str], known: Collection[Change], asked: Once
+    ) -> tuple[Change, ...]:
+        """Pending changes among ``names`` for which a look is due: any that are not ``known``.
+
+        What is in their way is left for that look to ask, but for those that something was in the
+        way of. Raises: KernelError.
+        """
+        changes, wanted = self._compare(names)
+        barred = tuple(c for c in changes if (c.tunable, c.key) in self.barred)
+        return tuple(c for c in changes if c not in barred and c not in known) or tuple(
+            c for c in self._bar(barred, wanted, asked) if c not in known
+        )
+
+    def _compare(self, names: Collection[str]) -> tuple[tuple[Change, ...], dict[str, State]]:
+        """Pending changes among ``names``, and what is wanted of these."""
         wanted = {name: self.wanted[name] for name in names if name in self.found}
         restoring = {name for name, _ in self.restoring}
         for name in restoring & wanted.keys():
@@ -253,7 +272,7 @@ class Card:
         differing = {change.tunable for change in changes}
         for name in wanted.keys() - differing - restoring - self.awaited.keys():
             self._clean[name] = (self.wanted[name], self.found[name])
-        return self._bar(changes, wanted, asked)
+        return changes, wanted
 
     def is_as_wanted(self, name: str, wanted: State, found: State) -> bool:
         """Whether these states of a tunable are one for this card; policies make no difference.

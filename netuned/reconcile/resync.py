@@ -43,14 +43,16 @@ async def look_over(context: Context, host: Slot) -> tuple[list[str], list[Slot]
 async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
     """Read what is ``silent`` of every idle card of which it is wanted; those that differ.
 
-    Of one that is to be told anew what is wanted, or over which a bug showed, nothing is read.
+    What the last look at a card left as it is does not count, unless it is another by now; nor
+    does a card that is to be told anew what is wanted, or over which a bug showed.
     """
     slots = [s for s in context.slots.values() if silent & s.card.wanted.keys() and s.aimed]
     if not slots:
         return []
     async with _idle(context, slots) as idle:
-        cards = [slot.card for slot in idle]
-        differing = await context.work.in_worker(partial(sweep, context.kernel, cards, silent))
+        cards, known = [slot.card for slot in idle], {c for slot in idle for c in slot.pending}
+        look = partial(sweep, context.kernel, cards, silent, known)
+        differing = await context.work.in_worker(look)
     return _due(context, idle, differing)
 
 

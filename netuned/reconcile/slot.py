@@ -120,6 +120,11 @@ class Slot:
         """A sentence for each tunable that somebody changes again and again."""
         return self.dispute.sentences(Place(self.card.nic))
 
+    @property
+    def pending(self) -> tuple[Change, ...]:
+        """What differed in the last look and was left: held, not enforced, or contended."""
+        return self._pending
+
     # What is to be looked at, and when
 
     @property

@@ -61,6 +61,30 @@ def left_alone(kernel: WritableKernel, card: Card, baseline: Baseline) -> str:
     return card.barred["qdisc", "root"]
 
 
+def test_the_resync_asks_of_filters_only_where_they_were_in_the_way(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What differs besides is looked at, and that look asks: a question for each queue."""
+    asked: list[int] = []
+    filtered = {MQ}
+
+    def has(ifindex: int, handle: int) -> bool:
+        asked.append(handle)
+        return handle in filtered
+
+    monkeypatch.setattr(kernel.rtnl, "has_filters", has)
+    kernel.answers.cards(QDISCS)[2] = (QdiscEntry("fq_codel", MQ, ROOT, {}),)
+    card = aimed(kernel, baseline, kind="pfifo", limit=7)
+    assert list(sweep(kernel, [card])) == [card]
+    assert not asked, "the look does"
+    assert "filters" in left_alone(kernel, card, baseline)
+    asked.clear()
+    assert not sweep(kernel, [card])
+    assert asked
+    filtered.clear()
+    assert list(sweep(kernel, [card])) == [card], "they went, and no event tells"
+
+
 def test_a_kind_that_the_kernel_lacks_is_asked_for_before_its_parent_is_made(
     kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

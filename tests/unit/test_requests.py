@@ -13,9 +13,11 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, NetunedError, StartingError
 from netuned.history import CHANGE
 from netuned.reconcile import loop
+from netuned.reconcile.aim import Look
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
 from netuned.reconcile.resync import poll, silent_tunables
+from netuned.reconcile.slot import Slot
 from netuned.status import Status
 from tests.netns.listener import Silent
 from tests.unit.parts import MACHINE, profile
@@ -312,6 +314,50 @@ def test_what_a_worker_had_is_closed_after_an_error_too(
         with pytest.raises(ZeroDivisionError):
             await daemon.loop.resync()
         assert closed == ["en0"]
+
+    on(tmp_path, scenario)
+
+
+def test_what_differs_on_purpose_is_looked_at_again_only_if_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll comes every three seconds; a look at a card reads all of it."""
+
+    async def scenario(daemon: Daemon) -> None:
+        ethtool, silent = daemon.kernel.ethtool, frozenset({"rss"})
+        looks: list[object] = []
+        take_look = Slot.take_look
+
+        def counted(slot: Slot) -> Look:
+            looks.append(slot)
+            return take_look(slot)
+
+        monkeypatch.setattr(Slot, "take_look", counted)
+
+        async def polled() -> int:
+            looks.clear()
+            await daemon.loop.poll(silent)
+            await daemon.loop.until_quiet()
+            return len(looks)
+
+        def disturb(queue: int) -> None:
+            ethtool.set_rss_table(2, (queue,) * len(ethtool.rss_table(2)))
+
+        def found() -> str:
+            (nic,) = (nic for nic in daemon.ask.status().nics if nic.name == "en0")
+            return next(s.found for s in nic.settings if s.tunable == "rss")
+
+        rss = profile("0-1") + "rss: {queues: 0-1}\n"
+        daemon.drop(rss)
+        await daemon.ask.reload()
+        await daemon.ask.restore("en0", "rss")
+        assert [await polled(), await polled()] == [0, 0], "it was restored"
+        daemon.drop(rss + "policy: {enforce: no}\n")
+        await daemon.ask.reload()
+        for queue in (2, 3):
+            disturb(queue)
+            assert [await polled(), await polled()] == [1, 0], "it is not enforced"
+            assert str(queue) in found()
 
     on(tmp_path, scenario)
 
