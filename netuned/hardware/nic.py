@@ -20,6 +20,7 @@ from netuned.kernel.ethtool import Channels
 from netuned.kernel.files import FileTree
 from netuned.kernel.once import Once
 from netuned.kernel.questions import CHANNELS, DRIVER_INFO, LINKS, NAPI_INTERRUPTS, RX_RINGS
+from netuned.kernel.rtnl import LinkInfo
 from netuned.values import ChannelCounts
 
 CLASS_NET = "/sys/class/net"
@@ -75,6 +76,8 @@ class Nic:
     """Alternative names (``ip link property add``)."""
     unread: bool = False
     """A virtual card that nobody asks for: its queues, channels and speed were not read."""
+    link: LinkInfo | None = field(default=None, compare=False, repr=False)
+    """Of one that is ``unread``, what the list of links told."""
     instance: int = field(default=0, compare=False)
     """Tells this network device from any other of this boot; 0 where that is not known.
 

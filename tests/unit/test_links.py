@@ -112,6 +112,43 @@ def test_of_other_kinds_sysfs_is_asked_what_lies_below(name: str, kind: str, low
     assert read(kernel, {nic.ifindex: nic for nic in found.values()})[name] is found[name]
 
 
+def test_what_lies_below_is_asked_again_only_where_it_can_have_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An entry tells by itself when the link is bound to another card; of ports it does not."""
+    kernel = WritableKernel(MACHINE)
+    links = kernel.answers.cards(LINKS)
+    ifindexes = {nic.name: nic.ifindex for nic in read_nics(kernel, {}).values()}
+    bond, vlan, v0, v1, v2 = (ifindexes[n] for n in ("bond0", "bond0.7", "v0", "v1", "v2"))
+    for ifindex, kind in ((bond, "ovs"), (vlan, "vxlan"), (v0, "ifb"), (v1, "ifb"), (v2, "gretap")):
+        link = links[ifindex]
+        assert isinstance(link, LinkInfo)
+        links[ifindex] = replace(link, kind=kind)
+    asked: list[str] = []
+    listed = kernel.files.at
+
+    def at(path: str) -> Any:
+        asked.append(path.rpartition("/")[2])
+        return listed(path)
+
+    monkeypatch.setattr(kernel.files, "at", at)
+
+    def ask(known: dict[str, Nic]) -> tuple[dict[str, Nic], set[str]]:
+        asked.clear()
+        return read(kernel, {nic.ifindex: nic for nic in known.values()}), set(asked)
+
+    found, first = ask({})
+    assert first >= {"bond0", "bond0.7", "v0", "v1", "v2"}
+    again, second = ask(found)
+    assert second & {"bond0", "bond0.7", "v0", "v1", "v2"} == {"bond0"}
+    assert again == found
+    link = links[v0]
+    assert isinstance(link, LinkInfo)
+    links[v0] = replace(link, up=not link.up)
+    assert "v0" in ask(again)[1], "its entry is another"
+    assert "v0" not in ask(ask(again)[0])[1]
+
+
 def test_an_unread_card_stays_the_same_object_until_it_is_another() -> None:
     kernel = WritableKernel(MACHINE)
     first = read(kernel, {})
