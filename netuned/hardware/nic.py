@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -153,7 +152,7 @@ def read_ifindexes(
 
     Those that are named in ``but`` are left out. They are read again where names changed meanwhile,
     for a card could be missing that is here. One that is ``expected`` (ifindex -> name before) is
-    found where it has one of the names in ``but`` by now.
+    found where it has one of the names in ``but`` by now. Raises: KernelError.
     """
     files = kernel.files
 
@@ -169,8 +168,11 @@ def read_ifindexes(
     found = dict(zip(ifindexes, names, strict=True))
     for ifindex, name in (expected or {}).items():
         if ifindex not in found:
-            with contextlib.suppress(KernelError):  # it left
+            try:
                 found[ifindex] = open_card(kernel, ifindex, name)[1]
+            except KernelError as error:
+                if not error.gone:  # it may be here all the same
+                    raise
     return {
         ifindex: name
         for ifindex, name in found.items()

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from netuned.errors import KernelError
-from netuned.hardware.nic import read_nic
+from netuned.hardware.nic import read_ifindexes, read_nic
 from tests.unit.writable import WritableKernel
 
 MACHINE = "cores: 2\ncards: [{name: en0, driver: igb}, {name: en1, driver: igb}]\n"
@@ -34,3 +34,16 @@ def test_one_that_left_is_gone() -> None:
         read_nic(WritableKernel(MACHINE), 9, "en0")
     assert caught.value.gone
     assert caught.value.errno == errno.ENXIO
+
+
+def test_a_card_that_cannot_be_looked_for_has_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is expected, and its name is another's by now; no descriptor is left to find it."""
+    kernel = WritableKernel(MACHINE)
+    assert read_ifindexes(kernel, {"en0"}, {2: "en0", 9: "en9"}) == {3: "en1", 2: "en0"}
+
+    def fail(path: str) -> None:
+        raise KernelError("open", path, errno.EMFILE)
+
+    monkeypatch.setattr(kernel.files, "at", fail)
+    with pytest.raises(KernelError, match="EMFILE"):
+        read_ifindexes(kernel, {"en0"}, {2: "en0"})
