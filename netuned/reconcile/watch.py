@@ -113,23 +113,29 @@ class Watches:
         self._again = None
         calls = self._loop_calls
         short = self._profiles is None or self._profiles.is_short
-        cards = set(self._wanted) if self._files is None else self._short()
+        whole = self._files is None
+        cards = set(self._wanted) if whole else self._short()
         if self._profiles is not None:
             self._profiles.watch_socket()
         self._listen_to_files()
         if short:
             calls.work.spawn(calls.look_at_profiles())
         if self._files is not None:
-            calls.work.spawn(self._arm_again(cards))
+            calls.work.spawn(self._arm_again(cards, whole=whole))
 
-    async def _arm_again(self, cards: Iterable[int]) -> None:
-        """Watch cards anew, and look at each that is watched whole: what was written is not known.
+    async def _arm_again(self, cards: Iterable[int], *, whole: bool = True) -> None:
+        """Watch cards anew, ``whole`` or what is unwatched of them, and look at each that is
+        watched whole: what was written is not known.
 
         One without room for all its watches is left to the resync; to look is to read all of it.
         """
+        arm = self._arm_as_wanted if whole else self._arm_rest
         for ifindex in cards:
-            await self._loop_calls.work.in_line(partial(self._arm_as_wanted, ifindex))
-            if ifindex in self._wanted and ifindex not in self._short():
+            await self._loop_calls.work.in_line(partial(arm, ifindex))
+            if ifindex in self._short():
+                if not whole:
+                    break  # there is no room for others either
+            elif ifindex in self._wanted:
                 self._loop_calls.touch(ifindex)
         self._listen_to_files()
 
@@ -137,6 +143,13 @@ class Watches:
         """As ``arm``, of a card that may have left by the time that it is its turn."""
         if wanted := self._wanted.get(ifindex):
             self.arm(*wanted)
+
+    def _arm_rest(self, ifindex: int) -> None:
+        """Watch those directories of a card that were not for want of room."""
+        rest = {key for key in self._unwatched if key[0] == ifindex}
+        if rest and (wanted := self._wanted.get(ifindex)):
+            left = self._watch_all(rest, _directory_of(wanted[0]))
+            self._unwatched = (self._unwatched - rest) | left
 
     def _short(self) -> set[int]:
         """Cards with directories for which there were not watches enough."""
@@ -161,7 +174,7 @@ class Watches:
         self._files_of[nic.ifindex] = files
         keys = {(nic.ifindex, directory) for directory in files}
         above = _directory_of(nic) if keys else NOWHERE
-        unwatched = {key for key in keys if not self._watch(key, above)}
+        unwatched = self._watch_all(keys, above)
         for key in before - keys:
             self._files.unwatch(key)
         if keys:
@@ -172,6 +185,13 @@ class Watches:
         self._unwatched = others | unwatched
         if unwatched:
             self._loop.call_soon_threadsafe(self._listen_to_files)
+
+    def _watch_all(self, keys: set[FileKey], above: Directory) -> set[FileKey]:
+        """Watch directories of a card until there is no room. Returns those that are left."""
+        left = sorted(keys)
+        while left and self._watch(left[0], above):
+            del left[0]
+        return set(left)
 
     def _watch(self, key: FileKey, above: Directory) -> bool:
         """Watch a directory of a card. Says whether there was room for that."""

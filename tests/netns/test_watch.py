@@ -186,6 +186,41 @@ def test_a_card_is_looked_at_again_once_all_of_it_is_watched_and_not_before(
     asyncio.run(daemon.run(scenario))
 
 
+def test_where_there_is_no_room_only_what_is_unwatched_is_tried(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To watch a card of 64 queues anew takes a millisecond, and there is no room each time."""
+    netns.veth(queues=2)
+    daemon = Daemon(tmp_path)
+    (daemon.profiles / "edge.yaml").write_text(PROFILE)
+    real, room = Inotify.add, [1]
+    refused: list[str] = []
+    added: list[str] = []
+
+    def add(self: Inotify, path: str, mask: int) -> int:
+        directory = os.path.realpath(path)
+        if directory.startswith("/sys/"):
+            if not room[0]:
+                refused.append(directory)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            room[0] -= 1
+            added.append(directory)
+        return real(self, path, mask)
+
+    async def scenario(daemon: Daemon) -> None:
+        loop = daemon.reconciler
+        await daemon.wait(lambda: daemon.card("v0").state == "in-sync")
+        await daemon.wait(lambda: len(refused) > 12)
+        assert len(set(refused)) == len(added) == 1, "the first of those that are left"
+        room[0] = 10_000
+        await daemon.wait(lambda: not loop.status().manager.problems)
+        assert len(set(added)) == 4
+
+    monkeypatch.setattr(Inotify, "add", add)
+    monkeypatch.setattr(watch, "AGAIN_S", 0.01)
+    asyncio.run(daemon.run(scenario))
+
+
 def test_a_card_that_left_before_its_turn_is_not_watched_again(
     netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
