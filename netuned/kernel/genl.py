@@ -233,9 +233,13 @@ class EthtoolNetlink(_Client):
             by_ioctl()
 
     def tells_of_rss(self) -> bool:
-        """Whether the kernel notifies of every table that is set: since 6.17, as it has RSS_SET.
+        """Whether the kernel notifies of tables that are set: since 6.17, as it has RSS_SET.
 
-        Raises: KernelError.
+        RSS_NTF is sent by RSS_SET and by the ioctl ETHTOOL_SRSSH, which ``ethtool -X`` uses. It is
+        sent neither by the older ioctl ETHTOOL_SRXFHINDIR nor by a driver that resets its table:
+        such changes wait for the resync. Raises: KernelError.
+
+        Source: net/ethtool/ioctl.c, ethtool_set_rxfh() and ethtool_set_rxfh_indir().
         """
         try:
             return RSS.set in self._resolve().commands
