@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from netuned.cpuset import CpuSet
 from netuned.plan import Change
 from netuned.reconcile.contention import LIMITS, REMEMBERED, Budget, Gate, Limits, by_tunable, named
+from netuned.reconcile.resync import POLL_S
 from netuned.values import Qdisc
 
 RPS = ("rps", "rx-0")
@@ -78,6 +79,23 @@ def test_who_changes_a_setting_now_and_then_is_none() -> None:
         assert look(budget, now, RPS) == {RPS}
     assert not budget.contended
     assert not budget.suspected(now)
+
+
+@pytest.mark.parametrize("period_s", [1, 3, 5, 7, 20])
+def test_a_fight_that_no_event_tells_is_seen_at_the_rate_of_the_polls(period_s: float) -> None:
+    """As over RSS tables before Linux 6.17; what was left is looked at again at the resync only."""
+    budget, set_at, left, repairs = Budget(), 0.0, False, 0
+    for poll in range(1, round(3600 / POLL_S)):
+        now = poll * POLL_S
+        again = budget.next_at(now)
+        due = poll % 10 == 0 or (again is not None and now >= again)
+        if now // period_s == set_at // period_s or (left and not due):
+            continue
+        left = not look(budget, now, RPS)
+        if not left:
+            repairs, set_at = repairs + 1, now
+    assert budget.contended == {RPS}
+    assert repairs < 80
 
 
 def test_other_settings_are_repaired_meanwhile() -> None:
