@@ -192,7 +192,8 @@ class EthtoolNetlink(_Client):
         Source: net/ethtool/channels.c, ethnl_set_channels_validate(), ethnl_set_channels().
         """
         try:
-            self._send(CHANNELS, "channels", ifindex, {})
+            target, header = f"channels of ifindex {ifindex}", _header(ifindex)
+            self._ask(CHANNELS.table, CHANNELS.set, 0, header, "ask about", target)
         except UnsupportedError:  # no such family: nothing speaks against it
             return True
         except KernelError as error:
