@@ -26,6 +26,10 @@ from netuned.profiles.specs import RpsSpec, XpsSpec
 from netuned.tunables.base import Steering, Target
 from netuned.values import ChannelCounts
 
+FEW_CPUS = 4
+"""Of so many no core is dedicated: it would be a quarter of the machine, or more, that receives
+all, and that applications lose."""
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:
@@ -135,8 +139,12 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _D
     irq = None if asked == "default" else asked
     # by default the local housekeeping CPUs, others only where all of the card's node is isolated
     pool = sets.irq_pool(irq.cpus) if irq and irq.cpus else topology.housekeeping
-    if irq and irq.spread == DEDICATED:
-        pool = dedicated(topology, pool, irq.share)
+    spread = irq.spread if irq else ALL if asked == "default" else ONE_PER_QUEUE
+    if irq and spread == DEDICATED:
+        if len(topology.nearest(pool, nic.numa_node)) > FEW_CPUS:
+            pool = dedicated(topology, pool, irq.share)
+        else:
+            spread = ONE_PER_QUEUE
     channels = withheld = None
     no_channels = ""
     if nic.channels is not None and counts is not None:
@@ -158,7 +166,7 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _D
         queues=max(rx, tx, 1),
         pool=pool,
         node=nic.numa_node,
-        spread=irq.spread if irq else ALL if asked == "default" else ONE_PER_QUEUE,
+        spread=spread,
         fixed=_fixed_affinity(nic, profile),
         kept=_kept_queues(profile, rx),
         group=bond,

@@ -101,7 +101,7 @@ def why(target: Target, nic: Nic, key: str) -> str:
     rule = {
         "one-per-queue": "one CPU per queue, of",
         "pack": "the fewest cores of",
-        "dedicated": "one CPU per queue, of the dedicated cores",
+        "dedicated": "one CPU per queue, of the cores for interrupts",
         "all": "anywhere on",
     }
     return f"{rule[spec.spread]} {target.pool}; card on {node}"

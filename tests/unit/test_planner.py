@@ -312,3 +312,15 @@ def _carried_out(
         affinity = tuple(now["irq"][vector.key] for vector in nic.vectors)
         nic = replace(nic, affinity=affinity)  # type: ignore[arg-type]  # all CpuSet
     return nic, {name: dict(values) for name, values in now.items()}
+
+
+def test_low_latency_has_a_queue_for_each_core(tmp_path: Path) -> None:
+    """The template as it is shipped: two queues of one core would wait for each other."""
+    (tmp_path / "edge.yaml").write_text("extends: [low-latency]\nmatch: {driver: ice}\n")
+    directories = (str(tmp_path), str(Path(__file__).parents[2] / "profiles"))
+    profiles = load(directories, owner=os.getuid()).profiles
+    machine = topology(cores=8, threads=2)
+    host = Host(machine, {2: CARDS["ice"](2, "en0", queues=16)}, machine.possible)
+    target = plan_host(profiles, host).targets[2]
+    assert target.channels == ChannelCounts(0, 0, 8)
+    assert sorted(str(cpus) for cpus in target.queue_cpus) == [str(cpu) for cpu in range(8)]
