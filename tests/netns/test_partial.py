@@ -102,7 +102,7 @@ def is_partial(lab: Lab, tunable: str, why: str) -> None:
         ("channels: {combined: 9}\n", "channels", "9 is more than the card's maximum of 8"),
         ("rss: {queues: 0-9}\n", "rss", "no indirection table"),
         ("coalesce: {rx-usecs: 3}\n", "coalesce", "no such operation"),
-        ("irq: {spread: pack}\n", "irq", "no interrupts"),
+        ("irq: {spread: pack}\n", "irq", "has none of its own"),
     ],
 )
 def test_what_cannot_be_had_is_said_everywhere(lab: Lab, says: str, tunable: str, why: str) -> None:
