@@ -46,7 +46,11 @@ async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
     What the last look at a card left as it is does not count, unless it is another by now; nor
     does a card that is to be told anew what is wanted, or over which a bug showed.
     """
-    slots = [s for s in context.slots.values() if silent & s.card.wanted.keys() and s.aimed]
+    slots = [
+        slot
+        for slot in context.slots.values()
+        if silent & slot.card.wanted.keys() and slot.aimed and not context.loop.is_paused(slot)
+    ]
     if not slots:
         return []
     async with _idle(context, slots) as idle:
