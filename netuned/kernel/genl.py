@@ -17,18 +17,21 @@ from functools import lru_cache, partial
 from itertools import cycle, islice
 
 from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel import features
 from netuned.kernel.ethtool import NO_OPERATION, Ethtool
 from netuned.kernel.messages import (
     CHANNELS,
     COMMAND,
     ETHTOOL,
     FAMILY,
+    FEATURES,
     GROUP,
     HEADER,
     NAPIS,
     NETDEV,
     QUEUES,
     RSS,
+    STRINGS,
     Message,
 )
 from netuned.kernel.netlink import NLM_F_DUMP, KeptDump, NetlinkSocket, attributes, decoding
@@ -110,7 +113,7 @@ class _Client:
         """
         kept = self._dumps.get(message.get)
         if kept is None:
-            content = _header() if self.NAME == ETHTOOL else b""
+            content = _header(0, message.flags) if self.NAME == ETHTOOL else b""
             asked = frame(self._resolve().id, message.get, NLM_F_DUMP, content)
             kept = self._dumps[message.get] = KeptDump(self._socket, asked)
         try:
@@ -135,6 +138,8 @@ class EthtoolNetlink(_Client):
         self._ioctl = ioctl
         self._wrote = wrote
         self._told: dict[int, tuple[tuple[bytes, ...], Mapping[int, Numbers]]] = {}
+        self._features: tuple[str, ...] = ()
+        """This kernel's names of them, by bit."""
 
     def get(self, message: Message, what: str, ifindex: int) -> Numbers:
         """One card's settings.
@@ -143,12 +148,28 @@ class EthtoolNetlink(_Client):
         """
         target = f"{what} of ifindex {ifindex}"
         try:
-            replies = self._ask(message.table, message.get, 0, _header(ifindex), "get", target)
+            header = _header(ifindex, message.flags)
+            replies = self._ask(message.table, message.get, 0, header, "get", target)
         except KernelError as error:
             raise _unsupported(error, what, NO_OPERATION) from None
         with decoding(target):
             (payload,) = replies
-            return message.table.numbers(payload, GENERIC_HEADER)
+            return self._numbers(message, payload)
+
+    def _numbers(self, message: Message, payload: bytes) -> Numbers:
+        """An answer's numbers by name. Raises: ValueError, LookupError, KernelError."""
+        if message is FEATURES:
+            return features.decode(payload, self._feature_names())
+        return message.table.numbers(payload, GENERIC_HEADER)
+
+    def _feature_names(self) -> tuple[str, ...]:
+        """Raises: UnsupportedError, KernelError."""
+        if not self._features:
+            content = _header() + features.ask_names()
+            (payload,) = self._ask(STRINGS.table, STRINGS.get, 0, content, "list", "features")
+            with decoding("features"):
+                self._features = features.decode_names(payload)
+        return self._features
 
     def dump(self, message: Message, what: str) -> Mapping[int, Numbers]:
         """The settings of all cards whose driver has them, in one request: the same object while
@@ -163,7 +184,7 @@ class EthtoolNetlink(_Client):
         last = self._told.get(message.get)
         if last is None or last[0] is not payloads:
             with decoding(what):
-                found = {_card(p): message.table.numbers(p, GENERIC_HEADER) for p in payloads}
+                found = {_card(p): self._numbers(message, p) for p in payloads}
             last = self._told[message.get] = payloads, found
         return last[1]
 
@@ -178,7 +199,12 @@ class EthtoolNetlink(_Client):
         if not values:
             return
         try:
-            self._send(message, what, ifindex, values)
+            if message is FEATURES:
+                content = _header(ifindex) + features.encode(values, self._feature_names())
+                target = f"{what} of ifindex {ifindex}"
+                self._ask(message.table, message.set, 0, content, "set", target)
+            else:
+                self._send(message, what, ifindex, values)
         except KernelError as error:
             raise _unsupported(error, what, NO_OPERATION) from None
         self._wrote()
@@ -364,9 +390,10 @@ def _unsupported(error: KernelError, what: str, why: str) -> KernelError | Unsup
 
 
 @lru_cache(maxsize=4096)
-def _header(ifindex: int = 0) -> bytes:
+def _header(ifindex: int = 0, flags: int = 0) -> bytes:
     """What a message of the ethtool family begins with; 0 stands for all cards, in a dump."""
-    inner = HEADER.encode({"ifindex": ifindex}) if ifindex else b""
+    has = {"ifindex": ifindex, "flags": flags}
+    inner = HEADER.encode({name: number for name, number in has.items() if number})
     return CHANNELS.table.encode({"header": inner})
 
 

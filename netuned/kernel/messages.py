@@ -41,6 +41,8 @@ class Message:
     get: int
     table: Table
     set: int = 0
+    flags: int = 0
+    """What the header asks of the answer."""
     told: frozenset[str] = frozenset()
 
 
@@ -106,6 +108,21 @@ COALESCE = Message(
 )
 """Without the profiles of DIM (29 and 30), which are lists and not numbers."""
 
+STRINGS = Message(ETHTOOL, 1, Table(_HEADER, ("stringsets", 2, Type.NESTED)))
+
+FEATURES = Message(
+    ETHTOOL,
+    11,
+    Table(
+        *(_HEADER, ("hw", 2, Type.NESTED), ("wanted", 3, Type.NESTED)),
+        *(("active", 4, Type.NESTED), ("nochange", 5, Type.NESTED)),
+    ),
+    set=12,
+    flags=1,  # ETHTOOL_FLAG_COMPACT_BITSETS: without the names
+    told=frozenset(("hw", "active", "nochange")),
+)
+"""Each is a set of bits, as ``features`` has it."""
+
 RSS = Message(ETHTOOL, 38, Table(_HEADER, ("indir", 4, Type.BINARY)), set=48)
 
 # netlink's "uint" has 4 or 8 bytes
@@ -123,4 +140,4 @@ NAPIS = Message(
     told=frozenset(("irq",)),
 )
 
-MESSAGES = (FAMILY, RINGS, CHANNELS, COALESCE, RSS, QUEUES, NAPIS)
+MESSAGES = (FAMILY, RINGS, CHANNELS, COALESCE, STRINGS, FEATURES, RSS, QUEUES, NAPIS)

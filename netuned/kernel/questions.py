@@ -205,6 +205,14 @@ its value, and is the error's ``attribute``. DIM's profiles are left out.
 Source: net/ethtool/coalesce.c.
 """
 
+FEATURES = _numbers(messages.FEATURES, "features")
+"""What a card does itself, by the kernel's names: the sum of ``ACTIVE``, ``WANTED`` and
+``CHANGEABLE`` (of the module ``features``) of each. It is set to 0 or 1; a feature that cannot be
+set stays as it is, and the kernel says yes all the same.
+
+Source: net/ethtool/features.c.
+"""
+
 NAPI_INTERRUPTS: Question[QueueInterrupts] = Question(
     "napi_interrupts",
     "NAPI instances",
@@ -236,6 +244,6 @@ LINKS: Question[LinkInfo] = Question(
 
 QUESTIONS: tuple[Question[Any], ...] = (
     *(DRIVER_INFO, CHANNELS, RSS_TABLE, RX_RINGS, NAPI_INTERRUPTS),
-    *(RINGS, COALESCE, QDISCS, LINKS),
+    *(RINGS, COALESCE, FEATURES, QDISCS, LINKS),
 )
 """All of them."""

@@ -7,6 +7,8 @@ from functools import cache
 
 from pydantic import BaseModel
 
+from netuned.profiles.features import NAMES as FEATURES
+from netuned.profiles.features import SHORT
 from netuned.profiles.match import Match
 from netuned.profiles.profile import SECTIONS, Profile
 from netuned.profiles.qdiscs import QDISCS
@@ -22,6 +24,8 @@ _UNDER = {
     "match: {numa_node: …}": "node numa numa-node",
     "channels: {combined: …}": "channel combined-channels num-queues rx-queues tx-queues",
     "rings": "ring ring-buffer ring-buffers ring-size rx-ring tx-ring rx-buffer-size",
+    "offloads": "features offload generic-receive-offload tcp-segmentation-offload "
+    f"large-receive-offload {' '.join(FEATURES)} {' '.join(SHORT)}",
     "coalesce": "adaptive coalescing interrupt-coalescing moderation usecs",
     "rss: {queues: …}": "hash hfunc indir indirection rx-hash rxfh rx-flow-hash",
     "irq: {cpus: …}": "affinity interrupts irq-affinity irqs smp-affinity smp-affinity-list",
@@ -31,10 +35,7 @@ _UNDER = {
     "qdisc: {kind: …}": "default-qdisc net.core.default-qdisc qdiscs queueing-discipline tc",
 }
 _NOT_OURS = {
-    "; ethtool and systemd.link(5) do": (
-        "autoneg duplex features flows gro gso lro ntuple offload offloads pause rx tso tx wol "
-        "generic-receive-offload tcp-segmentation-offload large-receive-offload rx-gro-hw"
-    ),
+    "; ethtool and systemd.link(5) do": ("autoneg duplex flows pause rx tx wol"),
     "; ip link, systemd.link(5) and netplan do": "link mtu txqueuelen vlan vlans vf vfs",
     "; the network's own configuration does": "addresses dhcp dhcp4 dhcp6 dns gateway ip routes",
     "; sysctl.d(5) does": "hugepages net.core.rmem-max net.ipv4.tcp-rmem sysctl sysctls vm",

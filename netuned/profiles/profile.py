@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from netuned.profiles.expression import NAME, RESERVED
+from netuned.profiles.features import OffloadsSpec
 from netuned.profiles.match import Facts, Match
 from netuned.profiles.qdiscs import (
     QDISCS,
@@ -270,6 +271,11 @@ class Profile(Spec):
         CoalesceSpec | None,
         _mapping(CoalesceSpec, "rx-usecs: 50", default=False),
         Field(description="When the card raises an interrupt."),
+    ] = None
+    offloads: Annotated[
+        OffloadsSpec | None,
+        _mapping(OffloadsSpec, "rx-gro-hw: on", default=False),
+        Field(description="What the card does with packets, by the kernel's or ethtool's names."),
     ] = None
     rss: Annotated[
         RssSpec | Literal["default"] | None,

@@ -17,6 +17,7 @@ from netuned.kernel.questions import (
     CHANNELS,
     COALESCE,
     DRIVER_INFO,
+    FEATURES,
     LINKS,
     NAPI_INTERRUPTS,
     QDISCS,
@@ -210,6 +211,7 @@ def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> No
     answers.cards(RINGS)[ifindex] = _rings(driver) if driver else _none(RINGS)
     coalesce = dict(driver.coalesce) if driver else {}
     answers.cards(COALESCE)[ifindex] = coalesce or _none(COALESCE)
+    answers.cards(FEATURES)[ifindex] = dict(driver.features) if driver else _none(FEATURES)
     if driver is None or not driver.entries:
         table[ifindex] = _none(RSS_TABLE)
         answers.cards(RX_RINGS)[ifindex] = _none(RX_RINGS)

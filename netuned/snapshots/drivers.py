@@ -10,10 +10,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
+
 ADAPTIVE: Mapping[str, int] = MappingProxyType(
     {"adaptive-rx": 1, "adaptive-tx": 1, "rx-usecs": 50, "tx-usecs": 50}
 )
 NO_COALESCE: Mapping[str, int] = MappingProxyType({})
+_ON, _OFF = ACTIVE | WANTED | CHANGEABLE, CHANGEABLE
+USUAL: Mapping[str, int] = MappingProxyType(
+    dict.fromkeys(
+        (
+            *("tx-scatter-gather", "tx-checksum-ip-generic", "tx-generic-segmentation"),
+            *("tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-udp-segmentation"),
+            *("rx-checksum", "rx-gro", "rx-hashing", "rx-vlan-hw-parse", "tx-vlan-hw-insert"),
+        ),
+        _ON,
+    )
+    | dict.fromkeys(("rx-ntuple-filter", "rx-gro-list", "rx-udp-gro-forwarding"), _OFF)
+    | {"highdma": ACTIVE, "rx-gro-hw": 0, "rx-lro": 0}
+)
+MERGING: Mapping[str, int] = MappingProxyType({**USUAL, "rx-gro-hw": _OFF, "rx-lro": _OFF})
+"""Of a card that merges received packets itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,8 @@ class Driver:
     """Entries of a receive and a transmit ring, and the most of either; 0 without."""
     coalesce: Mapping[str, int] = field(default_factory=lambda: ADAPTIVE)
     """Interrupt coalescing by ethtool's names, with a driver just loaded; empty without."""
+    features: Mapping[str, int] = field(default_factory=lambda: USUAL)
+    """By the kernel's names, as ``questions.FEATURES`` answers."""
     blocks: bool = False
     """The kernel's RSS table gives neighbouring entries to one queue."""
 
@@ -84,9 +103,11 @@ DRIVERS = {
     ),
     "mlx5_core": Driver(
         "15b3:1017", ("mlx5_comp{queue}@pci:{pci}",), ("mlx5_async0@pci:{pci}",),
-        entries=256, speed_mbps=100_000,
+        entries=256, speed_mbps=100_000, features=MERGING,
     ),
-    "bnxt_en": Driver("14e4:1750", ("{card}-TxRx-{queue}",), maximum=74, speed_mbps=100_000),
+    "bnxt_en": Driver(
+        "14e4:1750", ("{card}-TxRx-{queue}",), maximum=74, speed_mbps=100_000, features=MERGING,
+    ),
     # bnx2x_cmn.c, bnx2x_req_msix_irqs; T_ETH_INDIRECTION_TABLE_SIZE
     "bnx2x": Driver(
         "14e4:168e", ("{card}-fp-{queue}",), ("{card}",), maximum=16, speed_mbps=10_000,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from netuned.cpuset import CpuSet
@@ -11,6 +11,7 @@ from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.hardware.topology import Topology
 from netuned.hardware.vectors import COMBINED, RX, TX, Vector
 from netuned.kernel.ethtool import Channels
+from netuned.snapshots.drivers import MERGING
 from netuned.tunables.base import Limits, Tunable
 
 
@@ -152,7 +153,8 @@ RSS_ENTRIES = {"ice": 128, "igb": 128, "ixgbe": 128}
 """By driver, how many entries the RSS indirection table has; those of others have none."""
 
 
-NUMBERS: dict[str, dict[str, int]] = {
+NUMBERS: dict[str, Mapping[str, int]] = {
+    "offloads": MERGING,
     "coalesce": {"rx-usecs": 3, "tx-usecs": 50, "adaptive-rx": 1, "tx-frames": 0},
     "rings": {"rx": 512, "tx": 512, "rx-max": 4096, "tx-max": 4096, "rx-push": 0, "tx-push": 0},
 }

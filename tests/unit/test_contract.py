@@ -50,6 +50,7 @@ MACHINE = "cores: 4\ncards: [{name: en0, driver: ice, queues: 4}]\n"
 ASKED: Mapping[str, Any] = {
     "channels": {"combined": 2},
     "rings": {"rx": 1024, "tx": 256},
+    "offloads": {"gro": "off", "rx-udp-gro-forwarding": "on"},
     "coalesce": {"rx-usecs": 20, "adaptive-rx": "off"},
     "rss": {"queues": [0]},
     "irq": {"spread": "one-per-queue"},

@@ -35,7 +35,7 @@ from netuned.planning.diff import diff
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile, ProfileSet, load
 from netuned.reconcile.host import host_target
-from netuned.tunables import BY_NAME, TUNABLES, coalesce, rings
+from netuned.tunables import BY_NAME, TUNABLES, coalesce, offloads, rings
 from netuned.tunables.base import Boot
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value
 from tests.unit.machines import CARDS, NUMBERS, RSS_ENTRIES, limits, topology, with_channels
@@ -122,6 +122,9 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
         table = tuple(index % nic.rss_queues for index in range(entries))
         state["rss"] = {"": RssTable(table)}
     for name, numbers in NUMBERS.items() if nic.kind == PHYSICAL else ():
+        if name == offloads.NAME:
+            state[name] = offloads.state_of(numbers)
+            continue
         fields = FIELDS[name]
         state[name] = {key: fields[key].value(n) for key, n in numbers.items() if key in fields}
     if nic.vectors:

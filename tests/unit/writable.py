@@ -14,7 +14,17 @@ from dataclasses import replace
 from typing import Any, cast
 
 from netuned.errors import KernelError
-from netuned.kernel.questions import CHANNELS, QDISCS, RSS_TABLE, RX_RINGS, A, Question, Setting
+from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
+from netuned.kernel.questions import (
+    CHANNELS,
+    FEATURES,
+    QDISCS,
+    RSS_TABLE,
+    RX_RINGS,
+    A,
+    Question,
+    Setting,
+)
 from netuned.kernel.recorded import File, Link, Node, RecordedCalls, RecordedFiles, RecordedKernel
 from netuned.kernel.rtnl import ROOT, QdiscEntry
 from netuned.snapshots.described import parse
@@ -53,6 +63,10 @@ class WritableKernel(RecordedKernel):
         found = self.get(cast("Numbers", setting), ifindex)
         has = dict(found)
         self.begin_write(setting.what)
+        if setting.name == FEATURES.name:
+            for name, value in values.items():
+                has[name] = has[name] & CHANGEABLE and (ACTIVE | WANTED) * value | CHANGEABLE
+            values = {}
         for name, value in values.items():
             if name not in has or value > has.get(f"{name}-max", value):
                 raise KernelError("set", setting.what, errno.EINVAL, "refused", name)

@@ -1,0 +1,120 @@
+"""The features of a card by the kernel's names, and ethtool's short ones for some and for groups.
+
+Source: net/ethtool/common.c, netdev_features_strings; ethtool.c, off_flag_def; net/core/dev.c,
+netdev_fix_features().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, RootModel
+
+from netuned.profiles.scalars import did_you_mean, mistake, shown, word_or_keep
+
+_LIST = """
+tx-scatter-gather tx-checksum-ipv4 tx-checksum-ip-generic tx-checksum-ipv6 highdma
+tx-scatter-gather-fraglist tx-vlan-hw-insert rx-vlan-hw-parse rx-vlan-filter
+tx-vlan-stag-hw-insert rx-vlan-stag-hw-parse rx-vlan-stag-filter tx-generic-segmentation rx-gro
+rx-gro-hw rx-lro tx-tcp-segmentation tx-gso-robust tx-tcp-ecn-segmentation
+tx-tcp-accecn-segmentation tx-tcp-mangleid-segmentation tx-tcp6-segmentation tx-fcoe-segmentation
+tx-gre-segmentation tx-gre-csum-segmentation tx-ipxip4-segmentation tx-ipxip6-segmentation
+tx-udp_tnl-segmentation tx-udp_tnl-csum-segmentation tx-gso-partial tx-tunnel-remcsum-segmentation
+tx-sctp-segmentation tx-esp-segmentation tx-udp-segmentation tx-gso-list tx-checksum-fcoe-crc
+tx-checksum-sctp rx-ntuple-filter rx-hashing rx-checksum tx-nocache-copy loopback rx-fcs rx-all
+l2-fwd-offload hw-tc-offload esp-hw-offload esp-tx-csum-hw-offload rx-udp_tunnel-port-offload
+tls-hw-tx-offload tls-hw-rx-offload tls-hw-record rx-gro-list macsec-hw-offload
+rx-udp-gro-forwarding hsr-tag-ins-offload hsr-tag-rm-offload hsr-fwd-offload hsr-dup-offload
+"""
+NAMES = frozenset(_LIST.split())
+"""All that can be set on some card; netns-local and vlan-challenged can on none."""
+
+SHORT: Mapping[str, tuple[str, ...]] = {
+    "rx": ("rx-checksum",),
+    "tx": (
+        *("tx-checksum-ipv4", "tx-checksum-ip-generic", "tx-checksum-ipv6"),
+        *("tx-checksum-fcoe-crc", "tx-checksum-sctp"),
+    ),
+    "sg": ("tx-scatter-gather", "tx-scatter-gather-fraglist"),
+    "tso": (
+        *("tx-tcp-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-accecn-segmentation"),
+        *("tx-tcp-mangleid-segmentation", "tx-tcp6-segmentation"),
+    ),
+    "gso": ("tx-generic-segmentation",),
+    "gro": ("rx-gro",),
+    "lro": ("rx-lro",),
+    "rxvlan": ("rx-vlan-hw-parse",),
+    "txvlan": ("tx-vlan-hw-insert",),
+    "ntuple": ("rx-ntuple-filter",),
+    "rxhash": ("rx-hashing",),
+}
+"""What ethtool -K means by a short name."""
+
+_TCP_SEGMENTATION = SHORT["tso"]
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        (*_TCP_SEGMENTATION, "tx-generic-segmentation", "tx-scatter-gather-fraglist"),
+        ("tx-scatter-gather",),
+    ),
+    "tx-gso-partial": ("tx-generic-segmentation",),
+    "rx-gro-hw": ("rx-checksum",),
+    "tls-hw-rx-offload": ("rx-checksum",),
+}
+"""Feature -> those without which the kernel turns it off, whatever the card is.
+
+Segmentation also needs one of the checksums that send: which one is the driver's choice.
+"""
+
+EXCLUDE = ("rx-gro-hw", "rx-lro")
+"""The kernel turns the second off where both are wanted."""
+
+
+def expand(said: Mapping[str, str]) -> dict[str, str]:
+    """What is said of each feature by the kernel's names."""
+    return {name: value for key, value in said.items() for name in SHORT.get(key, (key,))}
+
+
+def _name(key: object) -> str:
+    if isinstance(key, str) and (key in NAMES or key in SHORT):
+        return key
+    hint = did_you_mean(str(key), (*sorted(NAMES), *SHORT)) or "`ethtool -k` lists them"
+    raise mistake(f"{shown(key)} is no feature that the kernel has; {hint}")
+
+
+def _together(said: dict[str, str | None]) -> dict[str, str | None]:
+    """What is said, if it goes together. Raises: PydanticCustomError."""
+    by: dict[str, str] = {}
+    for key, value in said.items():
+        if value is None:
+            continue
+        for name in SHORT.get(key, (key,)):
+            if name in by and said[by[name]] != value:
+                raise mistake(f"`{by[name]}` and `{key}` both say something of {name}")
+            by[name] = key
+    wanted = expand({key: value for key, value in said.items() if value is not None})
+    if all(wanted.get(name) == "on" for name in EXCLUDE):
+        raise mistake(f"{by[EXCLUDE[0]]} and {by[EXCLUDE[1]]} exclude each other; turn one off")
+    for name, value in wanted.items():
+        missing = [need for need in NEEDS.get(name, ()) if wanted.get(need) == "off"]
+        if value == "on" and missing:
+            raise mistake(f"{by[name]} needs {by[missing[0]]}, which is off")
+    return said
+
+
+_Switch = Annotated[Literal["on", "off", "default"] | None, word_or_keep("on", "off", "default")]
+_Said = dict[Annotated[str, BeforeValidator(_name)], _Switch]
+
+
+class OffloadsSpec(RootModel[Annotated[_Said, AfterValidator(_together)]]):
+    """What a profile says of features, by the names that it has for them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def named(self) -> dict[str, str]:
+        """What it says of each, ``on``, ``off`` or ``default``, by the names that it has."""
+        return {key: value for key, value in self.root.items() if value is not None}
+
+    def expanded(self) -> dict[str, str]:
+        """The same by the kernel's names."""
+        return expand(self.named())

@@ -1,0 +1,151 @@
+"""What a card, or the kernel for it, does with packets by itself: the features of ethtool -K.
+
+Of each the kernel tells whether it is on, whether that was asked for, and whether it can be set at
+all. One that is asked for and not on waits for another: what sends segments needs the checksum and
+scatter-gather, and comes back with them. A request of what cannot be set is answered with yes.
+
+Source: ethtool(8) -K; Documentation/networking/netdev-features.rst; net/ethtool/features.c;
+net/core/dev.c, netdev_fix_features().
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from netuned.errors import UnsupportedError
+from netuned.hardware.nic import Nic
+from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
+from netuned.kernel.questions import FEATURES as QUESTION
+from netuned.profiles.features import NEEDS, SHORT
+from netuned.tunables.base import (
+    BOOT,
+    CARD,
+    NOT_ASKED,
+    NOTHING,
+    Boot,
+    Limits,
+    Target,
+    Tunable,
+    View,
+    Wanted,
+    Writers,
+    keyed_summary,
+)
+from netuned.values import State, Value, Word
+
+NAME = "offloads"
+REOPENS = frozenset(("rx-gro-hw", "rx-lro", "rx-all", "rx-fcs", "loopback", "rx-vlan-hw-parse"))
+"""For these many drivers open their rings anew: mlx5, ixgbe, igb, i40e and others."""
+
+_STATES = {
+    0: "off",
+    ACTIVE: "on [off is asked for]",
+    WANTED: "off [on is asked for]",
+    ACTIVE | WANTED: "on",
+}
+_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{1,39}")
+
+
+def read(view: View) -> State:
+    return view.kept.same(NAME, view.ask(QUESTION), state_of)
+
+
+def state_of(found: Mapping[str, int]) -> State:
+    return {name: _word(number) for name, number in found.items()}
+
+
+def _word(number: int) -> Word:
+    if not number & CHANGEABLE:  # whatever is asked for
+        return Word("on" if number & ACTIVE else "off")
+    return Word(_STATES[number & (ACTIVE | WANTED)])
+
+
+def _asked_for(value: Value) -> bool:
+    assert isinstance(value, Word)
+    return value.text.partition("[")[2].startswith("on") or value.text == "on"
+
+
+def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
+    spec = target.profile.offloads
+    assert spec is not None
+    wanted: dict[str, Value | UnsupportedError | Boot] = {}
+    for key, said in spec.named().items():
+        names = SHORT.get(key, (key,))
+        settable = [name for name in names if limits.get(name, 0) & CHANGEABLE]
+        for name in settable or names:  # of a group, what the card has of it
+            wanted[name] = _wanted(name, said, nic, limits)
+    return wanted
+
+
+def _wanted(name: str, said: str, nic: Nic, limits: Limits) -> Value | UnsupportedError | Boot:
+    if name not in limits:
+        return UnsupportedError(name, "this kernel does not have it")
+    has = limits[name]
+    if has & CHANGEABLE:
+        return BOOT if said == "default" else Word(said)
+    fixed = _word(has)
+    if said in ("default", fixed.text):
+        return fixed
+    return UnsupportedError(name, f"the driver {nic.driver} has it fixed {fixed}")
+
+
+def write(view: View, found: State, values: State) -> None:
+    asked = {name: int(_asked_for(value)) for name, value in values.items()}
+    view.kernel.set(QUESTION, view.nic.ifindex, asked)
+
+
+def same(key: str, wanted: State, found: State) -> bool:
+    """What waited for another feature before netuned is as it was once the same is asked for."""
+    asked, has = wanted[key], found[key]
+    assert isinstance(asked, Word)
+    if "[" in asked.text:
+        return _asked_for(asked) == _asked_for(has)
+    return asked == has
+
+
+def why(target: Target, nic: Nic, key: str) -> str:
+    spec = target.profile.offloads
+    if spec is None:
+        return NOT_ASKED
+    said = spec.expanded().get(key)
+    if said == "default":
+        return "default: what was there before netuned"
+    taken = [name for name, needs in NEEDS.items() if key in needs]
+    if said == "off" and taken:
+        more = f" and {len(taken) - 1} more" if taken[1:] else ""
+        return f"the profile's value; it takes {taken[0]}{more} with it, where they are on"
+    return "the profile's value"
+
+
+OFFLOADS = Tunable(
+    name=NAME,
+    holds=(Word,),
+    accepts=lambda key: _KEY.fullmatch(key) is not None,
+    read=read,
+    write=write,
+    desired=desired,
+    why=why,
+    limits=lambda view: view.ask(QUESTION),
+    by_key=True,
+    group=lambda key: NAME,
+    same=same,
+    disruptive=lambda key, before, after: key in REOPENS,
+    stale=lambda key: CARD if key in REOPENS else NOTHING,
+    events=frozenset({"features"}),
+    writers=Writers(
+        hint="look for `ethtool -K` in scripts and timers",
+        link=frozenset(
+            {
+                *("ReceiveChecksumOffload", "TransmitChecksumOffload", "GenericReceiveOffload"),
+                *("GenericReceiveOffloadHardware", "LargeReceiveOffload", "NTupleFilter"),
+                *("TCPSegmentationOffload", "TCP6SegmentationOffload"),
+                *("GenericSegmentationOffload", "ReceiveVLANCTAGHardwareAcceleration"),
+                *("TransmitVLANCTAGHardwareAcceleration", "ReceiveVLANCTAGFilter"),
+            }
+        ),
+        tuned=frozenset({"net.features"}),
+        network_manager=("ethtool.feature-*",),
+    ),
+    summary=keyed_summary,
+)
