@@ -169,6 +169,7 @@ class Rtnl:
         self._socket = NetlinkSocket(_NETLINK_ROUTE)
         self._qdiscs: _Last[QdiscEntry, tuple[QdiscEntry, ...]] = _Last()
         self._links: _Last[LinkInfo, LinkInfo] = _Last()
+        self._kinds: set[str] = set()
         get_qdiscs = encode(_TC_MESSAGE(), _RTM_GETQDISC, NLM_F_DUMP)
         self._qdisc_dump = KeptDump(self._socket, get_qdiscs, _measure_qdisc)
         link = _LINK_MESSAGE()
@@ -253,10 +254,14 @@ class Rtnl:
         up before that is refused, and it is refused before anything is attached. There is no list
         of the kinds, and /sys/module has none that is built in. Who may not ask is told yes.
 
+        A kind that was there once is not asked for again: the kernel loads it where it is needed.
+
         Source: net/sched/sch_api.c, qdisc_create(), qdisc_get_stab().
 
         Raises: KernelError where it cannot be asked.
         """
+        if kind in self._kinds:
+            return True
         message = _TC_MESSAGE()
         message["attrs"] = [("kind", kind), ("stab", b"")]
         message["index"], message["parent"] = LOOPBACK, ROOT
@@ -266,7 +271,9 @@ class Rtnl:
         except KernelError as error:
             if error.exhausted or error.errno == errno.ENODEV:
                 raise
-            return error.errno != errno.ENOENT
+            if error.errno in (errno.ENOENT, errno.EPERM):
+                return error.errno == errno.EPERM
+        self._kinds.add(kind)
         return True
 
     def has_filters(self, ifindex: int, handle: int) -> bool:

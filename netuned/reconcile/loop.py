@@ -412,6 +412,7 @@ class Reconciler:
             await asyncio.wait(looks)
         self._starting = False
         self.publish()
+        await self._telling.told()
 
     def _outdated(self, host: Host) -> set[int]:
         """Cards that changed while they were read first, or without an event."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import operator
 import time
 from collections.abc import Callable
@@ -14,6 +15,12 @@ from netuned.reconcile.report import with_uppers
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.work import Work
 from netuned.status import STARTING, ManagerStatus, NicStatus, Status
+
+REST_TIMES, REST_MOST_S = 4, 0.5
+"""So many times as long as telling took, and so long at most, nothing more is told."""
+
+START_REST_S = 2.0
+"""At the start so long: while 200 cards come into force each would be told of four times."""
 
 SLICE_S = 0.005
 """The status of many cards is made for this long before the loop gets a turn."""
@@ -39,6 +46,8 @@ class Telling:
         self._deaf = deaf
         self._untold = False
         self._task: asyncio.Task[None] | None = None
+        self._awaited = asyncio.Event()
+        """Somebody waits for all to be told, so no rest is to be taken."""
 
     def publish(self) -> None:
         """Tell how everything is, if that has changed."""
@@ -48,6 +57,7 @@ class Telling:
 
     async def told(self) -> None:
         """Wait until all has been told."""
+        self._awaited.set()
         if self._task is not None:
             await asyncio.wait({self._task})
 
@@ -55,6 +65,7 @@ class Telling:
         try:
             while self._untold:
                 self._untold = False
+                begun = time.monotonic()
                 until = time.monotonic() + SLICE_S
                 shown: list[tuple[Slot, NicStatus]] = []
                 for slot in tuple(self._cards.slots.values()):
@@ -64,8 +75,18 @@ class Telling:
                         await asyncio.sleep(0)
                         until = time.monotonic() + SLICE_S
                 self._tell_now(tuple(status for slot, status in shown if not slot.gone))
+                took_s, starting = time.monotonic() - begun, self.status.manager.state == STARTING
+                await self._rest(
+                    START_REST_S if starting else min(REST_TIMES * took_s, REST_MOST_S)
+                )
         finally:
+            self._awaited.clear()
             self._task = None
+
+    async def _rest(self, rest_s: float) -> None:
+        """Let what changes meanwhile come together, unless somebody waits for it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._awaited.wait(), rest_s)
 
     def _status_of(self, slot: Slot) -> NicStatus:
         return slot.status(paused=self._cards.is_paused(slot), deaf=self._deaf())
