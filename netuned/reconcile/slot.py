@@ -7,16 +7,14 @@ own methods changes; each is named for what happened.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from netuned.errors import KernelError, NetunedError
-from netuned.hardware.nic import HOST, Nic
-from netuned.history import CHANGE, FAILURE, LEFT, about
-from netuned.plan import Change, in_short, merged
+from netuned.hardware.nic import Nic
+from netuned.plan import Change, merged
 from netuned.profiles.profile import Profile
 from netuned.reconcile.aim import Aim, Look
 from netuned.reconcile.apply import Recorder
@@ -25,6 +23,14 @@ from netuned.reconcile.contention import Gate
 from netuned.reconcile.dispute import Dispute, Place
 from netuned.reconcile.listener import Listener
 from netuned.reconcile.report import card_state, lacking, nic_status
+from netuned.reconcile.saying import (
+    say_change,
+    say_failure,
+    say_in_force,
+    say_lacking,
+    say_left,
+    say_unplanned,
+)
 from netuned.reconcile.tally import APPLY, DRIFT, PROFILE, RESTORE, ROLLBACK, Tallies
 from netuned.reconcile.writing import Outcome
 from netuned.status import (
@@ -37,11 +43,7 @@ from netuned.status import (
     Applied,
     NicStatus,
 )
-from netuned.text import counted
-from netuned.values import Setting
-
-log = logging.getLogger(__name__)
-
+from netuned.values import Setting, describe
 
 RETRY_S = 600.0
 """What a driver made something else of is written again so often, but for what drops the link."""
@@ -271,8 +273,7 @@ class Slot:
     def stay(self, profile: str, problem: str) -> None:
         """This profile cannot be planned: what was in force stays in force."""
         if problem != self._problem:
-            fields = {"kind": FAILURE, "ifname": self.card.nic.name, "cause": problem}
-            log.error("%s: %s", self.card.nic.name, problem, extra=fields)
+            say_unplanned(self.card.nic, problem)
         self.aim, self._problem = replace(self.aim, profile=profile), problem
 
     def hold(self, held: Mapping[str, str]) -> None:
@@ -350,19 +351,15 @@ class Slot:
         if outcome.error is not None:
             self._fail(outcome.error, outcome)
             return
-        card = {"ifname": nic.name}
-        if self.last_error:
-            failures = counted(self.failures, "failure")
-            log.info("%s: in force again after %s", nic.label, failures, extra=card)
         is_new = any(self._cause_of(change) in (PROFILE, APPLY) for change in outcome.made)
-        if is_new and nic is not HOST:
-            log.info("In force: %s has profile %s", nic.name, self.aim.profile, extra=card)
+        failures = self.failures if self.last_error else 0
+        say_in_force(nic, self.aim.profile, failures, new=is_new)
         enforce = self.aim.target is None or self.aim.target.enforces
         if outcome.pending != self._pending and not enforce:
-            self._say_left("Drift, not repaired", outcome.pending, "policy.enforce is no")
+            say_left(nic, "Drift, not repaired", outcome.pending, "policy.enforce is no")
         for name, why in held.items():
             unset = [c for c in outcome.pending if c.tunable == name and c not in self._pending]
-            self._say_left("Not set", unset, why)
+            say_left(nic, "Not set", unset, why)
         self.failures, self.last_error, self._failed = 0, "", ""
         self._unseen = None
         scope = outcome.scope
@@ -376,23 +373,8 @@ class Slot:
         self.state = card_state(self.card, self._pending) if managed else UNMANAGED
         if self.dispute.contended:
             self.state = CONTENDED
-        self._say_lacking()
-
-    def _say_left(self, what: str, changes: Sequence[Change], why: str) -> None:
-        """Log what is not as wanted and stays so."""
-        for name in dict.fromkeys(change.tunable for change in changes):
-            fields = {"kind": LEFT, "ifname": self.card.nic.name, "tunable": name, "cause": why}
-            for text in in_short(change for change in changes if change.tunable == name):
-                log.warning("%s: %s (%s)", what, text, why, extra=fields)
-
-    def _say_lacking(self) -> None:
-        """Log what of the profile the card cannot have, once for each reason."""
-        nic, before = self.card.nic, self._lacking
-        self._lacking = lacking(self.card) if self.aim.target is not None else {}
-        for name, why in self._lacking.items():
-            if before.get(name) != why:
-                fields = {"ifname": nic.name, "tunable": name}
-                log.warning("Cannot be had: %s %s: %s", nic.label, name, why, extra=fields)
+        before, self._lacking = self._lacking, lacking(self.card) if self.aim.target else {}
+        say_lacking(nic, before, self._lacking)
 
     def observed(self, withheld: tuple[Change, ...]) -> None:
         """A look in a pause, which writes nothing, came to its end."""
@@ -430,12 +412,7 @@ class Slot:
             self._tallies.failed(change.tunable)
         what = f"{change}: {error}" if change else str(error)
         if what != self.last_error:
-            undone = "what came before it was undone, " if outcome.undone else ""
-            fields = {"kind": FAILURE, "ifname": self.card.nic.name, "cause": str(error)}
-            if change:
-                fields = about(FAILURE, change, str(error))
-            label = self.card.nic.label
-            log.error("%s: %s; %strying again", label, what, undone, extra=fields)
+            say_failure(self.card.nic, what, change, str(error), undone=outcome.undone)
         self.last_error, self.state, self.settled = what, DEGRADED, False
 
     def judge(self, outcome: Outcome, look: Look) -> bool:
@@ -466,24 +443,16 @@ class Slot:
         return self._new if is_new else self._cause
 
     def _tell(self, change: Change, cause: str, latency_us: int) -> None:
-        nic = self.card.nic
-        fields = about(CHANGE, change, cause)
-        before, after = fields["before"], fields["after"]
-        where = f"{nic.label} {change.tunable} {change.key}".rstrip()
-        if cause == DRIFT:
-            # of what is fought over once a minute, and it has been said that it will be
-            level = logging.DEBUG if change.tunable in self.dispute.contended else logging.WARNING
-            writer = self.dispute.writer(change.tunable) or self.dispute.sender(change.tunable)
-            if writer:
-                fields["writer"] = writer
-            by = f"; {writer} had set it" if writer else ""
-            text = "Repaired %s: found %s, put back %s%s"
-            log.log(level, text, where, before, after, by, extra=fields)
-            self._listener.drift(nic.ifindex, change.tunable, change.key, after, before)
-            self._listener.repaired(nic.ifindex, change.tunable, change.key, after, latency_us)
-        else:
-            asked = ", as asked for" if cause == APPLY else ""
-            log.info("Set %s: %s -> %s%s", where, before, after, asked, extra=fields)
+        nic, dispute, name = self.card.nic, self.dispute, change.tunable
+        if cause != DRIFT:
+            say_change(nic, change, cause, often=False)
+            return
+        # what is fought over is repaired once a minute, and that has been said
+        writer, often = dispute.writer(name) or dispute.sender(name), name in dispute.contended
+        say_change(nic, change, cause, writer, often=often)
+        before, after = (describe(value) or "none" for value in (change.before, change.after))
+        self._listener.drift(nic.ifindex, name, change.key, after, before)
+        self._listener.repaired(nic.ifindex, name, change.key, after, latency_us)
 
     def status(self, *, paused: bool, deaf: bool) -> NicStatus:
         """How the card looks to people now; the same object until something changes.
