@@ -16,29 +16,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from netuned.cpuset import CpuSet
 from netuned.errors import (
-    KernelError,
-    NamespaceError,
     NetunedError,
     StartingError,
     StateFileError,
 )
-from netuned.hardware.host import Host, read_host
-from netuned.hardware.isolation import read_isolation
+from netuned.hardware.host import Host
 from netuned.hardware.links import is_as
-from netuned.hardware.nic import CLASS_NET, HOST, Nic
-from netuned.hardware.topology import Topology, read_topology
+from netuned.hardware.nic import HOST, Nic
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Irqbalance
 from netuned.kernel.rtnl import parse_link
-from netuned.placement.seatfile import NAME as SEATS
-from netuned.placement.seatfile import read_seats, write_seats
-from netuned.planning.asked import may_apply
 from netuned.planning.neighbours import Neighbours, governed_by
-from netuned.planning.planner import Desired, plan_host
-from netuned.profiles.loader import LoadedProfile
-from netuned.profiles.settings import DEFAULT_PATH
+from netuned.planning.planner import Desired
+from netuned.profiles.loader import ProfileSet
+from netuned.profiles.settings import DEFAULT_PATH, Settings
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.cards import Cards
@@ -54,6 +46,7 @@ from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.report import manager_status
 from netuned.reconcile.resync import POLL_S, look_over, poll, silent_tunables
 from netuned.reconcile.slot import Slot
+from netuned.reconcile.survey import Survey
 from netuned.reconcile.telling import Telling
 from netuned.reconcile.trialfile import NAME as TRIALS
 from netuned.reconcile.trialfile import TrialFile
@@ -63,12 +56,6 @@ from netuned.status import STARTING, ManagerStatus, NicStatus, Status
 from netuned.tunables import TUNABLES, tunables_of
 
 log = logging.getLogger(__name__)
-
-REST_MOST_S = 0.5
-"""So long at most, and as long as it took, no search for cards follows another."""
-
-REREAD_S = 2.0
-"""A host that cannot be read is read again, also without another event."""
 
 START_WAIT_S = 10.0
 """Who asks before the first plan waits for it so long: as long as READY waits for all of it."""
@@ -96,33 +83,18 @@ class Reconciler:
         self.work = Work()
         boot_id = kernel.files.read_text("/proc/sys/kernel/random/boot_id", "")
         self._baseline = Baseline(options.state_directory / "baseline.json", boot_id)
-        self._topology: Topology | None = None
-        self._topology_events = 0
         self._look_again = False
-        self._seats = read_seats(options.runtime_directory / SEATS)
         self.loading = Loading(
             options.profile_directories,
             options.settings_path,
-            self._possible,
+            lambda: self._survey.possible(),
             answered=self.touch_profiles,
         )
-        self._planning = asyncio.Lock()
-        self._judged: tuple[LoadedProfile, ...] | None = None
-        """The profiles by which cards were left unread."""
-        self._names: list[str] = []
         self._due = False
-        self._rest_until = 0.0
-        """Until then the kernel's lock is others', who may be making links by the thousand."""
-        self._early: set[int] = set()
-        """Cards that changed before they were known, and perhaps after they were read."""
-        self._next_plan: asyncio.Task[None] | None = None
-        self._planned = asyncio.Event()
-        """There was a plan: it is known which cards are here, and what is wanted of them."""
         self._first_looks: asyncio.Task[None] | None = None
         self._starting = True
-        self.unread = ""
-        """Why the host cannot be read, and the plan in force may be an old one."""
         self._context = context = Context(kernel, self.work, self._baseline, listener, {}, self)
+        self._survey = Survey(context, self.loading, options.runtime_directory, self)
         self.passes = Passes(context)
         trials = TrialFile(options.state_directory / TRIALS, boot_id)
         self.trials = Trials(context, trials, self.passes)
@@ -212,6 +184,11 @@ class Reconciler:
     def status(self) -> Status:
         return self._telling.status
 
+    @property
+    def unread(self) -> str:
+        """Why the host cannot be read, and the plan in force may be an old one; else empty."""
+        return self._survey.unread
+
     async def known(self) -> None:
         """Wait until cards and profiles are known: what is said before would not be so.
 
@@ -219,7 +196,7 @@ class Reconciler:
         """
         try:
             async with asyncio.timeout(START_WAIT_S):
-                await self._planned.wait()
+                await self._survey.planned.wait()
         except TimeoutError:
             why = self.unread or "it has not read the host and its profiles yet"
             raise StartingError(f"netuned is starting: {why}; ask again") from None
@@ -234,10 +211,6 @@ class Reconciler:
         await self.until_quiet()
         await self.trials.concluded()
 
-    def _possible(self) -> CpuSet:
-        """The CPUs that this host can have; of a described machine, too. Raises: KernelError."""
-        return (self._topology or read_topology(self._kernel.files)).possible
-
     # What events call: all of them only say "look again"
 
     def touch(self, ifindex: int, tunable: str | None = None) -> None:
@@ -246,7 +219,7 @@ class Reconciler:
         if slot is None or slot.card.nic.unread:
             if tunable is None:
                 if slot is None:
-                    self._early.add(ifindex)
+                    self._survey.early.add(ifindex)
                 self.rescan()
             return
         if tunable is None:
@@ -292,7 +265,7 @@ class Reconciler:
             self.work.spawn(self._rescan())
 
     async def _rescan(self) -> None:
-        await asyncio.sleep(self._rest_until - time.monotonic())
+        await self._survey.rest()
         self._due = False
         look_again, self._look_again = self._look_again, False
         await self.replan()
@@ -302,8 +275,7 @@ class Reconciler:
 
     def touch_topology(self) -> None:
         """CPUs went on- or offline or were isolated: read anew, look at what depends on it."""
-        self._topology_events += 1  # what is being read now may be older than this event
-        self._topology = None
+        self._survey.forget_topology()
         self._look_again = True
         self.rescan()
 
@@ -323,14 +295,6 @@ class Reconciler:
             log.warning("%s", problem or "Instances and watches of inotify are there again")
             self.publish()
 
-    def _tell_unread(self, problem: str) -> None:
-        """Why no plan can be made, once; empty: one can."""
-        if problem != self.unread:
-            self.unread = problem
-            if problem:
-                log.error("%s, trying again", problem)
-            self.publish()
-
     def touch_irqbalance(self) -> None:
         """irqbalance started, stopped or was restarted; what one refused another may take."""
         self.host.slot.forgive()
@@ -343,64 +307,25 @@ class Reconciler:
     # Planning, for all cards together
 
     async def replan(self) -> None:
-        """Find cards, match profiles, place queues, and start a pass where something changed.
+        """Find cards, match profiles, place queues, and start a pass where something changed."""
+        await self._survey.plan()
 
-        A plan that has not begun yet serves all who ask for one.
-        """
-        if self._next_plan is None:
-            self._next_plan = self.work.spawn(self._plan())
-        await asyncio.shield(self._next_plan)
+    @property
+    def may_plan(self) -> bool:
+        """Whether all that a plan goes by was read; without profiles cards would be put back."""
+        return not self._first_reads and self.loading.loaded
 
-    async def _plan(self) -> None:
-        async with self._planning:
-            self._next_plan = None
-            # without profiles every card would be put back
-            if self._first_reads or not self.loading.loaded:
-                return
-            known = {ifindex: slot.card.nic for ifindex, slot in self.cards.slots.items()}
-            loaded, settings = self.loading.profiles, self.loading.settings
-            topology = self._topology
-            events = self._topology_events
-            profiles = loaded.profiles
-            judged = known if profiles is self._judged else {}
-            self._early.clear()
+    def adopt(self, host: Host, desired: Desired, profiles: ProfileSet, settings: Settings) -> None:
+        """Bring a plan into force that was made for these profiles and settings."""
+        self.cards.adopt(host, desired, profiles, settings.confirm_timeout_s)
+        for ifindex in self._outdated(host):
+            self.touch(ifindex)
+        self.follow_host()
+        if self._first_looks is None:
+            self._first_looks = self.work.spawn(self._end_start())
 
-            def is_asked(nic: Nic) -> bool:
-                if judged.get(nic.ifindex) is nic:
-                    return False
-                return may_apply(profiles, nic) or bool(self._baseline.of(nic))
-
-            def work() -> tuple[list[str], Host, Desired]:
-                names = self._kernel.files.listdir(CLASS_NET)
-                host = read_host(self._kernel, topology, known, is_asked)
-                desired = plan_host(profiles, host, self._seats)
-                if desired.seats != self._seats:
-                    write_seats(self._options.runtime_directory / SEATS, desired.seats)
-                return names, host, desired
-
-            begun = time.monotonic()
-            try:
-                self._names, host, desired = await self.work.in_worker(work)
-            except (KernelError, NamespaceError) as error:
-                if isinstance(error, NamespaceError) and self._judged is None:
-                    raise  # it was started in the wrong place
-                self._tell_unread(f"the host cannot be read: {error}")
-                asyncio.get_running_loop().call_later(REREAD_S, self.rescan)
-                return
-            finally:
-                now = time.monotonic()
-                self._rest_until = now + min(now - begun, REST_MOST_S)
-            self._tell_unread("")
-            if events == self._topology_events:
-                self._topology = host.topology
-            self._seats, self._judged = desired.seats, profiles
-            self.cards.adopt(host, desired, loaded, settings.confirm_timeout_s)
-            for ifindex in self._outdated(host):
-                self.touch(ifindex)
-            self.follow_host()
-            if not self._planned.is_set():
-                self._planned.set()
-                self._first_looks = self.work.spawn(self._end_start())
+    def adopted(self) -> None:
+        """It is, and the next may be made."""
         self.trials.catch_up()
         self.publish()  # cards that nobody asks for are looked at by nobody
         self.work.spawn(self._look_at_neighbours())
@@ -423,7 +348,7 @@ class Reconciler:
             for ifindex, nic in host.nics.items()
             if (known[ifindex].name, known[ifindex].instance) != (nic.name, nic.instance)
         }
-        return others | (self._early & slots.keys())
+        return others | (self._survey.early & slots.keys())
 
     def _slot_of(self, nic: Nic) -> Slot:
         def again() -> None:
@@ -445,7 +370,7 @@ class Reconciler:
         names, due = await look_over(self._context, self.host.slot)
         for slot in due:
             self.passes.look(slot, facts=True)
-        if names != self._names:
+        if names != self._survey.names:
             self.rescan()
 
     async def poll(self, silent: frozenset[str]) -> None:
@@ -456,8 +381,7 @@ class Reconciler:
 
     async def look_at_isolation(self) -> None:
         """No event tells that a cgroup took CPUs for itself."""
-        isolation = await self.work.in_worker(lambda: read_isolation(self._kernel.files))
-        if self._topology is not None and self._topology.isolation != isolation:
+        if await self._survey.isolates_others():
             self.touch_topology()
 
     async def _look_at_neighbours(self) -> None:

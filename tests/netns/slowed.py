@@ -17,7 +17,7 @@ from netuned import __main__ as netuned_main
 from netuned.errors import KernelError
 from netuned.hardware.host import Host, read_host
 from netuned.kernel.once import Once
-from netuned.reconcile import apply, loop, passes, putback
+from netuned.reconcile import apply, passes, putback, survey
 from netuned.reconcile.card import Card
 from netuned.reconcile.writing import Outcome
 
@@ -63,7 +63,7 @@ def put_back(card: Card, *arguments: Any, **options: Any) -> Outcome:
 
 
 if __name__ == "__main__":
-    loop.read_host = read_slowly  # type: ignore[attr-defined, assignment]  # it imports the name
+    survey.read_host = read_slowly  # type: ignore[attr-defined, assignment]  # it imports the name
     passes.Rounds = Look  # type: ignore[attr-defined]  # it imports the name
     putback.reconcile_card = put_back  # type: ignore[attr-defined]
     netuned_main.main()

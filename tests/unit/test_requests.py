@@ -12,7 +12,7 @@ import pytest
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, NetunedError, StartingError
 from netuned.history import CHANGE
-from netuned.reconcile import loop
+from netuned.reconcile import loop, survey
 from netuned.reconcile.aim import Look
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
@@ -100,7 +100,7 @@ def test_of_a_host_that_cannot_be_read_nothing_is_said(
         assert ask.status().manager.state == "starting"
         with monkeypatch.context() as broken:
             broken.setattr(loop, "START_WAIT_S", 0.01)
-            broken.setattr(loop, "read_host", refuse)
+            broken.setattr(survey, "read_host", refuse)
             await daemon.loop.start()
             for asked in (ask.plan(), ask.reconcile(""), ask.reconcile("en0"), ask.pause("")):
                 with pytest.raises(StartingError, match="the host cannot be read: read /sys"):
@@ -111,7 +111,7 @@ def test_of_a_host_that_cannot_be_read_nothing_is_said(
         manager = ask.status().manager
         assert (daemon.masks(), manager.state, manager.problems) == (WANTED, "in-sync", ())
         assert not (await ask.plan()).changes
-        monkeypatch.setattr(loop, "read_host", refuse)
+        monkeypatch.setattr(survey, "read_host", refuse)
         await ask.reload()
         assert "cannot be read" in (await ask.plan()).problems[0].message
         assert "cannot be read" in ask.status().manager.problems[0]
