@@ -16,6 +16,7 @@ NOBODY = "setpriv --reuid=65534 --regid=65534"
 
 
 def test_what_was_done_and_who_asked_is_on_record(igb: Guest) -> None:
+    igb.sh("sleep 1")  # a time in the journal has whole seconds
     since = igb.sh("date '+%F %T'")
     igb.sh(f"netunedctl restore {FIRST} qdisc")
     igb.sh(f"netunedctl apply {FIRST}")

@@ -14,7 +14,6 @@ SCRIPT = Path(__file__).parents[2] / "units/uninstall"
 HAD = (
     "usr/lib/netuned usr/sbin/netuned usr/bin/netunedctl usr/lib/systemd/system/netuned.service "
     "usr/lib/systemd/system/irqbalance.service.d usr/share/dbus-1/system.d/org.netuned1.conf "
-    "usr/share/dbus-1/system-services/org.netuned1.service "
     "usr/share/polkit-1/actions/org.netuned1.policy"
 )
 
