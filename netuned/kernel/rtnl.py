@@ -316,7 +316,11 @@ class Rtnl:
                 if all(entry.parameters.get(name) == parameters[name] for name in fixed):
                     rest = {name: parameters[name] for name in parameters if name not in fixed}
                     return handle, rest
-                # another handle, or the kernel would try to change the one that is there
+                # the kernel would try to change the one that is there, as long as it has the handle
+                if entry.handle < _FIRST_HANDLE:  # by which somebody names it
+                    flags = NLM_F_CREATE | NLM_F_REPLACE
+                    self._send(_RTM_NEWQDISC, flags, ifindex, parent, 0, "pfifo", {})
+                    return entry.handle, parameters
                 taken = {entry.handle for entry in entries}
                 free = range(_FIRST_HANDLE, ROOT, 1 << 16)
                 return next(major for major in free if major not in taken), parameters

@@ -46,7 +46,7 @@ def test_uninstall_restores_before_it_removes(removable: Guest, running: bool) -
     assert all(now != was for now, was in zip(found(guest), before, strict=True))
     if not running:
         guest.sh("systemctl stop netuned")
-    said = guest.sh("/root/uninstall", 300)
+    said = guest.sh("/root/uninstall ''", 300)
     assert "Put back:" in said
     assert all(name in said for name in (FIRST, SECOND, "channels", "qdisc", "irqbalance"))
     assert found(guest) == before
@@ -54,4 +54,4 @@ def test_uninstall_restores_before_it_removes(removable: Guest, running: bool) -
     assert guest.sh("systemctl is-active netuned || true") == "inactive"
     guest.wait("irqbalance's own", "! grep -q policyscript /proc/$(pidof irqbalance)/cmdline")
     assert guest.sh(f"ls {PROFILES}") == "igb.yaml"
-    assert "is not installed" in guest.sh("/root/uninstall")
+    assert "is not installed" in guest.sh("/root/uninstall ''")
