@@ -168,51 +168,6 @@ def test_the_same_profile_on_virtual_cards(igb: Guest, ifname: str) -> None:
         igb.sh(f"rm {PROFILES}/guest.yaml")
 
 
-MADE_AGAIN = (
-    "cake bandwidth 50mbit diffserv4 nat wash ack-filter overhead 18 mpu 64",
-    "fq_codel limit 777 flows 64 quantum 300 ce_threshold 2ms memory_limit 3Mb",
-    "fq flow_limit 7 quantum 3000",
-)
-STAYS = (
-    "sfq perturb 10 limit 99",
-    "prio bands 3; tc qdisc add dev {0} parent 11:1 handle 111: sfq",
-    "hfsc default 1; tc class add dev {0} parent 11: classid 11:1 hfsc sc rate 5mbit",
-    "fq_codel; tc filter add dev {0} parent 11: protocol ip u32 match u32 0 0 flowid 11:1",
-)
-LEAF = f"match: [{{name: {FIRST}}}]\nrps: {{cpus: 1}}\nqdisc: {{kind: %s}}\n"
-
-
-def test_a_leaf_is_put_back_whole_or_stays(igb: Guest) -> None:
-    """With its handle; filters of the card's clsact stay in any case."""
-    shown = (
-        f"tc -d qdisc show dev {FIRST} | grep -E ' (1|11|111|ffff): ' | sed 's/refcnt [0-9]* //';"
-        f"tc class show dev {FIRST} parent 11:; tc filter show dev {FIRST} parent 11: 2>/dev/null;"
-        f"tc filter show dev {FIRST} egress"
-    )
-    igb.remove_profiles()
-    igb.wait_state(FIRST, "unmanaged")
-    igb.sh(f"tc qdisc add dev {FIRST} clsact")
-    igb.sh(f"tc filter add dev {FIRST} egress protocol ip matchall action ok")
-    try:
-        for leaf in (*MADE_AGAIN, *STAYS):
-            igb.sh(f"tc qdisc replace dev {FIRST} root handle 1: mq")
-            igb.sh(f"tc qdisc replace dev {FIRST} parent 1:1 handle 11: {leaf.format(FIRST)}")
-            before = igb.sh(shown)
-            first = leaf in (MADE_AGAIN[0], STAYS[0])
-            for kind in ("pfifo, limit: 77", "noqueue")[: 1 + first]:
-                igb.drop("leaf", LEAF % kind)
-                igb.wait_state(FIRST, "partial" if leaf in STAYS else "in-sync")
-                igb.remove_profiles()
-                igb.wait_state(FIRST, "unmanaged")
-                assert igb.sh(shown) == before, leaf
-            igb.sh(f"tc qdisc del dev {FIRST} root")
-    finally:
-        igb.remove_profiles()
-        igb.sh(f"tc qdisc del dev {FIRST} root; tc qdisc del dev {FIRST} clsact")
-        igb.drop("igb", IGB)
-        igb.wait_state(FIRST, "in-sync")
-
-
 def test_a_card_whose_channels_nobody_can_set(igb: Guest) -> None:
     """vmxnet3 shows channels and has no operation to set them: all eight queues have a place."""
     text = IGB.replace("driver: igb", f"name: {hardware.VMXNET3}").replace("max", "4")

@@ -65,3 +65,44 @@ def test_a_trial_of_fewer_channels_goes_back_whole(card: Guest) -> None:
         _come_back(card, before)
     finally:
         card.sh("netunedctl resume")
+
+
+MADE_AGAIN = (
+    "cake bandwidth 50mbit diffserv4 nat wash ack-filter overhead 18 mpu 64",
+    "fq_codel limit 777 flows 64 quantum 300 ce_threshold 2ms memory_limit 3Mb",
+    "fq flow_limit 7 quantum 3000",
+)
+STAYS = (
+    "sfq perturb 10 limit 99",
+    "prio bands 3; tc qdisc add dev {0} parent 11:1 handle 111: sfq",
+    "hfsc default 1; tc class add dev {0} parent 11: classid 11:1 hfsc sc rate 5mbit",
+    "fq_codel; tc filter add dev {0} parent 11: protocol ip u32 match u32 0 0 flowid 11:1",
+)
+LEAF = f"match: [{{name: {FIRST}}}]\nrps: {{cpus: 1}}\nqdisc: {{kind: %s}}\n"
+
+
+def test_a_leaf_is_put_back_whole_or_stays(card: Guest) -> None:
+    """With its handle; filters of the card's clsact stay in any case."""
+    shown = (
+        f"tc -d qdisc show dev {FIRST} | grep -E ' (1|11|111|ffff): ' | sed 's/refcnt [0-9]* //';"
+        f"tc class show dev {FIRST} parent 11:; tc filter show dev {FIRST} parent 11: 2>/dev/null;"
+        f"tc filter show dev {FIRST} egress"
+    )
+    card.sh(f"tc qdisc add dev {FIRST} clsact")
+    card.sh(f"tc filter add dev {FIRST} egress protocol ip matchall action ok")
+    try:
+        for leaf in (*MADE_AGAIN, *STAYS):
+            card.sh(f"tc qdisc replace dev {FIRST} root handle 1: mq")
+            card.sh(f"tc qdisc replace dev {FIRST} parent 1:1 handle 11: {leaf.format(FIRST)}")
+            before = card.sh(shown)
+            first = leaf in (MADE_AGAIN[0], STAYS[0])
+            for kind in ("pfifo, limit: 77", "noqueue")[: 1 + first]:
+                card.drop("leaf", LEAF % kind)
+                card.wait_state(FIRST, "partial" if leaf in STAYS else "in-sync")
+                card.remove_profiles()
+                card.wait_state(FIRST, "unmanaged")
+                assert card.sh(shown) == before, leaf
+            card.sh(f"tc qdisc del dev {FIRST} root")
+    finally:
+        card.remove_profiles()
+        card.sh(f"tc qdisc del dev {FIRST} root; tc qdisc del dev {FIRST} clsact")
