@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from netuned.hardware.nic import HOST, Nic
 from netuned.history import CHANGE, FAILURE, LEFT, about
-from netuned.plan import Change, in_short
+from netuned.plan import Change, in_short, merged
 from netuned.reconcile.tally import APPLY, DRIFT
 from netuned.text import counted
 
@@ -54,8 +54,12 @@ def say_in_force(nic: Nic, profile: str, failures: int, *, new: bool) -> None:
 def say_left(nic: Nic, what: str, changes: Sequence[Change], why: str) -> None:
     """Something is not as wanted and stays so."""
     for name in dict.fromkeys(change.tunable for change in changes):
-        fields = {"kind": LEFT, "ifname": nic.name, "tunable": name, "cause": why}
-        for text in in_short(change for change in changes if change.tunable == name):
+        of_one = [change for change in changes if change.tunable == name]
+        rows, texts = tuple(merged(of_one)), tuple(in_short(of_one))
+        whole = {"kind": LEFT, "ifname": nic.name, "tunable": name, "cause": why}
+        for number, text in enumerate(texts):
+            each = len(texts) == len(rows)
+            fields = about(LEFT, rows[number], why) if each else whole
             log.warning("%s: %s (%s)", what, text, why, extra=fields)
 
 

@@ -263,7 +263,7 @@ def test_without_tracing_it_says_how_to_find_out(lab: TracedLab) -> None:
     lab.start()
     lab.wait_state(CARD, "in-sync")
     with lab.fighting(WRITE):
-        lab.wait(lambda: "Contended" in lab.logged(), "contention")
+        lab.wait(lambda: len(lab.conflicts()) == 1, "contention")
         (conflict,) = lab.conflicts()
         assert "by an unknown program" in conflict
         assert "fatrace" in conflict
