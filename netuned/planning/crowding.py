@@ -18,6 +18,9 @@ from netuned.hardware.nic import Nic
 from netuned.placement.objective import Layout
 from netuned.placement.place import Request
 
+MOST_OF_QUEUE = 4
+"""No driver has so many interrupts for one queue."""
+
 
 class Card(NamedTuple):
     """A card that is laid out; without ``placed`` its interrupts stay, else those of ``fixed``."""
@@ -42,6 +45,9 @@ def crowded(cards: Mapping[int, Card], most: int) -> dict[int, dict[int, str]]:
     Those that are on their CPU already, or stay there, have their vectors; the others get theirs by
     the number of the queue, so that all cards have some.
     """
+    queues = Counter(cpus.bits for card in cards.values() for cpus in card.layout)
+    if MOST_OF_QUEUE * max(queues.values(), default=0) <= most:
+        return {}
     seats = sorted(seat for card in cards.values() for seat in _seats(card))
     asked: Counter[int] = Counter()
     for seat in seats:
@@ -62,6 +68,8 @@ def crowded(cards: Mapping[int, Card], most: int) -> dict[int, dict[int, str]]:
 
 def left(card: Card, queues: Mapping[int, str], default: CpuSet) -> Layout:
     """The card's layout where the interrupts of these queues stay where they are."""
+    if not queues:
+        return card.layout
     here = _here(card.nic)
     return tuple(
         (here.get(queue) or default) if queue in queues else cpus
