@@ -13,6 +13,7 @@ from typing import Any
 
 from netuned.cli.plan import grouped
 from netuned.cli.text import Screen, card_name, print_json
+from netuned.errors import NetunedError
 from netuned.history import (
     CHANGE,
     FAILURE,
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    ifname, since = escape(arguments.nic), arguments.since
+    ifname, since = escape(_own_name(arguments.nic)), arguments.since
     entries, more = read(ifname, since)
     if arguments.json:
         print_json({"entries": [as_json(entry) for entry in entries], "more": more})
@@ -59,6 +60,18 @@ def run(arguments: argparse.Namespace) -> int:
         print(screen.sentence(f"{left_out} journalctl -t netuned has all."))
     print(show(entries, screen) if entries else screen.sentence(_nothing(ifname, since)), end="")
     return 0
+
+
+def _own_name(name: str) -> str:
+    """The name of the card that has this alternative one now; else it is as somebody's was."""
+    from netuned.kernel import Kernel
+    from netuned.kernel.questions import LINKS
+
+    try:
+        links = Kernel().dump(LINKS).values() if name else ()
+    except NetunedError:
+        return name
+    return next((link.name for link in links if name in link.altnames), name)
 
 
 def parse_when(text: str) -> float:

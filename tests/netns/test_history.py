@@ -141,6 +141,8 @@ def test_what_was_done_and_who_asked_is_on_record(lab: Journal) -> None:
     shown = lab.history("lan0").stdout
     assert "rps rx 0-1" in shown
     assert f"asked for by root, pid {caller['pid']} (" in shown
+    lab.shell("ip link property add dev lan0 altname the-name-of-the-rack-plan")
+    assert lab.history("the-name-of-the-rack-plan").stdout == shown
     fields = lab.run("journalctl", "-o", "export", "CAUSE=restore", "IFNAME=lan0").stdout
     assert f"OBJECT_PID={caller['pid']}" in fields
     assert {"TUNABLE=rps", "QUEUE=rx 0-1", "BEFORE=0", "AFTER=none"} <= set(fields.splitlines())
