@@ -8,6 +8,7 @@ Source: kernel/irq/irqdesc.c, actions_show(); drivers/xen/events/events_base.c.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection, Iterator
 
@@ -79,7 +80,7 @@ def _find(files: FileTree, here: FileTree, name: str) -> dict[int, str]:
             raise
         return {}
     cards = dict(_unlisted(files))
-    names = files.listdir(_CARDS)
+    names = _by_ifindex(files)
     taken = {irq for other in names if other not in cards for irq in _of_listed(files, other)}
     found = {irq: handlers(files, irq) for irq in sorted(numbers) if irq not in taken}
     if own := carrying(found, (name, cards.get(name, ""))):
@@ -97,12 +98,18 @@ def _find(files: FileTree, here: FileTree, name: str) -> dict[int, str]:
 
 def _unlisted(files: FileTree) -> Iterator[tuple[str, str]]:
     """The cards whose device lists no interrupts but may have some, by ifindex: its name, too."""
-    names = files.listdir(_CARDS)
-    for name in sorted(names, key=lambda n: files.read_int(f"{_CARDS}/{n}/ifindex", 0)):
-        here = files.at(f"{_CARDS}/{name}")
-        device = interrupt_owner(files, here)
-        if device and _listed(files, device) is None and _may_have(here):
-            yield name, here.resolve("device").rpartition("/")[2]
+    for name in _by_ifindex(files):
+        with contextlib.suppress(KernelError):  # one that leaves meanwhile
+            here = files.at(f"{_CARDS}/{name}")
+            device = interrupt_owner(files, here)
+            if device and _listed(files, device) is None and _may_have(here):
+                yield name, here.resolve("device").rpartition("/")[2]
+
+
+def _by_ifindex(files: FileTree) -> list[str]:
+    """The names of all cards; bonding_masters is there, too, and is none."""
+    ifindexes = {n: files.read_int(f"{_CARDS}/{n}/ifindex", 0) for n in files.listdir(_CARDS)}
+    return sorted((n for n, ifindex in ifindexes.items() if ifindex), key=ifindexes.__getitem__)
 
 
 def _may_have(here: FileTree) -> bool:
@@ -111,8 +118,10 @@ def _may_have(here: FileTree) -> bool:
 
 
 def _of_listed(files: FileTree, name: str) -> list[int]:
-    device = interrupt_owner(files, files.at(f"{_CARDS}/{name}"))
-    return (device and _listed(files, device)) or []
+    with contextlib.suppress(KernelError):  # it left meanwhile
+        device = interrupt_owner(files, files.at(f"{_CARDS}/{name}"))
+        return (device and _listed(files, device)) or []
+    return []
 
 
 def carrying(found: dict[int, str], names: Collection[str]) -> dict[int, str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
+from netuned.errors import KernelError
 from netuned.hardware.nic import Nic, read_nic, why_no_vectors
+from netuned.kernel.files import FileTree
 from netuned.kernel.questions import NAPI_INTERRUPTS
 from netuned.kernel.recorded import Link
 from tests.unit.writable import CLASS_NET, WritableKernel
@@ -147,3 +151,21 @@ def test_where_it_cannot_be_told_it_is_not_guessed_and_said() -> None:
     nic = read(kernel, "enX0")
     assert nic.vectors == ()
     assert why_no_vectors(nic).startswith("neither the kernel nor a name tells")
+
+
+def test_what_stands_among_the_cards_and_is_none_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """/sys/class/net/bonding_masters is a file, where bonding is loaded."""
+    kernel = board("eth0", names=XEN)
+    before = found(kernel)
+    kernel.put(f"{CLASS_NET}/bonding_masters", b"bond0\n")
+    at = kernel.files.at
+
+    def opened(path: str) -> FileTree:
+        if path.endswith("bonding_masters"):
+            raise KernelError("open", path, errno.ENOTDIR)
+        return at(path)
+
+    monkeypatch.setattr(kernel.files, "at", opened)
+    assert found(kernel) == before != []
