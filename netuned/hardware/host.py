@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
+from netuned.hardware.facts import read_lowers, read_nic
 from netuned.hardware.links import read_unasked
 from netuned.hardware.namespace import check_namespace
-from netuned.hardware.nic import Nic, open_card, read_ifindexes, read_lowers, read_nic
+from netuned.hardware.nic import Nic
+from netuned.hardware.opening import open_card, read_ifindexes
 from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once

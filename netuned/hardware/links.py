@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from netuned.errors import KernelError
-from netuned.hardware.nic import CLASS_NET, Nic, open_card, read_lowers
+from netuned.hardware.facts import read_lowers
+from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.hardware.opening import open_card
 from netuned.kernel import Kernel
 from netuned.kernel.rtnl import LinkInfo
 

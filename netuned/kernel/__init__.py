@@ -16,8 +16,9 @@ from netuned.errors import KernelError
 from netuned.kernel.answers import no_dump
 from netuned.kernel.ethtool import Channels, DriverInfo, Ethtool
 from netuned.kernel.files import Files, FileTree
-from netuned.kernel.genl import EthtoolNetlink, NetdevNetlink
+from netuned.kernel.genl import EthtoolNetlink
 from netuned.kernel.irqbalance import Irqbalance
+from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.questions import Question, Setting, Sockets
 from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
 from netuned.values import Balancer
@@ -60,7 +61,7 @@ class EthtoolNetlinkCalls(Protocol):
 
 
 class NetdevCalls(Protocol):
-    """``genl.NetdevNetlink``, or what a snapshot holds of it."""
+    """``netdev.NetdevNetlink``, or what a snapshot holds of it."""
 
     def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]: ...
 

@@ -1,6 +1,6 @@
-"""EthtoolNetlink and NetdevNetlink: the generic netlink families netuned uses.
+"""Generic netlink: finding a family, asking it, and EthtoolNetlink, the family of cards.
 
-Source: Documentation/netlink/specs/ethtool.yaml and netdev.yaml;
+Source: Documentation/netlink/specs/ethtool.yaml;
 Documentation/networking/ethtool-netlink.rst; net/ethtool/netlink.c, rss.c;
 tools/testing/selftests/drivers/net/hw/rss_api.py.
 """
@@ -27,9 +27,6 @@ from netuned.kernel.messages import (
     FEATURES,
     GROUP,
     HEADER,
-    NAPIS,
-    NETDEV,
-    QUEUES,
     RSS,
     STRINGS,
     Message,
@@ -40,13 +37,8 @@ from netuned.kernel.tables import GENERIC_HEADER, Content, Table, frame
 NETLINK_GENERIC = 16
 _GENL_ID_CTRL = 16
 
-_QUEUE_TYPES = {0: "rx", 1: "tx"}
-
 Numbers = Mapping[str, int]
 """A card's settings by ethtool's names."""
-
-QueueInterrupts = dict[tuple[str, int], int]
-"""The interrupt behind each queue: ("rx" or "tx", queue) -> number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +72,7 @@ def resolve_family(opened: NetlinkSocket, name: str) -> Family:
         return Family(_uint(found["id"]), dict(groups), frozenset(commands))
 
 
-class _Client:
+class Client:
     """Requests to one family, resolved at the first. Threads may share it."""
 
     NAME = ""
@@ -119,10 +111,10 @@ class _Client:
         try:
             return kept.read("list", what)
         except KernelError as error:
-            raise _unsupported(error, what, "this kernel does not tell") from None
+            raise unsupported(error, what, "this kernel does not tell") from None
 
 
-class EthtoolNetlink(_Client):
+class EthtoolNetlink(Client):
     """Gets and sets what the ethtool family can, with the kernel's own words where it refuses.
 
     Channels and the RSS table, which this kernel may have no command for, are then set by the
@@ -151,7 +143,7 @@ class EthtoolNetlink(_Client):
             header = _header(ifindex, message.flags)
             replies = self._ask(message.table, message.get, 0, header, "get", target)
         except KernelError as error:
-            raise _unsupported(error, what, NO_OPERATION) from None
+            raise unsupported(error, what, NO_OPERATION) from None
         with decoding(target):
             (payload,) = replies
             return self._numbers(message, payload)
@@ -206,7 +198,7 @@ class EthtoolNetlink(_Client):
             else:
                 self._send(message, what, ifindex, values)
         except KernelError as error:
-            raise _unsupported(error, what, NO_OPERATION) from None
+            raise unsupported(error, what, NO_OPERATION) from None
         self._wrote()
 
     def can_set_channels(self, ifindex: int) -> bool:
@@ -319,70 +311,7 @@ class EthtoolNetlink(_Client):
         self._ask(message.table, message.set, 0, attrs, "set", target)
 
 
-class NetdevNetlink(_Client):
-    """The netdev family: queues, NAPI instances and their interrupts. In Linux since 6.8."""
-
-    NAME = NETDEV
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told: tuple[tuple[bytes, ...], tuple[bytes, ...], dict[int, QueueInterrupts]] | None
-        self._told = None
-
-    def napi_interrupts(self, ifindex: int) -> QueueInterrupts:
-        """The interrupt behind each queue of a card.
-
-        Empty where the driver does not tell (virtio_net), and while the card is down.
-
-        Raises: UnsupportedError where this kernel lacks the family or the commands; KernelError.
-        """
-        with decoding(f"queues of ifindex {ifindex}"):
-            napis = self._list(NAPIS, "NAPI instances", ifindex)
-            if not any("irq" in napi for napi in napis):
-                return {}
-            queues = self._list(QUEUES, "queues", ifindex)
-            return _by_queue(napis, queues).get(ifindex, {})
-
-    def all_napi_interrupts(self) -> Mapping[int, QueueInterrupts]:
-        """As ``napi_interrupts``, of all cards that have some, in two requests; the same object
-        while nothing has changed. Raises: as that.
-        """
-        told = self._dump(NAPIS, "NAPI instances"), self._dump(QUEUES, "queues")
-        last = self._told
-        if last is None or last[0] is not told[0] or last[1] is not told[1]:
-            with decoding("queues"):
-                napis, queues = (
-                    [message.table.numbers(payload, GENERIC_HEADER) for payload in payloads]
-                    for message, payloads in zip((NAPIS, QUEUES), told, strict=True)
-                )
-                last = self._told = *told, _by_queue(napis, queues)
-        return last[2]
-
-    def _list(self, message: Message, what: str, ifindex: int) -> list[dict[str, int]]:
-        content = message.table.encode({"ifindex": ifindex})
-        target = f"{what} of ifindex {ifindex}"
-        try:
-            payloads = self._ask(message.table, message.get, NLM_F_DUMP, content, "list", target)
-        except KernelError as error:
-            raise _unsupported(error, what, "this kernel does not tell") from None
-        return [message.table.numbers(payload, GENERIC_HEADER) for payload in payloads]
-
-
-def _by_queue(
-    napis: Sequence[Mapping[str, int]], queues: Sequence[Mapping[str, int]]
-) -> dict[int, QueueInterrupts]:
-    """Raises: LookupError for an answer without what it should have."""
-    irqs = {napi["id"]: napi["irq"] for napi in napis if "irq" in napi}
-    found: dict[int, QueueInterrupts] = {}
-    for queue in queues:
-        irq = irqs.get(queue["napi-id"]) if "napi-id" in queue else None
-        if irq is not None:
-            place = _QUEUE_TYPES[queue["type"]], queue["id"]
-            found.setdefault(queue["ifindex"], {})[place] = irq
-    return found
-
-
-def _unsupported(error: KernelError, what: str, why: str) -> KernelError | UnsupportedError:
+def unsupported(error: KernelError, what: str, why: str) -> KernelError | UnsupportedError:
     """What to raise: EOPNOTSUPP that points at no attribute is of the whole."""
     if error.errno == errno.EOPNOTSUPP and not error.attribute:
         return UnsupportedError(what, error.extack or why)

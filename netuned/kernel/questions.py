@@ -26,8 +26,9 @@ from netuned.kernel.forms import (
     record,
     whole,
 )
-from netuned.kernel.genl import EthtoolNetlink, NetdevNetlink, Numbers
+from netuned.kernel.genl import EthtoolNetlink, Numbers
 from netuned.kernel.messages import Message
+from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
 
 A = TypeVar("A")

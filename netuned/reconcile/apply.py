@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Generator, Iterable
 from dataclasses import dataclass
 
 from netuned.errors import KernelError, NetunedError, VerifyError
-from netuned.hardware.nic import HOST, check_here
+from netuned.hardware.nic import HOST
+from netuned.hardware.opening import check_here
 from netuned.history import FAILURE
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once

@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.hardware.nic import CLASS_NET, HOST, Nic, forgiven, open_same, read_nic, renewed
+from netuned.hardware.facts import read_nic, renewed
+from netuned.hardware.nic import CLASS_NET, HOST, Nic, forgiven
+from netuned.hardware.opening import open_same
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from netuned.errors import KernelError
-from netuned.hardware.nic import Nic, read_nic
+from netuned.hardware.facts import read_nic
+from netuned.hardware.nic import Nic
 from netuned.kernel import Kernel
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.listener import Listener

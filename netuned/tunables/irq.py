@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
-from netuned.hardware.nic import Nic, why_no_vectors, with_managed
+from netuned.hardware.facts import with_managed
+from netuned.hardware.nic import Nic, why_no_vectors
 from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.kernel import Kernel
 from netuned.tunables import masks

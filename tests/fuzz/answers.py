@@ -13,7 +13,8 @@ from netuned.errors import NetunedError
 from netuned.kernel import events, irqbalance
 from netuned.kernel.answers import Answers
 from netuned.kernel.ethtool import Ethtool
-from netuned.kernel.genl import EthtoolNetlink, Family, NetdevNetlink, resolve_family
+from netuned.kernel.genl import EthtoolNetlink, Family, resolve_family
+from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.netlink import HEADER, NetlinkSocket, decoding
 from netuned.kernel.qdisc_options import PARAMETERS, decode_options, encode_options
 from netuned.kernel.questions import QUESTIONS, Question, Setting, Sockets

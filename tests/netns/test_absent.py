@@ -18,8 +18,9 @@ import pytest
 from netuned.cli.plan import show_changes
 from netuned.cli.text import Screen
 from netuned.errors import KernelError
+from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
-from netuned.hardware.nic import Nic, read_nic
+from netuned.hardware.nic import Nic
 from netuned.kernel import Kernel
 from netuned.plan import Change
 from netuned.planning.planner import plan_host

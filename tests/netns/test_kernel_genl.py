@@ -11,7 +11,8 @@ import pytest
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.ethtool import Ethtool
-from netuned.kernel.genl import EthtoolNetlink, NetdevNetlink, resolve_family
+from netuned.kernel.genl import EthtoolNetlink, resolve_family
+from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.netlink import NetlinkSocket
 from tests.netns.conftest import Namespace
 

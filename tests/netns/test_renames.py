@@ -13,7 +13,9 @@ import pytest
 
 from netuned.errors import KernelError
 from netuned.hardware import host
-from netuned.hardware.nic import Nic, check_here, open_card, read_ifindexes, read_nic
+from netuned.hardware.facts import read_nic
+from netuned.hardware.nic import Nic
+from netuned.hardware.opening import check_here, open_card, read_ifindexes
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once

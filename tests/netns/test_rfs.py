@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from netuned.errors import UnsupportedError
-from netuned.hardware.nic import open_same, read_nic
+from netuned.hardware.facts import read_nic
+from netuned.hardware.opening import open_same
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once

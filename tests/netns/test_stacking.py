@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netuned.hardware import links
-from netuned.hardware import nic as facts
+from netuned.hardware import facts, links
 from netuned.hardware.host import read_nics
 from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.kernel import Kernel

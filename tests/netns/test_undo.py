@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from netuned.errors import KernelError
+from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
-from netuned.hardware.nic import read_nic
 from netuned.kernel import Kernel
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile

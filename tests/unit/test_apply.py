@@ -10,8 +10,9 @@ import pytest
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, StateFileError, VerifyError
+from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
-from netuned.hardware.nic import CLASS_NET, Nic, read_nic
+from netuned.hardware.nic import CLASS_NET, Nic
 from netuned.kernel.once import Once
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile

@@ -14,8 +14,8 @@ import pytest
 from netuned import statefile
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, StateFileError
+from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
-from netuned.hardware.nic import read_nic
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile

@@ -11,8 +11,8 @@ import pytest
 
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
+from netuned.hardware.facts import read_nic
 from netuned.hardware.host import Host, read_host
-from netuned.hardware.nic import read_nic
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile

@@ -7,7 +7,8 @@ import errno
 import pytest
 
 from netuned.errors import KernelError
-from netuned.hardware.nic import Nic, read_nic, why_no_vectors
+from netuned.hardware.facts import read_nic
+from netuned.hardware.nic import Nic, why_no_vectors
 from netuned.kernel.files import FileTree
 from netuned.kernel.questions import NAPI_INTERRUPTS
 from netuned.kernel.recorded import Link

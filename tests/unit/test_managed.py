@@ -9,8 +9,8 @@ import pytest
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
+from netuned.hardware.facts import _is_managed, read_nic, with_managed
 from netuned.hardware.host import read_host
-from netuned.hardware.nic import _is_managed, read_nic, with_managed
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
 from netuned.plan import Change

@@ -7,7 +7,8 @@ import errno
 import pytest
 
 from netuned.errors import KernelError
-from netuned.hardware.nic import read_ifindexes, read_nic
+from netuned.hardware.facts import read_nic
+from netuned.hardware.opening import read_ifindexes
 from tests.unit.writable import WritableKernel
 
 MACHINE = "cores: 2\ncards: [{name: en0, driver: igb}, {name: en1, driver: igb}]\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
-from netuned.hardware.nic import read_nic
 from netuned.kernel.once import Once
 from netuned.kernel.qdisc_options import has_foreign_options
 from netuned.kernel.questions import QDISCS

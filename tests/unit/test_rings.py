@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from netuned.errors import KernelError
+from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
-from netuned.hardware.nic import read_nic
 from netuned.kernel.questions import RINGS, A, Setting
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile

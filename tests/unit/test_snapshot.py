@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, SnapshotError, UnsupportedError
+from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
-from netuned.hardware.nic import read_nic
 from netuned.hardware.topology import read_topology
 from netuned.kernel.answers import Answers
 from netuned.kernel.files import KeptFiles

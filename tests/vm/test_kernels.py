@@ -287,7 +287,8 @@ READ_VECTORS = """
 import json, re, sys
 from netuned.errors import UnsupportedError
 from netuned.kernel import Kernel
-from netuned.hardware.nic import read_ifindexes, read_nic
+from netuned.hardware.opening import read_ifindexes
+from netuned.hardware.facts import read_nic
 kernel = Kernel()
 def name(irq):
     actions = kernel.files.read_text(f"/sys/kernel/irq/{irq}/actions")
@@ -309,7 +310,7 @@ from types import SimpleNamespace
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel import Kernel
-from netuned.hardware.nic import _is_managed
+from netuned.hardware.facts import _is_managed
 from netuned.tunables import irq
 from netuned.hardware.vectors import Vector
 kernel, found = Kernel(), {}

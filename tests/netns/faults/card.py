@@ -7,7 +7,9 @@ import subprocess
 from collections.abc import Mapping
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.hardware.nic import CLASS_NET, Nic, open_same, read_nic
+from netuned.hardware.facts import read_nic
+from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.hardware.opening import open_same
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
