@@ -1,6 +1,6 @@
 # netuned: what can be made. Every target does its own set-up.
 #   make demo     the daemon on veth cards in a namespace of its own; changes nothing of the host
-#   make test     all tests: unit, network namespaces, a booted VM with real card models
+#   make test     all tests: linters, unit, odd input, network namespaces, a booted VM with card models
 #   make install  programs, units and profiles into place (root; DESTDIR= for packaging)
 #   make lab      the VM with a shell; its disks stay in the cache directory
 #   make clean-lab  removes those disks: 0.7 GB for each kernel, more as the source changes
@@ -70,6 +70,7 @@ lab: setup
 
 # Tests that ran as root left files of root's.
 clean:
+	$(SUDO) find . -name __pycache__ -prune -exec rm -rf {} +
 	$(SUDO) rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 clean-lab:

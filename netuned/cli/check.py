@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from netuned.cli import cutoff
 from netuned.cli.text import print_json
 from netuned.cpuset import CpuSet
-from netuned.errors import NetunedError
+from netuned.errors import NetunedError, ProfileError
 from netuned.kernel.files import Files
 from netuned.kernel.routes import reached_over
 from netuned.text import escape
@@ -102,6 +102,11 @@ def as_json(file: str, found: Checked) -> dict[str, object]:
     return {
         "path": file,
         "errors": [asdict(error) for error in found.errors],
-        "warnings": [asdict(doubt) for doubt in found.doubts],
+        "warnings": [_warning(doubt) for doubt in found.doubts],
         "masks": found.empty,
     }
+
+
+def _warning(doubt: ProfileError) -> dict[str, object]:
+    """A doubt without the word that tells it from an error where there is no key for it."""
+    return {**asdict(doubt), "problem": doubt.problem.removeprefix("warning: ")}

@@ -286,6 +286,7 @@ def _others(found: Explanation, number: int) -> list[tuple[CpuSet, str, str]]:
     """All CPUs that do not serve a queue: (CPUs, rule, why), those alike together."""
     from netuned.planning.whynot import SERVES
 
+    found.check()
     assert found.judge is not None
     alike: dict[tuple[str, str], list[int]] = {}
     for cpu in found.judge.topology.possible:

@@ -84,7 +84,7 @@ def _values(values: Sequence[object]) -> str:
 
 def _wrong(entry: Match, nic: Nic, key: str) -> str:
     if key == "kind" and not entry.kind:
-        return f"it is a {nic.kind}, and an entry without kind and driver is for physical cards"
+        return f"it is of kind {nic.kind}; an entry without kind and driver is for physical cards"
     wanted = _values(getattr(entry, key))
     has = {
         "name": " and ".join(nic.names),

@@ -67,8 +67,9 @@ def doubts(loaded: LoadedProfile) -> Iterator[ProfileError]:
     for key, text in _cpu_sets(loaded.profile):
         for found in _PADDED.finditer(text):
             mask, number = CpuSet(int(found[0], 16)), int(found[0])
+            meant = f"CPUs {mask}" if mask else "no CPU at all"
             forms = f"write {number}, or {mask}" if mask else f"write {number}"
-            problem = f"`{found[0]}` is CPU {number}; if a mask is meant, {mask or 'none'}: {forms}"
+            problem = f"`{found[0]}` is CPU {number}, and as a mask it would be {meant}: {forms}"
             yield _doubt(loaded.origins[key], key, problem)
 
 

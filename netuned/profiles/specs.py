@@ -330,7 +330,7 @@ class PolicySpec(Spec):
     disruptive: Annotated[
         Literal["allow", "deny"],
         one_of("allow", "deny"),
-        Field(description="`deny`: never make a change that drops the link (channels, rings)."),
+        Field(description="`deny`: never make a change that drops the link."),
     ] = "allow"
     enforce: Annotated[
         Literal["yes", "no"],

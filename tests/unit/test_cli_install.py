@@ -78,8 +78,9 @@ class Tree:
         words += [f"OFFLINE={offline}"] if offline else []
         words.append(f"SYSTEM_PYTHON={sys.executable}")
         _, home, temporary, wheels = self.outside
+        outer = ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")  # by which it says that it is another's
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in outer},
             "PATH": self.path,
             "HOME": str(home),
             "TMPDIR": str(temporary),
@@ -258,6 +259,16 @@ def test_uninstall_stops_netuned_then_restores_then_removes(tree: Tree) -> None:
     ]
     assert not tree.venv.exists()
     assert (state / "baseline.json").exists()
+
+
+def test_a_tree_without_systemd_is_left_with_no_link_to_the_unit(tree: Tree) -> None:
+    tree.make("install")
+    link = tree.stage / "etc/systemd/system/multi-user.target.wants/netuned.service"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to("/usr/lib/systemd/system/netuned.service")  # as systemctl --root makes it
+    tree.make("uninstall")
+    assert not link.is_symlink()
 
 
 def test_what_cannot_be_restored_keeps_the_tool_that_could(tree: Tree) -> None:

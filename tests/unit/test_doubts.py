@@ -119,13 +119,13 @@ def test_what_cards_have(key: str, value: str | Sequence[str]) -> None:
 @pytest.mark.parametrize("key", ["irq: {cpus", "rps: {cpus", "xps: {cpus", "cpus: {app"])
 @pytest.mark.parametrize(
     ("value", "number", "mask"),
-    [("010", 10, "4"), ("03", 3, "0-1"), ("local & 030", 30, "4-5"), ("00", 0, "none")],
+    [("010", 10, "4"), ("03", 3, "0-1"), ("local & 030", 30, "4-5"), ("00", 0, "")],
 )
 def test_a_number_that_looks_like_a_mask(key: str, value: str, number: int, mask: str) -> None:
     found = load_dropped({"/x.yaml": f"{key}: {value}}}".encode()}, ())
     (doubt,) = [str(each) for one in found.profiles.profiles for each in doubts(one)]
-    forms = f"write {number}, or {mask}" if mask != "none" else f"write {number}"
-    assert doubt.endswith(f"is CPU {number}; if a mask is meant, {mask}: {forms}")
+    forms = f"CPUs {mask}: write {number}, or {mask}" if mask else f"no CPU at all: write {number}"
+    assert doubt.endswith(f"is CPU {number}, and as a mask it would be {forms}")
 
 
 @pytest.mark.parametrize("value", ["0", "10", "00-07", "0-3,08", "node:0", "'0-31:2/04'"])

@@ -26,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netuned.cli import explain as command
+from netuned.cli.main import run
 from netuned.cli.text import Screen
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
@@ -225,3 +226,14 @@ def test_json_has_values_beside_their_text() -> None:
     assert [queue["cpus_value"] for queue in card["queues"]] == [[1], [2]]
     assert (card["queues"][0]["rps"]["value"], card["queues"][0]["rps"]["data"]) == ("0-1", [0, 1])
     assert card["queues"][0]["rss"]["data"] is None
+
+
+def test_a_card_without_a_profile_has_one_sentence_in_json_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "machine").write_text("cores: 2\ncards: [{name: en0, driver: ice, queues: 2}]\n")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/edge.yaml").write_text("match: [{driver: igb}]\n")
+    where = ["--snapshot", str(tmp_path / "machine"), "--profiles", str(tmp_path / "etc")]
+    assert run(["explain", "en0", "0", "--json", *where]) == 1
+    assert "no profile matches en0" in capsys.readouterr().err
