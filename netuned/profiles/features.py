@@ -51,34 +51,49 @@ SHORT: Mapping[str, tuple[str, ...]] = {
 }
 """What ethtool -K means by a short name."""
 
-_TCP_SEGMENTATION = SHORT["tso"]
+LONG: Mapping[str, str] = {
+    "rx-checksumming": "rx",
+    "tx-checksumming": "tx",
+    "scatter-gather": "sg",
+    "tcp-segmentation-offload": "tso",
+    "generic-segmentation-offload": "gso",
+    "generic-receive-offload": "gro",
+    "large-receive-offload": "lro",
+    "rx-vlan-offload": "rxvlan",
+    "tx-vlan-offload": "txvlan",
+    "ntuple-filters": "ntuple",
+    "receive-hashing": "rxhash",
+}
+"""What ethtool -k prints in place of a short name."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = {**SHORT, **{name: SHORT[of] for name, of in LONG.items()}}
+"""What ethtool's names mean, by name."""
+
 NEEDS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        (*_TCP_SEGMENTATION, "tx-generic-segmentation", "tx-scatter-gather-fraglist"),
-        ("tx-scatter-gather",),
-    ),
-    "tx-gso-partial": ("tx-generic-segmentation",),
+    **dict.fromkeys((*SHORT["tso"], *SHORT["gso"]), ("tx-scatter-gather",)),
+    "tx-tcp-mangleid-segmentation": ("tx-scatter-gather", "tx-tcp-segmentation"),
     "rx-gro-hw": ("rx-checksum",),
     "tls-hw-rx-offload": ("rx-checksum",),
 }
-"""Feature -> those without which the kernel turns it off, whatever the card is.
+"""Feature -> those without any of which the kernel turns it off, whatever the card is."""
 
-Segmentation also needs one of the checksums that send: which one is the driver's choice.
-"""
+CHECKSUMS = ("tx-checksum-ipv4", "tx-checksum-ip-generic", "tx-checksum-ipv6")
+CHECKSUMMED = frozenset((*SHORT["tso"], "tx-udp-segmentation", "tls-hw-tx-offload"))
+"""What the kernel turns off without a checksum that sends; which of them is the card's."""
 
-EXCLUDE = ("rx-gro-hw", "rx-lro")
-"""The kernel turns the second off where both are wanted."""
+EXCLUDE = (("rx-gro-hw", "rx-lro"), ("rx-fcs", "rx-lro"), ("rx-fcs", "rx-gro-hw"))
+"""Of each pair the kernel turns one off where both are wanted."""
 
 
 def expand(said: Mapping[str, str]) -> dict[str, str]:
     """What is said of each feature by the kernel's names."""
-    return {name: value for key, value in said.items() for name in SHORT.get(key, (key,))}
+    return {name: value for key, value in said.items() for name in GROUPS.get(key, (key,))}
 
 
 def _name(key: object) -> str:
-    if isinstance(key, str) and (key in NAMES or key in SHORT):
+    if isinstance(key, str) and (key in NAMES or key in GROUPS):
         return key
-    hint = did_you_mean(str(key), (*sorted(NAMES), *SHORT)) or "`ethtool -k` lists them"
+    hint = did_you_mean(str(key), (*sorted(NAMES), *GROUPS)) or "`ethtool -k` lists them"
     raise mistake(f"{shown(key)} is no feature that the kernel has; {hint}")
 
 
@@ -88,13 +103,14 @@ def _together(said: dict[str, str | None]) -> dict[str, str | None]:
     for key, value in said.items():
         if value is None:
             continue
-        for name in SHORT.get(key, (key,)):
+        for name in GROUPS.get(key, (key,)):
             if name in by and said[by[name]] != value:
                 raise mistake(f"`{by[name]}` and `{key}` both say something of {name}")
             by[name] = key
     wanted = expand({key: value for key, value in said.items() if value is not None})
-    if all(wanted.get(name) == "on" for name in EXCLUDE):
-        raise mistake(f"{by[EXCLUDE[0]]} and {by[EXCLUDE[1]]} exclude each other; turn one off")
+    for pair in EXCLUDE:
+        if all(wanted.get(name) == "on" for name in pair):
+            raise mistake(f"{by[pair[0]]} and {by[pair[1]]} exclude each other; turn one off")
     for name, value in wanted.items():
         missing = [need for need in NEEDS.get(name, ()) if wanted.get(need) == "off"]
         if value == "on" and missing:

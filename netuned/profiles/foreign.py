@@ -7,8 +7,8 @@ from functools import cache
 
 from pydantic import BaseModel
 
+from netuned.profiles.features import GROUPS
 from netuned.profiles.features import NAMES as FEATURES
-from netuned.profiles.features import SHORT
 from netuned.profiles.match import Match
 from netuned.profiles.profile import SECTIONS, Profile
 from netuned.profiles.qdiscs import QDISCS
@@ -25,7 +25,7 @@ _UNDER = {
     "channels: {combined: …}": "channel combined-channels num-queues rx-queues tx-queues",
     "rings": "ring ring-buffer ring-buffers ring-size rx-ring tx-ring rx-buffer-size",
     "offloads": "features offload generic-receive-offload tcp-segmentation-offload "
-    f"large-receive-offload {' '.join(FEATURES)} {' '.join(SHORT)}",
+    f"large-receive-offload {' '.join(FEATURES)} {' '.join(GROUPS)}",
     "coalesce": "adaptive coalescing interrupt-coalescing moderation usecs",
     "rss: {queues: …}": "hash hfunc indir indirection rx-hash rxfh rx-flow-hash",
     "irq: {cpus: …}": "affinity interrupts irq-affinity irqs smp-affinity smp-affinity-list",

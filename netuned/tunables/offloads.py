@@ -17,7 +17,7 @@ from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
 from netuned.kernel.questions import FEATURES as QUESTION
-from netuned.profiles.features import NEEDS, SHORT
+from netuned.profiles.features import CHECKSUMMED, CHECKSUMS, GROUPS, NEEDS
 from netuned.tunables.base import (
     BOOT,
     CARD,
@@ -71,10 +71,15 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     assert spec is not None
     wanted: dict[str, Value | UnsupportedError | Boot] = {}
     for key, said in spec.named().items():
-        names = SHORT.get(key, (key,))
+        names = GROUPS.get(key, (key,))
         settable = [name for name in names if limits.get(name, 0) & CHANGEABLE]
         for name in settable or names:  # of a group, what the card has of it
             wanted[name] = _wanted(name, said, nic, limits)
+    has = [name for name in CHECKSUMS if limits.get(name, 0) & (ACTIVE | CHANGEABLE)]
+    if has and all(wanted.get(name) == Word("off") for name in has):
+        for name in CHECKSUMMED & {key for key, value in wanted.items() if value == Word("on")}:
+            why = f"it needs one of {', '.join(has)}, which the profile turns off"
+            wanted[name] = UnsupportedError(name, why)
     return wanted
 
 
@@ -96,12 +101,20 @@ def write(view: View, found: State, values: State) -> None:
 
 
 def same(key: str, wanted: State, found: State) -> bool:
-    """What waited for another feature before netuned is as it was once the same is asked for."""
+    """What waited for another feature before netuned is as it was once the same is asked for.
+
+    So is what waits for one that is wanted off: it comes with that.
+    """
     asked, has = wanted[key], found[key]
     assert isinstance(asked, Word)
-    if "[" in asked.text:
+    if "[" in asked.text or _waits_as_wanted(key, wanted):
         return _asked_for(asked) == _asked_for(has)
     return asked == has
+
+
+def _waits_as_wanted(key: str, wanted: State) -> bool:
+    needs = (*NEEDS.get(key, ()), *(CHECKSUMS if key in CHECKSUMMED else ()))
+    return any(wanted.get(need) == Word("off") for need in needs)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

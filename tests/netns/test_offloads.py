@@ -94,3 +94,29 @@ def test_what_waited_for_another_before_waits_again(lab: Lab) -> None:
     path.unlink()
     lab.wait_state(CARD, "unmanaged")
     assert features(lab) == before
+
+
+def test_what_is_put_back_may_wait_for_what_is_wanted_off(lab: Lab) -> None:
+    """TSO is asked for again, and comes with scatter-gather, which this profile turns off."""
+    before = features(lab)
+    drop(lab, "tso: off")
+    lab.start()
+    lab.wait_state(CARD, "in-sync")
+    path = drop(lab, "sg: off")
+    lab.wait(lambda: features(lab)["tx-scatter-gather"] == "off", "the other profile")
+    lab.wait_state(CARD, "in-sync")
+    assert features(lab)["tx-tcp-segmentation"] == "off [requested on]"
+    path.unlink()
+    lab.wait_state(CARD, "unmanaged")
+    assert features(lab) == before
+    assert "Cannot" not in lab.logged()
+
+
+def test_what_needs_a_checksum_that_the_profile_turns_off_is_named(lab: Lab) -> None:
+    drop(lab, "tx: off, tso: on, rx-gro-list: on")
+    lab.start()
+    lab.wait_state(CARD, "partial")
+    assert "needs one of tx-checksum-ip-generic, which the profile turns off" in " ".join(
+        str(setting(lab)["reason"]).split()
+    )
+    assert features(lab)["rx-gro-list"] == "on"
