@@ -158,8 +158,9 @@ class EthtoolNetlink(Client):
         """Raises: UnsupportedError, KernelError."""
         if not self._features:
             content = _header() + features.ask_names()
-            (payload,) = self._ask(STRINGS.table, STRINGS.get, 0, content, "list", "features")
+            replies = self._ask(STRINGS.table, STRINGS.get, 0, content, "list", "features")
             with decoding("features"):
+                (payload,) = replies
                 self._features = features.decode_names(payload)
         return self._features
 

@@ -77,7 +77,7 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
             wanted[name] = _wanted(name, said, nic, limits)
     has = [name for name in CHECKSUMS if limits.get(name, 0) & (ACTIVE | CHANGEABLE)]
     if has and all(wanted.get(name) == Word("off") for name in has):
-        for name in CHECKSUMMED & {key for key, value in wanted.items() if value == Word("on")}:
+        for name in sorted(CHECKSUMMED & {key for key in wanted if wanted[key] == Word("on")}):
             why = f"it needs one of {', '.join(has)}, which the profile turns off"
             wanted[name] = UnsupportedError(name, why)
     return wanted
