@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
-from dataclasses import replace
 
 from netuned.bus.client import Client
 from netuned.cli import cutoff
@@ -13,21 +11,20 @@ from netuned.cli.plan import (
     NOT_ALL,
     NOTHING,
     Answer,
-    Matched,
     change_as_json,
     nothing_of,
+    of_daemon,
     show_changes,
     show_problems,
     show_unsupported,
     show_withheld,
-    unsupported,
     unsupported_as_json,
     withheld_as_json,
 )
 from netuned.cli.text import Screen, card_name, print_json
 from netuned.plan import Change, Plan
 from netuned.profiles.timeout import parse_timeout_s
-from netuned.status import NicStatus, Status
+from netuned.status import Status
 from netuned.text import escape
 from netuned.valuejson import typed
 
@@ -48,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with Client() as client:
-        planned = client.plan()  # waits, at the start, for what status may not know before
-        names = _cards(client.status().nics, arguments.nic) if arguments.nic else ()
-        before = _only(planned, names)
+        before = _plan(client, arguments.nic).plan
         warnings = cutoff.warnings(before.changes, tried=bool(arguments.confirm))
         for warning in warnings:  # before it happens: nothing may be seen after it
             print(f"netunedctl: {escape(warning)}", file=sys.stderr, flush=True)
@@ -59,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
             id, until = client.begin_trial(arguments.nic, arguments.confirm)
         else:
             client.reconcile(arguments.nic)
-        plan, status = client.plan(), client.status()
-        after = _only(replace(plan, unsupported=unsupported(status)), names)
+        planned = _plan(client, arguments.nic)
+        after, status = planned.plan, client.status()
     pending = {_setting(change) for change in after.changes}
     applied = tuple(
         change
@@ -81,9 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         screen = Screen.of_stdout()
-        cards = {nic.name: Matched(nic.profile, nic.through) for nic in status.nics}
-        done = nothing_of(names[0], Answer(after, cards)) if names else NOTHING
-        print(show(applied, after, screen) or screen.sentence(done.strip()), end="")
+        names = tuple(planned.cards) if arguments.nic else ()
+        done = "".join(screen.sentence(nothing_of(name, planned)) for name in names) or NOTHING
+        print(show(applied, after, screen) or done, end="")
         if id:
             keep = f"Undone at {until}, unless confirmed: netunedctl confirm {id}"
             if any(not change.ifname for change in after.changes):
@@ -115,21 +110,12 @@ def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:
     return "\n".join(parts)
 
 
-def _cards(nics: Iterable[NicStatus], ifname: str) -> tuple[str, ...]:
-    """The card of a name (an alternative one, too), and those it is tuned through."""
-    named = (nic for nic in nics if ifname in (nic.name, *nic.altnames))
-    return next(((nic.name, *nic.through) for nic in named), (ifname,))
-
-
-def _only(plan: Plan, names: tuple[str, ...]) -> Plan:
-    if not names:
-        return plan
-    return Plan(
-        tuple(change for change in plan.changes if change.ifname in names),
-        tuple(problem for problem in plan.problems if problem.ifname in names),
-        tuple(change for change in plan.withheld if change.ifname in names),
-        tuple(lack for lack in plan.unsupported if lack.ifname in names),
-    )
+def _plan(client: Client, nic: str) -> Answer:
+    """The daemon's plan, of a card if one is named; and what stands in the way of all."""
+    answer = of_daemon(client)
+    if not nic:
+        return answer
+    return answer.of(answer.own_names([nic]))
 
 
 def _is_made(change: Change, after: Plan, status: Status) -> bool:

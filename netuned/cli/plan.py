@@ -75,6 +75,11 @@ class Answer:
     absent: str = ""
     useless: bool = False
 
+    def own_names(self, names: Collection[str]) -> list[str]:
+        """The cards that are meant, by a name of their own each. Raises: NetunedError."""
+        known = {name: card.altnames for name, card in self.cards.items()}
+        return [own_name(name, known) for name in names]
+
     def of(self, names: Collection[str]) -> Answer:
         """The part that is about these cards, and about what stands in the way of all."""
         shown = {*names, *(below for name in names for below in self.cards[name].through)}
@@ -95,8 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         answer = _ask()
     if names:
-        known = {name: card.altnames for name, card in answer.cards.items()}
-        names = [own_name(name, known) for name in names]
+        names = answer.own_names(names)
         answer = answer.of(names)
     plan = answer.plan
     # of another host's routes a snapshot tells nothing
@@ -125,19 +129,19 @@ def _is_file(word: str) -> bool:
     return word == "-" or "/" in word or word.endswith((".yaml", ".yml")) or os.path.isfile(word)
 
 
+def of_daemon(client: Client) -> Answer:
+    """The daemon's own plan, with its cards and what they cannot have."""
+    plan = client.plan()  # waits, at the start, for what status may not know before
+    status = client.status()
+    cards = {nic.name: Matched(nic.profile, nic.through, nic.altnames) for nic in status.nics}
+    return Answer(replace(plan, unsupported=unsupported(status)), cards)
+
+
 def _ask() -> Answer:
     """The daemon's own plan, with its cards and what they cannot have.
 
     Where the daemon does not run it is what it would do if it were started now.
     """
-
-    def of_daemon(client: Client) -> Answer:
-        plan = client.plan()
-        status = client.status()
-        plan = replace(plan, unsupported=unsupported(status))
-        nics = status.nics
-        matched = {nic.name: Matched(nic.profile, nic.through, nic.altnames) for nic in nics}
-        return Answer(plan, matched)
 
     def alone(absent: str) -> Answer:
         return replace(plan_offline(None, ()), absent=absent)

@@ -134,9 +134,12 @@ class Dispute:
             self._timer.cancel()
             self._timer = None
 
-    def damp(self, tunable: str, look: Callable[[], None]) -> bool:
-        """Whether an event is of what is contended: ``look`` is then called for many at once."""
-        if tunable not in self.contended:
+    def damp(self, tunable: str, look: Callable[[], None], *, always: bool = False) -> bool:
+        """Whether an event is of what is contended: ``look`` is then called for many at once.
+
+        ``always``: also of what is not, for nothing is repaired by which it would be known.
+        """
+        if tunable not in self.contended and not always:
             return False
         if tunable not in self._damped:
             self._damped.add(tunable)

@@ -107,7 +107,12 @@ class Reconciler:
         self._notes: tuple[str, ...] = ()
         self._deaf = ""
         self._telling = Telling(
-            self.work, self.cards, self._manager, listener, lambda: bool(self._deaf)
+            self.work,
+            self.cards,
+            self._manager,
+            listener,
+            deaf=lambda: bool(self._deaf),
+            starting=lambda: self._starting,
         )
         self._first_reads: deque[Callable[[], Awaitable[None]]] = deque(
             (
@@ -200,6 +205,10 @@ class Reconciler:
         except TimeoutError:
             why = self.unread or "it has not read the host and its profiles yet"
             raise StartingError(f"netuned is starting: {why}; ask again") from None
+        await self.told()
+
+    async def told(self) -> None:
+        """Wait until all has been told that was published."""
         await self._telling.told()
 
     async def reload(self) -> None:
@@ -224,10 +233,11 @@ class Reconciler:
             return
         if tunable is None:
             self.passes.look(slot, facts=True)
-        elif tunable in slot.card.wanted and not slot.dispute.damp(
-            tunable, partial(self._look_at, slot, tunable)
-        ):
-            self._look_at(slot, tunable, time.monotonic())
+        elif tunable in slot.card.wanted:
+            always = self.is_paused(slot) or slot.leaves(tunable)
+            look = partial(self._look_at, slot, tunable)
+            if not slot.dispute.damp(tunable, look, always=always):
+                self._look_at(slot, tunable, time.monotonic())
 
     def _slot(self, ifindex: int) -> Slot | None:
         """A card's place, or the host's."""
@@ -376,8 +386,8 @@ class Reconciler:
     async def poll(self, silent: frozenset[str]) -> None:
         """Look at what this kernel raises no event for."""
         for slot in await poll(self._context, silent):
-            for tunable in silent:
-                self.touch(slot.card.nic.ifindex, tunable)
+            for tunable in silent & slot.card.wanted.keys():
+                self._look_at(slot, tunable, time.monotonic())
 
     async def look_at_isolation(self) -> None:
         """No event tells that a cgroup took CPUs for itself."""

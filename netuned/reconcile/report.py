@@ -291,6 +291,6 @@ def card_state(card: Card, pending: tuple[Change, ...]) -> str:
         return DRIFTED
     if card.awaited:
         return APPLYING
-    if card.target is not None and not card.target.enforces:
-        return OBSERVED
-    return PARTIAL if card.withheld or lacking(card) else IN_SYNC
+    if card.withheld or lacking(card):
+        return PARTIAL
+    return OBSERVED if card.target is not None and not card.target.enforces else IN_SYNC

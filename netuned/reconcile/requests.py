@@ -93,6 +93,8 @@ class Requests:
                     if not slot.gone:
                         problems.append(Problem(card.nic.name, str(error)))
             slot.worked()
+        self._loop.publish()  # what cards cannot have may have shown, and status has it
+        await self._loop.told()
         return Plan(tuple(changes), tuple(problems), tuple(withheld))
 
     async def pause(self, ifname: str) -> None:

@@ -31,11 +31,13 @@ async def look_over(context: Context, host: Slot) -> tuple[list[str], list[Slot]
     """
     kernel = context.kernel
     async with _idle(context, (host, *context.slots.values())) as idle:
-        cards = [slot.card for slot in idle]
+        cards, seen = [slot.card for slot in idle], _versions(idle)
         names, differing = await context.work.in_worker(
             lambda: (kernel.files.listdir(CLASS_NET), sweep(kernel, cards))
         )
     due = _due(context, idle, differing)
+    if _versions(idle) != seen:
+        context.loop.publish()  # what a card cannot have shows in a look like this, too
     retried = [s for s in idle if not context.loop.is_paused(s) and s.retry_roundings()]
     return names, [slot for slot in idle if slot in retried or slot in due]
 
@@ -53,11 +55,20 @@ async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
     ]
     if not slots:
         return []
-    async with _idle(context, slots) as idle:
-        cards, known = [slot.card for slot in idle], {c for slot in idle for c in slot.pending}
-        look = partial(sweep, context.kernel, cards, silent, known)
-        differing = await context.work.in_worker(look)
-    return _due(context, idle, differing)
+    due, seen = [], _versions(slots)
+    for slot in slots:  # one by one: a driver that hangs holds up its own card
+        async with _idle(context, [slot]) as idle:
+            cards = [idler.card for idler in idle]
+            look = partial(sweep, context.kernel, cards, silent, set(slot.pending))
+            differing = await context.work.in_worker(look) if cards else {}
+        due += _due(context, idle, differing)
+    if _versions(slots) != seen:
+        context.loop.publish()
+    return due
+
+
+def _versions(slots: list[Slot]) -> list[int]:
+    return [slot.card.version for slot in slots]
 
 
 def _due(

@@ -37,6 +37,9 @@ from netuned.status import (
     APPLYING,
     CONTENDED,
     DEGRADED,
+    IN_SYNC,
+    OBSERVED,
+    PARTIAL,
     PAUSED,
     STARTING,
     UNMANAGED,
@@ -222,6 +225,11 @@ class Slot:
         """Whether its ifindex is another card's now than the one that the aim is for."""
         return self.card.nic.instance != self._instance
 
+    def leaves(self, tunable: str) -> bool:
+        """Whether what differs of a tunable is told and not set."""
+        target = self.aim.target
+        return tunable in self.aim.held or (target is not None and not target.enforces)
+
     def retry_roundings(self) -> bool:
         """Now and then, write again what came out otherwise, but for what drops the link.
 
@@ -366,7 +374,8 @@ class Slot:
         unseen = [c for c in self._pending if scope is not None and c.tunable not in scope]
         self._pending, self.settled = (*unseen, *outcome.pending), not self._unsettled
         pending = frozenset((change.tunable, change.key) for change in self._pending)
-        self._unmet = pending & self._unmet if self._cause == DRIFT else pending
+        unmet = pending | self.card.barred.keys()
+        self._unmet = unmet & self._unmet if self._cause == DRIFT else unmet
         self._lacked = frozenset(self.card.unsupported)
         self.dispute.follow(Place(nic))
         managed = self.aim.target is not None or self.card.wanted
@@ -461,7 +470,9 @@ class Slot:
         """
         look = self.state, self.last_error, self.settled, self._pending, self._tallies.version
         wanted = self.aim.profile, self.aim.held, self._problem, self._unseen
-        key = (paused, deaf, self.task is None, look, wanted, self.card.version, self.contended)
+        waits = self.retry is not None or self.dirty
+        run = self.task is None, waits
+        key = (paused, deaf, run, look, wanted, self.card.version, self.contended)
         if self._shown is not None and self._shown[0] == key:
             return self._shown[1]
         state, error, held, profile = self.state, self.last_error, self.aim.held, self.aim.profile
@@ -475,6 +486,10 @@ class Slot:
             state = APPLYING
         elif profile and self._unseen is not None and state == UNMANAGED:
             state, error = STARTING, error or self._unseen
+        elif waits and profile and not self.settled and state != DEGRADED:
+            state = APPLYING
+        elif state in (IN_SYNC, PARTIAL, OBSERVED):  # what it can have may have shown meanwhile
+            state = card_state(self.card, self._pending)
         status = nic_status(
             card=self.card,
             profile=profile,

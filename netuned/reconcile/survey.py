@@ -72,6 +72,7 @@ class Survey:
         self._topology_events = 0
         self._planning = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
+        self._again: asyncio.TimerHandle | None = None
         self._judged: tuple[LoadedProfile, ...] | None = None
         """The profiles by which cards were left unread."""
         self._rest_until = 0.0
@@ -145,7 +146,10 @@ class Survey:
             if isinstance(error, NamespaceError) and self._judged is None:
                 raise  # it was started in the wrong place
             self._tell_unread(f"the host cannot be read: {error}")
-            asyncio.get_running_loop().call_later(REREAD_S, self._follower.rescan)
+            if self._again is not None:  # one is enough, however many ask for plans
+                self._again.cancel()
+            loop = asyncio.get_running_loop()
+            self._again = loop.call_later(REREAD_S, self._follower.rescan)
             return False
         finally:
             now = time.monotonic()

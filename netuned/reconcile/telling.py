@@ -35,15 +35,21 @@ class Telling:
         cards: Cards,
         manager: Callable[[tuple[NicStatus, ...]], ManagerStatus],
         listener: Listener,
+        *,
         deaf: Callable[[], bool],
+        starting: Callable[[], bool],
     ) -> None:
-        """``manager`` makes the host's status of all cards'; ``deaf`` is as for ``Slot.status``."""
+        """``manager`` makes the host's status of all cards'; ``deaf`` is as for ``Slot.status``.
+
+        ``starting``: not all cards were looked at yet.
+        """
         self.status = Status(ManagerStatus(__version__, STARTING))
         self._work = work
         self._cards = cards
         self._manager = manager
         self._listener = listener
         self._deaf = deaf
+        self._starting = starting
         self._untold = False
         self._task: asyncio.Task[None] | None = None
         self._awaited = asyncio.Event()
@@ -57,8 +63,8 @@ class Telling:
 
     async def told(self) -> None:
         """Wait until all has been told."""
-        self._awaited.set()
         if self._task is not None:
+            self._awaited.set()
             await asyncio.wait({self._task})
 
     async def _tell(self) -> None:
@@ -75,10 +81,8 @@ class Telling:
                         await asyncio.sleep(0)
                         until = time.monotonic() + SLICE_S
                 self._tell_now(tuple(status for slot, status in shown if not slot.gone))
-                took_s, starting = time.monotonic() - begun, self.status.manager.state == STARTING
-                await self._rest(
-                    START_REST_S if starting else min(REST_TIMES * took_s, REST_MOST_S)
-                )
+                rest_s = min(REST_TIMES * (time.monotonic() - begun), REST_MOST_S)
+                await self._rest(START_REST_S if self._starting() else rest_s)
         finally:
             self._awaited.clear()
             self._task = None
