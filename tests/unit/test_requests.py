@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
@@ -14,77 +13,12 @@ from netuned.errors import KernelError, NetunedError, StartingError
 from netuned.history import CHANGE
 from netuned.reconcile import loop, survey
 from netuned.reconcile.aim import Look
-from netuned.reconcile.loop import Options, Reconciler
-from netuned.reconcile.requests import Requests
 from netuned.reconcile.resync import poll, silent_tunables
 from netuned.reconcile.slot import Slot
-from netuned.status import Status
-from tests.netns.listener import Silent
-from tests.unit.parts import MACHINE, profile
-from tests.unit.writable import WritableKernel
+from tests.unit.daemon import XPS, Daemon, on
+from tests.unit.parts import profile
 
-XPS = "/sys/class/net/en0/queues/tx-{}/xps_cpus"
 WANTED = ["1", "2", "0", "0"]
-
-
-class Told(Silent):
-    """Remembers every status that was told."""
-
-    def __init__(self) -> None:
-        self.statuses: list[Status] = []
-
-    def publish(self, status: Status) -> None:
-        self.statuses.append(status)
-
-
-class Daemon:
-    """The loop with one profile, and its requests."""
-
-    def __init__(self, directory: Path, resync_s: float = 30.0) -> None:
-        self.kernel, self.told = WritableKernel(MACHINE), Told()
-        self.profiles = directory / "profiles.d"
-        self.profiles.mkdir()
-        self.options = Options(
-            (str(self.profiles),),
-            directory / "state",
-            directory / "run",
-            str(directory / "none"),
-            resync_s,
-        )
-        self.loop = self.again()
-        self.ask = Requests(self.loop)
-
-    def again(self) -> Reconciler:
-        """The loop of a process that starts now."""
-        return Reconciler(self.kernel, self.options, self.told)
-
-    def drop(self, text: str, name: str = "edge") -> None:
-        (self.profiles / f"{name}.yaml").write_text(text)
-
-    def masks(self) -> list[str]:
-        return [self.kernel.files.read_text(XPS.format(queue)) for queue in range(4)]
-
-    def disturb(self) -> None:
-        """Somebody sets a mask, and no event tells."""
-        self.kernel.put(XPS.format(2), b"f\n")
-
-    def state(self, name: str = "en0") -> str:
-        return next(nic.state for nic in self.ask.status().nics if nic.name == name)
-
-
-def on(
-    directory: Path,
-    scenario: Callable[[Daemon], Coroutine[None, None, None]],
-    resync_s: float = 30.0,
-) -> None:
-    async def run() -> None:
-        daemon = Daemon(directory, resync_s)
-        daemon.drop(profile("0-1"))
-        await daemon.loop.start()
-        await scenario(daemon)
-        await daemon.loop.close()
-
-    asyncio.run(run())
 
 
 def test_of_a_host_that_cannot_be_read_nothing_is_said(
