@@ -60,11 +60,10 @@ class Place:
 
 
 class _Seen(NamedTuple):
-    """Who asked for a change, and when; ``only``: no other did within ``GLIMPSE_S``."""
+    """Who asked for a change, and when."""
 
     at: float
     process: Glimpse
-    only: bool = True
 
 
 class Search:
@@ -121,6 +120,8 @@ class Dispute:
         self._searched: dict[str, float] = {}
         self._searching: set[str] = set()
         self._glimpses: dict[str, _Seen] = {}
+        self._others: dict[str, float] = {}
+        """When somebody else asked for a change last, or one who had ended: who is not known."""
         self._unsaid: dict[str, Place] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._damped: set[str] = set()
@@ -204,12 +205,18 @@ class Dispute:
 
         Read at once: most who do so end the next moment.
         """
+        if not is_other(sender):
+            return
         now, last = time.monotonic(), self._glimpses.get(tunable)
         if last is not None and now - last.at < GLIMPSE_S:
-            if sender != last.process.pid and is_other(sender):
-                self._glimpses[tunable] = last._replace(only=False)
+            if sender != last.process.pid:
+                self._others[tunable] = now
         elif seen := glimpse(sender):
             self._glimpses[tunable] = _Seen(now, seen)
+            if last is not None and last.process.pid != sender:
+                self._others[tunable] = max(last.at, self._others.get(tunable, 0.0))
+        else:
+            self._others[tunable] = now
 
     def _glimpse(self, tunable: str) -> Glimpse | None:
         """Who last asked for a change over netlink."""
@@ -218,8 +225,8 @@ class Dispute:
 
     def sender(self, tunable: str) -> str:
         """Who alone asked for a change over netlink just now; empty where that is not known."""
-        seen = self._glimpses.get(tunable)
-        if seen is None or not seen.only or time.monotonic() - seen.at > LATE_S:
+        seen, late = self._glimpses.get(tunable), time.monotonic() - LATE_S
+        if seen is None or seen.at < late or self._others.get(tunable, 0.0) >= late:
             return ""
         return f"{seen.process.command} (pid {seen.process.pid})"
 
