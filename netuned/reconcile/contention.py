@@ -30,7 +30,8 @@ class Limits:
     Then there is one repair every ``backoff_s``, and after ``patience`` of these each waits twice
     as long as the one before, up to ``most_s``: some drop packets, as that of a root qdisc does.
     From ``suspect`` repairs in ``window_s``, or at the same distance, on it is worth knowing who
-    makes them necessary: one who only answers netuned's writes is silent once it backs off.
+    makes them necessary: one who only answers netuned's writes is silent once it backs off. That
+    ends where the next does not come in time.
     A setting is as any other once it was found changed neither for ``quiet_s`` nor for three times
     as long as whoever changes it took to do so after a repair; what is not contended after
     ``calm_s``.
@@ -74,9 +75,22 @@ class _Past:
 
     def alike(self, count: int) -> bool:
         """Whether the last so many came at the same distance, but for a second and a quarter."""
+        gaps = self._gaps(count)
+        return bool(gaps) and max(gaps) <= _late(min(gaps))
+
+    def is_due(self, count: int, now: float) -> bool:
+        """Whether it is not yet late for one more at the distance of the last so many."""
+        return self.alike(count) and now - self.repaired[-1] <= _late(max(self._gaps(count)))
+
+    def _gaps(self, count: int) -> list[float]:
+        """Between the last so many repairs; none where there were fewer."""
         last = self.repaired[-count:]
-        gaps = [after - before for before, after in pairwise(last)]
-        return len(last) == count and max(gaps) <= 1.25 * min(gaps) + 1
+        return [after - before for before, after in pairwise(last)] if len(last) == count else []
+
+
+def _late(gap_s: float) -> float:
+    """What still counts as the same distance."""
+    return 1.25 * gap_s + 1
 
 
 class Budget:
@@ -103,8 +117,13 @@ class Budget:
             for setting, past in self._past.items()
             if past.contended
             or past.within(limits.window_s, now) >= limits.suspect
-            or past.alike(limits.suspect)
+            or past.is_due(limits.suspect, now)
         )
+
+    def repairs_since(self, tunable: str, at: float) -> int:
+        """How often one and the same setting of this tunable was repaired since then, at most."""
+        of_it = (past for (name, _), past in self._past.items() if name == tunable)
+        return max((sum(at < time for time in past.repaired) for past in of_it), default=0)
 
     def answer_s(self, setting: Setting) -> float:
         """How long after a repair a setting was changed again, in seconds; 0: not known."""

@@ -24,7 +24,7 @@ from netuned.tunables import EVERY, tunables_of
 log = logging.getLogger(__name__)
 
 SEARCH_S = 5.0
-LOOKS_S = 0.25
+LOOKS = 20
 SEARCH_MOST_S = 400.0
 """Who comes every few minutes is waited for as long as that takes, once more and a half."""
 
@@ -66,6 +66,13 @@ class _Seen(NamedTuple):
     process: Glimpse
 
 
+class _Found(NamedTuple):
+    """Who changes a setting, and when they were seen to, at the earliest."""
+
+    at: float
+    writer: Writer
+
+
 class Search:
     """Looks for who opens a file, one search at a time for the whole host."""
 
@@ -79,9 +86,8 @@ class Search:
         async with self._lock:
             try:
                 await self._work.in_worker(lambda: trace.start(paths))
-                looks = int(SEARCH_S / LOOKS_S)
-                for _ in range(looks):
-                    await asyncio.sleep(for_s / looks)
+                for _ in range(LOOKS):
+                    await asyncio.sleep(for_s / LOOKS)
                     if found := await self._work.in_worker(trace.writer):
                         return found
             except UnsupportedError as error:
@@ -90,11 +96,12 @@ class Search:
                 trace.close()
         return None
 
-    async def sender(self, seen: Callable[[], Glimpse | None]) -> Writer | None:
-        """Who asked for a change over netlink, within ``SEARCH_S``."""
-        for _ in range(int(SEARCH_S / LOOKS_S)):
-            await asyncio.sleep(LOOKS_S)
-            if process := seen():
+    async def sender(self, seen: Callable[[float], Glimpse | None]) -> Writer | None:
+        """Who asked for a change over netlink, within ``SEARCH_S`` or ``LATE_S`` before."""
+        since = time.monotonic() - LATE_S
+        for _ in range(LOOKS):
+            await asyncio.sleep(SEARCH_S / LOOKS)
+            if process := seen(since):
                 return await self._work.in_worker(lambda: describe(process))
         return None
 
@@ -116,7 +123,7 @@ class Dispute:
         self._search = search
         self._again = again
         self._tell = tell
-        self._writers: dict[str, Writer] = {}
+        self._writers: dict[str, _Found] = {}
         self._searched: dict[str, float] = {}
         self._searching: set[str] = set()
         self._glimpses: dict[str, _Seen] = {}
@@ -178,7 +185,9 @@ class Dispute:
     def _worth_searching(self, tunable: str, now: float) -> bool:
         last = self._searched.get(tunable)
         due = last is None or now - last >= SEARCH_AGAIN_S
-        return due and tunable not in self._writers and tunable not in self._searching
+        found = self._writers.get(tunable)
+        gone = found is None or self._budget.repairs_since(tunable, found.at) > 0
+        return due and gone and tunable not in self._searching
 
     async def name_writer(
         self, search: Search, place: Place, tunable: str, keys: tuple[str, ...]
@@ -189,11 +198,12 @@ class Dispute:
             if paths:
                 answer_s = max(self._budget.answer_s((tunable, key)) for key in keys)
                 for_s = min(max(SEARCH_S, 1.5 * answer_s), SEARCH_MOST_S)
-                found = await search.writer(paths, for_s)
+                found, late_s = await search.writer(paths, for_s), for_s / LOOKS
             else:
-                found = await search.sender(lambda: self._glimpse(tunable))
+                found = await search.sender(lambda since: self._glimpse(tunable, since))
+                late_s = LATE_S
             if found is not None:
-                self._writers.setdefault(tunable, found)
+                self._writers[tunable] = _Found(time.monotonic() - late_s, found)
         finally:
             self._searching.discard(tunable)
             self._searched[tunable] = time.monotonic()
@@ -218,10 +228,10 @@ class Dispute:
         else:
             self._others[tunable] = now
 
-    def _glimpse(self, tunable: str) -> Glimpse | None:
-        """Who last asked for a change over netlink."""
+    def _glimpse(self, tunable: str, since: float) -> Glimpse | None:
+        """Who last asked for a change over netlink, if it was since then."""
         seen = self._glimpses.get(tunable)
-        return seen.process if seen else None
+        return seen.process if seen and seen.at >= since else None
 
     def sender(self, tunable: str) -> str:
         """Who alone asked for a change over netlink just now; empty where that is not known."""
@@ -239,7 +249,7 @@ class Dispute:
                 "ifname": place.nic.name,
                 "tunable": tunable,
                 "cause": self.reason(tunable),
-                "writer": self.writer(tunable),
+                "writer": self._named(tunable),
             }
             log.warning("Contended: %s", self.sentence(place, tunable), extra=fields)
 
@@ -254,9 +264,21 @@ class Dispute:
             log.info("No longer contended: %s", named(place.name, tunable, keys), extra=fields)
         self._searched.pop(tunable, None)
 
-    def writer(self, tunable: str) -> str:
+    def _named(self, tunable: str) -> str:
         """Who changes this again and again; empty while that is not known."""
-        return str(self._writers.get(tunable, ""))
+        found = self._writers.get(tunable)
+        return str(found.writer) if found else ""
+
+    def writer(self, tunable: str) -> str:
+        """Who made necessary what was just repaired; empty where that is not known.
+
+        Whoever was seen before an earlier repair may not be who came after it, nor who was seen
+        longer ago than anybody is waited for.
+        """
+        found = self._writers.get(tunable)
+        if found is None or time.monotonic() - found.at > SEARCH_MOST_S:
+            return ""
+        return self._named(tunable) if self._budget.repairs_since(tunable, found.at) <= 1 else ""
 
     def sentences(self, place: Place) -> tuple[str, ...]:
         """For people, one for each contended tunable: what, by whom, what to do."""
@@ -267,10 +289,11 @@ class Dispute:
         return f"{what}: {self.reason(tunable)}"
 
     def reason(self, tunable: str) -> str:
-        writer = self._writers.get(tunable)
-        if writer is None:
+        found = self._writers.get(tunable)
+        if found is None:
             who, hint = "an unknown program", EVERY[tunable].writers.hint or _HOW_TO_FIND_A_FILE
         else:
+            writer = found.writer
             who, hint = str(writer), f"end that, or have the profile keep {tunable}"
             if writer.unit.endswith(".service"):
                 hint = f"`systemctl status {writer.unit}` shows it; {hint}"

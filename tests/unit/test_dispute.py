@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from netuned.kernel.writers import Glimpse
+from netuned.kernel.writers import Glimpse, Writer
 from netuned.reconcile import dispute
 from netuned.reconcile.contention import LIMITS
 from netuned.reconcile.dispute import GLIMPSE_S, LATE_S, Dispute, Search
 from netuned.reconcile.work import Work
+from tests.unit.daemon import Daemon, on
 
 
 class Clock:
@@ -55,3 +59,43 @@ def test_nobody_is_named_in_place_of_another(
     assert quarrel.sender("qdisc") == ""
     quarrel.heard("qdisc", 7)
     assert quarrel.sender("qdisc") == "tuner (pid 7)"
+
+
+def test_who_was_found_earlier_is_not_named_for_what_comes_much_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0])
+    searches = []
+
+    async def find(*_: object) -> Writer | None:
+        searches.append(late[0])
+        late[0] += 1  # the writer came a while after the repair
+        return Writer(4242, "script") if len(searches) == 1 else None
+
+    async def scenario(daemon: Daemon) -> None:
+        monkeypatch.setattr(dispute, "time", clock)
+        monkeypatch.setattr(Search, "writer", find)
+        for _ in range(LIMITS.suspect):
+            await repair(daemon)
+        while not searches:
+            await asyncio.sleep(0.01)
+        await repair(daemon)
+        assert "script (pid 4242)" in caplog.messages[-1]
+        late[0] = 3000
+        await repair(daemon)
+        assert "Repaired" in caplog.messages[-1]
+        assert "script" not in caplog.messages[-1]
+        for _ in range(50):  # an hour in which nothing is changed
+            late[0] += 60
+            daemon.loop.touch(2, "irq")
+            await daemon.loop.until_quiet()
+        assert len(searches) <= 2
+
+    on(tmp_path, scenario)
+
+
+async def repair(daemon: Daemon) -> None:
+    daemon.disturb()
+    daemon.loop.touch(2, "xps")
+    await daemon.loop.until_quiet()
