@@ -24,6 +24,8 @@ RTM_GETROUTE = 26
 RTA_DST, RTA_OIF = 1, 4
 RTF_UP, RTF_REJECT = 0x1, 0x200
 ANCESTORS_MOST = 32
+ROUTES_SIZE = 1 << 25
+"""Of more than 200,000 routes the default one may not be among those that are read."""
 _NAME_AT = 141
 """Where in a line of ipv6_route the name begins: what is before it has fixed widths."""
 _HEADER = struct.Struct("=IHHII")
@@ -44,15 +46,26 @@ def reached_over(files: FileTree) -> dict[str, str]:
 
 def default_routes(files: FileTree) -> Iterator[str]:
     """The devices of the default routes of IPv4 (of the main table) and IPv6."""
-    # A name has no blank, but may have what Python takes for the end of a line.
-    for line in files.read_text("/proc/net/route", "").split("\n")[1:]:
+    for line in _lines(files, "/proc/net/route")[1:]:
         name, to, _, flags, _, _, _, mask, *_ = line.split("\t")
         if int(to, 16) == int(mask, 16) == 0 and _is_used(flags):
             yield name
-    for line in filter(None, files.read_text("/proc/net/ipv6_route", "").split("\n")):
+    for line in _lines(files, "/proc/net/ipv6_route"):
         to, length, *_, flags = line[:_NAME_AT].rstrip(" ").split(" ")
         if int(to, 16) == int(length, 16) == 0 and _is_used(flags):
             yield line[_NAME_AT:].lstrip(" ")
+
+
+def _lines(files: FileTree, path: str) -> list[str]:
+    """A name has no blank, but may have what Python takes for the end of a line."""
+    try:
+        content = files.read_long(path, ROUTES_SIZE)
+    except KernelError as error:
+        if error.exhausted:
+            raise
+        return []
+    whole = content[: content.rfind(b"\n") + 1]
+    return [line for line in whole.decode("utf-8", "replace").split("\n") if line]
 
 
 def _is_used(flags: str) -> bool:

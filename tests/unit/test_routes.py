@@ -39,6 +39,15 @@ def test_default_routes_and_what_lies_below(files: Files) -> None:
     assert set(reached.values()) == {"the default route"}
 
 
+def test_a_default_route_behind_thousands_of_others(files: Files, tmp_path: Path) -> None:
+    """The kernel gives 4 KiB of them with one read, and has that of IPv6 anywhere among them."""
+    table = tmp_path / "proc/net/ipv6_route"
+    table.write_text(SIXTH.format("40", "00000001", "eth3") * 2000 + table.read_text())
+    assert list(default_routes(files)) == ["bond0.5", "e\u2028x"]
+    table.write_text(table.read_text()[:-9])
+    assert list(default_routes(files)) == ["bond0.5", "e\u2028x"]
+
+
 def test_a_host_without_networks_is_reached_over_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
