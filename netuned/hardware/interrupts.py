@@ -26,7 +26,8 @@ _PHY = re.compile(r".*:[0-9a-f]{2}")
 
 
 def interrupt_owner(files: FileTree, here: FileTree) -> str:
-    """The device whose interrupts a card uses: its own, or the PCI parent (virtio); empty: none.
+    """The device whose interrupts a card uses: its own, or that it is part of (virtio, a
+    subfunction); empty: none. What a card on PCI is below is a bridge.
 
     ``here`` is at the card's directory.
     """
@@ -34,8 +35,10 @@ def interrupt_owner(files: FileTree, here: FileTree) -> str:
         return ""
     device = here.resolve("device")
     parent = device.rpartition("/")[0]
-    if not files.exists(f"{device}/msi_irqs") and (
-        files.exists(f"{parent}/msi_irqs") or files.exists(f"{parent}/vendor")
+    if (
+        _bus(here) != "pci"
+        and not files.exists(f"{device}/msi_irqs")
+        and (files.exists(f"{parent}/msi_irqs") or files.exists(f"{parent}/vendor"))
     ):
         return parent if files.exists(f"{parent}/irq") else device
     return device
@@ -113,8 +116,11 @@ def _by_ifindex(files: FileTree) -> list[str]:
 
 
 def _may_have(here: FileTree) -> bool:
-    bus = here.readlink("device/subsystem").rpartition("/")[2]
-    return bus not in _OTHERS and not here.exists("phy80211")
+    return _bus(here) not in _OTHERS and not here.exists("phy80211")
+
+
+def _bus(here: FileTree) -> str:
+    return here.readlink("device/subsystem").rpartition("/")[2]
 
 
 def _of_listed(files: FileTree, name: str) -> list[int]:

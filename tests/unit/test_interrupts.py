@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
 from netuned.errors import KernelError
 from netuned.hardware.facts import read_nic
+from netuned.hardware.interrupts import interrupt_owner
 from netuned.hardware.nic import Nic, why_no_vectors
-from netuned.kernel.files import FileTree
+from netuned.kernel.files import Files, FileTree
 from netuned.kernel.questions import NAPI_INTERRUPTS
 from netuned.kernel.recorded import Link
 from tests.unit.writable import CLASS_NET, WritableKernel
@@ -145,6 +147,23 @@ def test_what_a_pci_card_lists_is_no_others(other: str) -> None:
     kernel = board(other, "ens1", names=[*BOARD, *XEN], on_pci="ens1")
     assert found(kernel, "ens1") == ["rx-0=38", "rx-1=40", "tx-0=37", "tx-1=39"]
     assert found(kernel, other) == []
+
+
+@pytest.mark.parametrize(("bus", "owner"), [("pci", "/0000:02:01.0"), ("virtio", "")])
+def test_of_what_a_pci_card_is_below_it_has_no_interrupts(
+    tmp_path: Path, bus: str, owner: str
+) -> None:
+    bridge = "/sys/devices/pci0000:00/0000:00:11.0"
+    card = tmp_path / f"{bridge[1:]}/0000:02:01.0"
+    for path in (card, tmp_path / "sys/bus" / bus, tmp_path / "sys/class/net/eth0"):
+        path.mkdir(parents=True)
+    for name in ("vendor", "irq"):
+        (card / name).write_text("9\n")
+        (card.parent / name).write_text("8\n")
+    (card / "subsystem").symlink_to(tmp_path / "sys/bus" / bus)
+    (tmp_path / "sys/class/net/eth0/device").symlink_to(card)
+    files = Files(str(tmp_path))
+    assert interrupt_owner(files, files.at("/sys/class/net/eth0")) == bridge + owner
 
 
 def test_where_it_cannot_be_told_it_is_not_guessed_and_said() -> None:
