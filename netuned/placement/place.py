@@ -129,7 +129,7 @@ def _lay_out(
             card.stay(loads)
     _seat(bonds, loads)
     rough = _exchange(bonds, loads)
-    _number_all(bonds, loads.places)
+    _number_all(bonds, loads)
     return _Laid(everyone, loads, rough)
 
 
@@ -298,7 +298,7 @@ def _exchange(bonds: Sequence[Sequence[_Card]], loads: Loads) -> bool:
     return exchange(loads, parties) or rough
 
 
-def _number_all(bonds: Sequence[Sequence[_Card]], places: Places) -> None:
+def _number_all(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
     open_queues = {id(card): set(card.open()) for bond in bonds for card in bond}
     for bond in bonds:
         for card, numbered in zip(bond, number([card.member() for card in bond]), strict=True):
@@ -310,5 +310,9 @@ def _number_all(bonds: Sequence[Sequence[_Card]], places: Places) -> None:
         movable = [
             set() if card.request.spread == PACK else open_queues[id(card)] for card in cards
         ]
-        for card, layout in zip(cards, agree(places, judged, layouts, movable), strict=True):
+        agreed = agree(loads.places, judged, layouts, movable)
+        for card, before, layout in zip(cards, layouts, agreed, strict=True):
+            moved = [pair for pair in zip(before, layout, strict=True) if pair[0] != pair[1]]
+            loads.add((was.first for was, _ in moved), -1)
+            loads.add(now.first for _, now in moved)
             card.done = dict(enumerate(layout))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from netuned.cpuset import CpuSet
 from netuned.hardware.topology import Topology
 from netuned.placement.objective import Layout, Places
-from netuned.placement.place import ALL, ONE_PER_QUEUE, PACK, Request, place
+from netuned.placement.place import ALL, DEDICATED, ONE_PER_QUEUE, PACK, Request, place
 from netuned.placement.pools import dedicated
 from netuned.placement.seats import NOBODY, Seats
 from netuned.tunables.xps import nearest_queues
@@ -116,6 +116,20 @@ def test_a_bond_alone_is_aligned_whatever_its_queues(cores: int) -> None:
         aligned = sum(a == b for a, b in zip(layouts[2], layouts[3], strict=False))
         assert max(load.values()) - min(load[cpu] for cpu in machine.online) <= 1
         assert aligned == min(one, other, sum(queues // 2 for queues in load.values()))
+
+
+def test_who_comes_after_a_bond_sits_where_its_queues_are_not() -> None:
+    """And not where they were before the cards of the bond agreed."""
+    machine = topology(cores=3, threads=2)
+    first, last = (replace(request(machine, n, q), group="b0") for n, q in ((2, 1), (4, 3)))
+    packed = replace(request(machine, 3, 3), spread=PACK, counts=False)
+    narrow = replace(request(machine, 6, 2), pool=CpuSet.parse_list("2-4"))
+    last = replace(last, spread=DEDICATED)
+    everyone = (first, packed, last, request(machine, 5, 3), narrow)
+    placed = place(machine, everyone)
+    served = Counter(mask.first for layout in placed.layouts.values() for mask in layout)
+    assert sorted(served.values()) == [2] * 6
+    assert place(machine, everyone, placed.seats).layouts == placed.layouts
 
 
 def test_a_bond_of_three_agrees_where_all_cannot() -> None:
