@@ -72,12 +72,12 @@ def read(path: Path, parse: Callable[[bytes], T], nothing: T) -> T:
         raise StateFileError(f"{path}: not what netuned wrote ({error!s:.200})") from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace a file so that after a crash it is whole: the old one or the new one.
 
-    Raises: OSError; EFBIG for what would not be read back.
+    ``mode`` are its permission bits. Raises: OSError; EFBIG for what would not be read back.
     """
-    draft = write_draft(path, data)
+    draft = write_draft(path, data, mode)
     try:
         os.replace(draft, path)
     except OSError:
@@ -135,7 +135,7 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
 
-def write_draft(path: Path, data: bytes) -> Path:
+def write_draft(path: Path, data: bytes, mode: int = 0o600) -> Path:
     """Write what is to take a file's place. Raises: OSError; then there is no draft."""
     if len(data) > LIMIT:
         raise OSError(errno.EFBIG, f"{os.strerror(errno.EFBIG)}, {_TOO_LARGE}")
@@ -146,6 +146,7 @@ def write_draft(path: Path, data: bytes) -> Path:
         with open(draft, "xb") as file:
             file.write(data)
             file.flush()
+            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
     except OSError:
         _remove(draft)

@@ -51,7 +51,10 @@ def parse_seats(content: bytes) -> Seats:
 
 
 def write_seats(path: Path, seats: Seats) -> None:
-    """Replace the file at once as a whole; where that fails the log says so."""
+    """Replace the file at once as a whole; where that fails the log says so.
+
+    Everybody may read it: who looks without the daemon, as whom ever, plans as that would.
+    """
     cards = [
         {
             "device": device,
@@ -63,7 +66,7 @@ def write_seats(path: Path, seats: Seats) -> None:
     ]
     data = {"version": VERSION, "online": str(seats.online), "cards": cards}
     try:
-        statefile.write_atomically(path, json.dumps(data).encode())
+        statefile.write_atomically(path, json.dumps(data).encode(), mode=0o644)
     except OSError as error:
         log.warning("Cannot write %s: %s, ignoring", path, error.strerror)
 

@@ -307,7 +307,7 @@ def read_seats(kernel: Kernel) -> Seats:
 
 
 def _without_seats(kernel: Kernel) -> tuple[Problem, ...]:
-    """Where queues sit only root may read: a plan without that can move some that would stay."""
+    """A plan that knows nothing of where queues sat can move some that would stay."""
     try:
         kernel.files.read_long(snapshot.PLACEMENT, MAX_FILE)
     except KernelError as error:

@@ -21,6 +21,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     write_seats(path, SEATS)
     assert read_seats(path) == SEATS
     assert [entry.name for entry in path.parent.iterdir()] == ["placement.json"]
+    assert path.stat().st_mode & 0o777 == 0o644, "without the daemon anybody plans by it"
 
 
 def test_no_file_is_no_seats_and_no_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
