@@ -26,14 +26,15 @@ from netuned.profiles.yamltree import written
 PHYSICAL = "physical"
 
 LINK_KINDS = frozenset((
-    "amt", "bareudp", "batadv", "bond", "bridge", "dummy", "erspan", "geneve", "gre", "gretap",
-    "gtp", "hsr", "ifb", "ip6erspan", "ip6gre", "ip6gretap", "ip6tnl", "ipip", "ipoib",
-    "ipvlan", "ipvtap", "loopback", "lowpan", "macsec", "macvlan", "macvtap", "netdevsim",
-    "netkit", "nlmon", "ovpn", "pfcp", "physical", "rmnet", "sit", "team", "tun", "vcan",
-    "veth", "virt_wifi", "vlan", "vrf", "vti", "vti6", "vxcan", "vxlan", "wireguard", "wwan",
-    "xfrm",
+    "amt", "bareudp", "batadv", "bond", "bridge", "caif", "dsa", "dummy", "erspan", "geneve",
+    "gre", "gretap", "gtp", "hsr", "ifb", "ip6erspan", "ip6gre", "ip6gretap", "ip6tnl", "ipip",
+    "ipoib", "ipvlan", "ipvtap", "loopback", "lowpan", "macsec", "macvlan", "macvtap",
+    "netdevsim", "netkit", "nlmon", "openvswitch", "ovpn", "pfcp", "physical", "ppp", "rmnet",
+    "sit", "team", "tun", "vcan", "veth", "virt_wifi", "virtual", "vlan", "vrf", "vti", "vti6",
+    "vxcan", "vxlan", "wireguard", "wwan", "xfrm",
 ))  # fmt: skip
-"""rtnetlink's link kinds (``rtnl_link_ops.kind``), and ``physical`` for a card on a bus."""
+"""rtnetlink's link kinds (``rtnl_link_ops.kind``), ``physical`` for a card on a bus, and
+``virtual`` for one without a kind."""
 
 _OTHER_KINDS = {
     **dict.fromkeys(("ether", "ethernet", "eth", "nic", "phys", "hardware", "pci"), PHYSICAL),
