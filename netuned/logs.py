@@ -101,8 +101,14 @@ def _taken(queue: deque[T]) -> list[T]:
 def _to_journal(lines: list[Line]) -> None:
     from systemd.journal import sendv  # send() looks up who calls it: three times as long
 
+    failed: OSError | ValueError | None = None
     for text, record in lines:
-        sendv(*_entry(text, record))
+        try:
+            sendv(*_entry(text, record))
+        except (OSError, ValueError) as error:  # those after it may get through
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 def _entry(text: str, record: logging.LogRecord) -> Iterator[str]:

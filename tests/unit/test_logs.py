@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from netuned.history import CHANGE, KINDS
-from netuned.logs import FLUSH_S, Line, _Behind, _entry, _Plain
+from netuned.logs import FLUSH_S, Line, _Behind, _entry, _Plain, _to_journal
 
 
 class Slow:
@@ -153,3 +154,23 @@ def test_what_a_line_is_about_is_in_fields_of_its_own() -> None:
     ]
     record = logging.makeLogRecord({"ifname": ("eth0", "eth1"), "levelno": logging.INFO})
     assert [*_entry("", record)][-2:] == ["IFNAME=eth0", "IFNAME=eth1"]
+
+
+def test_a_line_that_the_journal_refuses_takes_no_other_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = []
+
+    def sendv(*fields: str) -> None:
+        if "MESSAGE=b" in fields:
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        taken.append(fields[0])
+
+    monkeypatch.setattr("systemd.journal.sendv", sendv)
+    logger = logging.Logger("test")
+    logger.addHandler(_Behind(_to_journal))
+    logger.handlers[0].setFormatter(_Plain("%(message)s"))
+    for line in "abc":
+        logger.info(line)
+    logger.handlers[0].flush()
+    assert taken == ["MESSAGE=a", "MESSAGE=c"]
