@@ -37,6 +37,7 @@ COMMANDS = {
     "schema": "print the JSON Schema of profiles",
     "history": "show what was changed, why, and who asked for it",
     "explain": "tell why a card has its profile, CPUs and queues, without the daemon",
+    "capture": "write a profile that says what a card is set to now",
     "snapshot": "write what netuned reads of this host into one file",
 }
 """Each is a module of that name with ``add_arguments(parser)`` and ``run(arguments) -> int``."""

@@ -7,6 +7,7 @@ Source: include/uapi/linux/pkt_sched.h, net/sched/sch_{fq,fq_codel,cake,fifo}.c,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -255,3 +256,41 @@ def in_words(kind: str, name: str, value: int) -> str:
         if isinstance(leaf, Leaf) and leaf.show is not None:
             return leaf.show(value)
     return ""
+
+
+USUAL: Mapping[str, Mapping[str, int]] = {
+    "fq": {
+        "limit": 10_000,
+        "flow_limit": 100,
+        "buckets": 1024,
+        "refill_delay": 40_000,
+        "orphan_mask": 1023,
+        "low_rate_threshold": 68_750,
+        "ce_threshold": OFF,
+        "pacing": 1,
+        "timer_slack": 10_000,
+        "horizon": 10_000_000,
+        "horizon_drop": 1,
+        "offload_horizon": 0,
+        "maxrate": OFF,
+        "quantum": 3028,
+        "initial_quantum": 15_140,
+    },
+    "fq_codel": {
+        "limit": 10_240,
+        "flows": 1024,
+        "target": 4999,
+        "interval": 99_999,
+        "ecn": 1,
+        "quantum": 1514,
+        "memory_limit": 32 << 20,
+        "drop_batch": 64,
+        "ce_threshold": OFF,
+    },
+}
+"""What the kernel gives a new qdisc at an MTU of 1500 (fq_init(), fq_codel_init())."""
+
+
+def can_be_named(kind: str, parameter: str) -> bool:
+    """Whether a profile has a word for a parameter."""
+    return kind in QDISCS and parameter in QDISCS[kind].model_fields

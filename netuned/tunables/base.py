@@ -159,6 +159,29 @@ AnyTarget = Target | HostTarget
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A card's setting as it is, to be put into a profile's words.
+
+    ``cpus`` is how many CPUs are online. ``sets`` gives expressions for a CPU set, the plainest
+    first; ``around`` also such as hold more CPUs. ``whole``: what is as the kernel has it by
+    default is to be said, too.
+    """
+
+    nic: Nic
+    state: State
+    limits: Limits
+    cpus: int
+    default_affinity: CpuSet
+    sets: Callable[[CpuSet], Iterable[str]]
+    around: Callable[[CpuSet], Iterable[str]]
+    whole: bool = False
+
+
+Words = object
+"""What stands below a tunable's key in a profile: words, numbers, lists, mappings."""
+
+
+@dataclass(frozen=True, slots=True)
 class Writers:
     """How whoever else writes a setting is found.
 
@@ -328,6 +351,9 @@ class Tunable:
 
     awaited: Callable[[str, State, State], str] = lambda key, wanted, found: ""
     """Why a value that is not as wanted was set and only does not show yet; empty if it was not."""
+    captured: Callable[[Seen], Iterator[Words]] = lambda seen: iter(())
+    """What a profile might say so that all stays as it is, the plainest first; nothing of what
+    needs no word. Whether it does is for the planner to tell."""
     stirs: bool = False
     """Whether setting it, of the host, may change settings of cards without an event."""
 

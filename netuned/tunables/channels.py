@@ -6,13 +6,25 @@ Source: ethtool(8) -L; Documentation/networking/ethtool-netlink.rst, CHANNELS_SE
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from dataclasses import replace
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import RX, TX
 from netuned.kernel import Kernel, questions
-from netuned.tunables.base import CARD, NOT_ASKED, Limits, Queue, Target, Tunable, View, Writers
+from netuned.tunables.base import (
+    CARD,
+    NOT_ASKED,
+    Limits,
+    Queue,
+    Seen,
+    Target,
+    Tunable,
+    View,
+    Words,
+    Writers,
+)
 from netuned.values import ChannelCounts, State, Value
 
 NAME = "channels"
@@ -108,6 +120,17 @@ def stands(target: Target, nic: Nic, value: Value | None) -> Target:
     return replace(target, channels=value or nic.open_counts)
 
 
+def captured(seen: Seen) -> Iterator[Words]:
+    """As many as are open, where a driver would not open one for each CPU by itself."""
+    found, has = seen.state[""], seen.nic.channels
+    assert isinstance(found, ChannelCounts)
+    counts = {key: getattr(found, key) for key in ("rx", "tx", "combined")}
+    said = {key: count for key, count in counts.items() if count}
+    usual = has is not None and said == {"combined": min(has.combined_max, seen.cpus)}
+    if said and (seen.whole or not usual):
+        yield said
+
+
 CHANNELS = Tunable(
     name=NAME,
     holds=(ChannelCounts,),
@@ -123,6 +146,7 @@ CHANNELS = Tunable(
     yields=shrinks,
     closes=closes,
     stands=stands,
+    captured=captured,
     events=frozenset({"channels"}),
     writers=Writers(
         hint="look for `ethtool -L` in scripts and timers",

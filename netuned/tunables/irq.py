@@ -20,11 +20,13 @@ from netuned.tunables.base import (
     NOT_ASKED,
     Limits,
     Queue,
+    Seen,
     Target,
     Tunable,
     View,
     Wanted,
     Watched,
+    Words,
     Writers,
 )
 from netuned.values import State, Value
@@ -145,6 +147,23 @@ def queues(nic: Nic, state: State) -> Mapping[Queue, str]:
     }
 
 
+def captured(seen: Seen) -> Iterator[Words]:
+    """One CPU each, or the whole set for each; of CPUs that these are, then of more around them."""
+    managed = {vector.key for vector in seen.nic.vectors if vector.irq in seen.nic.managed}
+    found = [m for key, m in seen.state.items() if key not in managed and isinstance(m, CpuSet)]
+    if not found or (set(found) == {seen.default_affinity} and not seen.whole):
+        return
+    if set(found) == {seen.default_affinity}:
+        yield "default"
+    if len(found[0]) > 1:
+        yield from ({"spread": "all", "cpus": text} for text in seen.sets(found[0]))
+        return
+    every = masks.union(found)
+    spreads = ("one-per-queue", "pack", "dedicated")
+    for text in dict.fromkeys((*seen.sets(every), *seen.around(every))):
+        yield from ({"spread": spread, "cpus": text} for spread in spreads)
+
+
 IRQ = Tunable(
     name=NAME,
     holds=(CpuSet,),
@@ -154,6 +173,7 @@ IRQ = Tunable(
     desired=desired,
     why=why,
     within=masks.within,
+    captured=captured,
     ends_with=ends_with,
     learn=learn,
     refusals=refusals,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import functools
+import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
 from netuned.hardware.nic import Nic
-from netuned.tunables.base import Queue, View, Watched
+from netuned.tunables.base import Queue, Seen, View, Watched, Words
 from netuned.valuejson import typed
 from netuned.values import State, Value, describe
 
@@ -105,3 +107,20 @@ def queue_files(kind: str, count: int, file: str) -> tuple[tuple[str, ...], tupl
     """Keys of all queues of a kind (rx or tx), and the paths of an attribute of theirs."""
     keys = tuple(f"{kind}-{index}" for index in range(count))
     return keys, tuple(path(key, file) for key in keys)
+
+
+def captured(seen: Seen) -> Iterator[Words]:
+    """Of masks that are empty by default: ``auto`` where that gives the same, else their CPUs."""
+    masks = [mask for mask in seen.state.values() if isinstance(mask, CpuSet)]
+    every = union(masks)
+    if every:
+        yield {"cpus": "auto"}
+        for text in seen.sets(every):
+            yield {"cpus": text}
+    elif seen.whole and masks:
+        yield {"cpus": "none"}
+
+
+def union(masks: Iterable[CpuSet]) -> CpuSet:
+    """All CPUs of some masks."""
+    return functools.reduce(operator.or_, masks, CpuSet())

@@ -6,7 +6,7 @@ that a profile names of a card goes in one message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,10 +19,12 @@ from netuned.tunables.base import (
     NOT_ASKED,
     Boot,
     Limits,
+    Seen,
     Target,
     Tunable,
     View,
     Wanted,
+    Words,
     keyed_summary,
 )
 from netuned.values import Number, State, Value, Word
@@ -87,6 +89,17 @@ def tunable(
         spec = spec_of(target.profile)
         return _why(spec.named().get(key)) if spec else NOT_ASKED
 
+    def captured(seen: Seen) -> Iterator[Words]:
+        """All that is not nothing: what a driver begins with, the kernel does not tell."""
+        numbers = {key: (value, fields[key].number(value)) for key, value in seen.state.items()}
+        said = {
+            key: value.text if isinstance(value, Word) else number
+            for key, (value, number) in numbers.items()
+            if (number or seen.whole) and (isinstance(value, Word) or not fields[key].words)
+        }
+        if said:
+            yield said
+
     return Tunable(
         name=name,
         holds=(Number, Word),
@@ -96,6 +109,7 @@ def tunable(
         desired=desired,
         why=why,
         limits=lambda view: view.ask(question),
+        captured=captured,
         by_key=True,
         group=lambda key: name,
         summary=keyed_summary,

@@ -11,7 +11,7 @@ net/core/dev.c, netdev_fix_features().
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
@@ -25,10 +25,12 @@ from netuned.tunables.base import (
     NOTHING,
     Boot,
     Limits,
+    Seen,
     Target,
     Tunable,
     View,
     Wanted,
+    Words,
     Writers,
     keyed_summary,
 )
@@ -37,6 +39,14 @@ from netuned.values import State, Value, Word
 NAME = "offloads"
 REOPENS = frozenset(("rx-gro-hw", "rx-lro", "rx-all", "rx-fcs", "loopback", "rx-vlan-hw-parse"))
 """For these many drivers open their rings anew: mlx5, ixgbe, igb, i40e and others."""
+
+_MOSTLY_OFF = """
+rx-lro rx-gro-hw rx-gro-list rx-udp-gro-forwarding rx-all rx-fcs rx-ntuple-filter loopback
+tx-nocache-copy hw-tc-offload l2-fwd-offload tx-tcp-mangleid-segmentation hsr-tag-ins-offload
+hsr-dup-offload
+"""
+MOSTLY_OFF = frozenset(_MOSTLY_OFF.split())
+"""Features that drivers and the kernel leave off until somebody asks (netdev-features.rst)."""
 
 _STATES = {
     0: "off",
@@ -95,6 +105,18 @@ def _wanted(name: str, said: str, nic: Nic, limits: Limits) -> Value | Unsupport
     return UnsupportedError(name, f"the driver {nic.driver} has it fixed {fixed}")
 
 
+def captured(seen: Seen) -> Iterator[Words]:
+    """What can be set and is not as cards mostly come: all on but what few want."""
+    said = {
+        name: word
+        for name, value in seen.state.items()
+        if seen.limits[name] & CHANGEABLE and (word := str(value)) in ("on", "off")
+        if seen.whole or word != ("off" if name in MOSTLY_OFF else "on")
+    }
+    if said:
+        yield said
+
+
 def write(view: View, found: State, values: State) -> None:
     asked = {name: int(_asked_for(value)) for name, value in values.items()}
     view.kernel.set(QUESTION, view.nic.ifindex, asked)
@@ -140,6 +162,7 @@ OFFLOADS = Tunable(
     desired=desired,
     why=why,
     limits=lambda view: view.ask(QUESTION),
+    captured=captured,
     by_key=True,
     group=lambda key: NAME,
     same=same,

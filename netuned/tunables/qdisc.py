@@ -20,7 +20,7 @@ from netuned.hardware.nic import Nic
 from netuned.kernel.qdisc_options import PARAMETERS, same_parameter
 from netuned.kernel.questions import QDISCS
 from netuned.kernel.rtnl import QdiscEntry
-from netuned.profiles.qdiscs import in_words
+from netuned.profiles.qdiscs import USUAL, can_be_named, in_words
 from netuned.tunables.base import (
     CARD,
     NOT_ASKED,
@@ -29,9 +29,11 @@ from netuned.tunables.base import (
     QDISC_EVENT,
     Limits,
     Queue,
+    Seen,
     Target,
     Tunable,
     View,
+    Words,
     Writers,
 )
 from netuned.values import Number, Qdisc, Setting, State, Value
@@ -371,6 +373,34 @@ def upgrade(state: Mapping[str, object]) -> Mapping[str, object]:
     return found
 
 
+def captured(seen: Seen) -> Iterator[Words]:
+    """The kind that all queues have, or the root, and its parameters that are not the usual ones.
+
+    What the kernel attached by itself needs no word.
+    """
+    root = seen.state[ROOT]
+    assert isinstance(root, Qdisc)
+    if root.default:
+        if seen.whole:
+            yield "default"
+        return
+    place = "tx-0" if root.kind == "mq" else ROOT
+    top = seen.state.get(place)
+    if not isinstance(top, Qdisc):
+        return
+    prefix, usual = f"{place} {top.kind} ", {} if seen.whole else USUAL.get(top.kind, {})
+    parameters = {
+        key.removeprefix(prefix): value
+        for key, value in seen.state.items()
+        if key.startswith(prefix) and isinstance(value, Number)
+    }
+    yield {"kind": top.kind} | {
+        name: value.text or value.value
+        for name, value in parameters.items()
+        if can_be_named(top.kind, name) and usual.get(name) != value.value
+    }
+
+
 QDISC = Tunable(
     name=NAME,
     holds=(Qdisc, Number),
@@ -379,6 +409,7 @@ QDISC = Tunable(
     write=write,
     desired=desired,
     why=why,
+    captured=captured,
     by_key=True,
     group=group,
     same=same,

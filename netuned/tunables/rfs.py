@@ -12,12 +12,23 @@ Source: Documentation/networking/scaling.rst, "RFS Configuration".
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.profiles.profile import Profile
 from netuned.tunables import masks
-from netuned.tunables.base import NO_LIMITS, NOT_ASKED, Limits, Target, Tunable, View, Writers
+from netuned.tunables.base import (
+    NO_LIMITS,
+    NOT_ASKED,
+    Limits,
+    Seen,
+    Target,
+    Tunable,
+    View,
+    Words,
+    Writers,
+)
 from netuned.values import FlowTable, State, Value
 
 NAME = "rfs"
@@ -111,6 +122,15 @@ def explained(state: State, queue: int) -> tuple[str, str | None, object]:
     return masks.explained(state, f"rx-{queue}")
 
 
+def captured(seen: Seen) -> Iterator[Words]:
+    flows = sum(table.entries for table in seen.state.values() if isinstance(table, FlowTable))
+    if flows:
+        yield {"entries": "auto"}
+        yield {"entries": flows}
+    elif seen.whole:
+        yield {"entries": "none"}
+
+
 RFS = Tunable(
     name=NAME,
     holds=(FlowTable,),
@@ -123,6 +143,7 @@ RFS = Tunable(
     fresh=OFF,
     ends_with=masks.ends_with,
     within=within,
+    captured=captured,
     watched=masks.watched(masks.RX, FILE),
     writers=Writers(
         files=masks.ending(FILE),

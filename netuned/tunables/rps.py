@@ -107,6 +107,7 @@ RPS = Tunable(
     fresh=CpuSet(),
     ends_with=masks.ends_with,
     within=masks.within,
+    captured=masks.captured,
     watched=masks.watched(masks.RX, FILE),
     writers=Writers(files=masks.ending(FILE), link=frozenset({"ReceivePacketSteeringCPUMask"})),
     column=NAME,

@@ -5,16 +5,27 @@ Source: Documentation/networking/scaling.rst, "RSS Configuration"; ethtool(8) -X
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.questions import RSS_TABLE, RX_RINGS
 from netuned.text import counted
 from netuned.tunables import channels
-from netuned.tunables.base import NOT_ASKED, Limits, Target, Tunable, View, Writers
+from netuned.tunables.base import (
+    NOT_ASKED,
+    Limits,
+    Seen,
+    Target,
+    Tunable,
+    View,
+    Words,
+    Writers,
+)
 from netuned.values import ChannelCounts, RssTable, State, Value
 
 NAME = "rss"
@@ -169,6 +180,18 @@ def explained(state: State, queue: int) -> tuple[str, str | None, object]:
     return "", f"{count or 'none'} of {counted(len(table.entries), 'entry', 'entries')}", count
 
 
+def captured(seen: Seen) -> Iterator[Words]:
+    table = seen.state[""]
+    assert isinstance(table, RssTable)
+    if recorded(seen.nic, table) != table and not seen.whole:
+        return
+    shares = dict(sorted(table.shares.items()))
+    said = str(CpuSet.of(shares)) if table.even_over != seen.nic.rss_queues else "all"
+    yield {"queues": said}
+    least = math.gcd(*shares.values())
+    yield {"queues": said, "weights": [share // least for share in shares.values()]}
+
+
 RSS = Tunable(
     name=NAME,
     holds=(RssTable,),
@@ -182,6 +205,7 @@ RSS = Tunable(
     recorded=recorded,
     needs=lambda key: ((channels.NAME, ""),),
     leaves=True,
+    captured=captured,
     fits=fits,
     events=frozenset({"rss"}),
     silent=lambda kernel: not kernel.ethtool_netlink.tells_of_rss(),

@@ -140,6 +140,7 @@ XPS = Tunable(
     fresh=CpuSet(),
     ends_with=masks.ends_with,
     within=masks.within,
+    captured=masks.captured,
     watched=masks.watched(masks.TX, FILE),
     writers=Writers(files=masks.ending(FILE), google=True),
     column=NAME,
