@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import yaml
-
 from netuned.errors import UnsupportedError
 from netuned.hardware.host import Host
 from netuned.hardware.nic import HOST, Nic
@@ -21,6 +19,7 @@ from netuned.planning import cpuwords
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import load
 from netuned.profiles.match import PHYSICAL
+from netuned.profiles.yamlwriting import dump
 from netuned.reconcile import report
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
@@ -42,18 +41,7 @@ class Captured:
 
     def text(self) -> str:
         """As YAML."""
-        return yaml.dump(
-            dict(self.profile), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=88
-        )
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes ``on`` and ``off`` without quotes: in profiles they are words."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  # as the class above has it
-        first: [(tag, form) for tag, form in resolvers if first not in "oO" or "bool" not in tag]
-        for first, resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items()
-    }
+        return dump(self.profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +124,8 @@ def _fitting(
 
 def _against(ground: _Ground, profile: Mapping[str, Words], tunable: Tunable) -> Mapping[str, str]:
     """What a profile would change of a tunable, or cannot have: key -> one sentence."""
-    text = yaml.safe_dump(dict(profile)).encode()
-    loaded = load((), possible=ground.host.topology.possible, dropped={FILE: text})
+    dropped = {FILE: dump(profile).encode()}
+    loaded = load((), possible=ground.host.topology.possible, dropped=dropped)
     if loaded.errors:
         return {"": loaded.errors[0].problem}
     desired = plan_host(loaded.profiles, ground.host, ground.seats)

@@ -19,6 +19,7 @@ LAYERS = (
     "planning",
     "reconcile",
     "snapshots",
+    "importing",
     "bus",
     "cli",
 )

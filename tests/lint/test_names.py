@@ -16,8 +16,8 @@ from netuned.tunables import BY_NAME
 
 PACKAGE = Path(__file__).resolve().parents[2] / "netuned"
 
-OWN = ("tunables/", "profiles/", "kernel/")
-"""Its declaration, the schema of profiles, and the kernel's own tables."""
+OWN = ("tunables/", "profiles/", "kernel/", "importing/")
+"""Its declaration, the schema of profiles, and tables of the kernel's words and other tools'."""
 
 COMMON = {"__init__", "base"}
 """Modules of the tunables' package that are of no tunable in particular."""

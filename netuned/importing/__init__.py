@@ -1,0 +1,1 @@
+"""What other tools' files set, in a profile's words: one module for each kind of file."""

@@ -1,0 +1,77 @@
+"""TuneD's profiles: ``tuned.conf``. Source: tuned-profiles(7), its plugins net, irq and sysctl."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from netuned.importing import sysctl
+from netuned.importing.found import NOT_OF_THE_NETWORK, Found, pairs, word
+
+_NET = {"channels": "channels", "ring": "rings", "coalesce": "coalesce", "features": "offloads"}
+_VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
+_FUNCTION = re.compile(r"\$\{[a-z]+:")
+COMPUTED = "it is computed where TuneD runs"
+PLUGINS_OF_THE_NETWORK = ("net", "irq", "sysctl", "irqbalance", "scheduler", "main", "variables")
+
+
+def read(text: str) -> Iterator[Found]:
+    section, variables = "", dict[str, str]()
+    devices = [""]
+    lines = _lines(text)
+    for _, _, key, value in (line for line in lines if line[1].partition(".")[0] == "variables"):
+        variables[key] = _filled(value, variables)
+    for number, section, key, value in lines:
+        plugin, said = section.partition(".")[0], f"[{section}] {key}={value}"
+        full = _filled(value, variables)
+        if plugin == "main":
+            if key == "include":
+                why = "import that profile, too, and name it under extends"
+                yield Found(number, said, why=f"it includes {value}: {why}")
+            continue
+        if plugin == "variables":
+            continue
+        if plugin not in PLUGINS_OF_THE_NETWORK or key == "enabled":
+            yield Found(number, said, why=NOT_OF_THE_NETWORK)
+        elif _FUNCTION.search(full) or _VARIABLE.search(full):
+            yield Found(number, said, why=COMPUTED)
+        elif plugin == "sysctl":
+            yield sysctl.setting(number, said, key, full)
+        elif plugin == "net" and key == "devices":
+            devices = [f"name={name.strip()}" for name in full.split(",")]
+        else:
+            for card in devices:
+                yield from _setting(number, said, plugin, key, full, card)
+
+
+def _lines(text: str) -> list[tuple[int, str, str, str]]:
+    """Number, section, key and value of each assignment."""
+    section, found = "", []
+    for number, line in enumerate(text.split("\n"), 1):
+        said = line.strip()
+        if said.startswith("[") and said.endswith("]"):
+            section = said[1:-1].strip()
+        elif said and said[0] not in "#;" and "=" in said:
+            key, _, value = said.partition("=")
+            found.append((number, section, key.strip(), value.strip()))
+    return found
+
+
+def _filled(value: str, variables: Mapping[str, str]) -> str:
+    return _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), value)
+
+
+def _setting(
+    number: int, said: str, plugin: str, key: str, value: str, card: str
+) -> Iterator[Found]:
+    if plugin == "net" and key in _NET:
+        for name, own in pairs(value.replace(":", " ").split()):
+            yield Found(number, said, (_NET[key], name), word(own), card=card)
+    elif plugin == "net" and key == "txqueuelen":
+        yield Found(number, said, ("link", key), word(value), card=card)
+    elif plugin == "irq" and key == "affinity":
+        yield Found(number, said, ("irq", "cpus"), value, card=card)
+    elif (plugin, key) in (("scheduler", "isolated_cores"), ("irqbalance", "banned_cpus")):
+        yield Found(number, said, ("irq", "cpus"), f"online - ({value})", card=card)
+    else:
+        yield Found(number, said, why="netuned does not set this")

@@ -1,0 +1,159 @@
+"""Other tools' files as profiles: what is brought is right, what is not is named, none is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netuned.cli.main import run
+from netuned.importing.profiles import Imported, bring, reader_of
+from netuned.profiles.loader import load
+
+SCRIPT = """\
+#!/bin/sh
+ethtool -L eth0 combined 8
+sudo /sbin/ethtool -G eth0 rx 4096 \\
+    tx 4096
+ethtool -X eth0 weight 2 1 1
+tc qdisc replace dev eth0 root handle 1: fq flow_limit 1000 nopacing
+echo ff > /sys/class/net/eth0/queues/rx-0/rps_cpus
+ethtool -K $DEV gso off
+ip link set eth0 mtu 9000
+echo 3 >/proc/irq/33/smp_affinity
+for nic in eth1 eth2; do ethtool -K $nic gro on; done
+ethtool -K eth1 gro on sg off tso on
+systemctl disable --now irqbalance
+"""
+LINK = """\
+[Match]
+OriginalName=eth* !eth9
+Driver=igb
+Property=ID_X=1
+[Link]
+NamePolicy=kernel
+RxBufferSize=4096
+GenericReceiveOffload=yes
+RxCoalesceSec=50us
+ReceivePacketSteeringCPUMask=0-3 8
+"""
+PERFTUNE = "nic: [eth0]\nmode: sq_split\nnum_rx_queues: 4\narfs: true\ncpu_mask: 0xff\n"
+TUNED = """\
+[main]
+include=throughput-performance
+[variables]
+app=2-5
+[net]
+devices=eth0,eth1
+ring=rx 512 tx 512
+coalesce=adaptive-rx off
+channels=combined ${f:exec:nproc}
+[scheduler]
+isolated_cores=${app}
+[disk]
+readahead=4096
+"""
+
+
+def of(name: str, text: str) -> Imported:
+    return bring(reader_of(name, text)(text))
+
+
+def left(found: Imported) -> list[int]:
+    return [one.line for one in found.left]
+
+
+def test_a_scripts_plain_lines() -> None:
+    found = of("tune.sh", SCRIPT)
+    assert found.profiles == {
+        "name=eth0": {
+            "match": [{"name": "eth0"}],
+            "channels": {"combined": 8},
+            "rings": {"rx": 4096, "tx": 4096},
+            "rss": {"queues": "0-2", "weights": [2, 1, 1]},
+            "qdisc": {"kind": "fq", "flow_limit": 1000, "pacing": "no"},
+            "rps": {"cpus": "0-7"},
+        },
+        "name=eth1": {"match": [{"name": "eth1"}], "offloads": {"gro": "on", "sg": "off"}},
+        "": {"match": [{"name": "*"}], "host": {"irqbalance": "stop"}},
+    }
+    assert left(found) == [8, 9, 10, 11, 12]
+    assert "tx-scatter-gather" in found.left[-1].why or "sg" in found.left[-1].why
+
+
+def test_a_link_file() -> None:
+    found = of("10-lan.link", LINK)
+    (profile,) = found.profiles.values()
+    assert profile == {
+        "match": [{"name": ["eth*", "!eth9"], "driver": "igb"}],
+        "rings": {"rx": 4096},
+        "offloads": {"gro": "on"},
+        "coalesce": {"rx-usecs": 50},
+        "rps": {"cpus": "0-3,8"},
+    }
+    assert left(found) == [4, 6]
+
+
+def test_a_perftune_file() -> None:
+    found = of("perftune.yaml", PERFTUNE)
+    assert found.profiles["name=eth0"]["channels"] == {"combined": 4}
+    assert found.profiles["name=eth0"]["irq"] == {"cpus": "core:0"}
+    assert left(found) == [5]
+
+
+def test_a_tuned_profile() -> None:
+    found = of("tuned.conf", TUNED)
+    assert found.profiles["name=eth1"]["rings"] == {"rx": 512, "tx": 512}
+    assert found.profiles["name=eth0"]["irq"] == {"cpus": "online - (2-5)"}
+    assert left(found) == [2, 9, 13]
+
+
+def test_of_what_is_said_twice_the_last_is_in_force() -> None:
+    found = of("a.sh", "ethtool -G eth0 rx 64\nethtool -G eth0 rx 128\n")
+    assert found.profiles["name=eth0"]["rings"] == {"rx": 128}
+
+
+def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "tune.sh"
+    script.write_text(SCRIPT)
+    assert run(["import", str(script)]) == 0
+    shown = capsys.readouterr()
+    assert f"# {script}:8: ethtool -K $DEV gso off: it is no plain line" in shown.out
+    assert "settings could not be brought" in shown.err
+    assert len(list(yaml.safe_load_all(shown.out))) == 3
+    assert run(["import", str(script), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["left_out"][0]["place"] == f"{script}:8"
+    target = tmp_path / "out"
+    target.mkdir()
+    assert run(["import", str(script), "--out", str(target)]) == 0
+    assert sorted(path.name for path in target.iterdir()) == ["eth0.yaml", "eth1.yaml", "host.yaml"]
+    assert not load((str(target),), owner=script.stat().st_uid).errors
+    assert run(["import", str(script), "--out", str(target)]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert run(["import", str(tmp_path / "none")]) == 1
+
+
+_WORDS = """
+ethtool -K -X eth0 weight rx 4096 tc qdisc dev root fq limit [net] [main] [Link] [Match] ring=
+RxChannels= sysctl -w net.core.rmem_max= >1 echo > /proc/irq/3/smp_affinity mode: nic: us ip link
+set RxCoalesceSec= ReceivePacketSteeringCPUMask= [ ] = : ; # $ \\ ' " \xb2
+"""
+WORDS = st.sampled_from([*_WORDS.split(), " ", "\n", "\t"])
+
+
+@pytest.mark.parametrize("name", ["a.sh", "a.link", "tuned.conf", "a.yaml", "a.conf"])
+@given(text=st.lists(WORDS, max_size=30).map("".join) | st.lists(WORDS, max_size=30).map(" ".join))
+def test_no_text_breaks_it_or_makes_a_wrong_profile(name: str, text: str) -> None:
+    from netuned.errors import NetunedError
+    from netuned.profiles.yamlwriting import dump
+
+    try:
+        found = of(name, text)
+    except NetunedError:
+        return
+    for profile in found.profiles.values():
+        assert not load((), dropped={"a.yaml": dump(profile).encode()}).errors

@@ -1,0 +1,54 @@
+"""``netunedctl import`` of files as other projects ship them, from the distribution's packages."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netuned.importing.profiles import bring, reader_of
+from netuned.profiles.loader import load
+from netuned.profiles.yamlwriting import dump
+
+from . import host
+
+EXAMPLE = re.compile(r"^\.nf\n(.*?)^\.fi", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is in the packages."""
+    folder = tmp_path_factory.mktemp("packages")
+    host.run("sh", "-ec", f"cd {folder}; apt-get -q download tuned udev")
+    for package in folder.glob("*.deb"):
+        host.run("dpkg-deb", "-x", package, folder)
+    return folder
+
+
+def good(name: str, text: str) -> Iterator[dict[str, object]]:
+    """The profiles of a file, of which each is good; every line is brought or has its reason."""
+    found = bring(reader_of(name, text)(text))
+    assert all(bool(one.why) != bool(one.path) or one.why for one in found.lines)
+    for profile in found.profiles.values():
+        assert not load((), dropped={"a.yaml": dump(profile).encode()}).errors
+        yield profile
+
+
+def test_profiles_of_tuned(shipped: Path) -> None:
+    files = sorted(shipped.glob("usr/lib/tuned/**/tuned.conf"))
+    assert len(files) > 20
+    for file in files:
+        list(good(file.name, file.read_text()))
+
+
+def test_link_files_of_systemd(shipped: Path) -> None:
+    manual = gzip.decompress((shipped / "usr/share/man/man5/systemd.link.5.gz").read_bytes())
+    text = manual.decode()
+    examples = text[text.index("EXAMPLES") :]
+    for lines in EXAMPLE.findall(examples):
+        list(good("a.link", lines.replace("\\-", "-").replace("\\&", "")))
+    for file in shipped.glob("usr/lib/systemd/network/*.link"):
+        list(good(file.name, file.read_text()))
