@@ -18,6 +18,7 @@ from netuned.values import (
     ChannelCounts,
     Exclusion,
     FlowTable,
+    HashKey,
     Number,
     Qdisc,
     RssTable,
@@ -34,6 +35,7 @@ _MOST_FLOWS = 1 << 32
 _MOST_WORD = 64
 _MOST_PATH = 4096
 _MOST_NUMBER = 1 << 64
+_MOST_KEY = 1 << 10
 """What a file may have at most: more than any kernel shows, and little enough to go on with."""
 
 
@@ -58,6 +60,8 @@ def encode(value: Value) -> dict[str, Any]:
             return {"number": value.value, "unit": value.unit, **text}
         case Word():
             return {"word": value.text}
+        case HashKey():
+            return {"hash_key": [value.size, value.digest], "secret": value.secret.hex()}
         case Exclusion():
             return {
                 "irqbalance": value.mode,
@@ -91,6 +95,9 @@ def decode(data: object) -> Value:
             return Number(whole(number, _MOST_NUMBER, -_MOST_NUMBER))
         case {"word": str(word)}:
             return Word(_word(word))
+        case {"hash_key": [size, str(digest)], "secret": str(secret)}:
+            known = bytes.fromhex(text(secret, 2 * _MOST_KEY))
+            return HashKey(whole(size, _MOST_KEY), _word(digest), known)
         case {"irqbalance": str(mode), "devices": [*devices], "interrupts": [*numbers]}:
             paths = frozenset(text(path, _MOST_PATH) for path in devices)
             return Exclusion(_word(mode), paths, frozenset(map(_queues, numbers)))
@@ -101,7 +108,8 @@ def typed(value: Value | Told | None) -> Any:
     """A value for programs: a number, a word, a list of CPUs, a map; None for what is not there.
 
     ``channels`` is a map of the kinds that the card has open, an RSS table one of its number of
-    entries, its queues and the entries of each (no queues: what the kernel chooses by itself).
+    entries, its queues and the entries of each (no queues: what the kernel chooses by itself). Of
+    a hash key there is the text alone.
     """
     match value:
         case None | Absent():
@@ -123,6 +131,8 @@ def typed(value: Value | Told | None) -> Any:
             return value.value
         case Word():
             return value.text
+        case HashKey():
+            return str(value)
         case Exclusion():
             return {"mode": value.mode, "interrupts": sorted(value.interrupts)}
         case Balancer():

@@ -125,6 +125,22 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class HashKey:
+    """A key of the RSS hash, told to people by its size and the beginning of its digest alone.
+
+    Who has it can send what all lands on one queue. ``digest`` is the beginning of its SHA-256,
+    by which keys are equal; ``secret`` its bytes, none of a key in a snapshot.
+    """
+
+    size: int
+    digest: str
+    secret: bytes = field(default=b"", compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.size} bytes ({self.digest[:8]})"
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusion:
     """What is wanted of irqbalance: ``leave`` it alone, ``stop`` it, or have it ``exclude`` cards.
 
@@ -204,6 +220,7 @@ Value = (
     | Qdisc
     | Number
     | Word
+    | HashKey
     | Exclusion
     | Balancer
     | Absent

@@ -8,6 +8,7 @@ Source: include/uapi/linux/ethtool.h; net/ethtool/ioctl.c; ethtool(8).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -15,12 +16,16 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel.hashing import FLOWS, Hashing, HashValues, key_of
 
 _SIOCGIFNAME = 0x8910
 _SIOCETHTOOL = 0x8946
 _GDRVINFO = 0x03
+_GRXFH = 0x29
+_SRXFH = 0x2A
 _GRXRINGS = 0x2D
 _GCHANNELS = 0x3C
 _SCHANNELS = 0x3D
@@ -39,8 +44,14 @@ _RXFH = struct.Struct("=4I2B2xI")
 NO_OPERATION = "the driver has no such operation"
 """Why a question is unsupported that a driver has no answer to."""
 
+_TABLE_NO_CHANGE = 0xFFFFFFFF
+_FUNCTION_NO_CHANGE = 0
 _XFRM_NO_CHANGE = 0xFF
 _XFRM_NONE = 0
+_ENOTSUPP = 524
+"""Of the kernel alone; some drivers let it out."""
+
+_NOTHING: HashValues = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,27 +127,58 @@ class Ethtool:
         Not by netlink, on no kernel: RSS_GET came with 6.2, and since 6.17 it has the driver tell
         the hash fields of each kind of flow as well, which nobody here asks for.
         """
-        size = self._rss_size(ifindex)
+        size = self._rss_sizes(ifindex)[0]
+        if not size:
+            raise UnsupportedError("rss", "the driver has no indirection table")
         request = _new(_RXFH.size + 4 * size, _GRSSH)
         _RXFH.pack_into(request, 0, _GRSSH, 0, size, 0, 0, 0, 0)
         return struct.unpack_from(f"={size}I", self._call(ifindex, "rss", request), _RXFH.size)
 
     def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
         """As ``EthtoolNetlink.set_rss_table``, which comes first as it says why when refused."""
-        count = len(entries)
-        request = _new(_RXFH.size + 4 * count, _SRSSH)
-        struct.pack_into(f"={count}I", request, _RXFH.size, *entries)
-        try:
-            _RXFH.pack_into(request, 0, _SRSSH, 0, count, 0, 0, _XFRM_NO_CHANGE, 0)
-            self._call(ifindex, "rss", request, write=True)
-        except (UnsupportedError, KernelError) as error:
-            # "no change" came with 6.8 (13e59344fb9d, "net: ethtool: add support for symmetric-xor
-            # RSS hash"); before it the byte was reserved and had to be 0
-            if isinstance(error, KernelError) and error.errno != errno.EINVAL:
-                raise
-            _RXFH.pack_into(request, 0, _SRSSH, 0, count, 0, 0, _XFRM_NONE, 0)
-            self._call(ifindex, "rss", request, write=True)
-        self._wrote()
+        table = struct.pack(f"={len(entries)}I", *entries)
+        self._set_rss(ifindex, "rss", len(entries), table)
+
+    def hashing(self, ifindex: int) -> Hashing:
+        """How the card hashes; of drivers that tell but a part of it, that part.
+
+        By the ioctl on every kernel, as the table. The kinds of flow that a driver does not know it
+        refuses.
+        """
+        function = symmetric = size = 0
+        secret = b""
+        with contextlib.suppress(UnsupportedError):
+            _, size, function, symmetric = self._rss_sizes(ifindex)
+        if size:
+            request = _new(_RXFH.size + size, _GRSSH)
+            _RXFH.pack_into(request, 0, _GRSSH, 0, 0, size, 0, 0, 0)
+            secret = self._call(ifindex, "hashing", request).raw[_RXFH.size :]
+        fields = {}
+        for name, (flow, _) in FLOWS.items():
+            request = _new(_RXNFC_SIZE, _GRXFH)
+            _RXNFC_HEAD.pack_into(request, 0, _GRXFH, flow, 0)
+            try:
+                answer = self._call(ifindex, "hashing", request)
+            except UnsupportedError:
+                continue
+            except KernelError as error:
+                if error.errno not in (errno.EINVAL, _ENOTSUPP):
+                    raise
+                continue
+            fields[name] = _RXNFC_HEAD.unpack_from(answer)[2]
+        if not (function or size or fields):
+            raise UnsupportedError("hashing", NO_OPERATION)
+        return Hashing(function, symmetric, key_of(secret), fields)
+
+    def set_hashing(self, ifindex: int, values: HashValues) -> None:
+        """As ``EthtoolNetlink.set_hashing``, which comes first as it says why when refused."""
+        for name in FLOWS.keys() & values.keys():
+            request = _new(_RXNFC_SIZE, _SRXFH)
+            _RXNFC_HEAD.pack_into(request, 0, _SRXFH, FLOWS[name][0], values[name])
+            self._call(ifindex, "hashing", request, write=True)
+            self._wrote()
+        if values.keys() - FLOWS.keys():
+            self._set_rss(ifindex, "hashing", _TABLE_NO_CHANGE, b"", values)
 
     def rx_rings(self, ifindex: int) -> int:
         """How many receive queues RSS can reach."""
@@ -147,11 +189,32 @@ class Ethtool:
         """Close the socket."""
         self._socket.close()
 
-    def _rss_size(self, ifindex: int) -> int:
-        sizes = _RXFH.unpack_from(self._call(ifindex, "rss", _new(_RXFH.size, _GRSSH)))
-        if not sizes[2]:
-            raise UnsupportedError("rss", "the driver has no indirection table")
-        return int(sizes[2])
+    def _rss_sizes(self, ifindex: int) -> tuple[int, int, int, int]:
+        """Entries of the table, bytes of the key; the hash function and what comes before it."""
+        told = _RXFH.unpack_from(self._call(ifindex, "rss", _new(_RXFH.size, _GRSSH)))
+        return told[2], told[3], told[4], told[5]
+
+    def _set_rss(
+        self, ifindex: int, what: str, entries: int, table: bytes, values: HashValues = _NOTHING
+    ) -> None:
+        key = values.get("key", b"")
+        function = values.get("function", _FUNCTION_NO_CHANGE)
+        symmetric = values.get("symmetric", _XFRM_NO_CHANGE)
+        assert isinstance(key, bytes)
+        request = ctypes.create_string_buffer(bytes(_RXFH.size) + table + key)
+        try:
+            _RXFH.pack_into(request, 0, _SRSSH, 0, entries, len(key), function, symmetric, 0)
+            self._call(ifindex, what, request, write=True)
+        except (UnsupportedError, KernelError) as error:
+            # "no change" came with 6.8 (13e59344fb9d, "net: ethtool: add support for symmetric-xor
+            # RSS hash"); before it the byte was reserved and had to be 0
+            if isinstance(error, KernelError) and error.errno != errno.EINVAL:
+                raise
+            if symmetric != _XFRM_NO_CHANGE:
+                raise
+            _RXFH.pack_into(request, 0, _SRSSH, 0, entries, len(key), function, _XFRM_NONE, 0)
+            self._call(ifindex, what, request, write=True)
+        self._wrote()
 
     def _call(
         self, ifindex: int, what: str, request: ctypes.Array[ctypes.c_char], *, write: bool = False

@@ -12,13 +12,14 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import cycle, islice
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel import features
 from netuned.kernel.ethtool import NO_OPERATION, Ethtool
+from netuned.kernel.hashing import HashValues, content_of
 from netuned.kernel.messages import (
     CHANNELS,
     COMMAND,
@@ -251,6 +252,22 @@ class EthtoolNetlink(Client):
         by_netlink = self._set_either(RSS, "rss", ifindex, {"indir": table}, by_ioctl)
         if by_netlink and not self._has(ifindex, entries):
             by_ioctl()
+
+    def set_hashing(self, ifindex: int, values: HashValues) -> None:
+        """Set how a card hashes, in one message, and leave the table as it is.
+
+        Fields must be symmetric while ``symmetric`` is not 0, and before it is set so.
+
+        Raises: UnsupportedError where the driver has none of it; KernelError with the kernel's
+        reason, and the ``attribute`` where it is of one value.
+        """
+        by_ioctl = partial(self._ioctl.set_hashing, ifindex, values)
+        try:
+            self._set_either(RSS, "hashing", ifindex, content_of(values), by_ioctl)
+        except KernelError as error:
+            if error.errno == errno.EINVAL and len(values) == 1:
+                raise replace(error, attribute=next(iter(values))) from None
+            raise
 
     def tells_of_rss(self) -> bool:
         """Whether the kernel notifies of tables that are set: since 6.17, as it has RSS_SET.

@@ -123,7 +123,16 @@ FEATURES = Message(
 )
 """Each is a set of bits, as ``features`` has it."""
 
-RSS = Message(ETHTOOL, 38, Table(_HEADER, ("indir", 4, Type.BINARY)), set=48)
+RSS = Message(
+    ETHTOOL,
+    38,
+    Table(
+        *(_HEADER, ("function", 3, U32), ("indir", 4, Type.BINARY), ("key", 5, Type.BINARY)),
+        *(("symmetric", 6, U32), ("fields", 8, Type.NESTED)),
+    ),
+    set=48,
+)
+"""The names but ``indir`` are those of ``hashing.HashValues``; ``fields`` is a nest by flow."""
 
 # netlink's "uint" has 4 or 8 bytes
 QUEUES = Message(

@@ -27,9 +27,11 @@ from netuned.kernel.forms import (
     whole,
 )
 from netuned.kernel.genl import EthtoolNetlink, Numbers
+from netuned.kernel.hashing import FLOWS, Hashing
 from netuned.kernel.messages import Message
 from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
+from netuned.values import HashKey
 
 A = TypeVar("A")
 
@@ -141,6 +143,31 @@ def _read_qdisc(data: Any, what: str, pool: Pool) -> QdiscEntry:
     raise ValueError(f"{what}: {str(data)[:60]!r} is not a qdisc")
 
 
+def _write_hashing(found: Hashing, _: Pool) -> dict[str, Any]:
+    key = [found.key.size, found.key.digest]  # its bytes are nobody's who reads a snapshot
+    return {
+        "function": found.function,
+        "symmetric": found.symmetric,
+        "key": key,
+        "fields": dict(found.fields),
+    }
+
+
+def _read_hashing(data: Any, what: str, _: Pool) -> Hashing:
+    match mapping(data, what):
+        case {"function": function, "symmetric": symmetric, "key": [size, str(digest)], **rest}:
+            fields = mapping(rest.get("fields"), f"{what}.fields")
+            if wrong := fields.keys() - FLOWS.keys():
+                raise ValueError(f"{what}.fields: {min(wrong)[:20]!r} is no kind of flow")
+            return Hashing(
+                whole(function, f"{what}.function"),
+                whole(symmetric, f"{what}.symmetric"),
+                HashKey(whole(size, f"{what}.key"), digest[:16]),
+                {name: whole(bits, f"{what}.fields.{name}") for name, bits in fields.items()},
+            )
+    raise ValueError(f"{what}: {str(data)[:60]!r} is not how a card hashes")
+
+
 def _no_link(ifindex: int) -> LinkInfo:
     raise KernelError("get", f"link of ifindex {ifindex}", errno.ENODEV)
 
@@ -174,6 +201,16 @@ RSS_TABLE: Question[tuple[int, ...]] = Question(
     absent=unsupported("rss"),
 )
 """Not by netlink, which can dump it: see ``Ethtool.rss_table``."""
+
+HASHING: Question[Hashing] = Question(
+    "hashing",
+    "hashing",
+    Form(_write_hashing, _read_hashing),
+    ask=lambda sockets, ifindex: sockets.ethtool.hashing(ifindex),
+    ask_all=None,
+    absent=unsupported("hashing"),
+)
+"""The RSS hash: see ``Ethtool.hashing``. A snapshot has no key, but its digest."""
 
 RX_RINGS: Question[int] = Question(
     "rx_rings",
@@ -244,7 +281,7 @@ LINKS: Question[LinkInfo] = Question(
 )
 
 QUESTIONS: tuple[Question[Any], ...] = (
-    *(DRIVER_INFO, CHANNELS, RSS_TABLE, RX_RINGS, NAPI_INTERRUPTS),
+    *(DRIVER_INFO, CHANNELS, RSS_TABLE, HASHING, RX_RINGS, NAPI_INTERRUPTS),
     *(RINGS, COALESCE, FEATURES, QDISCS, LINKS),
 )
 """All of them."""

@@ -18,10 +18,12 @@ from netuned.kernel import Kernel
 from netuned.kernel.answers import NOT_HELD, Answers
 from netuned.kernel.ethtool import Channels, DriverInfo
 from netuned.kernel.files import READ_SIZE, FileTree, Kept
+from netuned.kernel.hashing import Hashing, HashValues
 from netuned.kernel.irqbalance import Unknown
 from netuned.kernel.questions import (
     CHANNELS,
     DRIVER_INFO,
+    HASHING,
     LINKS,
     NAPI_INTERRUPTS,
     QDISCS,
@@ -277,6 +279,9 @@ class RecordedCalls:
     def rx_rings(self, ifindex: int) -> int:
         return self._kernel.get(RX_RINGS, ifindex)
 
+    def hashing(self, ifindex: int) -> Hashing:
+        return self._kernel.get(HASHING, ifindex)
+
     def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]:
         return self._kernel.get(NAPI_INTERRUPTS, ifindex)
 
@@ -307,6 +312,9 @@ class RecordedCalls:
         raise cannot_be_written()
 
     def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
+        raise cannot_be_written()
+
+    def set_hashing(self, ifindex: int, values: HashValues) -> None:
         raise cannot_be_written()
 
     def tells_of_rss(self) -> bool:

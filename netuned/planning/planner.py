@@ -191,7 +191,7 @@ def _steered(spec: RpsSpec | XpsSpec | Literal["default"] | None) -> str:
 def _kept_queues(profile: Profile, rx_queues: int) -> frozenset[int]:
     """The receive queues that the profile leaves out of the RSS table, for AF_XDP and the like."""
     rss = profile.rss
-    if rss is None or rss == "default" or rss.queues == "all":
+    if rss is None or rss == "default" or rss.queues in ("all", None):
         return frozenset()
     return frozenset(range(rx_queues)) - frozenset(rss.queues)
 

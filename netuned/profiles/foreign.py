@@ -27,7 +27,10 @@ _UNDER = {
     "offloads": "features offload generic-receive-offload tcp-segmentation-offload "
     f"large-receive-offload {' '.join(FEATURES)} {' '.join(GROUPS)}",
     "coalesce": "adaptive coalescing interrupt-coalescing moderation usecs",
-    "rss: {queues: …}": "hash hfunc indir indirection rx-hash rxfh rx-flow-hash",
+    "rss: {queues: …}": "hash indir indirection rx-hash rxfh",
+    "rss: {function: …}": "hash-function hfunc",
+    "rss: {key: …}": "hash-key hkey rss-key",
+    "rss: {fields: …}": "flow-hash rx-flow-hash",
     "irq: {cpus: …}": "affinity interrupts irq-affinity irqs smp-affinity smp-affinity-list",
     "rps: {cpus: …}": "rps-cpus",
     "rfs: {entries: …}": "rps-flow-cnt rps-sock-flow-entries",

@@ -25,6 +25,7 @@ from netuned.profiles.qdiscs import (
     PfifoQdisc,
     Qdisc,
 )
+from netuned.profiles.rss import RssSpec
 from netuned.profiles.scalars import (
     CPU_SET,
     STRING,
@@ -48,7 +49,6 @@ from netuned.profiles.specs import (
     RfsSpec,
     RingsSpec,
     RpsSpec,
-    RssSpec,
     Spec,
     XpsSpec,
 )
@@ -280,7 +280,7 @@ class Profile(Spec):
     rss: Annotated[
         RssSpec | Literal["default"] | None,
         _mapping(RssSpec, "queues: all"),
-        Field(description="Which receive queues packets are spread over."),
+        Field(description="Which receive queues packets are spread over, and by what hash."),
     ] = None
     irq: Annotated[
         IrqSpec | Literal["default"] | None,

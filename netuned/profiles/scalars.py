@@ -37,6 +37,9 @@ SPEED_UNITS_MBPS = {"m": 1, "g": 10**3, "t": 10**6}
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
 
 
+HASH_KEY = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){23,255}", re.ASCII)
+"""A hash key: whoever reads the errors of profiles is not to know it."""
+
 JsonSchema = dict[str, Any]
 
 STRING: JsonSchema = {"type": "string"}
@@ -109,6 +112,8 @@ def shown(value: object) -> str:
         return "a list"
     if value is None:
         return "nothing"
+    if isinstance(value, str) and HASH_KEY.search(value):
+        return "a hash key"
     text = escape(written(value)[:61])
     return f"`{text[:60]}…`" if len(text) > 60 else f"`{text}`"
 

@@ -10,22 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from netuned.profiles.scalars import (
     CPU_SET,
-    INTEGER,
-    STRING,
     U32_MAX,
     Leaf,
     check_expression,
     cpu_expression,
-    either,
-    enum,
     mistake,
     one_of,
-    queue_list,
     shown,
     whole,
     word_or_keep,
 )
-from netuned.text import counted
 
 DEFAULT_IRQ_CPUS = "local & housekeeping"
 """Where interrupts go when a profile's ``irq`` names no CPUs."""
@@ -65,48 +59,6 @@ class ChannelsSpec(Spec):
     def _leaves_queues(self) -> ChannelsSpec:
         if self.combined == 0 and 0 in (self.rx, self.tx):
             raise mistake("this leaves the card without receive or transmit queues")
-        return self
-
-
-def _queues(value: object) -> str | tuple[int, ...]:
-    return "all" if value == "all" else queue_list(value)
-
-
-def _weights(value: object) -> str | tuple[int, ...]:
-    if value == "equal":
-        return "equal"
-    if not isinstance(value, list | tuple):
-        raise mistake(f"{shown(value)} is not allowed here; write equal, or a list like [3, 1, 1]")
-    for weight in value:
-        if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= 1 << 16:
-            raise mistake(f"{shown(weight)} is not a weight; write whole numbers from 0 to 65536")
-    if not any(value):
-        raise mistake("every weight is 0, so no queue would receive anything")
-    return tuple(map(int, value))
-
-
-class RssSpec(Spec):
-    """Which receive queues the indirection table spreads packets over."""
-
-    queues: Annotated[
-        Literal["all"] | tuple[int, ...],
-        Leaf(_queues, either(STRING, {"type": "array", "items": CPU_SET, "minItems": 1})),
-        Field(description='`all`, or queues like "0-5"; the others receive nothing.'),
-    ] = "all"
-    weights: Annotated[
-        Literal["equal"] | tuple[int, ...],
-        Leaf(_weights, either(enum("equal"), {"type": "array", "items": INTEGER})),
-        Field(description="`equal`, or one weight for each of the queues in ascending order."),
-    ] = "equal"
-
-    @model_validator(mode="after")
-    def _one_weight_each(self) -> RssSpec:
-        if isinstance(self.queues, tuple) and isinstance(self.weights, tuple):
-            weights, queues = len(self.weights), len(self.queues)
-            if weights != queues:
-                verb = "does" if weights == 1 else "do"
-                wrong = f"{counted(weights, 'weight')} {verb} not fit {counted(queues, 'queue')}"
-                raise mistake(f"{wrong}; write one weight for each queue", key="weights")
         return self
 
 

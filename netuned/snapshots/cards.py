@@ -18,6 +18,7 @@ from netuned.kernel.questions import (
     COALESCE,
     DRIVER_INFO,
     FEATURES,
+    HASHING,
     LINKS,
     NAPI_INTERRUPTS,
     QDISCS,
@@ -29,7 +30,7 @@ from netuned.kernel.questions import (
 )
 from netuned.kernel.recorded import Link, Tree
 from netuned.kernel.rtnl import ROOT, LinkInfo, QdiscEntry
-from netuned.snapshots.drivers import DRIVERS, UPPER_KINDS, Driver
+from netuned.snapshots.drivers import DRIVERS, TOEPLITZ, UPPER_KINDS, Driver
 from netuned.snapshots.smallfiles import line, mask
 from netuned.snapshots.spec import CardSpec, MachineSpec
 
@@ -214,11 +215,13 @@ def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> No
     answers.cards(FEATURES)[ifindex] = dict(driver.features) if driver else _none(FEATURES)
     if driver is None or not driver.entries:
         table[ifindex] = _none(RSS_TABLE)
+        answers.cards(HASHING)[ifindex] = _none(HASHING)
         answers.cards(RX_RINGS)[ifindex] = _none(RX_RINGS)
         return
     reached = min(card.queues, driver.reach)
     entries = driver.entries
     answers.cards(RX_RINGS)[ifindex] = reached
+    answers.cards(HASHING)[ifindex] = TOEPLITZ
     table[ifindex] = tuple(
         index * reached // entries if driver.blocks else index % reached for index in range(entries)
     )

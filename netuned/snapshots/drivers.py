@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
+from netuned.kernel.hashing import Hashing, key_of
 
 ADAPTIVE: Mapping[str, int] = MappingProxyType(
     {"adaptive-rx": 1, "adaptive-tx": 1, "rx-usecs": 50, "tx-usecs": 50}
@@ -31,6 +32,16 @@ USUAL: Mapping[str, int] = MappingProxyType(
 )
 MERGING: Mapping[str, int] = MappingProxyType({**USUAL, "rx-gro-hw": _OFF, "rx-lro": _OFF})
 """Of a card that merges received packets itself."""
+
+TOEPLITZ = Hashing(
+    function=1,
+    symmetric=0,
+    key=key_of(bytes(range(40))),
+    fields=MappingProxyType(
+        {**dict.fromkeys(("tcp4", "tcp6"), 0xF0), **dict.fromkeys(("udp4", "udp6"), 0x30)}
+    ),
+)
+"""How a card hashes with a driver just loaded: TCP with its ports, UDP without."""
 
 
 @dataclass(frozen=True, slots=True)

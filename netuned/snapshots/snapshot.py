@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from netuned import __version__
+from netuned import __version__, statefile
 from netuned.errors import KernelError, NetunedError, ProfileError, SnapshotError
 from netuned.hardware.host import read_host
 from netuned.kernel import Kernel
@@ -24,6 +24,7 @@ from netuned.kernel.files import FileTree
 from netuned.kernel.questions import LINKS
 from netuned.kernel.recorded import File, Link, RecordedKernel, Refused, Tree
 from netuned.kernel.recording import MAX_FILE, RecordingKernel
+from netuned.profiles.scalars import HASH_KEY
 from netuned.profiles.searchpath import (
     DEFAULT_DIRECTORIES,
     SUFFIXES,
@@ -85,6 +86,7 @@ _PARAMETER = re.compile(
 )
 _MAC = re.compile(rb"(?<![0-9A-Fa-f:-])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5,}(?![0-9A-Fa-f:-])")
 _NO_MAC = b"00:00:00:00:00:00"
+_HASH_KEY = re.compile(rb"(?<![0-9A-Fa-f:])" + HASH_KEY.pattern.encode() + rb"(?![0-9A-Fa-f:])")
 _NAMED_BY_MAC = re.compile(r"[a-z]+([0-9a-f]{12})")
 """systemd's names of cards without a better one: enx, wlx."""
 
@@ -274,8 +276,24 @@ def _shorten_command_line(tree: Tree) -> dict[str, str]:
     return {"/proc/cmdline": why}
 
 
+def _without_secrets(content: bytes) -> bytes:
+    """A state file with the digests of hash keys alone; one that is damaged is empty."""
+    if b'"secret"' not in content:
+        return content
+    try:
+        version = json.loads(content)["version"]
+        known = json.dumps(statefile.decode(version, content))
+        return statefile.encode(version, json.loads(known, object_hook=_without_secret))
+    except statefile.MALFORMED:
+        return b"{}"
+
+
+def _without_secret(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "secret": ""} if "secret" in data else data
+
+
 class _Hiding:
-    """Takes MAC addresses out of names, links, files and answers, in whatever form they stand."""
+    """Takes hash keys and MAC addresses out of names, links, files and answers, in any form."""
 
     def __init__(self, recording: RecordingKernel, *, macs: bool) -> None:
         self._macs = macs
@@ -301,6 +319,7 @@ class _Hiding:
                 )
 
     def bytes(self, data: bytes) -> bytes:
+        data = _HASH_KEY.sub(b"keep", data)  # a profile without its key can still be planned
         if self._macs:
             return data
         if b":" in data or b"-" in data:
@@ -325,7 +344,8 @@ class _Hiding:
             elif name in IDENTITIES or (name in ADDRESSES and not self._macs):
                 tree.add(where, Refused(mode=node.mode))
             elif isinstance(node, File):
-                tree.add(where, replace(node, content=self.bytes(node.content)))
+                content = _without_secrets(node.content) if path == BASELINE else node.content
+                tree.add(where, replace(node, content=self.bytes(content)))
             else:
                 tree.add(where, node)
         answers = recording.answers

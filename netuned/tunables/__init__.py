@@ -15,6 +15,7 @@ from netuned.tunables.base import Target, Tunable, View
 from netuned.tunables.channels import CHANNELS
 from netuned.tunables.coalesce import COALESCE
 from netuned.tunables.flows import FLOWS
+from netuned.tunables.hashing import HASHING
 from netuned.tunables.irq import IRQ
 from netuned.tunables.irqbalance import IRQBALANCE
 from netuned.tunables.offloads import OFFLOADS
@@ -26,7 +27,7 @@ from netuned.tunables.rss import RSS
 from netuned.tunables.xps import XPS
 
 TUNABLES: Final[tuple[Tunable, ...]] = (
-    *(CHANNELS, RINGS, OFFLOADS, COALESCE, RSS),
+    *(CHANNELS, RINGS, OFFLOADS, COALESCE, HASHING, RSS),
     *(IRQ, RPS, RFS, XPS, QDISC),
 )
 HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, IRQBALANCE)

@@ -267,6 +267,8 @@ class Tunable:
     accepts: Callable[[str], bool] = lambda key: not key
     desired: Callable[[Target, Nic, Limits], Wanted] = lambda target, nic, limits: {}
     why: Callable[[Target, Nic, str], str] = lambda target, nic, key: ""
+    section: Callable[[Profile], object] | None = None
+    """What a profile says of it, None where nothing; without this it is the section of its name."""
     limits: Callable[[View], Limits] = lambda view: NO_LIMITS
     by_key: bool = False
     fresh: Value | None = None
@@ -364,4 +366,5 @@ class Tunable:
 
     def asked(self, profile: Profile) -> bool:
         """Whether a profile sets it."""
-        return getattr(profile, self.name, None) is not None
+        said = self.section(profile) if self.section else getattr(profile, self.name, None)
+        return said is not None

@@ -86,7 +86,7 @@ def receiving(target: Target, nic: Nic) -> frozenset[int]:
     if nic.rss_queues < nic.rx_queues:  # ixgbe and others reach fewer queues than they open
         count = min(count, nic.rss_queues)
     spec = target.profile.rss
-    if spec is None or spec == "default":
+    if spec is None or spec == "default" or spec.queues is None:
         return frozenset(range(count))
     queues = tuple(range(count)) if spec.queues == "all" else spec.queues
     weights = (1,) * len(queues) if spec.weights == "equal" else spec.weights

@@ -55,6 +55,7 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
         reachable = min(reachable, nic.rss_queues)
     if spec == "default":
         return {"": RssTable((), reachable)}
+    assert spec.queues is not None
     queues = tuple(range(reachable)) if spec.queues == "all" else spec.queues
     beyond = [queue for queue in queues if queue >= reachable]
     if beyond:
@@ -142,10 +143,11 @@ def within(key: str, wanted: Value, found: Value) -> bool:
 
 def why(target: Target, nic: Nic, key: str) -> str:
     spec = target.profile.rss
-    if spec is None:
+    if spec is None or (spec != "default" and spec.queues is None):
         return NOT_ASKED
     if spec == "default":
         return "the kernel's own table"
+    assert spec.queues is not None
     queues = "all queues" if spec.queues == "all" else counted(len(spec.queues), "queue")
     return f"{queues}, {'equal shares' if spec.weights == 'equal' else 'weighted'}"
 
@@ -200,6 +202,7 @@ RSS = Tunable(
     desired=desired,
     why=why,
     limits=limits,
+    section=lambda profile: getattr(profile.rss, "queues", profile.rss),
     same=same,
     within=within,
     recorded=recorded,

@@ -58,8 +58,9 @@ class _Ioctl(Ethtool):
         ctypes.memmove(request, self._data, size)
         return request
 
-    def _rss_size(self, ifindex: int) -> int:
-        return super()._rss_size(ifindex) % 1024
+    def _rss_sizes(self, ifindex: int) -> tuple[int, int, int, int]:
+        entries, key, function, symmetric = super()._rss_sizes(ifindex)
+        return entries % 1024, key % 1024, function, symmetric
 
 
 def _message(kind: int, payload: bytes, flags: int = 2) -> bytes:

@@ -11,7 +11,8 @@ from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.hardware.topology import Topology
 from netuned.hardware.vectors import COMBINED, RX, TX, Vector
 from netuned.kernel.ethtool import Channels
-from netuned.snapshots.drivers import MERGING
+from netuned.snapshots.drivers import MERGING, TOEPLITZ
+from netuned.tunables import hashing
 from netuned.tunables.base import Limits, Tunable
 
 
@@ -165,6 +166,10 @@ def limits(tunable: Tunable, card: Nic) -> Limits:
     """What the card's hardware has at most. Raises: UnsupportedError."""
     if tunable.name in NUMBERS and card.kind != PHYSICAL:
         raise UnsupportedError(tunable.name, "the driver has no such operation")
+    if tunable.name == hashing.NAME:
+        if card.driver not in RSS_ENTRIES:
+            raise UnsupportedError(tunable.name, "the driver has no such operation")
+        return hashing.limits_of(TOEPLITZ)
     entries = {"entries": RSS_ENTRIES.get(card.driver, 0)}
     return entries if tunable.name == "rss" else NUMBERS.get(tunable.name, {})
 

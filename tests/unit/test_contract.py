@@ -16,6 +16,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, StateFileError
 from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
+from netuned.kernel.hashing import key_of
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
@@ -33,10 +34,12 @@ from netuned.reconcile.trialfile import TrialFile
 from netuned.reconcile.writing import Outcome
 from netuned.status import IN_SYNC, PARTIAL, WITHHELD
 from netuned.tunables import TUNABLES, Tunable
+from netuned.tunables.hashing import HASHING
 from netuned.values import (
     ABSENT,
     ChannelCounts,
     FlowTable,
+    HashKey,
     Number,
     Qdisc,
     RssTable,
@@ -52,6 +55,7 @@ ASKED: Mapping[str, Any] = {
     "rings": {"rx": 1024, "tx": 256},
     "offloads": {"gro": "off", "rx-udp-gro-forwarding": "on"},
     "coalesce": {"rx-usecs": 20, "adaptive-rx": "off"},
+    "hashing": {"function": "xor", "key": ":".join(["6d"] * 40), "fields": {"udp4": ["src"]}},
     "rss": {"queues": [0]},
     "irq": {"spread": "one-per-queue"},
     "rps": {"cpus": "0-1"},
@@ -69,6 +73,7 @@ VALUES: Mapping[type[Value], tuple[Value, ...]] = {
     Qdisc: (Qdisc("fq"), Qdisc("mq", default=True), Qdisc("", default=True)),
     Number: (Number(0), Number((1 << 64) - 1, "µs"), Number(-1), Number(4, text="off")),
     Word: (Word("on"), Word("auto")),
+    HashKey: (key_of(bytes(range(40))), key_of(bytes(52)), HashKey(40, "ab")),
 }
 OLDER: Mapping[type[Value], tuple[dict[str, object], Value]] = {
     CpuSet: ({"cpus": "0-3"}, CpuSet.parse_list("0-3")),
@@ -78,6 +83,7 @@ OLDER: Mapping[type[Value], tuple[dict[str, object], Value]] = {
     Qdisc: ({"qdisc": "mq", "parameters": {}, "default": True}, Qdisc("mq", default=True)),
     Number: ({"number": 5}, Number(5)),
     Word: ({"word": "on"}, Word("on")),
+    HashKey: ({"hash_key": [1, "0f"], "secret": "6d"}, HashKey(1, "0f", b"m")),
 }
 """As the first version that had such a value wrote it, and what it means."""
 
@@ -100,8 +106,10 @@ def aim(card: Card, baseline: Baseline, *names: str, disruptive: str = "allow") 
         "name": "edge",
         "match": [{"name": "en0"}],
         "policy": {"disruptive": disruptive},
-        **{name: ASKED[name] for name in names},
+        **{name: ASKED[name] for name in names if name != HASHING.name},
     }
+    if HASHING.name in names:
+        data["rss"] = {"queues": "keep", **data.get("rss", {}), **ASKED[HASHING.name]}
     loaded = [LoadedProfile(Profile.model_validate(data), "", {})]
     card.verdicts.forget_refusals()  # as a new profile has it
     card.aim(plan_host(loaded, read_host(card.kernel)).targets[2], baseline)

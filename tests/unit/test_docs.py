@@ -13,6 +13,7 @@ from netuned.profiles.loader import check
 from netuned.profiles.match import Match
 from netuned.profiles.profile import Profile
 from netuned.profiles.qdiscs import QDISCS
+from netuned.profiles.rss import RssSpec
 from netuned.profiles.specs import (
     ChannelsSpec,
     HostSpec,
@@ -20,7 +21,6 @@ from netuned.profiles.specs import (
     PolicySpec,
     RfsSpec,
     RpsSpec,
-    RssSpec,
     XpsSpec,
 )
 from netuned.profiles.syntax import FUNCTIONS, INDEXED, WORDS

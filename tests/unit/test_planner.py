@@ -35,7 +35,8 @@ from netuned.planning.diff import diff
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile, ProfileSet, load
 from netuned.reconcile.host import host_target
-from netuned.tunables import BY_NAME, TUNABLES, coalesce, offloads, rings
+from netuned.snapshots.drivers import TOEPLITZ
+from netuned.tunables import BY_NAME, TUNABLES, coalesce, hashing, offloads, rings
 from netuned.tunables.base import Boot
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value
 from tests.unit.machines import CARDS, NUMBERS, RSS_ENTRIES, limits, topology, with_channels
@@ -121,6 +122,7 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
     if entries := RSS_ENTRIES.get(nic.driver):
         table = tuple(index % nic.rss_queues for index in range(entries))
         state["rss"] = {"": RssTable(table)}
+        state["hashing"] = hashing.state_of(TOEPLITZ)
     for name, numbers in NUMBERS.items() if nic.kind == PHYSICAL else ():
         if name == offloads.NAME:
             state[name] = offloads.state_of(numbers)

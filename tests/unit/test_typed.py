@@ -15,6 +15,7 @@ from netuned.bus import records, wire
 from netuned.bus.connection import encode
 from netuned.bus.unpacking import Later, Unpacker
 from netuned.cpuset import CpuSet
+from netuned.kernel.hashing import key_of
 from netuned.plan import WHY_WITHHELD, Change, Plan, Problem
 from netuned.status import Applied, ProfileStatus, QueueStatus, SettingStatus
 from netuned.tunables import TUNABLES
@@ -27,6 +28,7 @@ from netuned.values import (
     ChannelCounts,
     Exclusion,
     FlowTable,
+    HashKey,
     Number,
     Qdisc,
     RssTable,
@@ -57,6 +59,7 @@ TYPED: dict[type[Value], dict[Value, object]] = {
     },
     Number: {Number(-1): -1, Number(50, "µs"): 50, Number((1 << 64) - 1): (1 << 64) - 1},
     Word: {Word("on"): "on"},
+    HashKey: {key_of(b"m" * 40): "40 bytes (29402bd0)"},
     Exclusion: {
         Exclusion("stop"): {"mode": "stop", "interrupts": []},
         EXCLUDED: {"mode": "exclude", "interrupts": [24, 25]},

@@ -15,9 +15,11 @@ from typing import Any, cast
 
 from netuned.errors import KernelError
 from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
+from netuned.kernel.hashing import FLOWS, HashValues, key_of
 from netuned.kernel.questions import (
     CHANNELS,
     FEATURES,
+    HASHING,
     QDISCS,
     RSS_TABLE,
     RX_RINGS,
@@ -169,6 +171,23 @@ class _Calls(RecordedCalls):
         rings = self.rx_rings(ifindex)
         table = tuple(entries) or tuple(i % rings for i in range(size))
         self._writable.answers.cards(RSS_TABLE)[ifindex] = table
+
+    def set_hashing(self, ifindex: int, values: HashValues) -> None:
+        """As net/ethtool/rss.c: what is or becomes symmetric must be so of every kind of flow."""
+        self._writable.begin_write("hashing")
+        has = self.hashing(ifindex)
+        given = dict(values)
+        if "key" in given:
+            given["key"] = key_of(given["key"])  # type: ignore[arg-type, assignment]  # bytes
+        fields: Any = {name: given.pop(name) for name in FLOWS if name in given}
+        will = replace(has, **cast("Any", given), fields={**has.fields, **fields})
+        halves = [bits & 0x50 for bits in will.fields.values()]
+        if (has.symmetric or will.symmetric) and any(
+            half != bits >> 1 & 0x50
+            for half, bits in zip(halves, will.fields.values(), strict=True)
+        ):
+            raise KernelError("set", "hashing", errno.EINVAL, "not symmetric", next(iter(values)))
+        self._writable.answers.cards(HASHING)[ifindex] = will
 
     def replace_qdisc(
         self, ifindex: int, parent: int, handle: int, kind: str, parameters: Mapping[str, int]
