@@ -50,7 +50,11 @@ endif
 	@$(SUDO) install -D -m 644 units/org.netuned1.policy \
 	    $(DESTDIR)/usr/share/polkit-1/actions/org.netuned1.policy
 	@$(SUDO) $(LIB)/venv/bin/python -m compileall -q $(COMPILE_FOR) $(LIB)/venv/lib
+	@$(SUDO) install -D -m 644 units/netuned.apparmor $(DESTDIR)/etc/apparmor.d/netuned
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
+	    ! grep -qs Y /sys/module/apparmor/parameters/enabled \
+	        || $(SUDO) apparmor_parser -r /etc/apparmor.d/netuned \
+	        || echo "AppArmor does not take netuned's profile: netuned runs without it" >&2; \
 	    $(SUDO) systemctl daemon-reload; \
 	    $(SUDO) systemctl reload dbus 2>/dev/null || true; \
 	    $(SUDO) systemctl enable netuned.service; \

@@ -27,7 +27,7 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
     inside = {name.partition(".data/data/")[2] or name for name in names}
     for profile in (ROOT / "profiles").glob("*.yaml"):
         assert f"share/netuned/profiles/{profile.name}" in inside
-    for unit in ("netuned.service", "org.netuned1.conf", "irqbalance-policy"):
+    for unit in ("netuned.service", "netuned.apparmor", "org.netuned1.conf", "irqbalance-policy"):
         assert f"share/netuned/units/{unit}" in inside
     assert "netuned/daemon.py" in inside
     assert "netuned/cli/main.py" in inside

@@ -53,7 +53,7 @@ class Tree:
             directory.mkdir()
         (folder / "bin").mkdir()
         self.path = f"{folder}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        for name in ("systemctl", "apt-get", "dpkg-query"):
+        for name in ("systemctl", "apt-get", "dpkg-query", "apparmor_parser"):
             self._program(folder / "bin" / name, f'#!/bin/sh\necho "{name} $*" >>"{self.log}"\n')
         (self.venv / "lib").mkdir(parents=True)
         (self.venv / "bin").mkdir()
@@ -141,6 +141,7 @@ def test_what_is_packaged_names_no_staging_path(tree: Tree, destination: str | N
     installed = {path.name for path in tree.stage.rglob("*") if path.is_file()}
     assert "org.netuned1.policy" in installed
     assert "org.netuned1.service" not in installed
+    assert (tree.stage / "etc/apparmor.d/netuned").exists()
 
 
 def test_what_let_anybody_start_the_daemon_goes_with_an_upgrade(tree: Tree) -> None:
@@ -157,7 +158,7 @@ def test_packaging_writes_nowhere_else_and_installs_no_packages(tree: Tree) -> N
     before = tree.files_outside()
     ran = tree.make("install", offline="")
     assert tree.files_outside() == before
-    assert not any(line.startswith(("apt-get", "dpkg-query")) for line in ran)
+    assert not any(line.startswith(("apt-get", "dpkg-query", "apparmor_parser")) for line in ran)
     assert not (tree.stage / "usr/lib/netuned/build").exists()
 
 
@@ -205,6 +206,7 @@ def test_uninstall_leaves_a_host_alone_that_it_does_not_take_anything_from(tree:
     tree.make("install")
     assert tree.make("uninstall") == []
     assert not list(tree.stage.rglob("*netuned1*"))
+    assert not (tree.stage / "etc/apparmor.d/netuned").exists()
     assert not tree.venv.exists()
 
 

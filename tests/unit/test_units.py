@@ -79,6 +79,13 @@ def test_nothing_that_can_be_written_can_be_run() -> None:
         assert re.match(r"/usr/|/lib|/bin/kill$", path), "what root alone installs"
 
 
+def test_the_profile_that_is_shipped_can_be_entered() -> None:
+    named = re.findall(r"^profile (\S+) ", (UNITS / "netuned.apparmor").read_text(), re.MULTILINE)
+    assert [service()["AppArmorProfile"]] == [f"-{name}" for name in named]
+    # by a write to this file's directory, in a /proc that is read-only but for that
+    assert "ReadWritePaths=-/proc/self/attr\n" in SERVICE.read_text()
+
+
 def test_every_socket_family_in_use_is_allowed() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "netuned").rglob("*.py"))
     used = set(re.findall(r"\bsocket\.(AF_\w+)", sources))
@@ -90,11 +97,12 @@ def test_the_boot_cannot_wait_in_a_circle() -> None:
     text = SERVICE.read_text()
     assert "DefaultDependencies=no" in text
     (after,) = re.findall(r"^After=(.*)$", text, re.MULTILINE)
-    # sys-kernel-tracing.mount waits for nothing.
+    # sys-kernel-tracing.mount waits for nothing, apparmor.service for disks.
     assert set(after.split()) == {
         "local-fs.target",
         "systemd-sysctl.service",
         "sys-kernel-tracing.mount",
+        "apparmor.service",
     }
 
 

@@ -40,7 +40,15 @@ SYSTEMS = (CURRENT, OLDEST, NEWEST)
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "polkitd", "udev", "irqbalance", "login", "passwd"),
     *("initramfs-tools", "zstd", "ethtool", "iproute2", "iputils-ping", "kmod", "procps", "strace"),
-    *("util-linux", "make", "python3", "python3-venv", "python3-pip", "python3-systemd"),
+    *(
+        "util-linux",
+        "apparmor",
+        "make",
+        "python3",
+        "python3-venv",
+        "python3-pip",
+        "python3-systemd",
+    ),
 )
 
 WITHOUT = (

@@ -1,5 +1,6 @@
 """Tries what netuned's unit must refuse and must allow; prints JSON: name -> done, or an errno."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -23,6 +24,10 @@ NR_SHMGET, NR_IO_SETUP, NR_KEYCTL, NR_IO_URING_SETUP = 29, 206, 250, 425
 """Of x86-64."""
 MANY_THREADS = 100
 WRITTEN = "/var/lib/netuned/probe"
+DEVICE_FILES = (
+    *("resource0", "config", "remove", "reset", "rescan", "driver_override", "enable"),
+    *("sriov_numvfs", "numa_node", "power/control"),
+)
 
 
 def call(name: str, *arguments: object) -> None:
@@ -69,6 +74,38 @@ def ethtool() -> None:
 def mask() -> None:
     for name in cards():
         rewrite(f"/sys/class/net/{name}/queues/rx-0/rps_cpus")
+
+
+def device(name: str) -> str:
+    """A file of a PCI card's own device, beside its network device."""
+    devices = (f"/sys/class/net/{card}/device" for card in cards())
+    return next(f"{path}/{name}" for path in devices if os.path.exists(f"{path}/sriov_numvfs"))
+
+
+def only_open(path: str, flags: int = os.O_WRONLY) -> None:
+    """Which says all, and changes nothing."""
+    os.close(os.open(path, flags | os.O_NONBLOCK))
+
+
+def any_device() -> None:
+    """Whether a file below /sys/devices can be opened for writing that is no network device's."""
+    opened = []
+    for directory, below, names in os.walk("/sys/devices"):
+        if os.path.basename(directory) == "net":
+            below.clear()
+        for path in (f"{directory}/{name}" for name in names):
+            with contextlib.suppress(OSError):
+                only_open(path)
+                opened.append(path)
+    if opened:
+        raise OSError(f"opened: {opened}")
+    raise PermissionError(errno.EACCES, "each")
+
+
+def any_configuration() -> None:
+    """Of a PCI device, by the older of its two ways."""
+    (bus, *_) = (entry.path for entry in os.scandir("/proc/bus/pci") if entry.is_dir())
+    only_open(f"{bus}/{min(os.listdir(bus))}")
 
 
 def irq(directory: str) -> None:
@@ -175,6 +212,15 @@ TRIED: dict[str, Callable[[], object]] = {
         "/sys/devices/system/clocksource/clocksource0/current_clocksource"
     ),
     "write /sys/devices/virtual": lambda: rewrite("/sys/devices/virtual/mem/null/uevent"),
+    **{
+        f"write a device's {name}": lambda name=name: only_open(device(name))  # type: ignore[misc]
+        for name in DEVICE_FILES
+    },
+    "write any other of a device's files": any_device,
+    "read a device's registers": lambda: only_open(device("resource0"), os.O_RDONLY),
+    "unbind a driver": lambda: only_open(device("driver/unbind")),
+    "write /sys/bus/pci": lambda: only_open("/sys/bus/pci/rescan"),
+    "write /proc/bus/pci": any_configuration,
     "write /proc/sysrq-trigger": lambda: os.open("/proc/sysrq-trigger", os.O_WRONLY),
     "write /proc/self": lambda: rewrite("/proc/self/oom_score_adj"),
     "read /proc/kcore": lambda: os.open("/proc/kcore", os.O_RDONLY),

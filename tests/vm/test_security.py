@@ -91,6 +91,12 @@ def test_each_method_that_changes_something_is_refused_to_others(guest: Guest) -
         *("write /sys/devices/system", "write /sys/devices/virtual"),
         *("write /proc/sysrq-trigger", "write /proc/self", "read /proc/kcore"),
         *("write /proc/irq", "write a control group"),
+        *("write a device's resource0", "write a device's config", "write a device's remove"),
+        *("write a device's reset", "write a device's rescan", "write a device's driver_override"),
+        *("write a device's enable", "write a device's sriov_numvfs"),
+        *("write a device's numa_node", "write a device's power/control"),
+        *("write any other of a device's files", "read a device's registers", "unbind a driver"),
+        *("write /sys/bus/pci", "write /proc/bus/pci"),
     ],
 )
 def test_what_the_sandbox_refuses(tried: dict[str, str], what: str) -> None:
@@ -114,6 +120,22 @@ def test_what_the_sandbox_refuses(tried: dict[str, str], what: str) -> None:
 )
 def test_what_the_sandbox_allows(tried: dict[str, str], what: str) -> None:
     assert tried[what] == "done"
+
+
+def confinement(guest: Guest) -> str:
+    """What AppArmor says of the daemon."""
+    return guest.sh("cat /proc/$(systemctl show -P MainPID netuned)/attr/current")
+
+
+def test_without_its_profile_netuned_starts_all_the_same(guest: Guest) -> None:
+    assert confinement(guest) == "netuned (enforce)"
+    load = "apparmor_parser -{} /etc/apparmor.d/netuned; systemctl restart netuned"
+    try:
+        guest.sh(load.format("R"), timeout_s=120)
+        assert confinement(guest) == "unconfined"
+    finally:
+        guest.sh(load.format("r"), timeout_s=120)
+    assert confinement(guest) == "netuned (enforce)"
 
 
 def test_memory_has_a_last_bound(guest: Guest) -> None:

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "units/uninstall"
 HAD = (
     "usr/lib/netuned usr/sbin/netuned usr/bin/netunedctl usr/lib/systemd/system/netuned.service "
     "usr/lib/systemd/system/irqbalance.service.d usr/share/dbus-1/system.d/org.netuned1.conf "
-    "usr/share/polkit-1/actions/org.netuned1.policy"
+    "usr/share/polkit-1/actions/org.netuned1.policy etc/apparmor.d/netuned"
 )
 
 
@@ -26,6 +26,7 @@ def removable(guest: Guest) -> Iterator[Guest]:
     yield guest
     guest.remove_profiles()
     guest.sh("tar -C / -xf /root/netuned.tar && systemctl daemon-reload", 120)
+    guest.sh("apparmor_parser -r /etc/apparmor.d/netuned", 120)
     guest.sh("systemctl reload dbus; systemctl enable netuned; systemctl restart netuned", 120)
     guest.sh("rm /root/netuned.tar /root/uninstall")
 
@@ -52,6 +53,7 @@ def test_uninstall_restores_before_it_removes(removable: Guest, running: bool) -
     assert found(guest) == before
     assert guest.sh(f"cd /; ls -d {HAD.replace('/irqbalance.service.d', '/nothing')} || true") == ""
     assert guest.sh("systemctl is-active netuned || true") == "inactive"
+    assert "netuned" not in guest.sh("cat /sys/kernel/security/apparmor/profiles")
     guest.wait("irqbalance's own", "! grep -q policyscript /proc/$(pidof irqbalance)/cmdline")
     assert guest.sh(f"ls {PROFILES}") == "igb.yaml"
     assert "is not installed" in guest.sh("/root/uninstall ''")
