@@ -23,6 +23,7 @@ from netuned.values import (
     Qdisc,
     RssTable,
     State,
+    Sysctl,
     Told,
     Value,
     Word,
@@ -34,6 +35,7 @@ _MOST_HANDLE = 0xFFFF << 16
 _MOST_FLOWS = 1 << 32
 _MOST_WORD = 64
 _MOST_PATH = 4096
+MOST_SYSCTL = 4096
 _MOST_NUMBER = 1 << 64
 _MOST_KEY = 1 << 10
 """What a file may have at most: more than any kernel shows, and little enough to go on with."""
@@ -62,6 +64,8 @@ def encode(value: Value) -> dict[str, Any]:
             return {"word": value.text}
         case HashKey():
             return {"hash_key": [value.size, value.digest], "secret": value.secret.hex()}
+        case Sysctl():
+            return {"sysctl": value.text, "bound": value.bound, "yields": value.yields}
         case Exclusion():
             return {
                 "irqbalance": value.mode,
@@ -98,6 +102,8 @@ def decode(data: object) -> Value:
         case {"hash_key": [size, str(digest)], "secret": str(secret)}:
             known = bytes.fromhex(text(secret, 2 * _MOST_KEY))
             return HashKey(whole(size, _MOST_KEY), _word(digest), known)
+        case {"sysctl": str(content), "bound": "" | ">=" | "<=" as bound, "yields": bool(yields)}:
+            return Sysctl(text(content, MOST_SYSCTL), bound, yields)
         case {"irqbalance": str(mode), "devices": [*devices], "interrupts": [*numbers]}:
             paths = frozenset(text(path, _MOST_PATH) for path in devices)
             return Exclusion(_word(mode), paths, frozenset(map(_queues, numbers)))
@@ -133,6 +139,13 @@ def typed(value: Value | Told | None) -> Any:
             return value.text
         case HashKey():
             return str(value)
+        case Sysctl():
+            numbers = value.numbers
+            if value.bound or not numbers:
+                return str(value)
+            if len(numbers) == 1:
+                return numbers[0]
+            return list(numbers) if max(numbers) < 1 << 32 and min(numbers) >= 0 else value.text
         case Exclusion():
             return {"mode": value.mode, "interrupts": sorted(value.interrupts)}
         case Balancer():

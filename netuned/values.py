@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -141,6 +142,29 @@ class HashKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Sysctl:
+    """What a sysctl holds, with single spaces, or what of it is wanted.
+
+    ``bound`` is ``>=`` or ``<=`` where each of its numbers is to be at least, or at most, that.
+    ``yields``: it is left to another program that sets it.
+    """
+
+    text: str
+    bound: str = ""
+    yields: bool = False
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The whole numbers that it holds; none where it holds anything else."""
+        words = self.text.split()
+        plain = all(len(word) < 20 and re.fullmatch("-?[0-9]+", word) for word in words)
+        return tuple(map(int, words)) if plain else ()
+
+    def __str__(self) -> str:
+        return f"{self.bound}{self.text}"
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusion:
     """What is wanted of irqbalance: ``leave`` it alone, ``stop`` it, or have it ``exclude`` cards.
 
@@ -221,6 +245,7 @@ Value = (
     | Number
     | Word
     | HashKey
+    | Sysctl
     | Exclusion
     | Balancer
     | Absent

@@ -21,11 +21,12 @@ import contextlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netuned.errors import UnsupportedError
+from netuned.kernel.files import FileTree
 
 TRACING = Path("/sys/kernel/tracing")
 INSTANCE = "netuned-"
@@ -82,6 +83,20 @@ class Writer:
     def __str__(self) -> str:
         text = f"{self.command} ({self.pid_and_unit})"
         return f"{text}, started by {self.parent}" if self.parent else text
+
+
+def find(files: FileTree, names: Iterable[str]) -> Mapping[str, Writer]:
+    """Which programs of these names run; one process of each."""
+    known = {name[:15]: name for name in names}  # what the kernel keeps of a name
+    found = {}
+    for entry in files.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        name = known.get(files.read_text(f"/proc/{entry}/comm", ""))
+        if name is not None:
+            unit = unit_of(files.read_text(f"/proc/{entry}/cgroup", ""))
+            found[name] = Writer(int(entry), name, unit)
+    return found
 
 
 def is_other(port: int) -> bool:

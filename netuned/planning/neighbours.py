@@ -14,20 +14,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from netuned.errors import KernelError
+from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.kernel.files import FileTree
-from netuned.kernel.writers import Writer, unit_of
+from netuned.kernel.writers import Writer, find
 from netuned.planning.planner import Desired
-from netuned.tunables import BY_NAME, TUNABLES
-from netuned.tunables.base import Writers
+from netuned.tunables import BY_NAME, HOST_TUNABLES, TUNABLES
+from netuned.tunables.base import Boot, Wanted, Writers
+from netuned.values import Value
 
 log = logging.getLogger(__name__)
 
 IRQBALANCE, TUNED, NETWORK_MANAGER = "irqbalance", "tuned", "NetworkManager"
 GOOGLE_AGENT, BPFTUNE = "google_guest_agent", "bpftune"
-_KNOWN = {name[:15]: name for name in (IRQBALANCE, TUNED, NETWORK_MANAGER, GOOGLE_AGENT, BPFTUNE)}
-"""By what the kernel keeps of a name."""
+PROGRAMS = (IRQBALANCE, TUNED, NETWORK_MANAGER, GOOGLE_AGENT, BPFTUNE)
 
 LINK_DIRECTORIES = tuple(
     f"{top}/systemd/network" for top in ("/etc", "/run", "/usr/local/lib", "/usr/lib")
@@ -44,15 +44,26 @@ TUNED_DIRECTORIES = (
 )
 GOOGLE_SCRIPTS = ("/usr/bin/google_set_multiqueue", "/usr/sbin/google_set_multiqueue")
 GOOGLE_CONFIG = "/etc/default/instance_configs.cfg"
+SYSCTL_DIRECTORIES = tuple(
+    f"{top}/sysctl.d" for top in ("/etc", "/run", "/usr/local/lib", "/usr/lib")
+)
 UNITS = "/run/systemd/units"
 """Changes whenever a unit starts or stops."""
 
-_MARKS = (UNITS, TUNED_ACTIVE, GOOGLE_CONFIG, *LINK_DIRECTORIES, *KEYFILE_DIRECTORIES)
+_MARKS = (
+    *(UNITS, TUNED_ACTIVE, GOOGLE_CONFIG),
+    *(*LINK_DIRECTORIES, *KEYFILE_DIRECTORIES, *SYSCTL_DIRECTORIES),
+)
 
 INCLUDES_MOST = 20
 
 Line = tuple[str, str, str]
 """Section, key and value of a configuration file."""
+
+Sysctls = Mapping[str, tuple[Value, Callable[[str, Value, str], bool]]]
+"""Name -> what profiles want of it, and what tells whether a text says otherwise."""
+
+NOTHING: Mapping[str, Wanted] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,34 +100,50 @@ class Neighbours:
         """Read all of it next time."""
         self._read = None
 
-    def look(self, kept: tuple[Governed, ...], irqbalance: str | None) -> tuple[str, ...]:
+    def look(
+        self,
+        kept: tuple[Governed, ...],
+        irqbalance: str | None,
+        host: Mapping[str, Wanted] = NOTHING,
+    ) -> tuple[str, ...]:
         """Read what has changed; returns the new sentences."""
-        read = (kept, irqbalance, *map(self._files.changed_ns, _MARKS))
+        read = (kept, irqbalance, host, *map(self._files.changed_ns, _MARKS))
         if read == self._read:
             return ()
         before, self._read = self.conflicts, read
         try:
-            self.conflicts = conflicts(self._files, kept, irqbalance)
+            self.conflicts = conflicts(self._files, kept, irqbalance, host)
         except KernelError as error:
             log.warning("Cannot look for neighbours: %s, ignoring", error)
         return tuple(text for text in self.conflicts if text not in before)
 
 
 def conflicts(
-    files: FileTree, kept: tuple[Governed, ...], irqbalance: str | None
+    files: FileTree,
+    kept: tuple[Governed, ...],
+    irqbalance: str | None,
+    host: Mapping[str, Wanted] = NOTHING,
 ) -> tuple[str, ...]:
     """A sentence for each neighbour that is in the way: which, of what, and what to do.
 
-    ``irqbalance`` is what the profiles have netuned do about it (``exclude``, ``stop``), if so.
+    ``irqbalance`` is what the profiles have netuned do about it (``exclude``, ``stop``), if so;
+    ``host`` what else they want of the host, by tunable.
     """
     if not kept:
         return ()
-    running = read_running(files)
-    found = [*_links(files, kept)]
+    sysctls = {
+        key: (value, otherwise)
+        for tunable in HOST_TUNABLES
+        if (otherwise := tunable.writers.sysctl)
+        for key, value in host.get(tunable.name, {}).items()
+        if not isinstance(value, UnsupportedError | Boot)
+    }
+    running = find(files, PROGRAMS)
+    found = [*_links(files, kept), *_sysctl_files(files, sysctls)]
     if (writer := running.get(IRQBALANCE)) and irqbalance not in ("exclude", "stop"):
         found += _irqbalance(writer, kept)
     if writer := running.get(TUNED):
-        found += _tuned(files, writer, kept)
+        found += [*_tuned(files, writer, kept), *_tuned_sysctls(files, writer, sysctls)]
     if writer := running.get(NETWORK_MANAGER):
         found += _network_manager(files, writer, kept)
     if writer := running.get(GOOGLE_AGENT):
@@ -124,19 +151,6 @@ def conflicts(
     if writer := running.get(BPFTUNE):
         found += _bpftune(writer, kept)
     return tuple(found)
-
-
-def read_running(files: FileTree) -> Mapping[str, Writer]:
-    """Which known neighbours run."""
-    found = {}
-    for entry in files.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        name = _KNOWN.get(files.read_text(f"/proc/{entry}/comm", ""))
-        if name is not None:
-            unit = unit_of(files.read_text(f"/proc/{entry}/cgroup", ""))
-            found[name] = Writer(int(entry), name, unit)
-    return found
 
 
 def parse_lines(text: str) -> tuple[Line, ...]:
@@ -198,7 +212,52 @@ def _any(patterns: list[str], fact: str) -> bool:
     return inverted != any(fnmatchcase(fact.lower(), word.lower()) for word in words)
 
 
+# systemd-sysctl: of all files that set a key, in the order of their names, the last one's holds
+
+
+def _sysctl_files(files: FileTree, wanted: Sysctls) -> Iterator[str]:
+    last: dict[str, tuple[str, str]] = {}
+    for path in _by_name(files, SYSCTL_DIRECTORIES, ".conf") if wanted else ():
+        for name, text in _sysctl_lines(files.read_text(path, "")):
+            last |= {key: (path, text) for key in wanted if fnmatchcase(key, name)}
+    for key, (path, text) in sorted(last.items()):
+        value, otherwise = wanted[key]
+        if otherwise(key, value, text):
+            yield (
+                f"systemd-sysctl sets {key} to {text} by {path}, at each boot and `sysctl "
+                f"--system`, and profiles want {value}: take that out there, or have them keep it"
+            )
+
+
+def _sysctl_lines(text: str) -> Iterator[tuple[str, str]]:
+    """The assignments of a file of sysctl.d(5), by names with dots; those for a glob are globs."""
+    for line in map(str.strip, text.splitlines()):
+        name, equals, value = line.removeprefix("-").partition("=")
+        name = name.strip()
+        if not equals or line[0] in "#;":
+            continue
+        slash, dot = name.find("/"), name.find(".")
+        if slash >= 0 and (dot < 0 or slash < dot):  # then slashes part, and dots are in names
+            name = name.translate(str.maketrans("./", "/."))
+        yield name, value.strip()
+
+
 # Programs
+
+
+def _tuned_sysctls(files: FileTree, writer: Writer, wanted: Sysctls) -> Iterator[str]:
+    active = files.read_text(TUNED_ACTIVE, "").split()
+    lines = [line for name in active for line in _tuned_profile(files, name)]
+    types = {section: value for section, key, value in lines if key == "type"}
+    said = {k: v for section, k, v in lines if types.get(section, section) == "sysctl"}
+    for key in sorted(wanted.keys() & said.keys()):
+        value, otherwise = wanted[key]
+        if otherwise(key, value, said[key].lstrip(">")):
+            yield (
+                f"TuneD ({writer.pid_and_unit}) sets {key} to {said[key]} by its profile "
+                f"{' '.join(active)}, and profiles want {value}: take that out there, or have them "
+                f"keep it"
+            )
 
 
 def _irqbalance(writer: Writer, kept: tuple[Governed, ...]) -> Iterator[str]:

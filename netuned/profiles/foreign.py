@@ -13,6 +13,7 @@ from netuned.profiles.match import Match
 from netuned.profiles.profile import SECTIONS, Profile
 from netuned.profiles.qdiscs import QDISCS
 from netuned.profiles.scalars import listed
+from netuned.profiles.sysctls import KNOWN
 
 SETTINGS_KEY = "confirm_timeout"
 """The daemon's own setting, which no profile has."""
@@ -36,12 +37,12 @@ _UNDER = {
     "rfs: {entries: …}": "rps-flow-cnt rps-sock-flow-entries",
     "xps: {cpus: …}": "xps-cpus",
     "qdisc: {kind: …}": "default-qdisc net.core.default-qdisc qdiscs queueing-discipline tc",
+    "host: {sysctl: …}": "sysctls vm net " + " ".join(KNOWN).replace("_", "-"),
 }
 _NOT_OURS = {
     "; ethtool and systemd.link(5) do": ("autoneg duplex flows pause rx tx wol"),
     "; ip link, systemd.link(5) and netplan do": "link mtu txqueuelen vlan vlans vf vfs",
     "; the network's own configuration does": "addresses dhcp dhcp4 dhcp6 dns gateway ip routes",
-    "; sysctl.d(5) does": "hugepages net.core.rmem-max net.ipv4.tcp-rmem sysctl sysctls vm",
     " yet": "governor napi napi-defer-hard-irqs gro-flush-timeout threaded",
 }
 

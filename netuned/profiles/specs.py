@@ -10,16 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from netuned.profiles.scalars import (
     CPU_SET,
+    STRING,
     U32_MAX,
     Leaf,
     check_expression,
     cpu_expression,
+    enum,
     mistake,
     one_of,
+    one_or_list,
     shown,
     whole,
     word_or_keep,
 )
+from netuned.profiles.sysctls import SysctlSpec, names
 
 DEFAULT_IRQ_CPUS = "local & housekeeping"
 """Where interrupts go when a profile's ``irq`` names no CPUs."""
@@ -264,6 +268,17 @@ class CoalesceSpec(NumbersSpec):
     ] = None
 
 
+def _sysctl(value: object) -> SysctlSpec | None:
+    if isinstance(value, dict | SysctlSpec):
+        return SysctlSpec.model_validate(value)
+    if value == "keep":
+        return None
+    raise mistake(
+        f"{shown(value)} is not allowed here; write a mapping like "
+        '{net.core.rmem_max: ">=512M"}, or keep'
+    )
+
+
 class HostSpec(Spec):
     """Settings of the host, not of one card."""
 
@@ -274,6 +289,24 @@ class HostSpec(Spec):
             description="`exclude` our interrupts from balancing, `stop` it, or `leave` it alone."
         ),
     ] = None
+    sysctl: Annotated[
+        SysctlSpec | None,
+        Leaf(_sysctl, enum("keep"), (SysctlSpec,)),
+        Field(description="Sysctls below net. and vm.; `>=512M`: at least, `<=64`: at most."),
+    ] = None
+    yielded: Annotated[
+        tuple[str, ...],
+        Leaf(names, one_or_list(STRING)),
+        Field(alias="yield", description="Those of them left to another program that sets them."),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _yields_what_it_sets(self) -> HostSpec:
+        said = self.sysctl.root if self.sysctl else {}
+        for key in self.yielded:
+            if key not in said:
+                raise mistake(f"{key} is not among the sysctls that are set", key="yield")
+        return self
 
 
 class PolicySpec(Spec):

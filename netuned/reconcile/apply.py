@@ -296,7 +296,8 @@ def _accept(
         if alike and not card.takes(change):  # else somebody else writes it each time
             of = "" if unchanged else f" of {change.after}"
             does = "takes it and keeps" if unchanged else "makes"
-            card.give_up(change, f"the driver {does} {change.before}{of}")
+            maker = "kernel" if card.nic is HOST else "driver"
+            card.give_up(change, f"the {maker} {does} {change.before}{of}")
             outcome.believed |= {change.tunable} if change.disruptive else set()
             taken = True
         else:
@@ -341,7 +342,7 @@ def _settle(card: Card, baseline: Baseline, outcome: Outcome) -> None:
         if (name, key) in done and recorded.get(name, {}).get(key) == value
     }
     missed |= {at: card.unsupported.get(at[0], "") for at in done if at[0] not in card.found}
-    missed |= {at: why for at, why in card.barred.items() if at in done}
+    missed |= {at: why for at, why in card.barred.items() if at in done - card.left}
     for name, why in {name: why for (name, _), why in missed.items()}.items():
         fields = {"kind": FAILURE, "ifname": card.nic.name, "tunable": name, "cause": why}
         label = card.nic.label

@@ -69,6 +69,8 @@ def to_record(
     """
     withheld = {(c.tunable, c.key) for c in card.withheld} | card.barred.keys()
     lost: dict[str, set[str]] = {}
+    changes = tuple(changes)
+    changed = {(change.tunable, change.key) for change in changes}
     found: dict[str, State] = dict(card.beside)
     for change in changes:
         for name, taken in taken_along(card, change):
@@ -81,7 +83,12 @@ def to_record(
             continue
         if scope is not None and name not in scope:
             continue
-        own = {key: v for key, v in state.items() if (name, key) not in card.restoring}
+        allows = card.tunables[name].allows
+        own = {
+            key: value
+            for key, value in state.items()
+            if (name, key) not in card.restoring and ((name, key) in changed or not allows(value))
+        }
         boot = {key for other, key in card.unrecorded if other == name}
         if not own and not boot:
             continue

@@ -76,6 +76,11 @@ class Card:
         self.outplanned = False
         """Whether it was planned for queues that it turned out not to have: the rest waits for
         another plan."""
+        self.left: frozenset[Setting] = frozenset()
+        """What another program has set and is left to it."""
+        self._stood: dict[Setting, Value] = {}
+        """Of what would be left to others: its value when none had set it since netuned did."""
+        self._recorded: Mapping[str, State] = {}
         self._forgives = False
         self._clean: dict[str, tuple[State, State]] = {}
         self._again: Callable[[], None] = self.close
@@ -95,6 +100,7 @@ class Card:
         self._again = partial(self.aim, target, baseline, restore=restore, held=held)
         self._begin(target is not None and target.denies, held)
         recorded = baseline.of(self.nic) if target is not None or restore else {}
+        self._recorded = recorded
         self.verdicts.forget_unasked()
         for tunable in self.tunables.values():
             target = self._aim_at(tunable, target, recorded.get(tunable.name, NOTHING))
@@ -271,10 +277,39 @@ class Card:
         tunables = tuple(self.tunables.values())
         changes = diff(self.nic.name, wanted, self.found, self.why, tunables)
         changes = self._await(self.verdicts.without_accepted(changes), wanted)
+        self._stand(changes, wanted)
         differing = {change.tunable for change in changes}
         for name in wanted.keys() - differing - restoring - self.awaited.keys():
             self._clean[name] = (self.wanted[name], self.found[name])
         return changes, wanted
+
+    def _stand(self, changes: Iterable[Change], wanted: Mapping[str, State]) -> None:
+        """Of what would be left to others, remember what is in force: it is not theirs."""
+        differing = {(change.tunable, change.key) for change in changes}
+        for name, state in wanted.items():
+            if (gives_way := self.tunables[name].gives_way) is None:
+                continue
+            found = self.found[name]
+            own = {(name, key) for key, value in state.items() if key in found and gives_way(value)}
+            in_force = own - differing
+            self._stood |= {at: found[at[1]] for at in in_force}
+            self.left -= in_force
+
+    def _leave(self, change: Change) -> str:
+        """Why a setting is left to another program; empty if it is not.
+
+        Another has set it where it is neither as it was in force, nor as it was found before that.
+        """
+        at, gives_way = (change.tunable, change.key), self.tunables[change.tunable].gives_way
+        if gives_way is None or change.before is None:
+            return ""
+        if at not in self.restoring:
+            last = self._stood.setdefault(
+                at, self._recorded.get(at[0], NOTHING).get(at[1], change.before)
+            )
+            theirs = gives_way(change.after) and change.before != last
+            self.left = self.left | {at} if theirs else self.left - {at}
+        return f"another program has set it to {change.before}" if at in self.left else ""
 
     def is_as_wanted(self, name: str, wanted: State, found: State) -> bool:
         """Whether these states of a tunable are one for this card; policies make no difference.
@@ -300,6 +335,7 @@ class Card:
             values = {change.key: change.after for change in changes if change.tunable == name}
             obstacles = self.tunables[name].obstacles(self.view(asked), self.found[name], values)
             barred |= {(name, key): why for key, why in obstacles.items()}
+        barred |= {(c.tunable, c.key): why for c in changes if (why := self._leave(c))}
         for change in changes:  # in the order in which one needs another
             at, needs = (change.tunable, change.key), self.tunables[change.tunable].needs
             for above in needs(change.key):
@@ -413,6 +449,8 @@ class Card:
     def settle(self, gone: frozenset[Setting]) -> None:
         """What was put back, or is not there to be, is wanted no more."""
         self.restoring -= gone
+        self.left -= gone
+        self._stood = {at: value for at, value in self._stood.items() if at not in gone}
         for name in {name for name, _ in gone}:
             left = {key: v for key, v in self.wanted[name].items() if (name, key) not in gone}
             self.wanted[name] = left
@@ -439,7 +477,20 @@ class Card:
         kept = self._kept
         if kept is None:
             kept = self._kept = KeptFiles(open_same(self.kernel, self.nic))
-        return View(self.kernel, self.nic, kept, asked or Once(self.kernel, many=False))
+        asked = asked or Once(self.kernel, many=False)
+        return View(self.kernel, self.nic, kept, asked, self._keys)
+
+    def _keys(self, name: str) -> Collection[str]:
+        """The keys of a tunable that are wanted, or to stay as they were before netuned."""
+        unrecorded = [key for other, key in self.unrecorded if other == name]
+        return (*self.wanted.get(name, ()), *unrecorded)
+
+    @property
+    def watchable(self) -> frozenset[str]:
+        """What is to be watched of all that is wanted, as tunables mark it."""
+        return frozenset(
+            mark for name, state in self.wanted.items() for mark in self.tunables[name].marks(state)
+        )
 
     def close(self) -> None:
         """Close the card's directory and files; the next look opens them anew."""

@@ -399,7 +399,8 @@ class Reconciler:
             (slot.card.nic for slot in self.cards.slots.values()), self.cards.desired
         )
         mode = self.cards.desired.irqbalance
-        new = await self.work.in_worker(lambda: self._neighbours.look(kept, mode))
+        host = self.host.target.values if self.host.target else {}
+        new = await self.work.in_worker(lambda: self._neighbours.look(kept, mode, host))
         for conflict in new:
             log.warning("In the way: %s", conflict)
         self.publish()
@@ -457,4 +458,5 @@ class Reconciler:
     def _contended(self) -> tuple[str, ...]:
         slots = (self.host.slot, *self.cards.slots.values())
         contended = (text for slot in slots for text in slot.contended)
-        return (*contended, *self._neighbours.conflicts)
+        wanted = self.host.target.conflicts if self.host.target else ()
+        return (*wanted, *contended, *self._neighbours.conflicts)

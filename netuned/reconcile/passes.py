@@ -107,7 +107,7 @@ class Passes:
             except KernelError as error:
                 self._lost(slot, error)
                 return
-        nic, tunables = card.nic, frozenset(card.wanted)
+        nic, tunables = card.nic, card.watchable
         if not slot.gone and slot.watch(nic, tunables):
             await self._context.work.in_line(partial(self._context.listener.arm, nic, tunables))
             scope = None  # no event told what was written before

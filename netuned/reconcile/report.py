@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from netuned import __version__
+from netuned.hardware.nic import HOST
 from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.plan import Change
 from netuned.planning.matching import Through
@@ -38,7 +39,10 @@ from netuned.status import (
 )
 from netuned.tunables.base import Tunable
 from netuned.valuejson import Typed
-from netuned.values import State, describe
+from netuned.values import State, Value, describe
+
+HOST_MOST = 8
+"""Of the host's settings so many that cannot be set are each named in a sentence."""
 
 
 def nic_status(
@@ -202,11 +206,23 @@ def _left(card: Card, tunable: Tunable, wanted: State, found: State) -> dict[str
 
 def _rounded(card: Card, name: str, wanted: State, found: State) -> list[str]:
     """What a driver or the kernel made of values, in sync all the same."""
+    maker = "kernel" if card.nic is HOST else "driver"
     return [
-        f"{key} in sync as {describe(pair[1])}: the driver's".lstrip()
+        f"{key} in sync as {describe(pair[1])}: the {maker}'s".lstrip()
+        for key, pair in _came_out(card, name, wanted, found).items()
+        if not card.tunables[name].short(key, *pair)
+    ]
+
+
+def _came_out(
+    card: Card, name: str, wanted: State, found: State
+) -> Mapping[str, tuple[Value, Value]]:
+    """By key what was wanted and is, where the kernel made another value of it."""
+    return {
+        key: pair
         for (other, key), pair in card.verdicts.accepted.items()
         if other == name and (wanted.get(key), found.get(key)) == pair
-    ]
+    }
 
 
 def _refused(card: Card, tunable: Tunable, wanted: State, found: State) -> str:
@@ -222,6 +238,9 @@ def _refused(card: Card, tunable: Tunable, wanted: State, found: State) -> str:
     }
     refused |= {key: why for (other, key), why in card.barred.items() if other == name}
     refused |= tunable.refusals(card.nic)
+    for key, pair in _came_out(card, name, wanted, found).items():
+        if why := tunable.short(key, *pair):
+            refused[key] = why
     if not refused:
         return ""
     count = len(refused.keys() | (found.keys() & wanted.keys() if tunable.by_key else found.keys()))
@@ -229,7 +248,10 @@ def _refused(card: Card, tunable: Tunable, wanted: State, found: State) -> str:
     if not key:
         return why
     first = f"{key}: {why}" if tunable.by_key else why
-    return f"{len(refused)} of {count} cannot be set: {first}"
+    if card.nic is HOST and count > 1:  # whose keys have nothing to do with each other
+        first += "".join(f"; {other}: {why}" for other, why in [*refused.items()][1:HOST_MOST])
+    are = "are left" if all((name, key) in card.left for key in refused) else "cannot be set"
+    return f"{len(refused)} of {count} {are}: {first}"
 
 
 def lacking(card: Card) -> dict[str, str]:

@@ -245,7 +245,8 @@ def _directory_of(nic: Nic) -> Directory:
 def _watched(nic: Nic, tunables: frozenset[str]) -> Mapping[str, Mapping[str, str]]:
     """The files to watch: directory -> file -> the tunable that it tells of."""
     files: dict[str, dict[str, str]] = {}
-    for name in tunables:
-        for directory, file in tunables_of(nic)[name].watched(nic):
+    for mark in tunables:
+        name = mark.partition(" ")[0]
+        for directory, file in tunables_of(nic)[name].marked(nic, mark):
             files.setdefault(directory, {})[file] = name
     return files

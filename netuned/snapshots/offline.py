@@ -190,9 +190,10 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
         changes += look.changes
         withheld += look.withheld
         problems += [Problem(name, why) for why in look.problems]
-        if look.card.nic is not HOST:  # of which a snapshot tells the least
-            lacking = report.lacking(look.card).items()
-            unsupported += (Lack(name, tunable, why) for tunable, why in lacking)
+        lacking = report.lacking(look.card)
+        if look.card.nic is HOST:  # what only root may read is a problem, and no snapshot has it
+            lacking = {n: why for n, why in lacking.items() if n not in look.card.unsupported}
+        unsupported += (Lack(name, tunable, why) for tunable, why in lacking.items())
     return Plan(tuple(changes), tuple(problems), tuple(withheld), tuple(unsupported))
 
 
@@ -216,7 +217,7 @@ def looks(
     asked = Once(kernel)
     unplanned = {problem.ifname for problem in desired.problems}
     mode = mode_of(desired, left_over=restore and is_left_over(kernel, baseline))
-    subjects: list[tuple[Nic, AnyTarget | None]] = [(HOST, _host_target(host, desired, mode))]
+    subjects: list[tuple[Nic, AnyTarget | None]] = [(HOST, wanted_of_host(host, desired, mode))]
     subjects += [(nic, desired.targets.get(ifindex)) for ifindex, nic in host.nics.items()]
     for nic, target in subjects:
         if nic.name in unplanned and nic is not HOST:
@@ -238,7 +239,7 @@ def _unread(card: Card) -> tuple[str, ...]:
     return tuple(f"{tunable}: {why}" for tunable, why in card.unsupported.items())
 
 
-def _host_target(host: Host, desired: Desired, mode: str | None) -> HostTarget | None:
+def wanted_of_host(host: Host, desired: Desired, mode: str | None) -> HostTarget | None:
     """What the cards ask of the host; ``mode`` is what irqbalance is to be told."""
     targets = {host.nics[ifindex].name: target for ifindex, target in desired.targets.items()}
     placing = [tunable for tunable in TUNABLES if tunable.writers.irqbalance]

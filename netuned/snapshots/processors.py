@@ -118,6 +118,37 @@ def _add_nodes(tree: Tree, machine: MachineSpec, nodes: dict[int, CpuSet], width
         tree.add(f"{NODE}/node{node}/distance", line(" ".join(map(str, machine.distances[node]))))
 
 
+SYSCTLS = {
+    "net/core/default_qdisc": "pfifo_fast",
+    "net/core/rps_sock_flow_entries": "0",
+    "net/core/rmem_max": "4194304",
+    "net/core/rmem_default": "212992",
+    "net/core/wmem_max": "4194304",
+    "net/core/wmem_default": "212992",
+    "net/core/optmem_max": "131072",
+    "net/core/netdev_max_backlog": "1000",
+    "net/core/netdev_budget": "300",
+    "net/core/netdev_budget_usecs": "8000",
+    "net/core/dev_weight": "64",
+    "net/core/busy_poll": "0",
+    "net/core/busy_read": "0",
+    "net/core/somaxconn": "4096",
+    "net/core/flow_limit_table_len": "4096",
+    "net/ipv4/tcp_rmem": "4096\t131072\t33554432",
+    "net/ipv4/tcp_wmem": "4096\t16384\t4194304",
+    "net/ipv4/tcp_congestion_control": "cubic",
+    "net/ipv4/tcp_mtu_probing": "0",
+    "net/ipv4/tcp_slow_start_after_idle": "1",
+    "net/ipv4/ip_forward": "0",
+    "vm/max_map_count": "65530",
+    "vm/swappiness": "60",
+    "vm/stat_interval": "1",
+    "vm/min_free_kbytes": "67584",
+    "vm/zone_reclaim_mode": "0",
+}
+"""As Linux 6.18 has them."""
+
+
 def _add_settings(tree: Tree, machine: MachineSpec, width: int) -> None:
     words = ["ro"]
     if machine.isolated:
@@ -126,8 +157,8 @@ def _add_settings(tree: Tree, machine: MachineSpec, width: int) -> None:
         words.append(f"nohz_full={machine.nohz_full}")
     tree.add("/proc/cmdline", line(" ".join(words)))
     tree.add("/proc/sys/kernel/random/boot_id", line(BOOT_ID))
-    tree.add("/proc/sys/net/core/default_qdisc", line("pfifo_fast"))
-    tree.add("/proc/sys/net/core/rps_sock_flow_entries", line("0"))
+    for path, value in SYSCTLS.items():
+        tree.add(f"/proc/sys/{path}", line(value))
     tree.add("/proc/irq/default_smp_affinity", mask(machine.cpus, width))
 
 

@@ -52,7 +52,8 @@ _NET = "/sys/class/net"
 GATHERED = (
     *("/proc/interrupts", "/proc/softirqs", "/proc/stat", "/proc/cmdline", "/proc/cpuinfo"),
     *("/proc/net/softnet_stat", "/proc/sys/kernel/osrelease", "/proc/sys/kernel/random/boot_id"),
-    *("/proc/sys/net/core/*", "/proc/irq/default_smp_affinity"),
+    *("/proc/sys/net/core/*", "/proc/sys/net/ipv4/*", "/proc/sys/vm/*"),
+    "/proc/irq/default_smp_affinity",
     *(f"/proc/irq/*/{name}" for name in ("smp_affinity", "effective_affinity", "node")),
     "/sys/kernel/irq/*/actions",
     *(f"{_CPU}/{name}" for name in ("online", "offline", "possible", "present", "isolated")),
@@ -74,7 +75,9 @@ GATHERED = (
 """What is taken besides what netuned's readers ask for; ``*`` is any name."""
 
 ADDRESSES = frozenset(("address", "broadcast", "perm_hwaddr"))
-IDENTITIES = frozenset(("netdev_rss_key", "phys_switch_id", "phys_port_id", "serial", "ifalias"))
+IDENTITIES = frozenset(
+    ("netdev_rss_key", "tcp_fastopen_key", "phys_switch_id", "phys_port_id", "serial", "ifalias")
+)
 """Files never taken: keys, and numbers that are one machine's only."""
 
 _PARAMETER = re.compile(

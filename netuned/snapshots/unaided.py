@@ -40,6 +40,11 @@ def look() -> Status:
     host_status = looks.pop(HOST.ifindex, None) or _unmanaged(HOST)
     found = (looks.get(ifindex) or _unmanaged(nic) for ifindex, nic in host.nics.items())
     nics = report.with_uppers(tuple(found), desired.through)
+    of_host = offline.wanted_of_host(host, desired, desired.irqbalance)
+    kept = governed_by(host.nics.values(), desired)
+    neighbours = conflicts(
+        kernel.files, kept, desired.irqbalance, of_host.values if of_host else {}
+    )
     manager = report.manager_status(
         profiles,
         desired,
@@ -50,7 +55,7 @@ def look() -> Status:
             *unread,
             *map(str, settings.errors),
         ),
-        conflicts(kernel.files, governed_by(host.nics.values(), desired), desired.irqbalance),
+        (*(of_host.conflicts if of_host else ()), *neighbours),
         0,
         waiting,
     )

@@ -24,13 +24,14 @@ from netuned.tunables.rfs import RFS
 from netuned.tunables.rings import RINGS
 from netuned.tunables.rps import RPS
 from netuned.tunables.rss import RSS
+from netuned.tunables.sysctl import SYSCTL
 from netuned.tunables.xps import XPS
 
 TUNABLES: Final[tuple[Tunable, ...]] = (
     *(CHANNELS, RINGS, OFFLOADS, COALESCE, HASHING, RSS),
     *(IRQ, RPS, RFS, XPS, QDISC),
 )
-HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, IRQBALANCE)
+HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, SYSCTL, IRQBALANCE)
 """What is no single card's: the tunables of the host."""
 BY_NAME: Final[dict[str, Tunable]] = {tunable.name: tunable for tunable in TUNABLES}
 HOST_BY_NAME: Final[dict[str, Tunable]] = {tunable.name: tunable for tunable in HOST_TUNABLES}

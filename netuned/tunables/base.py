@@ -8,7 +8,7 @@ else sets it, how it reads in a status line) it declares here; most of that has 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
@@ -52,13 +52,15 @@ class View:
     """How a tunable looks at one card: its facts, kept descriptors, and the answers of a pass.
 
     ``files`` are at the card's directory in sysfs: what stands there is by relative path this
-    card's, whatever its name is meanwhile.
+    card's, whatever its name is meanwhile. ``keys`` are those of a tunable that are wanted, for one
+    that has more than can be read.
     """
 
     kernel: Kernel
     nic: Nic
     kept: KeptFiles
     asked: Once
+    keys: Callable[[str], Collection[str]] = lambda tunable: ()
 
     @property
     def files(self) -> FileTree:
@@ -135,10 +137,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class HostTarget:
-    """What the host should be, as the cards in force ask: tunable -> value, and the reason."""
+    """What the host should be, as the cards in force ask, and the reasons: tunable -> key -> value.
 
-    values: Mapping[str, Value]
-    reasons: Mapping[str, str]
+    ``conflicts`` are sentences, one for each setting of which profiles want different values.
+    """
+
+    values: Mapping[str, Wanted]
+    reasons: Mapping[str, Mapping[str, str]]
+    conflicts: tuple[str, ...] = ()
     denies: bool = False
     enforces: bool = True
 
@@ -147,12 +153,12 @@ class HostTarget:
         return tunable.name in self.values
 
     def wanted(self, tunable: Tunable, nic: Nic, limits: Limits) -> Wanted:
-        """What of a tunable that is asked for: the host's have one value."""
-        return {"": self.values[tunable.name]}
+        """What of a tunable that is asked for."""
+        return self.values[tunable.name]
 
     def why(self, tunable: Tunable, nic: Nic, key: str) -> str:
         """The reason for a value, a clause for plans."""
-        return self.reasons[tunable.name]
+        return self.reasons[tunable.name].get(key, NOT_ASKED)
 
 
 AnyTarget = Target | HostTarget
@@ -200,6 +206,9 @@ class Writers:
     google: bool = False
     bpftune: bool = False
     irqbalance: bool = False
+    sysctl: Callable[[str, Value, str], bool] | None = None
+    """Whether a text that sysctl.d(5) gives a key says otherwise than the wanted value; None where
+    keys are no sysctls."""
 
 
 Queue = tuple[str, int]
@@ -257,7 +266,8 @@ class Tunable:
 
     The profile: ``desired`` is what it wants of a card. Where ``by_key`` it names each key by
     itself, and one that it no longer names is put back; else it names all or none. What is wanted
-    of the host's tunables ``HostTarget`` says.
+    of the host's tunables ``HostTarget`` says, where they have it by ``gathered`` from the profiles
+    in force, that of the highest priority first.
     """
 
     name: str
@@ -269,6 +279,7 @@ class Tunable:
     why: Callable[[Target, Nic, str], str] = lambda target, nic, key: ""
     section: Callable[[Profile], object] | None = None
     """What a profile says of it, None where nothing; without this it is the section of its name."""
+    gathered: Callable[[Sequence[Profile]], HostTarget | None] | None = None
     limits: Callable[[View], Limits] = lambda view: NO_LIMITS
     by_key: bool = False
     fresh: Value | None = None
@@ -281,6 +292,13 @@ class Tunable:
 
     ``same`` says what is known beforehand; this, what a driver or the kernel may do besides.
     """
+    short: Callable[[str, Value, Value], str] = lambda key, wanted, found: ""
+    """What is missing, where less was had than wanted; empty where that is only a rounding."""
+    allows: Callable[[Value], bool] = lambda wanted: False
+    """Whether other values are as wanted, too: what is found is then on record only once it is to
+    be changed, for until then others may set it."""
+    gives_way: Callable[[Value], bool] | None = None
+    """Whether a wanted value is left to another program once that sets another."""
     recorded: Callable[[Nic, Value], Value] = lambda nic, value: value
     """What to put back for a value that was found before the first write."""
     obstacles: Callable[[View, State, State], Mapping[str, str]] = lambda view, found, values: {}
@@ -323,6 +341,8 @@ class Tunable:
     KernelError."""
     watched: Callable[[Nic], Iterator[Watched]] = _unwatched
     """The files whose writes, by whomever, tell of a change."""
+    watched_by_key: Callable[[str], Watched] | None = None
+    """The same for each key that is wanted, where the card does not tell which there are."""
     writers: Writers = Writers()  # frozen
 
     summary: Callable[[State], str] = _summary
@@ -362,7 +382,17 @@ class Tunable:
     @property
     def is_watched(self) -> bool:
         """Whether it is files that tell of a change."""
-        return self.watched is not _unwatched
+        return self.watched is not _unwatched or self.watched_by_key is not None
+
+    def marks(self, keys: Iterable[str]) -> Iterator[str]:
+        """What is to be watched of these keys: its name, or ``name key`` for each."""
+        by_key = self.watched_by_key is not None
+        return (f"{self.name} {key}" for key in keys) if by_key else iter((self.name,))
+
+    def marked(self, nic: Nic, mark: str) -> Iterator[Watched]:
+        """The files of what is to be watched."""
+        key = mark.partition(" ")[2]
+        return iter([self.watched_by_key(key)]) if self.watched_by_key else self.watched(nic)
 
     def asked(self, profile: Profile) -> bool:
         """Whether a profile sets it."""

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from unittest.mock import patch
 
+import yaml
+from pydantic import ValidationError
+
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
+from netuned.hardware.nic import HOST
 from netuned.profiles import loader, searchpath, settings, syntax
+from netuned.profiles.profile import Profile
+from netuned.reconcile.baseline import check_keeps
 from netuned.snapshots import described
+from netuned.tunables import HOST_TUNABLES
+from netuned.tunables.base import Boot
 from tests.fuzz.target import Target, sound
 
 
@@ -25,6 +34,35 @@ def _profile(data: bytes) -> None:
     possible = CpuSet.parse_list("0-63")
     for error in loader.load((directory,), possible=possible, recorded=recorded).errors:
         sound(error)
+
+
+def _host(data: bytes) -> None:
+    """What a profile may say of the host: files stay below their directory, values can be kept."""
+    if not isinstance(said := load_yaml(data), dict):
+        return
+    try:
+        profile = Profile.model_validate({"name": "edge", "host": said})
+    except ValidationError:
+        return
+    for tunable in HOST_TUNABLES:
+        found = tunable.gathered([profile]) if tunable.gathered else None
+        for key, value in found.values[tunable.name].items() if found else ():
+            assert tunable.accepts(key)
+            directory, name = next(tunable.marked(HOST, f"{tunable.name} {key}"))
+            path = os.path.normpath(f"{directory}/{name}")
+            assert path == f"{directory}/{name}"
+            assert path.startswith(("/proc/sys/net/", "/proc/sys/vm/", "/sys/devices/system/node/"))
+            if not isinstance(value, Boot):
+                assert not isinstance(value, NetunedError)
+                check_keeps("host", tunable, {key: value})
+
+
+def load_yaml(data: bytes) -> object:
+    """Plain YAML, or nothing."""
+    try:
+        return yaml.safe_load(data.decode("utf-8", "surrogateescape"))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
 
 
 def _expression(data: bytes) -> None:
@@ -74,6 +112,18 @@ TARGETS = (
             *(b"extends: [base]", b"extends: edge", b"&a ", b"*a", b"<<: ", b"!!python/x ", b"---"),
             *(b"irq:", b"cpus: ", b"0-3", b"rss:", b"weights: [1, 2]", b"match:", b"- ", b"\n  "),
             *(b"qdisc: {kind: fq}", b"auto", b"keep", b"1e999", b"0x7fffffffffffffffff", b"{"),
+        ),
+    ),
+    Target(
+        "host",
+        _host,
+        (
+            b'sysctl: {net.core.rmem_max: ">=512M", net.ipv4.tcp_rmem: [1, 2, 3]}',
+            b"sysctl: {net.ipv4.conf.eth0/1.forwarding: 1, vm.x: a b}\nyield: [vm.x]",
+        ),
+        (
+            *(b"..", b"/", b"./", b"//", b">=", b"<=", b"-1", b"\xc2\xb2", b"default", b"\\n"),
+            *(b"vm.drop_caches", b"99999999999999999999", b"0x10", b"yes", b"null", b"a" * 70),
         ),
     ),
     Target(

@@ -92,7 +92,11 @@ def test_every_key_and_word_is_described() -> None:
         HostSpec,
         PolicySpec,
     )
-    names = {name for model in (*models, *QDISCS.values()) for name in model.model_fields}
+    names = {
+        field.alias or name
+        for model in (*models, *QDISCS.values())
+        for name, field in model.model_fields.items()
+    }
     shown = set(re.findall(r"`(?:kind: )?([a-z0-9_-]+)[`:(]", text))
     assert (names | set(QDISCS) | {*WORDS, *INDEXED, *FUNCTIONS}) - {"kind"} <= shown
 

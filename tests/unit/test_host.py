@@ -34,8 +34,8 @@ from netuned.values import Balancer, Exclusion, FlowTable
 from tests.unit.machines import nic, topology
 from tests.unit.parts import Parts
 
-SMALL = HostTarget({"rfs": FlowTable(4096)}, {"rfs": "small"})
-LARGE = HostTarget({"rfs": FlowTable(65536)}, {"rfs": "large"})
+SMALL = HostTarget({"rfs": {"": FlowTable(4096)}}, {"rfs": {"": "small"}})
+LARGE = HostTarget({"rfs": {"": FlowTable(65536)}}, {"rfs": {"": "large"}})
 
 
 class Host:
@@ -120,7 +120,7 @@ def test_the_largest_that_a_card_asks_for(
     cards: dict[str, Target], size: int | None, enforce: bool
 ) -> None:
     wanted, observed = host_target(cards, None, ())
-    assert (wanted.values["rfs"] if wanted else None) == (size and FlowTable(size))
+    assert (wanted.values["rfs"][""] if wanted else None) == (size and FlowTable(size))
     assert not observed if enforce else observed == {"rfs"}
 
 
@@ -128,13 +128,13 @@ def test_irqbalance_is_told_the_cards_whose_interrupts_are_placed() -> None:
     card = nic(2, "en0", 2)
     wanted, _ = host_target({}, "exclude", [card])
     assert wanted is not None
-    assert wanted.values["irqbalance"] == Exclusion(
+    assert wanted.values["irqbalance"][""] == Exclusion(
         "exclude", frozenset({card.device}), frozenset(card.interrupts)
     )
-    assert str(wanted.values["irqbalance"]).startswith("exclude ")
+    assert str(wanted.values["irqbalance"][""]).startswith("exclude ")
     wanted, _ = host_target({}, "stop", [card])
     assert wanted is not None
-    assert wanted.values == {"irqbalance": Exclusion("stop")}
+    assert wanted.values == {"irqbalance": {"": Exclusion("stop")}}
 
 
 def test_what_was_before_comes_back_when_nobody_asks_any_more(host: Host) -> None:

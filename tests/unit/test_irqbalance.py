@@ -177,7 +177,9 @@ def test_a_restart_that_was_refused_is_asked_for_again(
     assert jobs == [("RestartUnit", UNIT)]
 
 
-STOP = HostTarget({"irqbalance": Exclusion("stop")}, {"irqbalance": "host.irqbalance: stop"})
+STOP = HostTarget(
+    {"irqbalance": {"": Exclusion("stop")}}, {"irqbalance": {"": "host.irqbalance: stop"}}
+)
 
 
 def host_of(directory: Path, baseline: Baseline) -> Card:
@@ -227,7 +229,7 @@ def test_one_that_is_being_restarted_is_not_called_in_sync(
         (tmp_path / "irqbalance.cards").touch()
     baseline = Baseline(tmp_path / "baseline.json", "boot")
     card = host_of(tmp_path, baseline)
-    card.aim(HostTarget({"irqbalance": Exclusion(mode)}, {"irqbalance": ""}), baseline)
+    card.aim(HostTarget({"irqbalance": {"": Exclusion(mode)}}, {"irqbalance": {"": ""}}), baseline)
     shown = []
     for changing in (True, False):
         monkeypatch.setattr(irqbalance, "is_changing", {UNIT: changing}.get)

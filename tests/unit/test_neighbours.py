@@ -10,7 +10,8 @@ import pytest
 from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import Vector
 from netuned.kernel.files import Files
-from netuned.planning.neighbours import Governed, Neighbours, conflicts, parse_lines, read_running
+from netuned.kernel.writers import find
+from netuned.planning.neighbours import PROGRAMS, Governed, Neighbours, conflicts, parse_lines
 
 NIC = Nic(
     ifindex=2,
@@ -66,7 +67,7 @@ def root(tmp_path: Path) -> Root:
 def test_nobody_is_in_the_way(root: Root) -> None:
     root.run("sshd")
     assert root.found() == ()
-    assert read_running(root.files) == {}
+    assert find(root.files, PROGRAMS) == {}
 
 
 def test_irqbalance(root: Root) -> None:

@@ -245,7 +245,7 @@ def _shown(
     targets = {machine.host.nics[at].name: target for at, target in desired.targets.items()}
     host, _ = host_target(targets, None, ())
     if host is not None:
-        lines.append(f"host rfs: {host.values['rfs']}; {host.reasons['rfs']}")
+        lines.append(f"host rfs: {host.values['rfs']['']}; {host.reasons['rfs']['']}")
     if desired.irqbalance:
         lines.append(f"irqbalance: {desired.irqbalance}")
     lines += [f"problem: {problem.ifname}: {problem.message}" for problem in desired.problems]

@@ -38,9 +38,9 @@ from netuned.status import (
     Status,
 )
 from netuned.tunables import EVERY, HOST_TUNABLES, TUNABLES
-from netuned.tunables.base import HostTarget
+from netuned.tunables.base import HostTarget, Wanted
 from netuned.tunables.rfs import HOST_FILE
-from netuned.values import Balancer, Exclusion, FlowTable, Value
+from netuned.values import Balancer, Exclusion, FlowTable, Sysctl
 from tests.unit.parts import MACHINE as BOTH
 from tests.unit.parts import Parts, on, profile
 from tests.unit.test_contract import ASKED, MACHINE, aim, card_of, gentle, opened
@@ -113,8 +113,10 @@ def subject(names: Collection[str], path: Path) -> tuple[WritableKernel, Card, B
     kernel.put(HOST_FILE, b"256\n")
     card = Card(kernel, HOST, HOST_TUNABLES)
     exclusion = Exclusion("exclude", frozenset({"/sys/devices/en0"}))
-    values: dict[str, Value] = {"rfs": FlowTable(4096), "irqbalance": exclusion}
-    card.aim(HostTarget(values, dict.fromkeys(values, "")), baseline)
+    values: dict[str, Wanted] = {"rfs": {"": FlowTable(4096)}, "irqbalance": {"": exclusion}}
+    kernel.put("/proc/sys/net/core/netdev_budget", b"300\n")
+    values["sysctl"] = {"net.core.netdev_budget": Sysctl("600")}
+    card.aim(HostTarget(values, {name: {"": ""} for name in values}), baseline)
     return kernel, card, baseline
 
 

@@ -227,6 +227,7 @@ TRIED: dict[str, Callable[[], object]] = {
     "run kill": lambda: run("/bin/kill", "-0", str(os.getpid())),
     "write /var/lib/netuned": lambda: create("/var/lib/netuned/probe"),
     "write /proc/sys/net": lambda: rewrite("/proc/sys/net/core/rps_sock_flow_entries"),
+    "write /proc/sys/vm": lambda: rewrite("/proc/sys/vm/max_map_count"),
     "write a queue's mask": mask,
     "write /proc/irq": lambda: irq("/proc/irq"),
     "write an affinity": lambda: irq(os.environ["NETUNED_IRQ_DIRECTORY"]),

@@ -1,0 +1,227 @@
+"""Sysctls below ``net.`` and ``vm.``: exactly, at least, or at most what profiles say.
+
+Each network namespace has its own of some of ``net.``, shows others read-only and lacks the rest;
+``vm.`` is the whole host's. Where profiles in force differ over one, the priority decides.
+
+Source: Documentation/admin-guide/sysctl/; fs/proc/proc_sysctl.c; bpftune(8).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from netuned.cpuset import CpuSet
+from netuned.errors import KernelError
+from netuned.kernel.writers import find
+from netuned.profiles.profile import Profile
+from netuned.profiles.sysctls import (
+    AT_LEAST,
+    DEFAULT,
+    TWINS,
+    is_key,
+    parse,
+    path_of,
+)
+from netuned.tunables.base import (
+    BOOT,
+    Boot,
+    HostTarget,
+    Tunable,
+    View,
+    Watched,
+    Writers,
+    keyed_summary,
+)
+from netuned.values import State, Sysctl, Value
+
+NAME = "sysctl"
+BPFTUNE = "bpftune"
+
+_TWIN = {**TWINS, **{other: one for one, other in TWINS.items()}}
+_FIRST = ("net.ipv4.ip_forward", "net.core.flow_limit_table_len")
+"""To set the first resets those of all interfaces; the second is the size of what the mask of CPUs
+makes, and must be there before."""
+_MASKS = ("net.core.flow_limit_cpu_bitmap", "net.core.rps_default_mask")
+_REFUSALS = (
+    *(errno.EINVAL, errno.ERANGE, errno.ENOENT, errno.EOPNOTSUPP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
+
+
+def _parse(content: bytes) -> Sysctl:
+    return Sysctl(" ".join(content.decode("utf-8", "replace").split()))
+
+
+def read(view: View) -> State:
+    """What is wanted, with what its change would clear; what cannot be read is not there."""
+    keys = {key for name in view.keys(NAME) for key in (name, _TWIN.get(name, name))}
+    found = {}
+    for key in sorted(keys, key=_order):
+        try:
+            found[key] = view.kept.sweep((path_of(key),), lambda contents: _parse(contents[0]))
+        except KernelError as error:
+            if error.exhausted:
+                raise
+    return view.kept.same(NAME, found, lambda state: state)
+
+
+def _order(key: str) -> tuple[bool, str]:
+    return key not in _FIRST, key
+
+
+def write(view: View, found: State, values: State) -> None:
+    for key, value in values.items():
+        assert isinstance(value, Sysctl)
+        if key in TWINS and value.text == "0":
+            continue  # refused, and the kernel's doing once the other is set
+        if value.yields and _parse(view.kernel.files.read(path_of(key))) != found.get(key):
+            continue  # another set it just now: the next look sees what
+        view.kernel.files.write(path_of(key), _to_write(value, found.get(key)).encode())
+
+
+def _to_write(value: Sysctl, found: Value | None) -> str:
+    """Of a bound, each number that is outside as far as it has to go."""
+    has = found.numbers if isinstance(found, Sysctl) else ()
+    if not value.bound or len(value.numbers) != len(has):
+        return value.text
+    nearest = max if value.bound == AT_LEAST else min
+    return " ".join(str(nearest(pair)) for pair in zip(value.numbers, has, strict=True))
+
+
+def same(key: str, wanted: State, found: State) -> bool:
+    asked, has = wanted[key], found[key]
+    assert isinstance(asked, Sysctl)
+    assert isinstance(has, Sysctl)
+    return _is_as(key, asked, has)
+
+
+def _is_as(key: str, asked: Sysctl, has: Sysctl) -> bool:
+    if key in _MASKS and not asked.bound:
+        return _mask(asked.text) == _mask(has.text)
+    if not asked.bound:
+        return asked.text == has.text
+    least, most = asked.numbers, has.numbers
+    if not most or len(most) != len(least):
+        return False
+    if asked.bound != AT_LEAST:
+        least, most = most, least
+    return all(low <= high for low, high in zip(least, most, strict=True))
+
+
+def _mask(text: str) -> CpuSet | str:
+    try:
+        return CpuSet.parse_mask(text)
+    except ValueError:
+        return text
+
+
+def within(key: str, wanted: Value, found: Value) -> bool:
+    """Lists and masks read back in the kernel's own form; numbers are as they were written."""
+    return isinstance(wanted, Sysctl) and not (wanted.bound or wanted.numbers)
+
+
+def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
+    barred = {}
+    rival = None
+    for key, value in values.items():
+        has = found.get(key)
+        assert isinstance(value, Sysctl)
+        if not isinstance(has, Sysctl):
+            barred[key] = "this kernel does not have it, or not in this network namespace"
+        elif not view.kernel.files.mode(path_of(key)) & 0o200:
+            barred[key] = "it cannot be written in this network namespace, or at all"
+        elif value.bound and not has.numbers:
+            barred[key] = f"it has no number that could be {value}"
+        elif value.yields and key.startswith("net."):
+            rival = rival or find(view.kernel.files, (BPFTUNE,)).get(BPFTUNE)
+            if rival:
+                barred[key] = f"{rival} runs, gives up what others set, and the profile yields it"
+    return barred
+
+
+def loses(found: State, key: str) -> Iterable[str]:
+    return [_TWIN[key]] if _TWIN.get(key) in found else []
+
+
+def gathered(profiles: Sequence[Profile]) -> HostTarget | None:
+    """The first profile's value of each; bounds that all of them keep are the tighter one."""
+    wanted: dict[str, Sysctl | Boot] = {}
+    by: dict[str, str] = {}
+    conflicts: list[str] = []
+    for profile in profiles:
+        for key, said in profile.host.sysctl.named() if profile.host.sysctl else ():
+            value = BOOT if said == DEFAULT else _said(said, key in profile.host.yielded)
+            before = wanted.setdefault(key, value)
+            by.setdefault(key, profile.name)
+            if before == value:
+                continue
+            joined = _joined(key, before, value)
+            if joined is None:
+                conflicts.append(
+                    f"host sysctl {key}: profiles {by[key]} and {profile.name} want "
+                    f"{_shown(before)} and {_shown(value)}; {by[key]} goes first, by priority, "
+                    f"then by name"
+                )
+            elif joined != before:
+                wanted[key], by[key] = joined, profile.name
+    if not wanted:
+        return None
+    ordered = {key: wanted[key] for key in sorted(wanted, key=_order)}
+    reasons = {key: f"host.sysctl of profile {name}" for key, name in by.items()}
+    return HostTarget({NAME: ordered}, {NAME: reasons}, tuple(conflicts))
+
+
+def _said(said: str, yields: bool) -> Sysctl:
+    bound, text = parse(said)
+    return Sysctl(text, bound, yields)
+
+
+def _shown(value: Sysctl | Boot) -> str:
+    return str(value) if isinstance(value, Sysctl) else DEFAULT
+
+
+def _joined(key: str, one: Sysctl | Boot, other: Sysctl | Boot) -> Sysctl | Boot | None:
+    """One value with which both are as wanted; None where there is none."""
+    if not isinstance(one, Sysctl) or not isinstance(other, Sysctl):
+        return one if one == other else None
+    yields = one.yields or other.yields
+    for value, bound in ((one, other), (other, one)):
+        if (not value.bound or value.bound == bound.bound) and _is_as(key, bound, value):
+            return replace(value, yields=yields)
+    return None
+
+
+def watched_by_key(key: str) -> Watched:
+    path = path_of(key)
+    return os.path.dirname(path), os.path.basename(path)
+
+
+def says_otherwise(key: str, wanted: Value, text: str) -> bool:
+    return isinstance(wanted, Sysctl) and not _is_as(key, wanted, _parse(text.encode()))
+
+
+SYSCTL = Tunable(
+    name=NAME,
+    holds=(Sysctl,),
+    accepts=is_key,
+    read=read,
+    write=write,
+    gathered=gathered,
+    by_key=True,
+    same=same,
+    within=within,
+    allows=lambda wanted: isinstance(wanted, Sysctl) and bool(wanted.bound),
+    gives_way=lambda wanted: isinstance(wanted, Sysctl) and wanted.yields,
+    obstacles=obstacles,
+    declines=lambda error: error.errno in _REFUSALS,
+    loses=loses,
+    watched_by_key=watched_by_key,
+    writers=Writers(
+        files=lambda nic, key: (path_of(key).removeprefix("/proc/sys/"),),
+        sysctl=says_otherwise,
+    ),
+    summary=keyed_summary,
+)
