@@ -126,6 +126,10 @@ def _head(found: Explanation, screen: Screen) -> Iterator[str]:
     if found.through:
         below = " and ".join(found.through)
         yield screen.sentence(f"It is tuned through {below}, where the interrupts are.")
+    if found.follows:
+        says = f"Profile {found.profile} is in force on {found.follows} below it"
+        yield screen.sentence(f"{says}, and gives it the same sizes (link.upper is follow).")
+        return
     if not found.profile:
         yield from _no_profile(found, screen)
         return

@@ -179,7 +179,8 @@ def card(nic: NicStatus, screen: Screen) -> str:
     head = f"{screen.paint(escape(nic.name), BOLD)}: {state}{escape(driver + profile)}\n"
     if nic.through:
         cards = ", ".join(nic.through)
-        head += screen.sentence(f"It works through {cards}; nothing is set on {nic.name} itself.")
+        own = "" if nic.settings else f"; nothing is set on {nic.name} itself"
+        head += screen.sentence(f"It works through {cards}{own}.")
     if nic.last_change:
         head += screen.sentence(f"Last change: {_change(nic.last_change)}")
     if nic.last_error:

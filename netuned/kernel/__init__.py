@@ -19,6 +19,7 @@ from netuned.kernel.files import Files, FileTree
 from netuned.kernel.genl import EthtoolNetlink
 from netuned.kernel.hashing import Hashing, HashValues
 from netuned.kernel.irqbalance import Irqbalance
+from netuned.kernel.linknumbers import LinkNumbers
 from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.questions import Question, Setting, Sockets
 from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
@@ -110,7 +111,9 @@ class Kernel:
         self.files = Files(root, self._wrote)
         ioctl = Ethtool(self._wrote)
         netlink = EthtoolNetlink(ioctl, self._wrote)
-        self._sockets = asked = Sockets(ioctl, netlink, NetdevNetlink(), Rtnl(self._wrote))
+        rtnl = Rtnl(self._wrote)
+        numbers = LinkNumbers(rtnl, self._wrote)
+        self._sockets = asked = Sockets(ioctl, netlink, NetdevNetlink(), rtnl, numbers)
         self.ethtool, self.ethtool_netlink = asked.ethtool, asked.ethtool_netlink
         self.netdev, self.rtnl = asked.netdev, asked.rtnl
         self.irqbalance = Irqbalance()

@@ -28,6 +28,7 @@ from netuned.kernel.forms import (
 )
 from netuned.kernel.genl import EthtoolNetlink, Numbers
 from netuned.kernel.hashing import FLOWS, Hashing
+from netuned.kernel.linknumbers import LinkNumbers
 from netuned.kernel.messages import Message
 from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
@@ -46,6 +47,7 @@ class Sockets:
     ethtool_netlink: EthtoolNetlink
     netdev: NetdevNetlink
     rtnl: Rtnl
+    link_numbers: LinkNumbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ def _read_hashing(data: Any, what: str, _: Pool) -> Hashing:
     raise ValueError(f"{what}: {str(data)[:60]!r} is not how a card hashes")
 
 
-def _no_link(ifindex: int) -> LinkInfo:
+def _no_link(ifindex: int) -> Any:
     raise KernelError("get", f"link of ifindex {ifindex}", errno.ENODEV)
 
 
@@ -280,8 +282,20 @@ LINKS: Question[LinkInfo] = Question(
     absent=_no_link,
 )
 
+LINK_NUMBERS: Setting[Numbers] = Setting(
+    "link_numbers",
+    "link settings",
+    NUMBERS,
+    ask=lambda sockets, ifindex: sockets.link_numbers.get(ifindex),
+    ask_all=lambda sockets: sockets.link_numbers.all(),
+    absent=_no_link,
+    write=lambda sockets, ifindex, values: sockets.link_numbers.set(ifindex, values),
+)
+"""Sizes in bytes of what GSO and GRO merge, ``gso-max-segs`` and ``txqueuelen``, with their maxima
+(``…-max``). What the kernel does not know is not in the answer."""
+
 QUESTIONS: tuple[Question[Any], ...] = (
     *(DRIVER_INFO, CHANNELS, RSS_TABLE, HASHING, RX_RINGS, NAPI_INTERRUPTS),
-    *(RINGS, COALESCE, FEATURES, QDISCS, LINKS),
+    *(RINGS, COALESCE, FEATURES, QDISCS, LINKS, LINK_NUMBERS),
 )
 """All of them."""

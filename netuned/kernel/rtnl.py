@@ -207,13 +207,17 @@ class Rtnl:
         Where links come and go faster than all can be listed it fails (EAGAIN); with ``torn`` it
         does not, and lacks some that are there: events of them follow. Raises: KernelError.
         """
-        heads = self._link_dump.read("list", "links", torn=torn)
+        heads = self.link_messages(torn=torn)
         last = self._links
         if heads is not last.heads:
             parsed = {head: last.parsed.get(head) or parse_link(head) for head in heads}
             by_ifindex = {_ifindex(head): link for head, link in parsed.items()}
             last = self._links = _Last(heads, parsed, by_ifindex)
         return last.by_ifindex
+
+    def link_messages(self, *, torn: bool = False) -> tuple[bytes, ...]:
+        """As ``links``, each from its struct ifinfomsg on. Raises: KernelError."""
+        return self._link_dump.read("list", "links", torn=torn)
 
     def replace_qdisc(
         self, ifindex: int, parent: int, handle: int, kind: str, parameters: Mapping[str, int]

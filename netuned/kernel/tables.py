@@ -120,9 +120,11 @@ class Table:
             if number in self._names
         }
 
-    def name_at(self, message: bytes, offset: int) -> str:
-        """The number, flag or data at this offset of a generic netlink message; else nothing."""
-        at = HEADER.size + GENERIC_HEADER
+    def name_at(self, message: bytes, offset: int, at: int = HEADER.size + GENERIC_HEADER) -> str:
+        """The number, flag or data at this offset of a message; else nothing.
+
+        ``at`` is where its attributes begin: of generic netlink if left out.
+        """
         while at + ATTRIBUTE.size <= len(message):
             length, kind = ATTRIBUTE.unpack_from(message, at)
             if at <= offset < at + length:

@@ -76,6 +76,8 @@ class Explanation:
     claims: tuple[Claim, ...]
     misses: tuple[Miss, ...]
     through: tuple[str, ...] = ()
+    follows: str = ""
+    """The cards below of whose profile it has what is for those above, too."""
     problem: str = ""
     funnel: Funnel | None = None
     channels: str = ""
@@ -101,6 +103,8 @@ class Explanation:
                 f"{name} has no queues of its own, it is tuned through {', '.join(self.through)}; "
                 "explain one of those"
             )
+        if self.follows:
+            raise NetunedError(f"{name} only has the sizes of {self.follows}; explain that")
         raise NetunedError(self.problem or f"no profile matches {name}, so nothing is placed")
 
     def verdict(self, queue: int, cpu: int) -> Verdict:
@@ -124,11 +128,13 @@ def explain(
     name = through.profile if through else loaded.profile.name if loaded else ""
     held = sorted(claims(profiles, host.nics, ifindex), key=lambda claim: claim.profile != name)
     common = (nic, name, tuple(held), misses(profiles, nic))
-    if through:
-        return Explanation(*common, through=tuple(host.nics[card].name for card in through.cards))
-    if loaded is None:
-        return Explanation(*common)
     request, target = desired.requests.get(ifindex), desired.targets.get(ifindex)
+    follows = target.follows if target else ""
+    if through:
+        below = tuple(host.nics[card].name for card in through.cards)
+        return Explanation(*common, through=below, follows=follows)
+    if loaded is None or follows:
+        return Explanation(*common, follows=follows)
     way = funnel(loaded, nic, host.topology, local_cpus(nic, host.topology), request)
     placed = loaded.profile.irq not in (None, "default")
     if target is None or request is None:

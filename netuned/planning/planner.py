@@ -19,9 +19,11 @@ from netuned.placement.pools import Sets, dedicated, local_cpus
 from netuned.placement.seats import NOBODY, Seats
 from netuned.plan import Problem
 from netuned.planning.crowding import Card, crowded, left
+from netuned.planning.following import followers
 from netuned.planning.matching import Through, match_cards
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import ChannelsSpec, Profile
+from netuned.profiles.scalars import listed
 from netuned.profiles.specs import RpsSpec, XpsSpec
 from netuned.tunables.base import Steering, Target
 from netuned.values import ChannelCounts
@@ -48,7 +50,7 @@ class Desired:
     through: Mapping[int, Through] = field(default_factory=dict)
     """Cards that are tuned through the physical ones below them, by ifindex."""
     requests: Mapping[int, Request] = field(default_factory=dict)
-    """What each card with a target asked of the placement."""
+    """What each card with a target asked of the placement; of those above others, nothing."""
     seats: Seats = NOBODY
     """Where queues sit now, for the next plan."""
 
@@ -103,8 +105,23 @@ def plan_host(
         )
         for ifindex, draft in drafts.items()
     }
+    above = followers(host.nics, chosen)
+    for ifindex, follower in above.items():
+        targets[ifindex] = Target(
+            profile=follower.loaded.profile,
+            topology=topology,
+            places=placed.places,
+            channels=None,
+            pool=CpuSet(),
+            queue_cpus=(),
+            steering=steering,
+            rps_cpus=None,
+            xps_cpus=None,
+            default_affinity=default,
+            follows=listed((host.nics[card].name for card in follower.cards), "and"),
+        )
     return Desired(
-        profiles=chosen,
+        profiles={**chosen, **{i: follower.loaded for i, follower in above.items()}},
         targets=targets,
         problems=tuple(problems),
         conflicts=matched.conflicts,

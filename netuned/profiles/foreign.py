@@ -33,6 +33,7 @@ _UNDER = {
     "rss: {key: …}": "hash-key hkey rss-key",
     "rss: {fields: …}": "flow-hash rx-flow-hash",
     "irq: {cpus: …}": "affinity interrupts irq-affinity irqs smp-affinity smp-affinity-list",
+    "link": "big-tcp gro-size gso-size gso-max-segments tx-queue-len txqlen",
     "rps: {cpus: …}": "rps-cpus",
     "rfs: {entries: …}": "rps-flow-cnt rps-sock-flow-entries",
     "xps: {cpus: …}": "xps-cpus",
@@ -41,7 +42,7 @@ _UNDER = {
 }
 _NOT_OURS = {
     "; ethtool and systemd.link(5) do": ("autoneg duplex flows pause rx tx wol"),
-    "; ip link, systemd.link(5) and netplan do": "link mtu txqueuelen vlan vlans vf vfs",
+    "; ip link, systemd.link(5) and netplan do": "mtu vlan vlans vf vfs",
     "; the network's own configuration does": "addresses dhcp dhcp4 dhcp6 dns gateway ip routes",
     " yet": "governor napi napi-defer-hard-irqs gro-flush-timeout threaded",
 }

@@ -45,6 +45,7 @@ from netuned.profiles.specs import (
     CoalesceSpec,
     HostSpec,
     IrqSpec,
+    LinkSpec,
     PolicySpec,
     RfsSpec,
     RingsSpec,
@@ -64,6 +65,7 @@ __all__ = [
     "FqQdisc",
     "HostSpec",
     "IrqSpec",
+    "LinkSpec",
     "Match",
     "NoqueueQdisc",
     "PfifoFastQdisc",
@@ -277,6 +279,11 @@ class Profile(Spec):
         _mapping(OffloadsSpec, "rx-gro-hw: on", default=False),
         Field(description="What the card does with packets, by the kernel's or ethtool's names."),
     ] = None
+    link: Annotated[
+        LinkSpec | None,
+        _mapping(LinkSpec, "gso-max-size: 192K", default=False),
+        Field(description="How much is merged into one packet, and how many wait to be sent."),
+    ] = None
     rss: Annotated[
         RssSpec | Literal["default"] | None,
         _mapping(RssSpec, "queues: all"),
@@ -322,6 +329,22 @@ class Profile(Spec):
         """Whether any entry of ``match`` holds for the card."""
         return any(entry.matches(facts) for entry in self.match)
 
+    @property
+    def leads(self) -> bool:
+        """Whether it says something of the cards above those that it is in force on."""
+        return self.link is not None and self.link.upper == "follow"
+
+    def for_uppers(self) -> Profile:
+        """Of one that ``leads``, what it says of those above, which have no queues."""
+        assert self.link is not None
+        return Profile(
+            name=self.name,
+            description=self.description,
+            priority=self.priority,
+            link=self.link.model_copy(update={"txqueuelen": None, "upper": None}),
+            policy=self.policy,
+        )
+
 
 def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str, ...]:
     """The keys allowed in the mapping at ``loc`` of a profile's data, for a message."""
@@ -342,6 +365,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "channels": ChannelsSpec,
     "rings": RingsSpec,
     "coalesce": CoalesceSpec,
+    "link": LinkSpec,
     "rss": RssSpec,
     "irq": IrqSpec,
     "rps": RpsSpec,

@@ -31,7 +31,12 @@ U32_MAX = (1 << 32) - 1
 
 TIME_UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 RATE_UNITS_BIT = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "tbit": 10**12}
-SIZE_UNITS = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+SIZE_UNITS = {
+    "": 1,
+    **dict.fromkeys(("k", "kib"), 1 << 10),
+    **dict.fromkeys(("m", "mib"), 1 << 20),
+    **dict.fromkeys(("g", "gib"), 1 << 30),
+}
 SPEED_UNITS_MBPS = {"m": 1, "g": 10**3, "t": 10**6}
 
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
@@ -260,15 +265,15 @@ def rate_bytes(high: int, *, words: dict[str, int] | None = None) -> Leaf:
     return _quantity(parse, example, what, 1, high, words, show)
 
 
-def size_bytes(low: int, high: int) -> Leaf:
-    """A size: a plain number of bytes, or ``32MiB``; kept in bytes."""
+def size_bytes(low: int, high: int, *, words: Mapping[str, int | str] | None = None) -> Leaf:
+    """A size: a plain number of bytes, ``192K`` or ``32MiB``, all of 1024; kept in bytes."""
 
     def parse(number: Decimal, unit: str) -> Decimal | None:
         scale = SIZE_UNITS.get(unit)
         return None if scale is None else number * scale
 
     example = "a number of bytes, or a size like 64KiB or 32MiB"
-    return _quantity(parse, example, "a whole number of bytes", low, high)
+    return _quantity(parse, example, "a whole number of bytes", low, high, words)
 
 
 def parse_speed_mbps(text: str) -> int:
@@ -350,14 +355,14 @@ def _quantity(
     whole_number: str,
     low: int,
     high: int,
-    words: dict[str, int] | None = None,
+    words: Mapping[str, int | str] | None = None,
     show: Callable[[int], str] | None = None,
 ) -> Leaf:
     """A number with a unit, made a whole number from ``low`` to ``high``; ``keep`` is None."""
     words = words or {}
     allowed = listed((example, *words, "keep"))
 
-    def validate(value: object) -> int | None:
+    def validate(value: object) -> int | str | None:
         if value == "keep":
             return None
         if isinstance(value, str) and value in words:
@@ -393,7 +398,9 @@ def _in_unit(units: dict[str, int], scale: int, number: int) -> str:
     return f"{amount // units[unit]}{unit}"
 
 
-def _words(codes: Mapping[str, int], others: Callable[[int], str] = str) -> Callable[[int], str]:
+def _words(
+    codes: Mapping[str, int | str], others: Callable[[int], str] = str
+) -> Callable[[int], str]:
     """A number as the word that stands for it; one without as ``others`` have it."""
     names = {code: word for word, code in codes.items()}
     return lambda number: names.get(number) or others(number)

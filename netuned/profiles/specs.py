@@ -20,6 +20,7 @@ from netuned.profiles.scalars import (
     one_of,
     one_or_list,
     shown,
+    size_bytes,
     whole,
     word_or_keep,
 )
@@ -35,6 +36,12 @@ MAX_FLOWS = 1 << 29
 
 DEFAULT_DEDICATED = (1, 16)
 """Cores kept for interrupts, of how many: what Seastar's perftune gives them."""
+
+MAX_MERGED = 8 * 65535
+"""GSO_MAX_SIZE and GRO_MAX_SIZE (include/linux/netdevice.h)."""
+
+MAX_TXQUEUELEN = 1 << 20
+"""pfifo_fast makes room for so many packets at once, three times for each queue."""
 
 MAX_DEDICATED = 1024
 _SHARE = re.compile(r"([0-9]{1,4})/([0-9]{1,4})", re.ASCII)
@@ -220,6 +227,48 @@ def _number(unit: str) -> Leaf:
 Usecs = Annotated[int | Literal["default"] | None, _number("microseconds")]
 Frames = Annotated[int | Literal["default"] | None, _number("frames")]
 Rate = Annotated[int | Literal["default"] | None, _number("packets per second")]
+
+
+def _size(low: int, high: int) -> Leaf:
+    return size_bytes(low, high, words={"max": "max", "default": "default"})
+
+
+Merged = Annotated[int | Literal["max", "default"] | None, _size(512, MAX_MERGED)]
+
+
+class LinkSpec(NumbersSpec):
+    """How much is merged into one packet on its way through the host, in the names of ip-link."""
+
+    gso_max_size: Annotated[
+        Merged, Field(description="Most bytes that are sent in one packet before it is cut up.")
+    ] = None
+    gso_ipv4_max_size: Annotated[
+        Merged, Field(description="The same of IPv4; as gso-max-size up to 64K, if left out.")
+    ] = None
+    gso_max_segs: Annotated[
+        int | Literal["max", "default"] | None,
+        whole(1, 65535, "segments", words=("max", "default", "keep")),
+        Field(description="Most packets that such a packet is cut into."),
+    ] = None
+    gro_max_size: Annotated[
+        Merged, Field(description="Most bytes of received packets that become one packet.")
+    ] = None
+    gro_ipv4_max_size: Annotated[
+        Merged, Field(description="The same of IPv4; as gro-max-size up to 64K, if left out.")
+    ] = None
+    txqueuelen: Annotated[
+        int | Literal["default"] | None,
+        whole(1, MAX_TXQUEUELEN, "packets", words=("default", "keep")),
+        Field(description="Packets that pfifo_fast holds; other disciplines have their own."),
+    ] = None
+    upper: Annotated[
+        Literal["follow"] | None,
+        word_or_keep("follow"),
+        Field(description="`follow`: VLANs, bonds and the like above the card get its sizes."),
+    ] = None
+
+    def named(self) -> Numbers:
+        return {name: value for name, value in super().named().items() if name != "upper"}
 
 
 class CoalesceSpec(NumbersSpec):

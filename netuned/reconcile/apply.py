@@ -48,7 +48,7 @@ Recorder = Callable[[Card, tuple[Change, ...]], None]
 
 def sweep(
     kernel: Kernel,
-    cards: Iterable[Card],
+    cards: Collection[Card],
     scope: frozenset[str] | None = None,
     known: Collection[Change] = (),
 ) -> dict[Card, Exception | None]:
@@ -57,7 +57,7 @@ def sweep(
     Returns those of which something differs that is not ``known``, or that cannot be read; with
     the error of a bug that showed, which is logged and stops no other card.
     """
-    asked = Once(kernel)
+    asked = Once(kernel, many=len(cards) > 1)
     differing: dict[Card, Exception | None] = {}
     for card in cards:
         try:

@@ -88,7 +88,7 @@ def with_uppers(
             nic = replace(
                 nic,
                 profile=above.profile,
-                state=_worst({card.state for card in below}),
+                state=_worst({card.state for card in (*below, *([nic] if nic.profile else ()))}),
                 through=tuple(sorted(card.name for card in below)),
             )
         shown.append(nic)

@@ -13,12 +13,14 @@ from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
 from netuned.kernel.answers import Answers, Failure
 from netuned.kernel.ethtool import NO_OPERATION, Channels, DriverInfo
+from netuned.kernel.linknumbers import LEGACY_SIZE, MAX_SIZE
 from netuned.kernel.questions import (
     CHANNELS,
     COALESCE,
     DRIVER_INFO,
     FEATURES,
     HASHING,
+    LINK_NUMBERS,
     LINKS,
     NAPI_INTERRUPTS,
     QDISCS,
@@ -57,6 +59,8 @@ def add_cards(tree: Tree, answers: Answers, machine: MachineSpec) -> None:
     links = {1: loopback}
     qdiscs: dict[int, tuple[QdiscEntry, ...]] = {}
     homes: dict[str, str] = {}
+    sent: dict[str, int] = {}
+    answers.cards(LINK_NUMBERS)[1] = link_numbers(MAX_SIZE)
     _add_netdev(tree, 1, "/sys/devices/virtual/net/lo", loopback, kind=LOOPBACK, speed="-1")
     devices = _Devices(tree, machine)
     for card in machine.cards:
@@ -86,6 +90,10 @@ def add_cards(tree: Tree, answers: Answers, machine: MachineSpec) -> None:
                 tree.add(f"{homes[below]}/master", Link(home))
         qdiscs[ifindex] = _qdiscs(card, link)
         _answer(answers, card, ifindex, bus_info)
+        driver = DRIVERS.get(card.driver)
+        own = driver.tso_max if driver else MAX_SIZE
+        sent[card.name] = min([own, *(sent.get(name, MAX_SIZE) for name in card.over)])
+        answers.cards(LINK_NUMBERS)[ifindex] = link_numbers(sent[card.name])
     answers.put_all(LINKS, links)
     answers.put_all(QDISCS, qdiscs)
     for question in QUESTIONS:  # of all cards, so that one without an answer has none
@@ -225,6 +233,15 @@ def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> No
     table[ifindex] = tuple(
         index * reached // entries if driver.blocks else index % reached for index in range(entries)
     )
+
+
+def link_numbers(sent: int) -> Mapping[str, int]:
+    """What the kernel gives a link that sends at most so many bytes as one packet."""
+    merged = dict.fromkeys(("gro-max-size", "gro-ipv4-max-size"), LEGACY_SIZE)
+    cut = dict.fromkeys(("gso-max-size", "gso-ipv4-max-size"), LEGACY_SIZE)
+    numbers = {"txqueuelen": 1000, "gso-max-segs": 65535, "gso-max-segs-max": 65535}
+    limits = {f"{name}-max": MAX_SIZE for name in merged} | {f"{name}-max": sent for name in cut}
+    return {**numbers, **merged, **cut, **limits}
 
 
 def _rings(driver: Driver) -> Mapping[str, int] | Failure:

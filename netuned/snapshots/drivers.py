@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
 from netuned.kernel.hashing import Hashing, key_of
+from netuned.kernel.linknumbers import MAX_SIZE
 
 ADAPTIVE: Mapping[str, int] = MappingProxyType(
     {"adaptive-rx": 1, "adaptive-tx": 1, "rx-usecs": 50, "tx-usecs": 50}
@@ -76,6 +77,8 @@ class Driver:
     """Interrupt coalescing by ethtool's names, with a driver just loaded; empty without."""
     features: Mapping[str, int] = field(default_factory=lambda: USUAL)
     """By the kernel's names, as ``questions.FEATURES`` answers."""
+    tso_max: int = 65536
+    """Bytes that it sends as one packet."""
     blocks: bool = False
     """The kernel's RSS table gives neighbouring entries to one queue."""
 
@@ -83,7 +86,7 @@ class Driver:
 DRIVERS = {
     "ice": Driver(
         "8086:1592", ("ice-{card}-TxRx-{queue}",), ("ice-{pci}:misc",),
-        speed_mbps=100_000, other=1,
+        speed_mbps=100_000, other=1, tso_max=131_072,
     ),
     "i40e": Driver(
         "8086:1583", ("i40e-{card}-TxRx-{queue}",),
@@ -114,10 +117,11 @@ DRIVERS = {
     ),
     "mlx5_core": Driver(
         "15b3:1017", ("mlx5_comp{queue}@pci:{pci}",), ("mlx5_async0@pci:{pci}",),
-        entries=256, speed_mbps=100_000, features=MERGING,
+        entries=256, speed_mbps=100_000, features=MERGING, tso_max=MAX_SIZE,
     ),
     "bnxt_en": Driver(
         "14e4:1750", ("{card}-TxRx-{queue}",), maximum=74, speed_mbps=100_000, features=MERGING,
+        tso_max=MAX_SIZE,
     ),
     # bnx2x_cmn.c, bnx2x_req_msix_irqs; T_ETH_INDIRECTION_TABLE_SIZE
     "bnx2x": Driver(
@@ -159,7 +163,7 @@ DRIVERS = {
     ),
     "veth": Driver(
         "", maximum=8, entries=0, speed_mbps=10_000, combined=False, on_node=False, rings=(0, 0, 0),
-        coalesce=NO_COALESCE,
+        coalesce=NO_COALESCE, tso_max=MAX_SIZE,
     ),
 }  # fmt: skip
 

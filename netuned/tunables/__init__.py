@@ -18,6 +18,7 @@ from netuned.tunables.flows import FLOWS
 from netuned.tunables.hashing import HASHING
 from netuned.tunables.irq import IRQ
 from netuned.tunables.irqbalance import IRQBALANCE
+from netuned.tunables.link import LINK
 from netuned.tunables.offloads import OFFLOADS
 from netuned.tunables.qdisc import QDISC
 from netuned.tunables.rfs import RFS
@@ -28,7 +29,7 @@ from netuned.tunables.sysctl import SYSCTL
 from netuned.tunables.xps import XPS
 
 TUNABLES: Final[tuple[Tunable, ...]] = (
-    *(CHANNELS, RINGS, OFFLOADS, COALESCE, HASHING, RSS),
+    *(CHANNELS, RINGS, OFFLOADS, LINK, COALESCE, HASHING, RSS),
     *(IRQ, RPS, RFS, XPS, QDISC),
 )
 HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, SYSCTL, IRQBALANCE)

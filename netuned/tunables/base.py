@@ -107,6 +107,8 @@ class Target:
     """Channel counts the profile wants and its policy (``disruptive: deny``) forbids to set."""
     crowded: Mapping[int, str] = field(default_factory=dict)
     """Queues whose interrupts stay where they are, for their CPUs have no room; and why."""
+    follows: str = ""
+    """The cards below whose settings this one has, where it has no profile of its own."""
 
     def queues(self, nic: Nic) -> ChannelCounts:
         """The queue counts the card will have once its channels are as wanted."""

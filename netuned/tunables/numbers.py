@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from netuned.errors import UnsupportedError
@@ -31,6 +32,7 @@ from netuned.values import Number, State, Value, Word
 
 MAX, DEFAULT = "max", "default"
 SWITCH: Mapping[int, str] = {0: "off", 1: "on"}
+NONE_USUAL: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,16 @@ class Spec(Protocol):
 
 
 def tunable(
-    name: str, question: Numbers, fields: Fields, spec_of: Callable[[Profile], Spec | None]
+    name: str,
+    question: Numbers,
+    fields: Fields,
+    spec_of: Callable[[Profile], Spec | None],
+    usual: Mapping[str, int] = NONE_USUAL,
 ) -> Tunable:
     """What such a tunable declares; ``replace`` what is particular to one.
 
-    Its limits are what the card has, and with ``-max`` after the name how much.
+    Its limits are what the card has, and with ``-max`` after the name how much. ``usual`` is what
+    a field has that nobody set, where that is not 0.
     """
 
     def build(numbers: Mapping[str, int]) -> State:
@@ -90,12 +97,13 @@ def tunable(
         return _why(spec.named().get(key)) if spec else NOT_ASKED
 
     def captured(seen: Seen) -> Iterator[Words]:
-        """All that is not nothing: what a driver begins with, the kernel does not tell."""
+        """All that is not as usual: what a driver begins with, the kernel does not tell."""
         numbers = {key: (value, fields[key].number(value)) for key, value in seen.state.items()}
         said = {
             key: value.text if isinstance(value, Word) else number
             for key, (value, number) in numbers.items()
-            if (number or seen.whole) and (isinstance(value, Word) or not fields[key].words)
+            if (seen.whole or number != usual.get(key, 0))
+            and (isinstance(value, Word) or not fields[key].words)
         }
         if said:
             yield said

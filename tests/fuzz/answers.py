@@ -14,10 +14,11 @@ from netuned.kernel import events, irqbalance
 from netuned.kernel.answers import Answers
 from netuned.kernel.ethtool import Ethtool
 from netuned.kernel.genl import EthtoolNetlink, Family, resolve_family
+from netuned.kernel.linknumbers import LinkNumbers
 from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.netlink import HEADER, NetlinkSocket, decoding
 from netuned.kernel.qdisc_options import PARAMETERS, decode_options, encode_options
-from netuned.kernel.questions import QUESTIONS, Question, Setting, Sockets
+from netuned.kernel.questions import LINK_NUMBERS, QUESTIONS, Question, Setting, Sockets
 from netuned.kernel.rtnl import Rtnl
 from tests.fuzz.target import Target, sound
 
@@ -79,10 +80,11 @@ def _ask_everything(*datagrams: bytes) -> None:
     """Give these as the answer to everything that is asked over netlink."""
     opened = _Answers(*datagrams)
     ioctl = _Ioctl(datagrams[0])
-    sockets = Sockets(ioctl, EthtoolNetlink(ioctl), NetdevNetlink(), Rtnl())
-    rtnl = sockets.rtnl
+    rtnl = Rtnl()
+    sockets = Sockets(ioctl, EthtoolNetlink(ioctl), NetdevNetlink(), rtnl, LinkNumbers(rtnl))
     netlink = sockets.ethtool_netlink, sockets.netdev
-    parts: tuple[Any, ...] = (rtnl, rtnl._qdisc_dump, rtnl._link_dump, *netlink)
+    dumps = rtnl._qdisc_dump, rtnl._link_dump
+    parts: tuple[Any, ...] = (rtnl, *dumps, sockets.link_numbers, *netlink)
     for part in parts:
         part._socket = opened
     for family in netlink:
@@ -94,7 +96,8 @@ def _ask_everything(*datagrams: bytes) -> None:
         if question.ask_all:
             asked.append(partial(question.ask_all, sockets))
         if isinstance(question, Setting):
-            asked.append(partial(question.write, sockets, 2, {"rx": 1}))
+            name = "txqueuelen" if question is LINK_NUMBERS else "rx"
+            asked.append(partial(question.write, sockets, 2, {name: 1}))
     for ask in asked:
         try:
             ask()
@@ -156,6 +159,7 @@ LINK = (
     + _attribute(3, b"eth0\0")
     + _attribute(18, _attribute(1, b"veth\0"))
     + _attribute(31, struct.pack("=I", 8))
+    + b"".join(_attribute(n, struct.pack("=I", 65536)) for n in (13, 40, 41, 58, 59, 60, 63, 64))
 )
 GENERIC = b"\1\1\0\0" + _attribute(1, b"\x14\0") + _attribute(2, b"ethtool\0")
 GENERIC += _attribute(7, _attribute(1, _attribute(1, b"monitor\0") + _attribute(2, bytes(4))))

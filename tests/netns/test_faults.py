@@ -44,9 +44,9 @@ def test_nor_does_one_around_a_shaper_and_queues_that_end(netns: Namespace, tmp_
     assert figures.faults > 15
 
 
-def test_nor_does_one_around_coalescing(netns: Namespace, tmp_path: Path) -> None:
+def test_nor_does_one_around_coalescing_and_links(netns: Namespace, tmp_path: Path) -> None:
     netns.sh(f"ip tuntap add {TAP} mode tap")
-    figures = inject(tmp_path, stride=3, card=Tap)
+    figures = inject(tmp_path, stride=7, card=Tap)
     print(figures)
     assert not figures.failed
     assert figures.faults > 50

@@ -20,6 +20,7 @@ from netuned.kernel.questions import (
     CHANNELS,
     COALESCE,
     DRIVER_INFO,
+    LINK_NUMBERS,
     LINKS,
     NAPI_INTERRUPTS,
     QDISCS,
@@ -137,6 +138,25 @@ def test_refusals_of_rings_and_channels_name_it_too(netns: Namespace) -> None:
     with pytest.raises(KernelError) as refused:
         kernel.set(CHANNELS, veth, {"tx": 2, "rx": 9})
     assert (refused.value.errno, refused.value.attribute) == (errno.EINVAL, "rx")
+
+
+def test_of_a_link_too_small_a_size_is_named_and_too_large_a_one_said(
+    netns: Namespace, tap: int
+) -> None:
+    kernel = Kernel()
+    before = kernel.get(LINK_NUMBERS, tap)
+    for values, number, said in (
+        ({"txqueuelen": 5, "gso-max-size": 100}, errno.ERANGE, "gso-max-size"),
+        ({"gso-max-size": 70000}, errno.EINVAL, "too big gso_max_size"),
+        ({"txqueuelen": 5, "rx": 1}, errno.EINVAL, "rx"),
+    ):
+        with pytest.raises(KernelError, match=said) as refused:
+            kernel.set(LINK_NUMBERS, tap, values)
+        assert refused.value.errno == number
+    assert (kernel.get(LINK_NUMBERS, tap), kernel.writes) == (before, 0)
+    kernel.set(LINK_NUMBERS, tap, {"gso-max-size": 6000, "gso-ipv4-max-size": 7000})
+    found = kernel.dump(LINK_NUMBERS)[tap]
+    assert (found["gso-max-size"], found["gso-ipv4-max-size"], kernel.writes) == (6000, 7000, 1)
 
 
 def test_what_a_driver_lacks_as_a_whole_is_unsupported(netns: Namespace) -> None:

@@ -46,9 +46,9 @@ def test_a_shaper_and_queues_that_end_too(netns: Namespace, tmp_path: Path) -> N
     assert figures.kills > 5
 
 
-def test_coalescing_too(netns: Namespace, tmp_path: Path) -> None:
+def test_coalescing_and_links_too(netns: Namespace, tmp_path: Path) -> None:
     netns.sh(f"ip tuntap add {TAP} mode tap")
-    figures = kill(tmp_path, stride=2, card=Tap)
+    figures = kill(tmp_path, stride=3, card=Tap)
     print(figures)
     assert not figures.failed
     assert figures.kills > 10

@@ -11,6 +11,7 @@ from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.hardware.topology import Topology
 from netuned.hardware.vectors import COMBINED, RX, TX, Vector
 from netuned.kernel.ethtool import Channels
+from netuned.snapshots.cards import link_numbers
 from netuned.snapshots.drivers import MERGING, TOEPLITZ
 from netuned.tunables import hashing
 from netuned.tunables.base import Limits, Tunable
@@ -155,6 +156,7 @@ RSS_ENTRIES = {"ice": 128, "igb": 128, "ixgbe": 128}
 
 
 NUMBERS: dict[str, Mapping[str, int]] = {
+    "link": link_numbers(131_072),
     "offloads": MERGING,
     "coalesce": {"rx-usecs": 3, "tx-usecs": 50, "adaptive-rx": 1, "tx-frames": 0},
     "rings": {"rx": 512, "tx": 512, "rx-max": 4096, "tx-max": 4096, "rx-push": 0, "tx-push": 0},

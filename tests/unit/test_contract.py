@@ -54,6 +54,7 @@ ASKED: Mapping[str, Any] = {
     "channels": {"combined": 2},
     "rings": {"rx": 1024, "tx": 256},
     "offloads": {"gro": "off", "rx-udp-gro-forwarding": "on"},
+    "link": {"gso-max-size": "96K", "gro-max-size": "32K", "txqueuelen": 2000},
     "coalesce": {"rx-usecs": 20, "adaptive-rx": "off"},
     "hashing": {"function": "xor", "key": ":".join(["6d"] * 40), "fields": {"udp4": ["src"]}},
     "rss": {"queues": [0]},

@@ -36,12 +36,12 @@ from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile, ProfileSet, load
 from netuned.reconcile.host import host_target
 from netuned.snapshots.drivers import TOEPLITZ
-from netuned.tunables import BY_NAME, TUNABLES, coalesce, hashing, offloads, rings
+from netuned.tunables import BY_NAME, TUNABLES, coalesce, hashing, link, offloads, rings
 from netuned.tunables.base import Boot
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value
 from tests.unit.machines import CARDS, NUMBERS, RSS_ENTRIES, limits, topology, with_channels
 
-FIELDS = {"coalesce": coalesce.FIELDS, "rings": rings.FIELDS}
+FIELDS = {"coalesce": coalesce.FIELDS, "link": link.FIELDS, "rings": rings.FIELDS}
 GOLDEN = Path(__file__).with_name("golden") / "plan"
 CASES = sorted(GOLDEN.glob("*.yaml"))
 EXPECTED = "\nexpected: |\n"

@@ -13,7 +13,7 @@ from netuned.hardware.opening import open_same
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
-from netuned.kernel.questions import COALESCE
+from netuned.kernel.questions import COALESCE, LINK_NUMBERS
 from netuned.tunables import TUNABLES, qdisc
 from netuned.tunables.base import View
 from netuned.values import Number, Qdisc, Setting, Value, describe
@@ -40,6 +40,7 @@ TAP = "tap9"
 TAP_PROFILE = f"""\
 match: [{{kind: tun, name: {TAP}}}]
 coalesce: {{rx-frames: 16}}
+link: {{gro-max-size: 32K, gso-max-segs: 99, txqueuelen: 333}}
 """
 
 State = Mapping[Setting, Value]
@@ -129,7 +130,7 @@ class Card:
 
 
 class Tap(Card):
-    """A tap, of whose coalescing the kernel has rx-frames."""
+    """A tap: of its coalescing the kernel has rx-frames, and what any link has."""
 
     @classmethod
     def made(cls) -> Tap:
@@ -138,10 +139,13 @@ class Tap(Card):
     def prepare(self, *, own_qdiscs: bool) -> None:
         self.own_qdiscs = own_qdiscs
         self.kernel.set(COALESCE, self.ifindex, {"rx-frames": 5})
+        twins = {"gro-max-size": 60000, "gro-ipv4-max-size": 70000}
+        self.kernel.set(LINK_NUMBERS, self.ifindex, {**twins, "txqueuelen": 700})
         self.before = self.state()
 
     def disturb(self) -> None:
         self.kernel.set(COALESCE, self.ifindex, {"rx-frames": 9})
+        self.kernel.set(LINK_NUMBERS, self.ifindex, {"gro-max-size": 50000, "txqueuelen": 9})
 
 
 class Shaped(Card):

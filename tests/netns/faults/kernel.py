@@ -104,7 +104,7 @@ class FaultyKernel(Kernel):
         self._calls = calls
         assert isinstance(self.ethtool, Ethtool)
         self._guard_ioctl(self.ethtool)
-        for client in (self.rtnl, self.ethtool_netlink, self.netdev):
+        for client in (self.rtnl, self._sockets.link_numbers, self.ethtool_netlink, self.netdev):
             self._guard_netlink(client._socket)  # type: ignore[union-attr]  # all have one
 
     def _guard_ioctl(self, ethtool: Ethtool) -> None:
