@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from . import hardware
-from .guest_host import FIRST, Guest
+from .guest_host import FIRST, Guest, parse_interrupts, show_interrupts
 
 SIMULATED = "simulated"
 """The card of the fixture of that name, whose name is known once it is there."""
@@ -212,16 +212,14 @@ def test_header_data_split_and_its_threshold(guest: Guest, simulated: str) -> No
 def _seen(guest: Guest, ifname: str) -> dict[str, str]:
     """What ethtool, tc and the kernel's files show of all that a resize may take along."""
     script = f"""
-        device=$(basename $(readlink -f /sys/class/net/{ifname}/device))
+        device=$(readlink -f /sys/class/net/{ifname}/device)
         for of in g c l k x; do echo "@@-$of"; ethtool -$of {ifname} 2>&1; done
         echo @@qdiscs; tc qdisc show dev {ifname}
         echo @@masks; grep -H . /sys/class/net/{ifname}/queues/*/[rx]ps_cpus
-        echo @@irq; cd /sys/kernel/irq
-        for of in $(grep -lE "^({ifname}|$device)(-|$)" */actions); do
-            echo $(cat $of /proc/irq/${{of%/actions}}/smp_affinity_list)
-        done | sort"""
-    parts = guest.sh(script).split("@@")[1:]
-    return {name: text for name, _, text in (part.partition("\n") for part in parts)}
+        echo @@irq; {show_interrupts(f"({ifname}|${{device##*/}})(-.*)?")}"""
+    parts = (part.partition("\n") for part in guest.sh(script).split("@@")[1:])
+    seen = {name: text for name, _, text in parts}
+    return seen | {"irq": str(sorted(parse_interrupts(seen["irq"])))}
 
 
 def _shown(guest: Guest, ifname: str) -> dict[str, Any]:
