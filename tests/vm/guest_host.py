@@ -18,11 +18,6 @@ from .machine import Machine
 
 PROFILES = "/etc/netuned/profiles.d"
 
-LIST_OBJECTS = (
-    f"busctl --json=short --auto-start=no call {wire.SERVICE} {wire.ROOT} "
-    "org.freedesktop.DBus.ObjectManager GetManagedObjects"
-)
-
 FIRST, SECOND = hardware.IGB
 NODE1 = {"4", "5", "6", "7"}
 
@@ -63,21 +58,32 @@ class Guest:
         self.sh(f"rm -f {PROFILES}/*.yaml")
 
     def status(self) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self.sh("netunedctl status --json"))
-        return answer
+        return {"manager": self.manager(), "nics": self.nics()}
+
+    def manager(self) -> dict[str, Any]:
+        """What the daemon says of itself, in the form of ``netunedctl status --json``."""
+        said = self._ask(f"org.freedesktop.DBus.Properties GetAll s {wire.MANAGER}")
+        plain: dict[str, Any] = _plain(said)
+        return plain
+
+    def nics(self) -> list[dict[str, Any]]:
+        """What the daemon says of the cards, in the form of ``netunedctl status --json``."""
+        said = self._ask(f"{wire.OBJECT_MANAGER} GetManagedObjects")
+        return [_plain(kinds[wire.NIC]) for kinds in said.values() if wire.NIC in kinds]
 
     def card(self, ifname: str) -> dict[str, Any]:
-        return next((nic for nic in self.status()["nics"] if nic["name"] == ifname), {})
+        return next((nic for nic in self.nics() if nic["name"] == ifname), {})
 
-    def states(self) -> dict[str, str]:
-        """Card -> state, asked by systemd's own tool: Python takes the guest seconds to start."""
-        (objects,) = json.loads(self.sh(LIST_OBJECTS))["data"]
-        nics = [kinds[wire.NIC] for kinds in objects.values() if wire.NIC in kinds]
-        return {nic["Name"]["data"]: nic["State"]["data"] for nic in nics}
+    def _ask(self, call: str) -> dict[str, Any]:
+        """By systemd's own tool: ``netunedctl``, which is Python, takes the guest 2 s to start."""
+        command = f"busctl --json=short --auto-start=no call {wire.SERVICE} {wire.ROOT} {call}"
+        (answer,) = json.loads(self.sh(command))["data"]
+        said: dict[str, Any] = answer
+        return said
 
     def wait_state(self, ifname: str, state: str, timeout_s: float = 60) -> None:
         self.machine.wait_until(
-            lambda: self.states().get(ifname) == state, timeout_s, f"{ifname} {state}"
+            lambda: self.card(ifname).get("state") == state, timeout_s, f"{ifname} {state}"
         )
 
     def wait(self, what: str, command: str, timeout_s: float = 30) -> None:
@@ -85,7 +91,7 @@ class Guest:
         self.machine.wait_until(command, timeout_s, what)
 
     def writes(self) -> int:
-        count: int = self.status()["manager"]["writes"]
+        count: int = self.manager()["writes"]
         return count
 
     def logged_since(self, cursor: str) -> str:
@@ -142,6 +148,26 @@ class Guest:
                 others = {key: found[key] for key in found if found[key] != wanted.get(key)}
                 raise AssertionError(f"not within {timeout_s:.0f} s: {wanted}; other: {others}")
             time.sleep(0.2)
+
+
+def _plain(said: Any) -> Any:
+    """A value as busctl has it, without its type, and by the names that `netunedctl` uses."""
+    if isinstance(said, list):
+        return [_plain(each) for each in said]
+    if not isinstance(said, dict):
+        return said
+    if said.keys() == {"type", "data"}:
+        return None if (said["type"], said["data"]) == (wire.NOTHING, []) else _plain(said["data"])
+    named = {_netunedctls(key): _plain(of) for key, of in said.items()}
+    if "settings" in named:
+        of_each = named["settings"].items()
+        named["settings"] = [{"tunable": tunable, **setting} for tunable, setting in of_each]
+    return named
+
+
+def _netunedctls(key: str) -> str:
+    """The name of an attribute; a key of a value's own, which begins small, stays as it is."""
+    return re.sub(r"\B(?=[A-Z])", "_", key).lower() if key[:1].isupper() else key
 
 
 def show_interrupts(actions: str) -> str:

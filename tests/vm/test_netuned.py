@@ -113,10 +113,10 @@ def test_a_trial_of_fewer_channels_is_rolled_back_after_a_kill(
     igb.drop("igb", IGB.replace("combined: max", "combined: 3"))
     igb.sh(f"netunedctl apply --confirm 90s {FIRST}", 120)
     assert igb.combined(FIRST) == 3
-    waiting = str(igb.status()["manager"]["pending_confirm"])
+    waiting = str(igb.manager()["pending_confirm"])
     igb.sh("systemctl kill -s KILL netuned")
     igb.wait("the restart", "systemctl is-active netuned && busctl status org.netuned1", 60)
-    assert igb.status()["manager"]["pending_confirm"] == waiting
+    assert igb.manager()["pending_confirm"] == waiting
     igb.wait_for(FIRST, wanted, 150)
     igb.wait_state(FIRST, "drifted")
     igb.drop("igb", IGB)
@@ -186,13 +186,13 @@ def test_what_only_looks_starts_no_stopped_daemon(igb: Guest, wanted: dict[str, 
 
 def test_a_broken_profile_changes_nothing(igb: Guest, wanted: dict[str, object]) -> None:
     igb.drop("igb", IGB.replace("kind: fq", "kind: fqq"))
-    igb.machine.wait_until(lambda: igb.status()["manager"]["profile_errors"], 20, "the error")
-    (error,) = igb.status()["manager"]["profile_errors"]
+    igb.machine.wait_until(lambda: igb.manager()["profile_errors"], 20, "the error")
+    (error,) = igb.manager()["profile_errors"]
     assert error.startswith(f"{PROFILES}/igb.yaml:8:")
     assert "qdisc" in error
     assert igb.state(FIRST) == wanted
     igb.drop("igb", IGB)
-    igb.machine.wait_until(lambda: not igb.status()["manager"]["profile_errors"], 20, "no error")
+    igb.machine.wait_until(lambda: not igb.manager()["profile_errors"], 20, "no error")
 
 
 def test_absent_cards_equal_profiles_and_an_empty_directory(
@@ -200,15 +200,15 @@ def test_absent_cards_equal_profiles_and_an_empty_directory(
 ) -> None:
     igb.drop("later", IGB.replace("driver: igb", "name: wan0"))
     igb.drop("twin", IGB)
-    igb.machine.wait_until(lambda: len(igb.status()["manager"]["conflicts"]) == 2, 20, "conflicts")
-    conflict = igb.status()["manager"]["conflicts"][0]
+    igb.machine.wait_until(lambda: len(igb.manager()["conflicts"]) == 2, 20, "conflicts")
+    conflict = igb.manager()["conflicts"][0]
     assert "igb" in conflict
     assert "twin" in conflict
     assert igb.card(FIRST)["profile"] == "igb"
     assert "wan0" not in igb.sh("netunedctl status")
     igb.remove_profiles()
     igb.wait_state(FIRST, "unmanaged")
-    assert igb.status()["manager"]["profile_errors"] == []
+    assert igb.manager()["profile_errors"] == []
     assert "No profile matches" in igb.sh("netunedctl status")
     igb.drop("igb", IGB)
     igb.wait_for(FIRST, wanted, 30)
