@@ -23,7 +23,7 @@ CARDS = (*IGB, VIRTIO, VMXNET3, E1000E)
 KERNEL_COMMAND_LINE = (
     *("root=/dev/vda", "rootfstype=ext4", "rw", "fsck.mode=skip", "console=ttyS0", "quiet"),
     *("systemd.show_status=auto", "systemd.condition_needs_update=no"),
-    *("no_timer_check", "nowatchdog", "mitigations=off", "audit=0"),
+    *("no_timer_check", "nowatchdog", "mitigations=off", "audit=0", "init_on_alloc=0"),
     # QEMU dies now and then ("iotlb_to_section: Assertion", its issue 1921) when one CPU sizes the
     # PCI bars while others use their local APIC: the initrd starts the others, after that is done
     "maxcpus=1",
@@ -64,7 +64,8 @@ def qemu(disk: Disk, runtime: Path, serial: str, append: str, accel: str) -> lis
     return [
         *(host.QEMU, "-name", "netuned-lab", "-machine", "q35"),
         # of the AMD that QEMU makes without a vendor's name, Linux 6.1 sees no sibling threads
-        *("-accel", accel, "-cpu", "max,vendor=GenuineIntel", "-m", "2048"),
+        # less to emulate: a fifth level of page tables, and what a user's page is to the kernel
+        *("-accel", accel, "-cpu", "max,vendor=GenuineIntel,-la57,-smap,-smep", "-m", "2048"),
         *("-smp", "8,sockets=2,cores=2,threads=2"),
         *(
             "-object",
