@@ -71,7 +71,12 @@ class Client:
 
     def __init__(self) -> None:
         try:
-            self._connection: DBusConnection = open_dbus_connection("SYSTEM")
+            # by default jeepney gives a bus 1 s, which takes longer while somebody floods it
+            self._connection: DBusConnection = open_dbus_connection(
+                "SYSTEM", auth_timeout=READ_TIMEOUT_S
+            )
+        except TimeoutError:
+            raise BusError(f"the system bus did not answer within {READ_TIMEOUT_S:.0f} s") from None
         except (OSError, ValueError, RuntimeError, DBusErrorResponse) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise AbsentError(f"there is no system bus to reach netuned over: {why}") from error

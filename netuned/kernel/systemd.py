@@ -89,7 +89,7 @@ def _ask(
 
     address = DBusAddress(path, "org.freedesktop.systemd1", interface)
     try:
-        with open_dbus_connection("SYSTEM") as connection:
+        with open_dbus_connection("SYSTEM", auth_timeout=timeout_s) as connection:
             call = new_method_call(address, method, "ss", body)
             reply = unwrap_msg(connection.send_and_get_reply(call, timeout=timeout_s))
     except DBusErrorResponse as error:

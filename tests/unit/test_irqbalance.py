@@ -148,7 +148,7 @@ def test_what_systemd_refuses_is_given_up_and_what_nobody_answers_is_not(
     call.header.serial = 1
     reply = new_error(call, name, "s", ("a sentence",))
     bus = contextlib.nullcontext(SimpleNamespace(send_and_get_reply=lambda *_, timeout: reply))
-    monkeypatch.setattr("jeepney.io.blocking.open_dbus_connection", lambda _: bus)
+    monkeypatch.setattr("jeepney.io.blocking.open_dbus_connection", lambda *_, **__: bus)
     with pytest.raises(raised, match="a sentence"):
         control_unit("StopUnit", UNIT)
 
@@ -267,7 +267,7 @@ def test_whether_systemd_changes_it(
         return new_method_return(call, "v", (("s", state),))
 
     bus = contextlib.nullcontext(SimpleNamespace(send_and_get_reply=answer))
-    monkeypatch.setattr("jeepney.io.blocking.open_dbus_connection", lambda _: bus)
+    monkeypatch.setattr("jeepney.io.blocking.open_dbus_connection", lambda *_, **__: bus)
     assert is_changing(UNIT) is changing
     assert paths == {"/org/freedesktop/systemd1/unit/irqbalance_2eservice"}
 
