@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from netuned.profiles.hugepages import HugepagesSpec
 from netuned.profiles.scalars import (
     CPU_SET,
     STRING,
@@ -317,15 +318,19 @@ class CoalesceSpec(NumbersSpec):
     ] = None
 
 
-def _sysctl(value: object) -> SysctlSpec | None:
-    if isinstance(value, dict | SysctlSpec):
-        return SysctlSpec.model_validate(value)
-    if value == "keep":
-        return None
-    raise mistake(
-        f"{shown(value)} is not allowed here; write a mapping like "
-        '{net.core.rmem_max: ">=512M"}, or keep'
-    )
+def _keyed(model: type[BaseModel], example: str) -> Leaf:
+    """A mapping as the model says, or ``keep`` (None)."""
+
+    def validate(value: object) -> object:
+        if isinstance(value, dict | model):
+            return model.model_validate(value)
+        if value == "keep":
+            return None
+        raise mistake(
+            f"{shown(value)} is not allowed here; write a mapping like {{{example}}}, or keep"
+        )
+
+    return Leaf(validate, enum("keep"), (model,))
 
 
 class HostSpec(Spec):
@@ -340,7 +345,7 @@ class HostSpec(Spec):
     ] = None
     sysctl: Annotated[
         SysctlSpec | None,
-        Leaf(_sysctl, enum("keep"), (SysctlSpec,)),
+        _keyed(SysctlSpec, 'net.core.rmem_max: ">=512M"'),
         Field(description="Sysctls below net. and vm.; `>=512M`: at least, `<=64`: at most."),
     ] = None
     yielded: Annotated[
@@ -348,6 +353,12 @@ class HostSpec(Spec):
         Leaf(names, one_or_list(STRING)),
         Field(alias="yield", description="Those of them left to another program that sets them."),
     ] = ()
+
+    hugepages: Annotated[
+        HugepagesSpec | None,
+        _keyed(HugepagesSpec, "2M: {node0: 512}"),
+        Field(description="Huge pages of each size, per node."),
+    ] = None
 
     @model_validator(mode="after")
     def _yields_what_it_sets(self) -> HostSpec:

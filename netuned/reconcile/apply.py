@@ -208,7 +208,8 @@ def _reconcile(
             return
         known = len(outcome.made)
         try:
-            if repairs is None and _accept(card, baseline, changes, attempts, outcome):
+            judged = tuple(c for c in changes if repairs is None or _is_short(card, c))
+            if _accept(card, baseline, judged, attempts, outcome):
                 card.aim_again()  # fewer channels than wanted have fewer queues
                 continue
             if recorder:
@@ -284,6 +285,7 @@ def _accept(
         unchanged = tunable.by_key and had.times and change.before == had.before is not None
         was = recorded.get(change.tunable, {}).get(change.key)
         ignored = unchanged and (at in card.restoring or change.before == was)
+        ignored = ignored and not _is_short(card, change)
         if had.times >= (1 if change.disruptive else 2) and not ignored and card.accept(change):
             outcome.believed |= {change.tunable} if change.disruptive else set()
             taken = True
@@ -305,6 +307,12 @@ def _accept(
             setting = f"{change.tunable} {change.key}".rstrip()
             raise VerifyError(setting, str(change.after), str(change.before))
     return taken
+
+
+def _is_short(card: Card, change: Change) -> bool:
+    """Whether a value that was read back would be less than was wanted, and all that can be had."""
+    before, short = change.before, card.tunables[change.tunable].short
+    return before is not None and bool(short(change.key, change.after, before))
 
 
 def _count(
@@ -342,6 +350,11 @@ def _settle(card: Card, baseline: Baseline, outcome: Outcome) -> None:
         if (name, key) in done and recorded.get(name, {}).get(key) == value
     }
     missed |= {at: card.unsupported.get(at[0], "") for at in done if at[0] not in card.found}
+    missed |= {
+        at: why
+        for at, pair in card.verdicts.accepted.items()
+        if at in done and (why := card.tunables[at[0]].short(at[1], *pair))
+    }
     missed |= {at: why for at, why in card.barred.items() if at in done - card.left}
     for name, why in {name: why for (name, _), why in missed.items()}.items():
         fields = {"kind": FAILURE, "ifname": card.nic.name, "tunable": name, "cause": why}

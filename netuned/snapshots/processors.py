@@ -114,6 +114,8 @@ def _add_nodes(tree: Tree, machine: MachineSpec, nodes: dict[int, CpuSet], width
     for node in numbers:
         cpus = nodes.get(node, CpuSet())
         tree.add(f"{NODE}/node{node}/cpulist", line(cpus))
+        for kb in (2048, 1 << 20):
+            tree.add(f"{NODE}/node{node}/hugepages/hugepages-{kb}kB/nr_hugepages", line("0"))
         tree.add(f"{NODE}/node{node}/cpumap", mask(cpus, width))
         tree.add(f"{NODE}/node{node}/distance", line(" ".join(map(str, machine.distances[node]))))
 

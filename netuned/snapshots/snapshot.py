@@ -64,6 +64,7 @@ GATHERED = (
     *("/sys/devices/cpu_core/cpus", "/sys/devices/cpu_atom/cpus"),
     *(f"{_NODE}/{name}" for name in ("online", "possible", "has_cpu", "has_memory")),
     *(f"{_NODE}/node*/{name}" for name in ("cpulist", "cpumap", "distance", "meminfo")),
+    f"{_NODE}/node*/hugepages/*/nr_hugepages",
     *(f"{_NET}/*/{name}" for name in ("statistics/*", "queues/rx-*/rps_flow_cnt")),
     *(f"{_NET}/*/{name}" for name in ("mtu", "operstate", "carrier", "duplex", "tx_queue_len")),
     *(f"{_NET}/*/{name}" for name in ("napi_defer_hard_irqs", "gro_flush_timeout", "threaded")),

@@ -16,6 +16,7 @@ from netuned.tunables.channels import CHANNELS
 from netuned.tunables.coalesce import COALESCE
 from netuned.tunables.flows import FLOWS
 from netuned.tunables.hashing import HASHING
+from netuned.tunables.hugepages import HUGEPAGES
 from netuned.tunables.irq import IRQ
 from netuned.tunables.irqbalance import IRQBALANCE
 from netuned.tunables.link import LINK
@@ -32,7 +33,7 @@ TUNABLES: Final[tuple[Tunable, ...]] = (
     *(CHANNELS, RINGS, OFFLOADS, LINK, COALESCE, HASHING, RSS),
     *(IRQ, RPS, RFS, XPS, QDISC),
 )
-HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, SYSCTL, IRQBALANCE)
+HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, SYSCTL, HUGEPAGES, IRQBALANCE)
 """What is no single card's: the tunables of the host."""
 BY_NAME: Final[dict[str, Tunable]] = {tunable.name: tunable for tunable in TUNABLES}
 HOST_BY_NAME: Final[dict[str, Tunable]] = {tunable.name: tunable for tunable in HOST_TUNABLES}

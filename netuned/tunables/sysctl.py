@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from netuned.cpuset import CpuSet
@@ -19,15 +19,12 @@ from netuned.kernel.writers import find
 from netuned.profiles.profile import Profile
 from netuned.profiles.sysctls import (
     AT_LEAST,
-    DEFAULT,
     TWINS,
     is_key,
     parse,
     path_of,
 )
 from netuned.tunables.base import (
-    BOOT,
-    Boot,
     HostTarget,
     Tunable,
     View,
@@ -35,6 +32,7 @@ from netuned.tunables.base import (
     Writers,
     keyed_summary,
 )
+from netuned.tunables.together import DEFAULT, gather
 from netuned.values import State, Sysctl, Value
 
 NAME = "sysctl"
@@ -147,31 +145,15 @@ def loses(found: State, key: str) -> Iterable[str]:
 
 
 def gathered(profiles: Sequence[Profile]) -> HostTarget | None:
-    """The first profile's value of each; bounds that all of them keep are the tighter one."""
-    wanted: dict[str, Sysctl | Boot] = {}
-    by: dict[str, str] = {}
-    conflicts: list[str] = []
-    for profile in profiles:
-        for key, said in profile.host.sysctl.named() if profile.host.sysctl else ():
-            value = BOOT if said == DEFAULT else _said(said, key in profile.host.yielded)
-            before = wanted.setdefault(key, value)
-            by.setdefault(key, profile.name)
-            if before == value:
-                continue
-            joined = _joined(key, before, value)
-            if joined is None:
-                conflicts.append(
-                    f"host sysctl {key}: profiles {by[key]} and {profile.name} want "
-                    f"{_shown(before)} and {_shown(value)}; {by[key]} goes first, by priority, "
-                    f"then by name"
-                )
-            elif joined != before:
-                wanted[key], by[key] = joined, profile.name
-    if not wanted:
-        return None
-    ordered = {key: wanted[key] for key in sorted(wanted, key=_order)}
-    reasons = {key: f"host.sysctl of profile {name}" for key, name in by.items()}
-    return HostTarget({NAME: ordered}, {NAME: reasons}, tuple(conflicts))
+    """Bounds that can hold together are the tighter one."""
+    return gather(NAME, profiles, _named, _joined, _order)
+
+
+def _named(profile: Profile) -> Iterator[tuple[str, Sysctl | None]]:
+    spec = profile.host.sysctl
+    for key, said in spec.named() if spec else ():
+        yields = key in profile.host.yielded
+        yield key, None if said == DEFAULT else _said(said, yields)
 
 
 def _said(said: str, yields: bool) -> Sysctl:
@@ -179,18 +161,12 @@ def _said(said: str, yields: bool) -> Sysctl:
     return Sysctl(text, bound, yields)
 
 
-def _shown(value: Sysctl | Boot) -> str:
-    return str(value) if isinstance(value, Sysctl) else DEFAULT
-
-
-def _joined(key: str, one: Sysctl | Boot, other: Sysctl | Boot) -> Sysctl | Boot | None:
-    """One value with which both are as wanted; None where there is none."""
-    if not isinstance(one, Sysctl) or not isinstance(other, Sysctl):
-        return one if one == other else None
-    yields = one.yields or other.yields
+def _joined(key: str, one: Value, other: Value) -> Value | None:
+    assert isinstance(one, Sysctl)
+    assert isinstance(other, Sysctl)
     for value, bound in ((one, other), (other, one)):
         if (not value.bound or value.bound == bound.bound) and _is_as(key, bound, value):
-            return replace(value, yields=yields)
+            return replace(value, yields=one.yields or other.yields)
     return None
 
 

@@ -119,6 +119,7 @@ TARGETS = (
         _host,
         (
             b'sysctl: {net.core.rmem_max: ">=512M", net.ipv4.tcp_rmem: [1, 2, 3]}',
+            b"hugepages: {2M: {node0: 512, node1: default}, 1G: {node0: 4}}",
             b"sysctl: {net.ipv4.conf.eth0/1.forwarding: 1, vm.x: a b}\nyield: [vm.x]",
         ),
         (

@@ -15,14 +15,12 @@ from netuned.kernel import Kernel
 from netuned.planning.neighbours import Governed, conflicts
 from netuned.profiles.profile import Profile
 from netuned.profiles.sysctls import KNOWN, path_of
-from netuned.reconcile.apply import reconcile_card
-from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.host import host_target
-from netuned.reconcile.writing import Outcome
 from netuned.tunables import HOST_TUNABLES
 from netuned.tunables.base import HostTarget
 from netuned.tunables.sysctl import SYSCTL, gathered
+from tests.unit.hosts import Host
 from tests.unit.machines import nic
 
 RMEM, BUDGET = "net.ipv4.tcp_rmem", "net.core.netdev_budget"
@@ -163,46 +161,25 @@ def test_profiles_without_any_want_nothing() -> None:
 # On a host
 
 
-class Host:
-    """A root directory with the kernel's files, and a card-like subject for them."""
+class SysctlHost(Host):
+    """Files by the names of their sysctls."""
 
-    def __init__(self, root: Path, **files: str) -> None:
-        self.root = root
-        (root / "proc").mkdir()
-        for name, text in files.items():
-            self.put(name.replace("__", "."), text)
-        self.restart()
+    def put(self, path: str, text: str) -> None:
+        super().put(path_of(path), text)
 
-    def put(self, key: str, text: str) -> None:
-        path = self.root / path_of(key).lstrip("/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def get(self, key: str) -> str:
-        return (self.root / path_of(key).lstrip("/")).read_text().strip()
-
-    def restart(self) -> None:
-        self.kernel = Kernel(str(self.root))
-        self.card = Card(self.kernel, HOST, HOST_TUNABLES)
-        self.baseline = Baseline(self.root / "baseline.json", "boot")
-        self.baseline.load()
-
-    def look(self, *profiles: Profile) -> Outcome:
-        self.card.aim(gathered(profiles), self.baseline)
-        return reconcile_card(self.card, self.baseline)
-
-    def made(self, *profiles: Profile) -> list[str]:
-        outcome = self.look(*profiles)
-        assert outcome.error is None
-        return [str(change) for change in outcome.made]
+    def get(self, path: str) -> str:
+        return super().get(path_of(path))
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path, net__core__netdev_budget="300\n", vm__swappiness="60")
+def host(tmp_path: Path) -> SysctlHost:
+    made = SysctlHost(tmp_path, SYSCTL)
+    made.put(BUDGET, "300\n")
+    made.put("vm.swappiness", "60")
+    return made
 
 
-def test_each_goes_back_by_itself(host: Host) -> None:
+def test_each_goes_back_by_itself(host: SysctlHost) -> None:
     both = profile({BUDGET: 600, "vm.swappiness": 10})
     assert len(host.made(both)) == 2
     assert host.made(both) == []
@@ -211,13 +188,13 @@ def test_each_goes_back_by_itself(host: Host) -> None:
     assert host.baseline.of(HOST) == {}
 
 
-def test_default_is_what_was_there_before(host: Host) -> None:
+def test_default_is_what_was_there_before(host: SysctlHost) -> None:
     host.made(profile({BUDGET: "default"}))
     host.put(BUDGET, "77")
     assert host.made(profile({BUDGET: "default"})) == [f"host sysctl {BUDGET}: 77 -> 300"]
 
 
-def test_a_bound_goes_only_as_far_as_it_must(host: Host) -> None:
+def test_a_bound_goes_only_as_far_as_it_must(host: SysctlHost) -> None:
     host.put(RMEM, "8192\t20000\t6000000\n")
     host.made(profile({RMEM: ">=4096 131072 1M"}))
     assert host.get(RMEM) == "8192 131072 6000000"
@@ -230,7 +207,7 @@ def test_a_bound_goes_only_as_far_as_it_must(host: Host) -> None:
 class Clearing:
     """The kernel's handlers of the two: to set one clears the other, and 0 bytes are refused."""
 
-    def __init__(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, host: SysctlHost, monkeypatch: pytest.MonkeyPatch) -> None:
         self._host, self._write = host, host.kernel.files.write
         monkeypatch.setattr(host.kernel.files, "write", self.write)
 
@@ -243,7 +220,7 @@ class Clearing:
             self._host.put(other, "0")
 
 
-def test_what_a_value_clears_comes_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_value_clears_comes_back(host: SysctlHost, monkeypatch: pytest.MonkeyPatch) -> None:
     host.put("vm.dirty_ratio", "20")
     host.put("vm.dirty_bytes", "0")
     Clearing(host, monkeypatch)
@@ -254,7 +231,7 @@ def test_what_a_value_clears_comes_back(host: Host, monkeypatch: pytest.MonkeyPa
     assert host.baseline.of(HOST) == {}
 
 
-def test_what_another_set_is_left_also_when_the_profile_goes(host: Host) -> None:
+def test_what_another_set_is_left_also_when_the_profile_goes(host: SysctlHost) -> None:
     yielding = profile({BUDGET: 600}, yields=[BUDGET])
     host.made(yielding)
     host.put(BUDGET, "5000")
@@ -268,7 +245,7 @@ def test_what_another_set_is_left_also_when_the_profile_goes(host: Host) -> None
 
 
 def test_what_comes_between_look_and_write_is_left(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: SysctlHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = SYSCTL.write
 
@@ -282,7 +259,7 @@ def test_what_comes_between_look_and_write_is_left(
     assert host.get(BUDGET) == "777"
 
 
-def test_where_bpftune_runs_a_yielded_sysctl_is_its_own(host: Host) -> None:
+def test_where_bpftune_runs_a_yielded_sysctl_is_its_own(host: SysctlHost) -> None:
     process = host.root / "proc" / "812"
     process.mkdir()
     (process / "comm").write_text("bpftune\n")
@@ -293,12 +270,12 @@ def test_where_bpftune_runs_a_yielded_sysctl_is_its_own(host: Host) -> None:
     assert host.made(profile({BUDGET: 600})) != []
 
 
-def test_masks_are_compared_as_sets(host: Host) -> None:
+def test_masks_are_compared_as_sets(host: SysctlHost) -> None:
     host.put("net.core.flow_limit_cpu_bitmap", "0000000f\n")
     assert host.made(profile({"net.core.flow_limit_cpu_bitmap": "f"})) == []
 
 
-def test_a_bound_of_what_is_no_number_is_told(host: Host) -> None:
+def test_a_bound_of_what_is_no_number_is_told(host: SysctlHost) -> None:
     host.put("vm.thing", "words\n")
     assert host.made(profile({"vm.thing": ">=5"})) == []
     assert "no number" in host.card.barred["sysctl", "vm.thing"]

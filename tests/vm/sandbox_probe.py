@@ -228,6 +228,9 @@ TRIED: dict[str, Callable[[], object]] = {
     "write /var/lib/netuned": lambda: create("/var/lib/netuned/probe"),
     "write /proc/sys/net": lambda: rewrite("/proc/sys/net/core/rps_sock_flow_entries"),
     "write /proc/sys/vm": lambda: rewrite("/proc/sys/vm/max_map_count"),
+    "write the number of huge pages": lambda: rewrite(
+        "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages"
+    ),
     "write a queue's mask": mask,
     "write /proc/irq": lambda: irq("/proc/irq"),
     "write an affinity": lambda: irq(os.environ["NETUNED_IRQ_DIRECTORY"]),

@@ -113,6 +113,7 @@ def test_what_the_sandbox_refuses(tried: dict[str, str], what: str) -> None:
             "write /var/lib/netuned",
             "write /proc/sys/net",
             "write /proc/sys/vm",
+            "write the number of huge pages",
             "write a queue's mask",
             "AF_UNIX socket",
         ),
