@@ -31,6 +31,7 @@ from netuned.profiles.searchpath import (
     Recorded,
     RecordedDirectory,
 )
+from netuned.profiles.sysctls import KNOWN, path_of
 from netuned.profiles.trust import read_trusted, trusted_directory
 from netuned.reconcile.card import Card
 from netuned.snapshots.archive import MAX_MEMBERS, read_archive, too_large, write_archive
@@ -52,7 +53,7 @@ _NET = "/sys/class/net"
 GATHERED = (
     *("/proc/interrupts", "/proc/softirqs", "/proc/stat", "/proc/cmdline", "/proc/cpuinfo"),
     *("/proc/net/softnet_stat", "/proc/sys/kernel/osrelease", "/proc/sys/kernel/random/boot_id"),
-    *("/proc/sys/net/core/*", "/proc/sys/net/ipv4/*", "/proc/sys/vm/*"),
+    *("/proc/sys/net/core/*", *(path_of(key) for key in KNOWN if "*" not in key)),
     "/proc/irq/default_smp_affinity",
     *(f"/proc/irq/*/{name}" for name in ("smp_affinity", "effective_affinity", "node")),
     "/sys/kernel/irq/*/actions",
@@ -76,9 +77,7 @@ GATHERED = (
 """What is taken besides what netuned's readers ask for; ``*`` is any name."""
 
 ADDRESSES = frozenset(("address", "broadcast", "perm_hwaddr"))
-IDENTITIES = frozenset(
-    ("netdev_rss_key", "tcp_fastopen_key", "phys_switch_id", "phys_port_id", "serial", "ifalias")
-)
+IDENTITIES = frozenset(("netdev_rss_key", "phys_switch_id", "phys_port_id", "serial", "ifalias"))
 """Files never taken: keys, and numbers that are one machine's only."""
 
 _PARAMETER = re.compile(

@@ -133,7 +133,7 @@ HUGEPAGES = Tunable(
     within=lambda key, wanted, found: True,
     short=short,
     obstacles=obstacles,
-    declines=lambda error: error.errno in (errno.EINVAL, errno.ENOMEM, errno.EACCES, errno.EROFS),
+    declines=lambda error: error.errno in (errno.EINVAL, errno.EACCES, errno.EROFS),
     watched_by_key=watched_by_key,
     writers=Writers(files=lambda nic, key: (_path(key).removeprefix("/sys/devices/system/"),)),
     summary=keyed_summary,

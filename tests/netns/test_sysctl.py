@@ -110,7 +110,11 @@ def test_what_a_namespace_lacks_or_shows_read_only_is_told(lab: SysctlLab) -> No
     assert "net.ipv4.tcp_congestion_control: " in reason
     assert lab.status()["manager"]["state"] == "partial"
     assert "netdev_budget" in lab.logged()
-    assert lab.ctl("plan", "--exit-code", check=False).returncode == 3
+    planned = lab.ctl("plan", "--exit-code", check=False)
+    assert planned.returncode == 3
+    assert "Nothing to do" not in planned.stdout
+    assert "net.core.rmem_max" in planned.stdout
+    assert "net.core.rmem_max" in lab.ctl("status").stdout
     writes = lab.status()["manager"]["writes"]
     lab.ctl("reload")
     assert lab.status()["manager"]["writes"] == writes

@@ -40,7 +40,7 @@ from netuned.status import (
 from netuned.tunables import EVERY, HOST_TUNABLES, TUNABLES
 from netuned.tunables.base import HostTarget, Wanted
 from netuned.tunables.rfs import HOST_FILE
-from netuned.values import Balancer, Exclusion, FlowTable, Sysctl
+from netuned.values import Balancer, Exclusion, FlowTable, Number, Sysctl
 from tests.unit.parts import MACHINE as BOTH
 from tests.unit.parts import Parts, on, profile
 from tests.unit.test_contract import ASKED, MACHINE, aim, card_of, gentle, opened
@@ -116,6 +116,7 @@ def subject(names: Collection[str], path: Path) -> tuple[WritableKernel, Card, B
     values: dict[str, Wanted] = {"rfs": {"": FlowTable(4096)}, "irqbalance": {"": exclusion}}
     kernel.put("/proc/sys/net/core/netdev_budget", b"300\n")
     values["sysctl"] = {"net.core.netdev_budget": Sysctl("600")}
+    values["hugepages"] = {"2M/node0": Number(5)}
     card.aim(HostTarget(values, {name: {"": ""} for name in values}), baseline)
     return kernel, card, baseline
 

@@ -12,7 +12,9 @@ from typing import NoReturn
 
 import pytest
 
+from netuned.hardware.nic import HOST
 from netuned.kernel.files import Files
+from netuned.tunables import HOST_TUNABLES
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "units"
@@ -64,6 +66,20 @@ def test_affinities_are_written_where_the_unit_has_them(
     monkeypatch.delenv("NETUNED_IRQ_DIRECTORY")
     Files(str(tmp_path)).write("/proc/irq/7/smp_affinity", b"2")
     assert (tmp_path / "proc/irq/7/smp_affinity").read_text() == "2"
+
+
+def test_what_is_set_of_the_host_can_be_written_and_little_else() -> None:
+    may = re.findall(r"^ReadWritePaths=(.*)$", SERVICE.read_text(), re.MULTILINE)
+    writable = {path.removeprefix("-") for line in may for path in line.split()}
+    keys = ("sysctl net.ipv4.tcp_rmem", "sysctl vm.swappiness", "hugepages 2M/node0")
+    for key in (*keys, "rfs "):
+        (tunable,) = [t for t in HOST_TUNABLES if t.name == key.partition(" ")[0]]
+        for directory, _ in tunable.marked(HOST, key):
+            assert any(f"{directory}/".startswith(f"{path}/") for path in writable), directory
+    assert {path for path in writable if path.startswith(("/proc", "/sys/devices/system"))} == {
+        *("/proc/sys/net", "/proc/sys/vm"),
+        "/sys/devices/system/node",
+    }
 
 
 def test_nothing_that_can_be_written_can_be_run() -> None:
