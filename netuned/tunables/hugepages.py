@@ -76,20 +76,26 @@ def write(view: View, found: State, values: State) -> None:
 
 
 def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
+    """What is not there, and of each node the largest that its memory would not hold."""
     barred = {}
-    for key, value in values.items():
+    there = dict(found)
+    for key in sorted(values, key=lambda key: _kb(key, values[key])):
         size, node = _parts(key)
-        total = _memory_kb(view.kernel.files, node)
-        there = {**found, **values}.items()
-        asked = sum(_kb(other, pages) for other, pages in there if _parts(other)[1] == node)
-        grows = key in found and _kb(key, value) > _kb(key, found[key])
         if key not in found:
             barred[key] = f"this host has no such node, or no pages of {size} there"
-        elif total and grows and asked * 100 > total * MOST_PERCENT:
+            continue
+        total = _memory_kb(view.kernel.files, node)
+        others = sum(_kb(k, v) for k, v in there.items() if _parts(k)[1] == node and k != key)
+        asked = others + _kb(key, values[key])
+        grows = _kb(key, values[key]) > _kb(key, found[key])
+        if total and grows and asked * 100 > total * MOST_PERCENT:
+            beside = f" beside {others >> 10} MB" if others else ""
             barred[key] = (
-                f"{value} with all that is asked of {node} are {asked >> 10} MB, more than "
-                f"{MOST_PERCENT} % of its {total >> 10} MB"
+                f"{values[key]}{beside} are more than {MOST_PERCENT} % of the {total >> 10} MB "
+                f"of {node}"
             )
+        else:
+            there[key] = values[key]
     return barred
 
 

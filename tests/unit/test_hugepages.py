@@ -154,10 +154,15 @@ def test_what_is_in_use_when_it_goes_back_keeps_its_record(
 
 def test_no_node_is_left_without_memory(host: PagesHost) -> None:
     host.made(profile({"2M": {"node0": 300, "node1": 16}, "1G": {"node0": 1}}))
-    assert [host.get(path(0)), host.get(path(0, 1 << 20)), host.get(path(1))] == ["0", "0", "16"]
-    assert "more than 90 % of its 1024 MB" in host.shown()[1]
-    host.made(profile({"2M": {"node0": 300}}))
+    assert [host.get(path(0)), host.get(path(0, 1 << 20)), host.get(path(1))] == ["300", "0", "16"]
+    assert (
+        "1 of 3 cannot be set: 1G/node0: 1 pages beside 600 MB are more than 90 % of the"
+        in (host.shown()[1])
+    )
+    host.made(profile({"2M": {"node0": 600}}))
     assert host.get(path(0)) == "300"
+    host.made(profile({"2M": {"node0": 0}, "1G": {"node0": 1}}))
+    assert [host.get(path(0)), host.get(path(0, 1 << 20))] == ["0", "0"]
 
 
 def test_what_the_host_does_not_have_is_told(host: PagesHost) -> None:
