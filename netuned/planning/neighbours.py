@@ -21,7 +21,7 @@ from netuned.kernel.writers import Writer, find
 from netuned.planning.planner import Desired
 from netuned.tunables import BY_NAME, HOST_TUNABLES, TUNABLES
 from netuned.tunables.base import Boot, Wanted, Writers
-from netuned.values import Value
+from netuned.values import Sysctl, Value
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def conflicts(
     if writer := running.get(GOOGLE_AGENT):
         found += _google(files, writer, kept)
     if writer := running.get(BPFTUNE):
-        found += _bpftune(writer, kept)
+        found += [*_bpftune(writer, kept), *_bpftune_sysctls(writer, sysctls)]
     return tuple(found)
 
 
@@ -375,6 +375,17 @@ def _bpftune(writer: Writer, kept: tuple[Governed, ...]) -> Iterator[str]:
         yield (
             f"{writer} tunes sysctls of net.core by itself, and gives up for good what another "
             f"program writes: end it, or have the profiles keep {_listed(names)}"
+        )
+
+
+def _bpftune_sysctls(writer: Writer, wanted: Sysctls) -> Iterator[str]:
+    named = {
+        key for key, (value, _) in wanted.items() if isinstance(value, Sysctl) and not value.yields
+    }
+    if names := [key for key in sorted(named) if key.startswith("net.")]:
+        yield (
+            f"{writer} may tune {_listed(names)}, too, and gives up for good what another program "
+            "writes: end it, or have the profiles `yield` them"
         )
 
 

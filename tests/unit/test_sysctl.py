@@ -319,6 +319,17 @@ def test_the_last_file_holds_and_a_bound_may_hold_for_it(tmp_path: Path) -> None
     assert len(said(tmp_path, "", {BUDGET: ">=600"})) == 1
 
 
+def test_bpftune_is_in_the_way_of_what_is_not_yielded(tmp_path: Path) -> None:
+    (tmp_path / "proc" / "812").mkdir(parents=True)
+    (tmp_path / "proc" / "812" / "comm").write_text("bpftune\n")
+    kept = Governed(nic(2, "en0", 2), frozenset({"irq"}))
+    for yields, count in (([], 1), ([BUDGET], 0)):
+        asked = wanted(profile({BUDGET: 600, "vm.swappiness": 5}, yields=yields)).values
+        found = conflicts(Kernel(str(tmp_path)).files, (kept,), "exclude", asked)
+        assert len(found) == count
+        assert all(f"may tune {BUDGET}, too" in sentence for sentence in found)
+
+
 def test_tuned_says_otherwise(tmp_path: Path) -> None:
     (tmp_path / "proc" / "812").mkdir(parents=True)
     (tmp_path / "proc" / "812" / "comm").write_text("tuned\n")
