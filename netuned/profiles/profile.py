@@ -41,6 +41,7 @@ from netuned.profiles.scalars import (
 )
 from netuned.profiles.specs import (
     DEFAULT_IRQ_CPUS,
+    BqlSpec,
     ChannelsSpec,
     CoalesceSpec,
     HostSpec,
@@ -309,6 +310,11 @@ class Profile(Spec):
         _mapping(XpsSpec, "cpus: auto"),
         Field(description="Transmit packet steering."),
     ] = None
+    bql: Annotated[
+        BqlSpec | Literal["default"] | None,
+        _mapping(BqlSpec, "max: 100K"),
+        Field(description="Byte queue limits of the card's transmit queues."),
+    ] = None
     qdisc: Annotated[
         Qdisc | Literal["default"] | None,
         Leaf(_qdisc, enum("keep", "default"), _QDISC_MODELS),
@@ -371,6 +377,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "rps": RpsSpec,
     "rfs": RfsSpec,
     "xps": XpsSpec,
+    "bql": BqlSpec,
     "host": HostSpec,
     "policy": PolicySpec,
 }

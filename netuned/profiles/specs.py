@@ -44,6 +44,9 @@ MAX_MERGED = 8 * 65535
 MAX_TXQUEUELEN = 1 << 20
 """pfifo_fast makes room for so many packets at once, three times for each queue."""
 
+NO_BYTE_LIMIT = 1879048192
+"""DQL_MAX_LIMIT (include/linux/dynamic_queue_limits.h)."""
+
 MAX_DEDICATED = 1024
 _SHARE = re.compile(r"([0-9]{1,4})/([0-9]{1,4})", re.ASCII)
 
@@ -270,6 +273,27 @@ class LinkSpec(NumbersSpec):
 
     def named(self) -> Numbers:
         return {name: value for name, value in super().named().items() if name != "upper"}
+
+
+class BqlSpec(NumbersSpec):
+    """Between which byte queue limits the kernel chooses for a transmit queue of the card."""
+
+    max: Annotated[
+        int | Literal["default"] | None,
+        size_bytes(1500, NO_BYTE_LIMIT, words={"max": NO_BYTE_LIMIT, "default": "default"}),
+        Field(description="Most bytes that wait in a queue of the card; `max`: no limit."),
+    ] = None
+    min: Annotated[
+        int | Literal["default"] | None,
+        size_bytes(0, NO_BYTE_LIMIT, words={"default": "default"}),
+        Field(description="So many may wait always."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> BqlSpec:
+        if isinstance(self.max, int) and isinstance(self.min, int) and self.min > self.max:
+            raise mistake("min is more than max", key="min")
+        return self
 
 
 class CoalesceSpec(NumbersSpec):

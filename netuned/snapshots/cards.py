@@ -32,6 +32,7 @@ from netuned.kernel.questions import (
 )
 from netuned.kernel.recorded import Link, Tree
 from netuned.kernel.rtnl import ROOT, LinkInfo, QdiscEntry
+from netuned.profiles.specs import NO_BYTE_LIMIT
 from netuned.snapshots.drivers import DRIVERS, TOEPLITZ, UPPER_KINDS, Driver
 from netuned.snapshots.smallfiles import line, mask
 from netuned.snapshots.spec import CardSpec, MachineSpec
@@ -83,6 +84,10 @@ def add_cards(tree: Tree, answers: Answers, machine: MachineSpec) -> None:
         _add_netdev(tree, ifindex, home, link, kind=ETHERNET, speed=str(card.speed_mbps or -1))
         if device:
             tree.add(f"{home}/device", Link("../.."))
+            for queue in range(link.tx_queues):
+                limits = f"{home}/queues/tx-{queue}/byte_queue_limits"
+                tree.add(f"{limits}/limit_max", line(NO_BYTE_LIMIT))
+                tree.add(f"{limits}/limit_min", line(0))
         for below in card.over:
             tree.add(f"{home}/lower_{below}", Link(homes[below]))
             tree.add(f"{homes[below]}/upper_{card.name}", Link(home))

@@ -12,6 +12,7 @@ from typing import Final
 
 from netuned.hardware.nic import HOST, Nic
 from netuned.tunables.base import Target, Tunable, View
+from netuned.tunables.bql import BQL
 from netuned.tunables.channels import CHANNELS
 from netuned.tunables.coalesce import COALESCE
 from netuned.tunables.flows import FLOWS
@@ -31,7 +32,7 @@ from netuned.tunables.xps import XPS
 
 TUNABLES: Final[tuple[Tunable, ...]] = (
     *(CHANNELS, RINGS, OFFLOADS, LINK, COALESCE, HASHING, RSS),
-    *(IRQ, RPS, RFS, XPS, QDISC),
+    *(IRQ, RPS, RFS, XPS, BQL, QDISC),
 )
 HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, SYSCTL, HUGEPAGES, IRQBALANCE)
 """What is no single card's: the tunables of the host."""

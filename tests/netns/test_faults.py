@@ -15,7 +15,7 @@ import pytest
 from netuned import daemon
 from netuned.errors import KernelError
 from tests.netns.conftest import Namespace
-from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Shaped, Tap
+from tests.netns.faults.card import CARD, IFB, OTHER, QUEUES, TAP, Ifb, Shaped, Tap
 from tests.netns.faults.names import change_names
 from tests.netns.faults.runs import inject, meddle
 
@@ -50,6 +50,14 @@ def test_nor_does_one_around_coalescing_and_links(netns: Namespace, tmp_path: Pa
     print(figures)
     assert not figures.failed
     assert figures.faults > 50
+
+
+def test_nor_does_one_around_byte_queue_limits(netns: Namespace, tmp_path: Path) -> None:
+    netns.sh(f"ip link add {IFB} numtxqueues 2 type ifb")
+    figures = inject(tmp_path, stride=11, card=Ifb)
+    print(figures)
+    assert not figures.failed
+    assert figures.faults > 20
 
 
 @pytest.mark.parametrize("own_qdiscs", [False, True], ids=["default qdiscs", "own qdiscs"])

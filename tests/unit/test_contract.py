@@ -62,6 +62,7 @@ ASKED: Mapping[str, Any] = {
     "rps": {"cpus": "0-1"},
     "rfs": {"entries": 4096},
     "xps": {"cpus": "auto"},
+    "bql": {"max": "100K"},
     "qdisc": {"kind": "fq", "flow_limit": 200},
 }
 """Of each tunable what makes a difference on this machine; one that is added needs its line."""

@@ -555,10 +555,10 @@ ALIAS = "which profiles do not have; put a pattern in quotes"
         ("a: 1\nb: 2\na: 3", ["3:1: a: this key is already on line 1",
                               "1:1: a: unknown key; allowed here: name, description, extends, "
                               "priority, match, cpus, channels, rings, coalesce, offloads, link, "
-                              "rss, irq, rps, rfs, xps, qdisc, host or policy",
+                              "rss, irq, rps, rfs, xps, bql, qdisc, host or policy",
                               "2:1: b: unknown key; allowed here: name, description, extends, "
                               "priority, match, cpus, channels, rings, coalesce, offloads, link, "
-                              "rss, irq, rps, rfs, xps, qdisc, host or policy"]),
+                              "rss, irq, rps, rfs, xps, bql, qdisc, host or policy"]),
         ("irq: {spread: pack, spread: all}", ["1:21: irq.spread: this key is already on line 1"]),
         ("- a", ["1:1: a profile is a mapping of keys, like `match:` and `irq:`"]),
         ("edge", ["1:1: a profile is a mapping of keys, like `match:` and `irq:`"]),
@@ -776,6 +776,7 @@ def test_a_description_can_have_any_space(host: Host) -> None:
         ("gro: on", "this is set under offloads"),
         ("rx-gro-hw: on", "this is set under offloads"),
         ("txqueuelen: 2000", "this belongs under link"),
+        ("limit_max: 100K", "this is set under bql"),
         ("link: {gso_max_size: 192K}", "did you mean `gso-max-size`?"),
         ("coalesce: {rx_usecs: 5}", "did you mean `rx-usecs`?"),
     ],

@@ -36,7 +36,7 @@ from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile, ProfileSet, load
 from netuned.reconcile.host import host_target
 from netuned.snapshots.drivers import TOEPLITZ
-from netuned.tunables import BY_NAME, TUNABLES, coalesce, hashing, link, offloads, rings
+from netuned.tunables import BY_NAME, TUNABLES, bql, coalesce, hashing, link, offloads, rings
 from netuned.tunables.base import Boot
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value
 from tests.unit.machines import CARDS, NUMBERS, RSS_ENTRIES, limits, topology, with_channels
@@ -135,6 +135,11 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
     state["rfs"] = dict.fromkeys(state["rps"], FlowTable(0))
     queues = [f"tx-{queue}" for queue in range(nic.tx_queues)]
     state["xps"] = dict.fromkeys(queues, CpuSet()) if nic.tx_queues > 1 else {}
+    state["bql"] = {
+        f"{queue} {which}": Number(value, "bytes", "unlimited" if value else "")
+        for queue in queues
+        for which, value in bql.DEFAULTS.items()
+    }
     if nic.kind != PHYSICAL:
         state["qdisc"] = {"root": Qdisc("noqueue", default=True)}
     elif nic.tx_queues > 1:

@@ -34,6 +34,8 @@ from netuned.snapshots.expand import expand
 
 Numbers = Setting[Mapping[str, int]]
 CLASS_NET = "/sys/class/net"
+LASTING = "/byte_queue_limits/"
+"""What a queue keeps while it is closed, and nobody can see."""
 OWN_HANDLES = 0x8001 << 16
 """From here on the kernel numbers qdiscs that came without a handle."""
 
@@ -96,7 +98,9 @@ class WritableKernel(RecordedKernel):
         device = f"{CLASS_NET}/{card.name}/device/msi_irqs"
         own = self.files.listdir(device) if self.files.exists(device) else []
         lost = (f"{CLASS_NET}/{card.name}/", *(f"/proc/irq/{number}/" for number in own))
-        self._written = {p: data for p, data in self._written.items() if not p.startswith(lost)}
+        self._written = {
+            p: data for p, data in self._written.items() if LASTING in p or not p.startswith(lost)
+        }
         made = expand(self._machine)
         self.tree.root, self.tree._directories = made.tree.root, made.tree._directories
         self._files.forget_places()
@@ -105,7 +109,8 @@ class WritableKernel(RecordedKernel):
             anew = made.answers.cards(question)
             self.answers.cards(question)[ifindex] = anew[ifindex]
         for path, data in self._written.items():
-            self.put(path, data)
+            if LASTING not in path or self.files.exists(path):
+                self.put(path, data)
 
     def rename(self, name: str, new: str) -> None:
         """A card has another name."""

@@ -43,6 +43,12 @@ coalesce: {{rx-frames: 16}}
 link: {{gro-max-size: 32K, gso-max-segs: 99, txqueuelen: 333}}
 """
 
+IFB = "ifb9"
+IFB_PROFILE = f"""\
+match: [{{kind: ifb, name: {IFB}}}]
+bql: {{max: 50K, min: 4K}}
+"""
+
 State = Mapping[Setting, Value]
 """All that the kernel shows of what netuned could set, read anew."""
 
@@ -146,6 +152,28 @@ class Tap(Card):
     def disturb(self) -> None:
         self.kernel.set(COALESCE, self.ifindex, {"rx-frames": 9})
         self.kernel.set(LINK_NUMBERS, self.ifindex, {"gro-max-size": 50000, "txqueuelen": 9})
+
+
+class Ifb(Card):
+    """An ifb, whose queues have byte queue limits."""
+
+    @classmethod
+    def made(cls) -> Ifb:
+        return cls(IFB, IFB_PROFILE)
+
+    def prepare(self, *, own_qdiscs: bool) -> None:
+        self.own_qdiscs = own_qdiscs
+        self._limit(0, b"9000", b"0")
+        self._limit(1, b"max", b"2000")
+        self.before = self.state()
+
+    def disturb(self) -> None:
+        self._limit(1, b"7000", b"6000")
+
+    def _limit(self, queue: int, most: bytes, least: bytes) -> None:
+        limits = f"{CLASS_NET}/{self.name}/queues/tx-{queue}/byte_queue_limits"
+        self.kernel.files.write(f"{limits}/limit_max", most)
+        self.kernel.files.write(f"{limits}/limit_min", least)
 
 
 class Shaped(Card):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.netns.faults.bench import bench
 from tests.netns.faults.calls import faults_of, meddling_of
-from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Card
+from tests.netns.faults.card import CARD, IFB, OTHER, QUEUES, TAP, Card
 from tests.netns.lab import Lab
 
 
@@ -122,11 +122,12 @@ def kill(
 def run() -> Figures:
     """All of it, in a namespace of its own: the figures of ``make soak``."""
     total = Figures()
-    parts = product(("inject", "kill", "meddle"), ("default", "own", "shaped", "tap"))
+    parts = product(("inject", "kill", "meddle"), ("default", "own", "shaped", "tap", "ifb"))
     for what, of in (*parts, *product(("names", "names-kill"), ("mac", "name"))):
         with Lab() as lab:
             lab.add_pairs([(CARD, "peer0"), (OTHER, "peer1")], queues=QUEUES)
             lab.run("ip", "tuntap", "add", TAP, "mode", "tap")
+            lab.run("ip", "link", "add", IFB, "numtxqueues", "2", "type", "ifb")
             printed = lab.run(sys.executable, "-m", "tests.netns.faults", what, of).stdout
         part = Figures(**json.loads(printed))
         total.faults += part.faults
