@@ -64,6 +64,7 @@ class NetdevCalls(Protocol):
     """``netdev.NetdevNetlink``, or what a snapshot holds of it."""
 
     def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]: ...
+    def sets_napis(self) -> bool: ...
 
 
 class RtnlCalls(Protocol):
@@ -107,7 +108,8 @@ class Kernel:
         self.files = Files(root, self._wrote)
         ioctl = Ethtool(self._wrote)
         netlink = EthtoolNetlink(ioctl, self._wrote)
-        self._sockets = asked = Sockets(ioctl, netlink, NetdevNetlink(), Rtnl(self._wrote))
+        netdev = NetdevNetlink(self._wrote)
+        self._sockets = asked = Sockets(ioctl, netlink, netdev, Rtnl(self._wrote))
         self.ethtool, self.ethtool_netlink = asked.ethtool, asked.ethtool_netlink
         self.netdev, self.rtnl = asked.netdev, asked.rtnl
         self.irqbalance = Irqbalance()

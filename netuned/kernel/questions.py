@@ -224,6 +224,18 @@ NAPI_INTERRUPTS: Question[QueueInterrupts] = Question(
 )
 """The interrupt behind each queue, ("rx" or "tx", queue) -> number; empty where none is told."""
 
+NAPIS: Setting[Numbers] = Setting(
+    "napis",
+    "NAPI instances",
+    NUMBERS,
+    ask=None,
+    ask_all=lambda sockets: sockets.netdev.napi_settings(),
+    absent=lambda _: {},
+    write=lambda sockets, ifindex, values: sockets.netdev.set_napis(ifindex, values),
+)
+"""What is set of each NAPI instance, as ``NetdevNetlink.napi_settings`` has it; a card that is
+down has none."""
+
 QDISCS: Question[tuple[QdiscEntry, ...]] = Question(
     "qdiscs",
     "qdiscs",
@@ -244,7 +256,7 @@ LINKS: Question[LinkInfo] = Question(
 )
 
 QUESTIONS: tuple[Question[Any], ...] = (
-    *(DRIVER_INFO, CHANNELS, RSS_TABLE, RX_RINGS, NAPI_INTERRUPTS),
+    *(DRIVER_INFO, CHANNELS, RSS_TABLE, RX_RINGS, NAPI_INTERRUPTS, NAPIS),
     *(RINGS, COALESCE, FEATURES, QDISCS, LINKS),
 )
 """All of them."""

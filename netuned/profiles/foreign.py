@@ -28,6 +28,7 @@ _UNDER = {
     f"large-receive-offload {' '.join(FEATURES)} {' '.join(GROUPS)}",
     "coalesce": "adaptive coalescing interrupt-coalescing moderation usecs",
     "rss: {queues: …}": "hash hfunc indir indirection rx-hash rxfh rx-flow-hash",
+    "napi": "napi-defer-hard-irqs",
     "irq: {cpus: …}": "affinity interrupts irq-affinity irqs smp-affinity smp-affinity-list",
     "rps: {cpus: …}": "rps-cpus",
     "rfs: {entries: …}": "rps-flow-cnt rps-sock-flow-entries",
@@ -39,7 +40,7 @@ _NOT_OURS = {
     "; ip link, systemd.link(5) and netplan do": "link mtu txqueuelen vlan vlans vf vfs",
     "; the network's own configuration does": "addresses dhcp dhcp4 dhcp6 dns gateway ip routes",
     "; sysctl.d(5) does": "hugepages net.core.rmem-max net.ipv4.tcp-rmem sysctl sysctls vm",
-    " yet": "governor napi napi-defer-hard-irqs gro-flush-timeout threaded",
+    " yet": "governor threaded",
 }
 
 

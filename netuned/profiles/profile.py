@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from netuned.profiles.expression import NAME, RESERVED
 from netuned.profiles.features import OffloadsSpec
 from netuned.profiles.match import Facts, Match
+from netuned.profiles.napi import NapiQueueSpec, NapiSpec
 from netuned.profiles.qdiscs import (
     QDISCS,
     BfifoQdisc,
@@ -282,6 +283,11 @@ class Profile(Spec):
         _mapping(RssSpec, "queues: all"),
         Field(description="Which receive queues packets are spread over."),
     ] = None
+    napi: Annotated[
+        NapiSpec | None,
+        _mapping(NapiSpec, "defer-hard-irqs: 2", default=False),
+        Field(description="How the card's NAPI instances poll."),
+    ] = None
     irq: Annotated[
         IrqSpec | Literal["default"] | None,
         _mapping(IrqSpec, "cpus: local & housekeeping"),
@@ -333,9 +339,14 @@ def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str
         case ("qdisc",):
             return tuple(QDISCS[data["qdisc"]["kind"]].model_fields)
         case (str(key),) if key in SECTIONS:
-            fields = SECTIONS[key].model_fields
-            return tuple(field.alias or name for name, field in fields.items())
+            return _keys(SECTIONS[key])
+        case ("napi", "queues", _):
+            return _keys(NapiQueueSpec)
     return ()
+
+
+def _keys(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 SECTIONS: Mapping[str, type[BaseModel]] = {
@@ -343,6 +354,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "rings": RingsSpec,
     "coalesce": CoalesceSpec,
     "rss": RssSpec,
+    "napi": NapiSpec,
     "irq": IrqSpec,
     "rps": RpsSpec,
     "rfs": RfsSpec,

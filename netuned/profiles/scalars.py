@@ -231,16 +231,16 @@ def time_us(high: int = U32_MAX, *, words: dict[str, int] | None = None) -> Leaf
     return _quantity(parse, example, what, 0, high, words, partial(_in_unit, TIME_UNITS_NS, 1000))
 
 
-def time_ns(high: int = U32_MAX) -> Leaf:
-    """A time that the kernel keeps in nanoseconds; its unit must be written."""
+def time_ns(high: int = U32_MAX, *, words: tuple[str, ...] = ()) -> Leaf:
+    """A time that the kernel keeps in nanoseconds, or one of these words; 0 needs no unit."""
     example = "a time with its unit, like 10us or 500ns"
 
     def parse(number: Decimal, unit: str) -> Decimal | None:
-        scale = TIME_UNITS_NS.get(unit)
+        scale = TIME_UNITS_NS.get(unit, None if number else 1)
         return None if scale is None else number * scale
 
     what, show = "a whole number of nanoseconds", partial(_in_unit, TIME_UNITS_NS, 1)
-    return _quantity(parse, example, what, 0, high, show=show)
+    return _quantity(parse, example, what, 0, high, {word: word for word in words}, show)
 
 
 def rate_bytes(high: int, *, words: dict[str, int] | None = None) -> Leaf:
@@ -345,14 +345,14 @@ def _quantity(
     whole_number: str,
     low: int,
     high: int,
-    words: dict[str, int] | None = None,
+    words: Mapping[str, int | str] | None = None,
     show: Callable[[int], str] | None = None,
 ) -> Leaf:
     """A number with a unit, made a whole number from ``low`` to ``high``; ``keep`` is None."""
     words = words or {}
     allowed = listed((example, *words, "keep"))
 
-    def validate(value: object) -> int | None:
+    def validate(value: object) -> int | str | None:
         if value == "keep":
             return None
         if isinstance(value, str) and value in words:
@@ -388,7 +388,9 @@ def _in_unit(units: dict[str, int], scale: int, number: int) -> str:
     return f"{amount // units[unit]}{unit}"
 
 
-def _words(codes: Mapping[str, int], others: Callable[[int], str] = str) -> Callable[[int], str]:
+def _words(
+    codes: Mapping[str, int | str], others: Callable[[int], str] = str
+) -> Callable[[int], str]:
     """A number as the word that stands for it; one without as ``others`` have it."""
     names = {code: word for word, code in codes.items()}
     return lambda number: names.get(number) or others(number)

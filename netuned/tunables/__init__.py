@@ -17,6 +17,7 @@ from netuned.tunables.coalesce import COALESCE
 from netuned.tunables.flows import FLOWS
 from netuned.tunables.irq import IRQ
 from netuned.tunables.irqbalance import IRQBALANCE
+from netuned.tunables.napi import NAPI
 from netuned.tunables.offloads import OFFLOADS
 from netuned.tunables.qdisc import QDISC
 from netuned.tunables.rfs import RFS
@@ -27,7 +28,7 @@ from netuned.tunables.xps import XPS
 
 TUNABLES: Final[tuple[Tunable, ...]] = (
     *(CHANNELS, RINGS, OFFLOADS, COALESCE, RSS),
-    *(IRQ, RPS, RFS, XPS, QDISC),
+    *(NAPI, IRQ, RPS, RFS, XPS, QDISC),
 )
 HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, IRQBALANCE)
 """What is no single card's: the tunables of the host."""

@@ -15,7 +15,7 @@ import pytest
 from netuned import daemon
 from netuned.errors import KernelError
 from tests.netns.conftest import Namespace
-from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Shaped, Tap
+from tests.netns.faults.card import CARD, OTHER, QUEUES, TAP, Polled, Shaped, Tap
 from tests.netns.faults.names import change_names
 from tests.netns.faults.runs import inject, meddle
 
@@ -50,6 +50,14 @@ def test_nor_does_one_around_coalescing(netns: Namespace, tmp_path: Path) -> Non
     print(figures)
     assert not figures.failed
     assert figures.faults > 50
+
+
+def test_nor_does_one_around_napi(netns: Namespace, tmp_path: Path) -> None:
+    netns.veth(CARD, QUEUES)
+    figures = inject(tmp_path, stride=STRIDE, card=Polled)
+    print(figures)
+    assert not figures.failed
+    assert figures.faults > 15
 
 
 @pytest.mark.parametrize("own_qdiscs", [False, True], ids=["default qdiscs", "own qdiscs"])

@@ -165,6 +165,8 @@ def limits(tunable: Tunable, card: Nic) -> Limits:
     """What the card's hardware has at most. Raises: UnsupportedError."""
     if tunable.name in NUMBERS and card.kind != PHYSICAL:
         raise UnsupportedError(tunable.name, "the driver has no such operation")
+    if tunable.name == "napi":
+        return dict.fromkeys(("defer-hard-irqs", "gro-flush-timeout", "one-by-one"), 1)
     entries = {"entries": RSS_ENTRIES.get(card.driver, 0)}
     return entries if tunable.name == "rss" else NUMBERS.get(tunable.name, {})
 
