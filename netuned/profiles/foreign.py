@@ -40,7 +40,7 @@ _NOT_OURS = {
     "; ip link, systemd.link(5) and netplan do": "link mtu txqueuelen vlan vlans vf vfs",
     "; the network's own configuration does": "addresses dhcp dhcp4 dhcp6 dns gateway ip routes",
     "; sysctl.d(5) does": "hugepages net.core.rmem-max net.ipv4.tcp-rmem sysctl sysctls vm",
-    " yet": "governor threaded",
+    " yet": "governor",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from netuned.cpuset import CpuSet
-from netuned.profiles.scalars import mistake, shown, time_ns, whole
+from netuned.profiles.scalars import mistake, shown, time_ns, whole, word_or_keep
 from netuned.profiles.specs import Numbers, NumbersSpec
 
 MOST_DEFERRALS = (1 << 31) - 1
@@ -33,6 +33,11 @@ class NapiQueueSpec(NumbersSpec):
     irq_suspend_timeout: Annotated[
         Time,
         Field(description="So long at most no interrupt while an application polls (Linux 6.13)."),
+    ] = None
+    threaded: Annotated[
+        Literal["off", "on", "busy-poll", "default"] | None,
+        word_or_keep("off", "on", "busy-poll", "default"),
+        Field(description="A kernel thread for each polls; by `busy-poll` always (Linux 6.19)."),
     ] = None
 
 

@@ -111,6 +111,7 @@ def _add_netdev(
         ("iflink", str(link.lower or ifindex)),
         ("napi_defer_hard_irqs", "0"),
         ("gro_flush_timeout", "0"),
+        ("threaded", "0"),
     ):
         tree.add(f"{home}/{name}", line(value))
     none = line("0")

@@ -1,4 +1,4 @@
-"""How a card's NAPI instances poll: interrupts that are put off, or suspended meanwhile.
+"""How a card's NAPI instances poll: in threads or not, with interrupts put off or suspended.
 
 What is written to the card's own files goes to all of its instances, and new ones come with it; one
 by one they are set since Linux 6.13, which shows in no file and raises no event. So the card's
@@ -38,19 +38,27 @@ from netuned.tunables.base import (
 )
 from netuned.tunables.numbers import Field
 from netuned.valuejson import typed
-from netuned.values import Number, Setting, State, Value, describe
+from netuned.values import Number, Setting, State, Value, Word, describe
 
 NAME = "napi"
 FIELDS = {
     "defer-hard-irqs": Field("polls"),
     "gro-flush-timeout": Field("ns"),
     "irq-suspend-timeout": Field("ns"),
+    "threaded": Field(words={0: "off", 1: "on", 2: "busy-poll"}),
 }
-FILES = {"defer-hard-irqs": "napi_defer_hard_irqs", "gro-flush-timeout": "gro_flush_timeout"}
+FILES = {
+    "defer-hard-irqs": "napi_defer_hard_irqs",
+    "gro-flush-timeout": "gro_flush_timeout",
+    "threaded": "threaded",
+}
 """Of the whole card: what has one."""
 
 ONE_BY_ONE = "one-by-one"
 """Among the limits: whether instances can be set so."""
+
+THREADED, BUSY_POLL = "threaded", "busy-poll"
+"""Of single instances since Linux 6.17; by netdev-genl alone, since 6.19."""
 
 NOT_HERE = "no NAPI instance is known to serve the queue"
 DOWN = "the card is down, its NAPI instances come when it goes up"
@@ -102,12 +110,19 @@ def _merged(found: tuple[State, Mapping[str, int] | None, int]) -> State:
     card, told, count = found
     state = dict(card)
     if told is not None:
+        singly = {name: value for name, value in card.items() if _is_told(name, told)}
         for queue in range(count):
-            state |= {f"rx-{queue} {name}": value for name, value in card.items()}
+            state |= {f"rx-{queue} {name}": value for name, value in singly.items()}
         for key, number in told.items():
             if field := FIELDS.get(name_of(key)):
                 state[key] = field.value(number)
     return state
+
+
+def _is_told(name: str, told: Mapping[str, int]) -> bool:
+    """Whether this kernel has a setting of single instances, as far as they show."""
+    others = [key for key in told if queue_of(key)]
+    return name != THREADED or not others or any(name_of(key) == name for key in others)
 
 
 def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
@@ -115,9 +130,12 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     assert spec is not None
     wanted: dict[str, Value | UnsupportedError | Boot] = {}
     for name, said in spec.named().items():
-        if name in limits:
+        if said == BUSY_POLL or name not in FILES:
+            if ONE_BY_ONE not in limits or not _is_told(name, limits):
+                wanted[name] = UnsupportedError(name, _lacks(said if said == BUSY_POLL else name))
+        elif name in limits:
             wanted[name] = _wanted(name, said)
-        elif name in FILES or ONE_BY_ONE not in limits:
+        else:
             wanted[name] = UnsupportedError(name, _lacks(name))
     receiving = range(target.queues(nic).rx_queues)
     queues = dict.fromkeys([f"rx-{queue}" for queue in receiving])
@@ -125,7 +143,11 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     has = CpuSet.of(masks.ends_with(queue)[1] for queue in queues)
     for queue in queues if ONE_BY_ONE in limits else ():
         of_queue = spec.of_queue(masks.ends_with(queue)[1])
-        wanted |= {f"{queue} {name}": _wanted(name, said) for name, said in of_queue.items()}
+        for name, said in of_queue.items():
+            if _is_told(name, limits):
+                wanted[f"{queue} {name}"] = _wanted(name, said)
+            elif name not in spec.named():
+                wanted[f"{queue} {name}"] = UnsupportedError(name, _lacks("queues"))
     if spec.queues and ONE_BY_ONE not in limits:
         wanted["queues"] = UnsupportedError("queues", _lacks("queues"))
     elif beyond := CpuSet.parse_list(",".join(spec.queues)) - has:
@@ -136,11 +158,15 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
 def _lacks(name: str) -> str:
     if name in FILES:
         return "this kernel does not have it"
-    return "this kernel cannot set NAPI instances one by one; Linux 6.13 can"
+    if name == BUSY_POLL:
+        return "this kernel does not have busy-poll; Linux 6.19 does"
+    return "this kernel cannot set it of single NAPI instances; Linux 6.13 can, threads 6.17"
 
 
 def _wanted(name: str, said: int | str) -> Value | Boot:
-    return Number(said, FIELDS[name].unit) if isinstance(said, int) else BOOT
+    if isinstance(said, int):
+        return Number(said, FIELDS[name].unit)
+    return BOOT if said == "default" else Word(said)
 
 
 def same(key: str, wanted: State, found: State) -> bool:
@@ -156,16 +182,27 @@ def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
     told = view.ask(QUESTION) if queues else {}
     here = set(map(queue_of, told))
     why = NOT_HERE if view.nic.up else DOWN
-    return {key: why for key in values if (queue := queue_of(key)) and queue not in here}
+    absent = {key: why for key in values if (queue := queue_of(key)) and queue not in here}
+    return absent if view.nic.up or THREADED not in values else {**absent, THREADED: DOWN}
 
 
 def write(view: View, found: State, values: State) -> None:
     numbers = {key: FIELDS[name_of(key)].number(value) for key, value in values.items()}
     if of_queues := {key: number for key, number in numbers.items() if queue_of(key)}:
-        view.kernel.set(QUESTION, view.nic.ifindex, of_queues)
+        try:
+            view.kernel.set(QUESTION, view.nic.ifindex, of_queues)
+        except KernelError as error:
+            if error.errno == errno.ERANGE and name_of(error.attribute) == THREADED:
+                error.extack = _lacks(BUSY_POLL)
+            raise
         return
     for name, number in numbers.items():
-        view.files.write(FILES[name], str(number).encode())
+        try:
+            view.files.write(FILES[name], str(number).encode())
+        except KernelError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                raise UnsupportedError(name, "the card has no NAPI instances now") from error
+            raise
 
 
 def why(target: Target, nic: Nic, key: str) -> str:
@@ -230,7 +267,7 @@ def explained(state: State, queue: int) -> tuple[str, str | None, object]:
 
 NAPI = Tunable(
     name=NAME,
-    holds=(Number,),
+    holds=(Number, Word),
     accepts=lambda key: _KEY.fullmatch(key) is not None,
     read=read,
     write=write,

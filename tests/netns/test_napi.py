@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+from netuned.errors import KernelError
 from netuned.kernel.netdev import NetdevNetlink
 from tests.netns.conftest import CLONE_NEWNET, _call
 from tests.netns.lab import Lab
@@ -20,7 +21,11 @@ pytestmark = pytest.mark.netns
 
 CARD = "lan0"
 QUEUES = 3
-FILES = {"defer-hard-irqs": "napi_defer_hard_irqs", "gro-flush-timeout": "gro_flush_timeout"}
+FILES = {
+    "defer-hard-irqs": "napi_defer_hard_irqs",
+    "gro-flush-timeout": "gro_flush_timeout",
+    "threaded": "threaded",
+}
 T = TypeVar("T")
 
 
@@ -36,17 +41,14 @@ def lab(skip: Callable[[str], NoReturn]) -> Iterator[Lab]:
 
 def inside(lab: Lab, work: Callable[[NetdevNetlink], T]) -> T:
     """Do something in the lab's namespace, where this process is not."""
-    done: list[T] = []
 
-    def run() -> None:
+    def run() -> T:
         with Path(f"/run/netns/{lab.namespace}").open() as there:
             _call("setns", there.fileno(), ctypes.c_int(CLONE_NEWNET))
-        done.append(work(NetdevNetlink()))
+        return work(NetdevNetlink())
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return done[0]
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
 
 
 def ifindex(lab: Lab) -> int:
@@ -102,7 +104,7 @@ def test_all_are_set_repaired_and_put_back(lab: Lab) -> None:
     lab.start()
     lab.wait_state(CARD, "in-sync")
     now = state(lab)
-    assert now[0] == {"defer-hard-irqs": 2, "gro-flush-timeout": 20000}
+    assert now[0] == {"defer-hard-irqs": 2, "gro-flush-timeout": 20000, "threaded": 0}
     assert (
         now[1].items()
         >= {
@@ -202,3 +204,29 @@ def test_a_trial_is_undone_and_what_was_is_back(lab: Lab) -> None:
     lab.wait(lambda: files(lab)["defer-hard-irqs"] == 2, "the trial")
     lab.ctl("rollback")
     lab.wait(lambda: state(lab) == before, "what was there before")
+
+
+def test_threads_are_of_the_card_or_of_single_queues(lab: Lab) -> None:
+    if "rx-0 threaded" not in napis(lab, "threaded"):
+        pytest.skip("Linux 6.17, which sets threads one by one")
+    put(lab, rx_2__threaded=1)
+    before = state(lab)
+    path = drop(lab, "napi: {threaded: on, queues: {1: {threaded: off}}}")
+    lab.start()
+    lab.wait_state(CARD, "in-sync")
+    now = state(lab)
+    assert now[0]["threaded"] == 1
+    assert now[1].items() >= {**of_all("threaded", 1), "rx-1 threaded": 0}.items()
+    lab.shell(f"echo 0 >/sys/class/net/{CARD}/threaded")
+    lab.wait(lambda: state(lab) == now, "the repair")
+
+    drop(lab, "napi: {threaded: busy-poll}")
+    lab.wait(lambda: files(lab)["threaded"] == 0, "the card's own to be back")
+    try:
+        put(lab, rx_0__threaded=2)
+    except KernelError:
+        lab.wait(lambda: "Linux 6.19 does" in str(lab.card(CARD)), "what the kernel lacks")
+    else:
+        lab.wait(lambda: napis(lab, "threaded") == of_all("threaded", 2), "busy polling")
+    path.unlink()
+    wait_back(lab, before)

@@ -166,7 +166,7 @@ def limits(tunable: Tunable, card: Nic) -> Limits:
     if tunable.name in NUMBERS and card.kind != PHYSICAL:
         raise UnsupportedError(tunable.name, "the driver has no such operation")
     if tunable.name == "napi":
-        return dict.fromkeys(("defer-hard-irqs", "gro-flush-timeout", "one-by-one"), 1)
+        return dict.fromkeys(("defer-hard-irqs", "gro-flush-timeout", "threaded", "one-by-one"), 1)
     entries = {"entries": RSS_ENTRIES.get(card.driver, 0)}
     return entries if tunable.name == "rss" else NUMBERS.get(tunable.name, {})
 

@@ -53,7 +53,11 @@ ASKED: Mapping[str, Any] = {
     "offloads": {"gro": "off", "rx-udp-gro-forwarding": "on"},
     "coalesce": {"rx-usecs": 20, "adaptive-rx": "off"},
     "rss": {"queues": [0]},
-    "napi": {"defer-hard-irqs": 2, "queues": {"1": {"irq-suspend-timeout": "1ms"}}},
+    "napi": {
+        "threaded": "on",
+        "defer-hard-irqs": 2,
+        "queues": {"1": {"irq-suspend-timeout": "1ms"}},
+    },
     "irq": {"spread": "one-per-queue"},
     "rps": {"cpus": "0-1"},
     "rfs": {"entries": 4096},

@@ -38,7 +38,7 @@ from netuned.profiles.loader import LoadedProfile, ProfileSet, load
 from netuned.reconcile.host import host_target
 from netuned.tunables import BY_NAME, TUNABLES, coalesce, offloads, rings
 from netuned.tunables.base import Boot
-from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value
+from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value, Word
 from tests.unit.machines import CARDS, NUMBERS, RSS_ENTRIES, limits, topology, with_channels
 
 FIELDS = {"coalesce": coalesce.FIELDS, "rings": rings.FIELDS}
@@ -128,9 +128,11 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
             continue
         fields = FIELDS[name]
         state[name] = {key: fields[key].value(n) for key, n in numbers.items() if key in fields}
-    state["napi"] = dict.fromkeys(("defer-hard-irqs", "gro-flush-timeout"), Number(0))
-    instances = [f"rx-{queue} {name}" for queue in range(nic.rx_queues) for name in SETTINGS]
-    state["napi"] = {**state["napi"], **dict.fromkeys(instances, Number(0))}
+    of_queues = [f"rx-{queue} {name}" for queue in range(nic.rx_queues) for name in SETTINGS]
+    state["napi"] = {
+        key: Word("off") if key.endswith("threaded") else Number(0)
+        for key in ("defer-hard-irqs", "gro-flush-timeout", "threaded", *of_queues)
+    }
     if nic.vectors:
         state["irq"] = {vector.key: online for vector in nic.vectors}
     state["rps"] = {f"rx-{queue}": CpuSet() for queue in range(nic.rx_queues)}

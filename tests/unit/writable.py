@@ -33,7 +33,11 @@ from netuned.snapshots.expand import expand
 
 Numbers = Setting[Mapping[str, int]]
 CLASS_NET = "/sys/class/net"
-INSTANCES = {"napi_defer_hard_irqs": "defer-hard-irqs", "gro_flush_timeout": "gro-flush-timeout"}
+INSTANCES = {
+    "napi_defer_hard_irqs": "defer-hard-irqs",
+    "gro_flush_timeout": "gro-flush-timeout",
+    "threaded": "threaded",
+}
 """Files of a card, and what of its NAPI instances is set by them."""
 OWN_HANDLES = 0x8001 << 16
 """From here on the kernel numbers qdiscs that came without a handle."""

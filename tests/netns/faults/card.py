@@ -44,7 +44,10 @@ coalesce: {{rx-frames: 16}}
 
 POLLED_PROFILE = f"""\
 match: [{{kind: veth, name: {CARD}}}]
-napi: {{defer-hard-irqs: 2, queues: {{1: {{gro-flush-timeout: 9us, irq-suspend-timeout: 1ms}}}}}}
+napi:
+  threaded: on
+  defer-hard-irqs: 2
+  queues: {{1: {{gro-flush-timeout: 9us, irq-suspend-timeout: 1ms}}}}
 """
 
 State = Mapping[Setting, Value]
@@ -172,7 +175,7 @@ class Polled(Card):
 
     def disturb(self) -> None:
         self.kernel.files.write(f"{CLASS_NET}/{self.name}/napi_defer_hard_irqs", b"9")
-        self.kernel.set(NAPIS, self.ifindex, {"rx-1 gro-flush-timeout": 8})
+        self.kernel.set(NAPIS, self.ifindex, {"rx-1 gro-flush-timeout": 8, "rx-0 threaded": 0})
 
 
 class Shaped(Card):
