@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel import threads
 from netuned.kernel.genl import Client, Numbers, unsupported
 from netuned.kernel.messages import NAPIS, NETDEV, QUEUES, Message
 from netuned.kernel.netlink import NLM_F_DUMP, decoding
@@ -23,9 +24,12 @@ QueueInterrupts = dict[tuple[str, int], int]
 SETTINGS = ("defer-hard-irqs", "gro-flush-timeout", "irq-suspend-timeout", "threaded")
 """What can be set of a NAPI instance; times are nanoseconds."""
 
-TOLD = (*SETTINGS, "pid")
+THREADS = "threads"
+"""The CPUs on which an instance's kernel thread may run, as bits."""
 
 _Dump = tuple[bytes, ...]
+_Place = tuple[int, str]
+"""A NAPI instance: its card, and the queue by which it goes."""
 
 
 class NetdevNetlink(Client):
@@ -37,7 +41,9 @@ class NetdevNetlink(Client):
         super().__init__()
         self._wrote = wrote
         self._told: tuple[_Dump, _Dump, dict[int, QueueInterrupts]] | None = None
-        self._set: tuple[_Dump, _Dump, Mapping[int, Numbers]] | None = None
+        self._set: tuple[_Dump, _Dump, Mapping[int, Numbers], Mapping[_Place, int]] | None = None
+        self._pinned: tuple[Mapping[int, Numbers], Mapping[_Place, int], Mapping[int, Numbers]]
+        self._pinned = {}, {}, {}
 
     def napi_interrupts(self, ifindex: int) -> QueueInterrupts:
         """The interrupt behind each queue of a card.
@@ -82,7 +88,7 @@ class NetdevNetlink(Client):
         is another each time the card goes up. Of most drivers the kernel tells which that is; of
         one of which it tells nothing (veth), and that has an instance for each receive queue, they
         are in the order in which it made them. Others are left out. Beside ``SETTINGS``, as far as
-        this kernel has them, there is the ``pid`` of its kernel thread.
+        this kernel has them, there are its ``THREADS`` while it has one.
 
         Raises: UnsupportedError where instances cannot be set one by one; KernelError.
         """
@@ -91,8 +97,19 @@ class NetdevNetlink(Client):
         last = self._set
         if last is None or last[0] is not told[0] or last[1] is not told[1]:
             with decoding("NAPI instances"):
-                last = self._set = *told, _settings(*_numbers(told))
-        return last[2]
+                found, pids = _settings(*_numbers(told))
+            mine = {place: pid for place, pid in pids.items() if threads.is_napi(pid)}
+            last = self._set = *told, found, mine
+        _, _, settings, pids_of = last
+        masks = {place: threads.affinity(pid) for place, pid in pids_of.items()}
+        pinned = self._pinned
+        if pinned[0] is not settings or pinned[1] != masks:
+            whole = {ifindex: dict(numbers) for ifindex, numbers in settings.items()}
+            for (ifindex, queue), mask in masks.items():
+                if mask:
+                    whole[ifindex][f"{queue} {THREADS}"] = mask
+            pinned = self._pinned = settings, masks, whole
+        return pinned[2]
 
     def set_napis(self, ifindex: int, values: Numbers) -> None:
         """Set NAPI instances of a card, by the names that ``napi_settings`` has.
@@ -109,13 +126,17 @@ class NetdevNetlink(Client):
             queue, _, name = key.rpartition(" ")
             of_queue.setdefault(queue, {})[name] = number
         instances = {queue: number for number, queue in ids.items()}
+        pids = {napi["id"]: napi.get("pid", 0) for napi in napis}
         for queue, named in of_queue.items():
             target = f"NAPI of {queue} of ifindex {ifindex}"
             if queue not in instances:
                 raise KernelError("set", target, errno.ENOENT)
             try:
-                content = NAPIS.table.encode({"id": instances[queue], **named}, target)
-                self._ask(NAPIS.table, NAPIS.set, 0, content, "set", target)
+                if THREADS in named:
+                    threads.pin(pids[instances[queue]], named.pop(THREADS), target)
+                if named:
+                    content = NAPIS.table.encode({"id": instances[queue], **named}, target)
+                    self._ask(NAPIS.table, NAPIS.set, 0, content, "set", target)
             except KernelError as error:
                 error.attribute = f"{queue} {error.attribute}" if error.attribute else ""
                 raise
@@ -161,15 +182,21 @@ def _numbers(told: tuple[_Dump, _Dump]) -> tuple[list[dict[str, int]], ...]:
 
 def _settings(
     napis: Sequence[Mapping[str, int]], queues: Sequence[Mapping[str, int]]
-) -> dict[int, dict[str, int]]:
-    """Raises: LookupError for an answer without what it should have."""
+) -> tuple[dict[int, dict[str, int]], dict[_Place, int]]:
+    """What is set of each card's instances, and the pids of their threads.
+
+    Raises: LookupError for an answer without what it should have.
+    """
+    pids: dict[_Place, int] = {}
     instances = {napi["id"]: napi for napi in napis}
     found: dict[int, dict[str, int]] = {}
     for number, place in _places(napis, queues).items():
         if napi := instances.get(number):
-            told = {f"{place} {name}": napi[name] for name in TOLD if name in napi}
+            told = {f"{place} {name}": napi[name] for name in SETTINGS if name in napi}
+            if "pid" in napi:
+                pids[napi["ifindex"], place] = napi["pid"]
             found.setdefault(napi["ifindex"], {}).update(told)
-    return found
+    return found, pids
 
 
 def _places(

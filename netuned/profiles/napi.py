@@ -10,7 +10,16 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from netuned.cpuset import CpuSet
-from netuned.profiles.scalars import mistake, shown, time_ns, whole, word_or_keep
+from netuned.profiles.scalars import (
+    CPU_SET,
+    Leaf,
+    check_expression,
+    mistake,
+    shown,
+    time_ns,
+    whole,
+    word_or_keep,
+)
 from netuned.profiles.specs import Numbers, NumbersSpec
 
 MOST_DEFERRALS = (1 << 31) - 1
@@ -52,9 +61,23 @@ def _queues(key: object) -> str:
     return queues
 
 
+def _threads(value: object) -> str | None:
+    if value in ("irq", "default", "keep"):
+        return None if value == "keep" else str(value)
+    return check_expression(value, also=("irq", "default", "keep"))
+
+
 class NapiSpec(NapiQueueSpec):
     """How a card's NAPI instances poll: all of them, or those of some queues."""
 
+    threads: Annotated[
+        str | None,
+        Leaf(_threads, CPU_SET),
+        Field(
+            description="Where its kernel threads run: `irq`, on the CPUs that serve the queue; or "
+            "a CPU set."
+        ),
+    ] = None
     queues: Annotated[
         dict[Annotated[str, BeforeValidator(_queues)], NapiQueueSpec],
         Field(description="By queue numbers, what is said of those and not of the others."),
@@ -62,7 +85,8 @@ class NapiSpec(NapiQueueSpec):
 
     def named(self) -> Numbers:
         """What it says of all instances that nothing else is said of."""
-        return {key: value for key, value in super().named().items() if key != "queues"}
+        of_all = ("queues", "threads")
+        return {key: value for key, value in super().named().items() if key not in of_all}
 
     def of_queue(self, queue: int) -> Numbers:
         """What it says of the instances that serve a queue."""

@@ -324,6 +324,12 @@ class Profile(Spec):
         Field(description="How far netuned may go."),
     ] = PolicySpec()
 
+    @property
+    def thread_set(self) -> str:
+        """The CPU set of NAPI's kernel threads; ``auto`` where they have none of their own."""
+        said = self.napi.threads if self.napi else None
+        return "auto" if said in (None, "irq", "default") else str(said)
+
     def applies_to(self, facts: Facts) -> bool:
         """Whether any entry of ``match`` holds for the card."""
         return any(entry.matches(facts) for entry in self.match)

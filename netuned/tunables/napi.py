@@ -54,6 +54,14 @@ FILES = {
 }
 """Of the whole card: what has one."""
 
+THREADS = "threads"
+ALLOW = (
+    "netuned may not pin kernel threads (CAP_SYS_NICE); to allow it: install -Dm644 -t "
+    "/etc/systemd/system/netuned.service.d /usr/lib/netuned/napi-threads.conf && "
+    "systemctl daemon-reload && systemctl restart netuned"
+)
+NO_THREAD = "no kernel thread is known to poll for the queue (napi.threaded)"
+
 ONE_BY_ONE = "one-by-one"
 """Among the limits: whether instances can be set so."""
 
@@ -63,7 +71,7 @@ THREADED, BUSY_POLL = "threaded", "busy-poll"
 NOT_HERE = "no NAPI instance is known to serve the queue"
 DOWN = "the card is down, its NAPI instances come when it goes up"
 
-_KEY = re.compile(rf"(?:{'|'.join(FILES)})|(?:rx|tx)-[0-9]{{1,5}} (?:{'|'.join(FIELDS)})")
+_KEY = re.compile(rf"(?:{'|'.join(FILES)})|(?:rx|tx)-[0-9]{{1,5}} (?:{'|'.join(FIELDS)}|threads)")
 
 
 def queue_of(key: str) -> str:
@@ -114,8 +122,8 @@ def _merged(found: tuple[State, Mapping[str, int] | None, int]) -> State:
         for queue in range(count):
             state |= {f"rx-{queue} {name}": value for name, value in singly.items()}
         for key, number in told.items():
-            if field := FIELDS.get(name_of(key)):
-                state[key] = field.value(number)
+            name = name_of(key)
+            state[key] = CpuSet(number) if name == THREADS else FIELDS[name].value(number)
     return state
 
 
@@ -148,11 +156,22 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
                 wanted[f"{queue} {name}"] = _wanted(name, said)
             elif name not in spec.named():
                 wanted[f"{queue} {name}"] = UnsupportedError(name, _lacks("queues"))
+        if spec.threads:
+            wanted[f"{queue} {THREADS}"] = _thread_cpus(target, masks.ends_with(queue)[1])
+    if spec.threads and ONE_BY_ONE not in limits:
+        wanted[THREADS] = UnsupportedError(THREADS, _lacks(THREADS))
     if spec.queues and ONE_BY_ONE not in limits:
         wanted["queues"] = UnsupportedError("queues", _lacks("queues"))
     elif beyond := CpuSet.parse_list(",".join(spec.queues)) - has:
         wanted["queues"] = UnsupportedError("queues", f"the card has no queue {beyond.first}")
     return wanted
+
+
+def _thread_cpus(target: Target, queue: int) -> Value | Boot:
+    spec = target.profile.napi
+    if spec is None or spec.threads == "default":
+        return BOOT
+    return target.thread_cpus or target.queue_cpus[queue % len(target.queue_cpus)]
 
 
 def _lacks(name: str) -> str:
@@ -183,17 +202,26 @@ def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
     here = set(map(queue_of, told))
     why = NOT_HERE if view.nic.up else DOWN
     absent = {key: why for key in values if (queue := queue_of(key)) and queue not in here}
+    for key in values.keys() - found.keys() - absent.keys():
+        comes = {values.get(at, Word("off")) for _, at in needs(key)} - {Word("off")}
+        if name_of(key) == THREADS and not comes:
+            absent[key] = NO_THREAD
     return absent if view.nic.up or THREADED not in values else {**absent, THREADED: DOWN}
 
 
 def write(view: View, found: State, values: State) -> None:
-    numbers = {key: FIELDS[name_of(key)].number(value) for key, value in values.items()}
+    numbers = {
+        key: value.bits if isinstance(value, CpuSet) else FIELDS[name_of(key)].number(value)
+        for key, value in values.items()
+    }
     if of_queues := {key: number for key, number in numbers.items() if queue_of(key)}:
         try:
             view.kernel.set(QUESTION, view.nic.ifindex, of_queues)
         except KernelError as error:
             if error.errno == errno.ERANGE and name_of(error.attribute) == THREADED:
                 error.extack = _lacks(BUSY_POLL)
+            elif error.errno == errno.EPERM and name_of(error.attribute) == THREADS:
+                error.extack = ALLOW
             raise
         return
     for name, number in numbers.items():
@@ -210,15 +238,20 @@ def why(target: Target, nic: Nic, key: str) -> str:
     if spec is None:
         return NOT_ASKED
     name, queue = name_of(key), queue_of(key)
+    if name == THREADS and spec.threads != "default":
+        irq = spec.threads == "irq"
+        return "where the queue is served" if irq else f"the profile's set {spec.threads}"
     said = spec.of_queue(masks.ends_with(queue)[1]) if queue else spec.named()
-    if said.get(name) == "default":
+    if name == THREADS or said.get(name) == "default":
         return "default: what was there before netuned"
     own = bool(queue) and said != spec.named()
     return "the profile's value for this queue" if own else "the profile's value"
 
 
 def needs(key: str) -> tuple[Setting, ...]:
-    """The card's own setting is written to all instances."""
+    """The card's own setting is written to all instances; without it there is no thread."""
+    if name_of(key) == THREADS:
+        return (NAME, THREADED), (NAME, f"{queue_of(key)} {THREADED}")
     return ((NAME, name_of(key)),) if queue_of(key) and name_of(key) in FILES else ()
 
 
@@ -228,8 +261,20 @@ def loses(found: State, key: str) -> Iterator[str]:
 
 
 def makes(key: str, found: State) -> bool:
-    """An instance of a queue that is open comes."""
-    return f"{queue_of(key)} defer-hard-irqs" in found
+    """An instance of a queue that is open comes; a thread with what it had goes."""
+    return name_of(key) != THREADS and f"{queue_of(key)} defer-hard-irqs" in found
+
+
+def within(key: str, wanted: Value, found: Value) -> bool:
+    """A thread may not be where its cpuset is not, nor on CPUs that are offline."""
+    return masks.within(key, wanted, found) if name_of(key) == THREADS else wanted == found
+
+
+def group(key: str) -> str:
+    """All that is set of instances goes together, and where their threads run."""
+    if name_of(key) == THREADS:
+        return THREADS
+    return "" if queue_of(key) else key
 
 
 def watched(nic: Nic) -> Iterator[Watched]:
@@ -267,7 +312,7 @@ def explained(state: State, queue: int) -> tuple[str, str | None, object]:
 
 NAPI = Tunable(
     name=NAME,
-    holds=(Number, Word),
+    holds=(Number, Word, CpuSet),
     accepts=lambda key: _KEY.fullmatch(key) is not None,
     read=read,
     write=write,
@@ -275,10 +320,11 @@ NAPI = Tunable(
     why=why,
     limits=limits,
     by_key=True,
-    group=lambda key: "" if queue_of(key) else key,
+    group=group,
+    within=within,
     same=same,
     obstacles=obstacles,
-    stale=lambda key: NOTHING if queue_of(key) else OWN,
+    stale=lambda key: NOTHING if queue_of(key) and name_of(key) != THREADED else OWN,
     needs=needs,
     loses=loses,
     makes=makes,

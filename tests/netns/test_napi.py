@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
 from netuned.kernel.netdev import NetdevNetlink
 from tests.netns.conftest import CLONE_NEWNET, _call
@@ -230,3 +231,69 @@ def test_threads_are_of_the_card_or_of_single_queues(lab: Lab) -> None:
         lab.wait(lambda: napis(lab, "threaded") == of_all("threaded", 2), "busy polling")
     path.unlink()
     wait_back(lab, before)
+
+
+class WithoutNice(Lab):
+    """A lab whose programs may do what the unit lets netuned do, as to threads."""
+
+    def command(self, *words: str) -> list[str]:
+        bound = ("setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice")
+        return super().command(*bound, *words)
+
+
+def pinned(lab: Lab) -> dict[str, str]:
+    """Where the threads of instances may run, as a list of CPUs."""
+    return {key.split()[0]: str(CpuSet(mask)) for key, mask in napis(lab, "threads").items()}
+
+
+def of_queues(cpus: str) -> dict[str, str]:
+    return {f"rx-{queue}": cpus for queue in range(QUEUES)}
+
+
+def test_threads_are_pinned_again_and_let_go(lab: Lab) -> None:
+    lab.shell(f"echo 1 >/sys/class/net/{CARD}/threaded")
+    put(lab, rx_1__threads=0b10)
+    before = pinned(lab)
+    assert before["rx-1"] == "1" != before["rx-0"]
+    path = drop(lab, "napi: {threads: 0}")
+    lab.start()
+    lab.wait_state(CARD, "in-sync")
+    assert pinned(lab) == of_queues("0")
+    assert setting(lab)["found"] == "threads 0"
+    put(lab, rx_2__threads=0b10)
+    lab.wait(lambda: pinned(lab) == of_queues("0"), "the repair of what raises no event")
+    lab.shell(f"ip link set {CARD} down; ip link set {CARD} up")
+    lab.wait(lambda: pinned(lab) == of_queues("0"), "the same of other threads")
+    path.unlink()
+    lab.wait_state(CARD, "unmanaged")
+    assert pinned(lab) == before
+
+
+def test_threads_come_with_the_setting_and_go_where_queues_are_served(lab: Lab) -> None:
+    drop(lab, "napi: {threads: irq}")
+    lab.start()
+    lab.wait_state(CARD, "partial")
+    assert "no kernel thread is known to poll for the queue" in setting(lab)["reason"]
+    path = drop(lab, "napi: {threaded: on, threads: irq}")
+    lab.wait_state(CARD, "in-sync")
+    words = (sys.executable, "-m", "netuned.cli", "explain", CARD, "--json")
+    told = json.loads(lab.run(*words, "--profiles", str(lab.profiles)).stdout)["queues"]
+    assert pinned(lab) == {f"rx-{queue['queue']}": queue["cpus"] for queue in told}
+    path.unlink()
+    lab.wait_state(CARD, "unmanaged")
+    assert pinned(lab) == {}
+    assert "Cannot put back" not in lab.logged()
+
+
+def test_without_the_right_the_rest_is_set_and_the_way_to_it_told(lab: Lab) -> None:
+    with WithoutNice() as bare:
+        bare.add_pair(CARD, "peer0", queues=QUEUES)
+        bare.shell(f"ethtool -K {CARD} gro on")
+        drop(bare, "napi: {threaded: on, threads: 0}")
+        bare.start()
+        bare.wait_state(CARD, "partial")
+        assert "systemd/system/netuned.service.d /usr/lib/netuned/napi-threads.conf" in str(
+            setting(bare)["reason"]
+        )
+        assert files(bare)["threaded"] == 1
+        assert "0" not in pinned(bare).values()
