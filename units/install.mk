@@ -44,6 +44,8 @@ endif
 	@$(SUDO) install -D -m 644 units/netuned.service $(DESTDIR)/usr/lib/systemd/system/netuned.service
 	@$(SUDO) install -D -m 644 units/irqbalance.service.d/50-netuned.conf \
 	    $(DESTDIR)/usr/lib/systemd/system/irqbalance.service.d/50-netuned.conf
+	@# Not in force: a copy for whoever has threads of NAPI pinned.
+	@$(SUDO) install -m 644 units/napi-threads.conf $(LIB)/
 	@$(SUDO) install -D -m 644 units/org.netuned1.conf $(DESTDIR)/usr/share/dbus-1/system.d/org.netuned1.conf
 	@# Of an earlier version: by it whoever asks netuned anything started it, disabled as it may be.
 	@$(SUDO) rm -f $(DESTDIR)/usr/share/dbus-1/system-services/org.netuned1.service

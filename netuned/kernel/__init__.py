@@ -68,6 +68,7 @@ class NetdevCalls(Protocol):
     """``netdev.NetdevNetlink``, or what a snapshot holds of it."""
 
     def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]: ...
+    def sets_napis(self) -> bool: ...
 
 
 class RtnlCalls(Protocol):
@@ -111,9 +112,9 @@ class Kernel:
         self.files = Files(root, self._wrote)
         ioctl = Ethtool(self._wrote)
         netlink = EthtoolNetlink(ioctl, self._wrote)
-        rtnl = Rtnl(self._wrote)
+        rtnl, netdev = Rtnl(self._wrote), NetdevNetlink(self._wrote)
         numbers = LinkNumbers(rtnl, self._wrote)
-        self._sockets = asked = Sockets(ioctl, netlink, NetdevNetlink(), rtnl, numbers)
+        self._sockets = asked = Sockets(ioctl, netlink, netdev, rtnl, numbers)
         self.ethtool, self.ethtool_netlink = asked.ethtool, asked.ethtool_netlink
         self.netdev, self.rtnl = asked.netdev, asked.rtnl
         self.irqbalance = Irqbalance()

@@ -134,7 +134,6 @@ RSS = Message(
 )
 """The names but ``indir`` are those of ``hashing.HashValues``; ``fields`` is a nest by flow."""
 
-# netlink's "uint" has 4 or 8 bytes
 QUEUES = Message(
     NETDEV,
     10,
@@ -145,8 +144,14 @@ QUEUES = Message(
 NAPIS = Message(
     NETDEV,
     11,
-    Table(("ifindex", 1, U32), ("id", 2, U32), ("irq", 3, U32)),
-    told=frozenset(("irq",)),
+    Table(
+        *(("ifindex", 1, U32), ("id", 2, U32), ("irq", 3, U32), ("pid", 4, U32)),
+        *(("defer-hard-irqs", 5, U32), ("gro-flush-timeout", 6, UINT)),
+        *(("irq-suspend-timeout", 7, UINT), ("threaded", 8, U32)),
+    ),
+    set=14,
+    told=frozenset(("ifindex", "irq", "pid")),
 )
+"""``ifindex`` is told, and asked for where one card's are listed; it is not set."""
 
 MESSAGES = (FAMILY, RINGS, CHANNELS, COALESCE, STRINGS, FEATURES, RSS, QUEUES, NAPIS)

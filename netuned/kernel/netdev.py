@@ -1,14 +1,17 @@
-"""NetdevNetlink: queues, NAPI instances and the interrupts behind them.
+"""NetdevNetlink: queues, NAPI instances, their settings and the interrupts behind them.
 
 Source: Documentation/netlink/specs/netdev.yaml.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import errno
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
-from netuned.errors import KernelError
-from netuned.kernel.genl import Client, unsupported
+from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel import threads
+from netuned.kernel.genl import Client, Numbers, unsupported
 from netuned.kernel.messages import NAPIS, NETDEV, QUEUES, Message
 from netuned.kernel.netlink import NLM_F_DUMP, decoding
 from netuned.kernel.tables import GENERIC_HEADER
@@ -18,16 +21,29 @@ _QUEUE_TYPES = {0: "rx", 1: "tx"}
 QueueInterrupts = dict[tuple[str, int], int]
 """The interrupt behind each queue: ("rx" or "tx", queue) -> number."""
 
+SETTINGS = ("defer-hard-irqs", "gro-flush-timeout", "irq-suspend-timeout", "threaded")
+"""What can be set of a NAPI instance; times are nanoseconds."""
+
+THREADS = "threads"
+"""The CPUs on which an instance's kernel thread may run, as bits."""
+
+_Dump = tuple[bytes, ...]
+_Place = tuple[int, str]
+"""A NAPI instance: its card, and the queue by which it goes."""
+
 
 class NetdevNetlink(Client):
     """The netdev family: queues, NAPI instances and their interrupts. In Linux since 6.8."""
 
     NAME = NETDEV
 
-    def __init__(self) -> None:
+    def __init__(self, wrote: Callable[[], None] = lambda: None) -> None:
         super().__init__()
-        self._told: tuple[tuple[bytes, ...], tuple[bytes, ...], dict[int, QueueInterrupts]] | None
-        self._told = None
+        self._wrote = wrote
+        self._told: tuple[_Dump, _Dump, dict[int, QueueInterrupts]] | None = None
+        self._set: tuple[_Dump, _Dump, Mapping[int, Numbers], Mapping[_Place, int]] | None = None
+        self._pinned: tuple[Mapping[int, Numbers], Mapping[_Place, int], Mapping[int, Numbers]]
+        self._pinned = {}, {}, {}
 
     def napi_interrupts(self, ifindex: int) -> QueueInterrupts:
         """The interrupt behind each queue of a card.
@@ -51,12 +67,86 @@ class NetdevNetlink(Client):
         last = self._told
         if last is None or last[0] is not told[0] or last[1] is not told[1]:
             with decoding("queues"):
-                napis, queues = (
-                    [message.table.numbers(payload, GENERIC_HEADER) for payload in payloads]
-                    for message, payloads in zip((NAPIS, QUEUES), told, strict=True)
-                )
-                last = self._told = *told, _by_queue(napis, queues)
+                last = self._told = *told, _by_queue(*_numbers(told))
         return last[2]
+
+    def sets_napis(self) -> bool:
+        """Whether NAPI instances can be set one by one, since Linux 6.13. Raises: KernelError.
+
+        The kernel tells nobody of such a change.
+        """
+        try:
+            return NAPIS.set in self._resolve().commands
+        except UnsupportedError:
+            return False
+
+    def napi_settings(self) -> Mapping[int, Numbers]:
+        """What is set of NAPI instances: ifindex -> ``rx-0 defer-hard-irqs``, … -> number.
+
+        Of all cards that have some, in two requests; the same object while nothing has changed. An
+        instance goes by the first queue that it serves, a receive queue if there is one, for its id
+        is another each time the card goes up. Of most drivers the kernel tells which that is; of
+        one of which it tells nothing (veth), and that has an instance for each receive queue, they
+        are in the order in which it made them. Others are left out. Beside ``SETTINGS``, as far as
+        this kernel has them, there are its ``THREADS`` while it has one.
+
+        Raises: UnsupportedError where instances cannot be set one by one; KernelError.
+        """
+        self._need_settings()
+        told = self._dump(NAPIS, "NAPI instances"), self._dump(QUEUES, "queues")
+        last = self._set
+        if last is None or last[0] is not told[0] or last[1] is not told[1]:
+            with decoding("NAPI instances"):
+                found, pids = _settings(*_numbers(told))
+            mine = {place: pid for place, pid in pids.items() if threads.is_napi(pid)}
+            last = self._set = *told, found, mine
+        _, _, settings, pids_of = last
+        masks = {place: threads.affinity(pid) for place, pid in pids_of.items()}
+        pinned = self._pinned
+        if pinned[0] is not settings or pinned[1] != masks:
+            whole = {ifindex: dict(numbers) for ifindex, numbers in settings.items()}
+            for (ifindex, queue), mask in masks.items():
+                if mask:
+                    whole[ifindex][f"{queue} {THREADS}"] = mask
+            pinned = self._pinned = settings, masks, whole
+        return pinned[2]
+
+    def set_napis(self, ifindex: int, values: Numbers) -> None:
+        """Set NAPI instances of a card, by the names that ``napi_settings`` has.
+
+        Raises: UnsupportedError; KernelError (ENOENT where a queue has none), with the name as the
+        ``attribute`` where the kernel says which it refuses.
+        """
+        self._need_settings()
+        with decoding(f"NAPI instances of ifindex {ifindex}"):
+            napis = self._list(NAPIS, "NAPI instances", ifindex)
+            ids = _places(napis, self._list(QUEUES, "queues", ifindex))
+        of_queue: dict[str, dict[str, int]] = {}
+        for key, number in values.items():
+            queue, _, name = key.rpartition(" ")
+            of_queue.setdefault(queue, {})[name] = number
+        instances = {queue: number for number, queue in ids.items()}
+        pids = {napi["id"]: napi.get("pid", 0) for napi in napis}
+        for queue, named in of_queue.items():
+            target = f"NAPI of {queue} of ifindex {ifindex}"
+            if queue not in instances:
+                raise KernelError("set", target, errno.ENOENT)
+            try:
+                if THREADS in named:
+                    threads.pin(pids[instances[queue]], named.pop(THREADS), target)
+                if named:
+                    content = NAPIS.table.encode({"id": instances[queue], **named}, target)
+                    self._ask(NAPIS.table, NAPIS.set, 0, content, "set", target)
+            except KernelError as error:
+                error.attribute = f"{queue} {error.attribute}" if error.attribute else ""
+                raise
+            self._wrote()
+
+    def _need_settings(self) -> None:
+        """Raises: UnsupportedError where NAPI instances cannot be set one by one; KernelError."""
+        if not self.sets_napis():
+            why = "this kernel does not set them one by one; Linux 6.13 does"
+            raise UnsupportedError("NAPI instances", why)
 
     def _list(self, message: Message, what: str, ifindex: int) -> list[dict[str, int]]:
         content = message.table.encode({"ifindex": ifindex})
@@ -80,3 +170,50 @@ def _by_queue(
             place = _QUEUE_TYPES[queue["type"]], queue["id"]
             found.setdefault(queue["ifindex"], {})[place] = irq
     return found
+
+
+def _numbers(told: tuple[_Dump, _Dump]) -> tuple[list[dict[str, int]], ...]:
+    """What was told of NAPI instances, and of queues. Raises: ValueError."""
+    return tuple(
+        [message.table.numbers(payload, GENERIC_HEADER) for payload in payloads]
+        for message, payloads in zip((NAPIS, QUEUES), told, strict=True)
+    )
+
+
+def _settings(
+    napis: Sequence[Mapping[str, int]], queues: Sequence[Mapping[str, int]]
+) -> tuple[dict[int, dict[str, int]], dict[_Place, int]]:
+    """What is set of each card's instances, and the pids of their threads.
+
+    Raises: LookupError for an answer without what it should have.
+    """
+    pids: dict[_Place, int] = {}
+    instances = {napi["id"]: napi for napi in napis}
+    found: dict[int, dict[str, int]] = {}
+    for number, place in _places(napis, queues).items():
+        if napi := instances.get(number):
+            told = {f"{place} {name}": napi[name] for name in SETTINGS if name in napi}
+            if "pid" in napi:
+                pids[napi["ifindex"], place] = napi["pid"]
+            found.setdefault(napi["ifindex"], {}).update(told)
+    return found, pids
+
+
+def _places(
+    napis: Sequence[Mapping[str, int]], queues: Sequence[Mapping[str, int]]
+) -> dict[int, str]:
+    """NAPI instance, by id -> the queue by which it goes. Raises: LookupError."""
+    places: dict[int, str] = {}
+    receiving: Counter[int] = Counter()
+    named = {queue["ifindex"] for queue in queues if "napi-id" in queue}
+    for queue in sorted(queues, key=lambda queue: (queue["type"], queue["id"])):
+        kind = _QUEUE_TYPES[queue["type"]]
+        if "napi-id" in queue:
+            places.setdefault(queue["napi-id"], f"{kind}-{queue['id']}")
+        elif kind == "rx" and queue["ifindex"] not in named:
+            receiving[queue["ifindex"]] += 1
+    for ifindex, count in receiving.items():
+        instances = sorted(napi["id"] for napi in napis if napi["ifindex"] == ifindex)
+        if len(instances) == count:
+            places |= {number: f"rx-{queue}" for queue, number in enumerate(instances)}
+    return places

@@ -263,6 +263,18 @@ NAPI_INTERRUPTS: Question[QueueInterrupts] = Question(
 )
 """The interrupt behind each queue, ("rx" or "tx", queue) -> number; empty where none is told."""
 
+NAPIS: Setting[Numbers] = Setting(
+    "napis",
+    "NAPI instances",
+    NUMBERS,
+    ask=None,
+    ask_all=lambda sockets: sockets.netdev.napi_settings(),
+    absent=lambda _: {},
+    write=lambda sockets, ifindex, values: sockets.netdev.set_napis(ifindex, values),
+)
+"""What is set of each NAPI instance, as ``NetdevNetlink.napi_settings`` has it; a card that is
+down has none."""
+
 QDISCS: Question[tuple[QdiscEntry, ...]] = Question(
     "qdiscs",
     "qdiscs",
@@ -295,7 +307,7 @@ LINK_NUMBERS: Setting[Numbers] = Setting(
 (``…-max``). What the kernel does not know is not in the answer."""
 
 QUESTIONS: tuple[Question[Any], ...] = (
-    *(DRIVER_INFO, CHANNELS, RSS_TABLE, HASHING, RX_RINGS, NAPI_INTERRUPTS),
+    *(DRIVER_INFO, CHANNELS, RSS_TABLE, HASHING, RX_RINGS, NAPI_INTERRUPTS, NAPIS),
     *(RINGS, COALESCE, FEATURES, QDISCS, LINKS, LINK_NUMBERS),
 )
 """All of them."""

@@ -285,6 +285,10 @@ class RecordedCalls:
     def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]:
         return self._kernel.get(NAPI_INTERRUPTS, ifindex)
 
+    def sets_napis(self) -> bool:
+        """Nothing here changes."""
+        return False
+
     def qdiscs(self, ifindexes: Collection[int] = ()) -> Mapping[int, tuple[QdiscEntry, ...]]:
         found = self._kernel.dump(QDISCS)
         if not ifindexes:

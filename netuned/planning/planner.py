@@ -98,6 +98,7 @@ def plan_host(
             steering=steering,
             rps_cpus=draft.rps_cpus,
             xps_cpus=draft.xps_cpus,
+            thread_cpus=draft.thread_cpus,
             default_affinity=default,
             no_channels=draft.no_channels,
             withheld=draft.withheld,
@@ -146,6 +147,7 @@ class _Draft:
     """Whether the profile places its interrupts."""
     rps_cpus: CpuSet | None
     xps_cpus: CpuSet | None
+    thread_cpus: CpuSet | None
 
 
 def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _Draft:
@@ -197,6 +199,7 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _D
         irq is not None,
         sets.steering(_steered(profile.rps), "rps.cpus"),
         sets.steering(_steered(profile.xps), "xps.cpus"),
+        sets.steering(profile.thread_set, "napi.threads"),
     )
 
 

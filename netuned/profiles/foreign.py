@@ -32,6 +32,7 @@ _UNDER = {
     "rss: {function: …}": "hash-function hfunc",
     "rss: {key: …}": "hash-key hkey rss-key",
     "rss: {fields: …}": "flow-hash rx-flow-hash",
+    "napi": "napi-defer-hard-irqs",
     "irq: {cpus: …}": "affinity interrupts irq-affinity irqs smp-affinity smp-affinity-list",
     "link": "big-tcp gro-size gso-size gso-max-segments tx-queue-len txqlen",
     "rps: {cpus: …}": "rps-cpus",
@@ -45,7 +46,7 @@ _NOT_OURS = {
     "; ethtool and systemd.link(5) do": ("autoneg duplex flows pause rx tx wol"),
     "; ip link, systemd.link(5) and netplan do": "mtu vlan vlans vf vfs",
     "; the network's own configuration does": "addresses dhcp dhcp4 dhcp6 dns gateway ip routes",
-    " yet": "governor napi napi-defer-hard-irqs gro-flush-timeout threaded",
+    " yet": "governor",
 }
 
 

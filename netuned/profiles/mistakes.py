@@ -46,10 +46,11 @@ def mistakes(tree: Table, possible: CpuSet | None) -> Iterator[ProfileError]:
 
 def _expressions(data: Any) -> Iterator[tuple[tuple[str, str], expression.Expression]]:
     """Every CPU-set expression that can be read, with its place in the data."""
-    for section in ("cpus", "irq", "rps", "xps"):
+    for section in ("cpus", "napi", "irq", "rps", "xps"):
         values = data.get(section)
         for key, text in values.items() if isinstance(values, dict) else ():
-            if (section == "cpus" or key == "cpus") and text not in NO_EXPRESSION:
+            is_set = section == "cpus" or key == "cpus" or (key == "threads" and text != "irq")
+            if is_set and text not in NO_EXPRESSION:
                 try:
                     yield (section, key), expression.parse(check_expression(text))
                 except PydanticCustomError:  # reported by validation

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from netuned.profiles.expression import NAME, RESERVED
 from netuned.profiles.features import OffloadsSpec
 from netuned.profiles.match import Facts, Match
+from netuned.profiles.napi import NapiQueueSpec, NapiSpec
 from netuned.profiles.qdiscs import (
     QDISCS,
     BfifoQdisc,
@@ -290,6 +291,11 @@ class Profile(Spec):
         _mapping(RssSpec, "queues: all"),
         Field(description="Which receive queues packets are spread over, and by what hash."),
     ] = None
+    napi: Annotated[
+        NapiSpec | None,
+        _mapping(NapiSpec, "defer-hard-irqs: 2", default=False),
+        Field(description="How the card's NAPI instances poll."),
+    ] = None
     irq: Annotated[
         IrqSpec | Literal["default"] | None,
         _mapping(IrqSpec, "cpus: local & housekeeping"),
@@ -331,6 +337,12 @@ class Profile(Spec):
         Field(description="How far netuned may go."),
     ] = PolicySpec()
 
+    @property
+    def thread_set(self) -> str:
+        """The CPU set of NAPI's kernel threads; ``auto`` where they have none of their own."""
+        said = self.napi.threads if self.napi else None
+        return "auto" if said in (None, "irq", "default") else str(said)
+
     def applies_to(self, facts: Facts) -> bool:
         """Whether any entry of ``match`` holds for the card."""
         return any(entry.matches(facts) for entry in self.match)
@@ -362,9 +374,14 @@ def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str
         case ("qdisc",):
             return tuple(QDISCS[data["qdisc"]["kind"]].model_fields)
         case (str(key),) if key in SECTIONS:
-            fields = SECTIONS[key].model_fields
-            return tuple(field.alias or name for name, field in fields.items())
+            return _keys(SECTIONS[key])
+        case ("napi", "queues", _):
+            return _keys(NapiQueueSpec)
     return ()
+
+
+def _keys(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
 SECTIONS: Mapping[str, type[BaseModel]] = {
@@ -373,6 +390,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
     "coalesce": CoalesceSpec,
     "link": LinkSpec,
     "rss": RssSpec,
+    "napi": NapiSpec,
     "irq": IrqSpec,
     "rps": RpsSpec,
     "rfs": RfsSpec,

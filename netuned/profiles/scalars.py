@@ -241,16 +241,16 @@ def time_us(high: int = U32_MAX, *, words: dict[str, int] | None = None) -> Leaf
     return _quantity(parse, example, what, 0, high, words, partial(_in_unit, TIME_UNITS_NS, 1000))
 
 
-def time_ns(high: int = U32_MAX) -> Leaf:
-    """A time that the kernel keeps in nanoseconds; its unit must be written."""
+def time_ns(high: int = U32_MAX, *, words: tuple[str, ...] = ()) -> Leaf:
+    """A time that the kernel keeps in nanoseconds, or one of these words; 0 needs no unit."""
     example = "a time with its unit, like 10us or 500ns"
 
     def parse(number: Decimal, unit: str) -> Decimal | None:
-        scale = TIME_UNITS_NS.get(unit)
+        scale = TIME_UNITS_NS.get(unit, None if number else 1)
         return None if scale is None else number * scale
 
     what, show = "a whole number of nanoseconds", partial(_in_unit, TIME_UNITS_NS, 1)
-    return _quantity(parse, example, what, 0, high, show=show)
+    return _quantity(parse, example, what, 0, high, {word: word for word in words}, show)
 
 
 def rate_bytes(high: int, *, words: dict[str, int] | None = None) -> Leaf:

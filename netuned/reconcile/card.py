@@ -454,7 +454,7 @@ class Card:
         for name in {name for name, _ in gone}:
             left = {key: v for key, v in self.wanted[name].items() if (name, key) not in gone}
             self.wanted[name] = left
-            if not left:
+            if not left and not self.is_asked(name):  # else what is refused of it is to be told
                 del self.wanted[name]
                 self.found.pop(name, None)
 

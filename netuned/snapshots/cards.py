@@ -14,6 +14,7 @@ from netuned.errors import UnsupportedError
 from netuned.kernel.answers import Answers, Failure
 from netuned.kernel.ethtool import NO_OPERATION, Channels, DriverInfo
 from netuned.kernel.linknumbers import LEGACY_SIZE, MAX_SIZE
+from netuned.kernel.netdev import SETTINGS
 from netuned.kernel.questions import (
     CHANNELS,
     COALESCE,
@@ -23,6 +24,7 @@ from netuned.kernel.questions import (
     LINK_NUMBERS,
     LINKS,
     NAPI_INTERRUPTS,
+    NAPIS,
     QDISCS,
     QUESTIONS,
     RINGS,
@@ -121,6 +123,9 @@ def _add_netdev(
         ("carrier", "1"),
         ("mtu", "1500"),
         ("iflink", str(link.lower or ifindex)),
+        ("napi_defer_hard_irqs", "0"),
+        ("gro_flush_timeout", "0"),
+        ("threaded", "0"),
     ):
         tree.add(f"{home}/{name}", line(value))
     none = line("0")
@@ -212,6 +217,8 @@ def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> No
     """What ethtool and the netdev family say of a card."""
     answers.cards(DRIVER_INFO)[ifindex] = DriverInfo(card.driver, bus_info, "")
     answers.cards(NAPI_INTERRUPTS)[ifindex] = {}
+    instances = range(card.queues if card.driver in DRIVERS and card.driver != "veth" else 0)
+    answers.cards(NAPIS)[ifindex] = {f"rx-{i} {name}": 0 for i in instances for name in SETTINGS}
     channels, table = answers.cards(CHANNELS), answers.cards(RSS_TABLE)
     driver = DRIVERS.get(card.driver)
     if driver is None or not driver.shows_channels:

@@ -21,6 +21,7 @@ from netuned.tunables.hugepages import HUGEPAGES
 from netuned.tunables.irq import IRQ
 from netuned.tunables.irqbalance import IRQBALANCE
 from netuned.tunables.link import LINK
+from netuned.tunables.napi import NAPI
 from netuned.tunables.offloads import OFFLOADS
 from netuned.tunables.qdisc import QDISC
 from netuned.tunables.rfs import RFS
@@ -32,7 +33,7 @@ from netuned.tunables.xps import XPS
 
 TUNABLES: Final[tuple[Tunable, ...]] = (
     *(CHANNELS, RINGS, OFFLOADS, LINK, COALESCE, HASHING, RSS),
-    *(IRQ, RPS, RFS, XPS, BQL, QDISC),
+    *(NAPI, IRQ, RPS, RFS, XPS, BQL, QDISC),
 )
 HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, SYSCTL, HUGEPAGES, IRQBALANCE)
 """What is no single card's: the tunables of the host."""

@@ -103,6 +103,8 @@ class Target:
     """The topology's, made once for all cards."""
     no_channels: str = ""
     """Why the channels the profile wants cannot be had; the card keeps those it has."""
+    thread_cpus: CpuSet | None = None
+    """Where NAPI's kernel threads run, all of them; None: each where its queue is served."""
     withheld: ChannelCounts | None = None
     """Channel counts the profile wants and its policy (``disruptive: deny``) forbids to set."""
     crowded: Mapping[int, str] = field(default_factory=dict)

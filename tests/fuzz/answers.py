@@ -15,6 +15,7 @@ from netuned.kernel.answers import Answers
 from netuned.kernel.ethtool import Ethtool
 from netuned.kernel.genl import EthtoolNetlink, Family, resolve_family
 from netuned.kernel.linknumbers import LinkNumbers
+from netuned.kernel.messages import NAPIS
 from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.netlink import HEADER, NetlinkSocket, decoding
 from netuned.kernel.qdisc_options import PARAMETERS, decode_options, encode_options
@@ -88,7 +89,7 @@ def _ask_everything(*datagrams: bytes) -> None:
     for part in parts:
         part._socket = opened
     for family in netlink:
-        family._family = Family(20, {})
+        family._family = Family(20, {}, frozenset({NAPIS.set}))
     asked: list[Callable[[], object]] = [lambda: resolve_family(opened, "ethtool")]
     for question in QUESTIONS:
         if question.ask:
@@ -97,7 +98,8 @@ def _ask_everything(*datagrams: bytes) -> None:
             asked.append(partial(question.ask_all, sockets))
         if isinstance(question, Setting):
             name = "txqueuelen" if question is LINK_NUMBERS else "rx"
-            asked.append(partial(question.write, sockets, 2, {name: 1}))
+            key = name if question.ask else "rx-0 threaded"
+            asked.append(partial(question.write, sockets, 2, {key: 1}))
     for ask in asked:
         try:
             ask()
@@ -163,7 +165,10 @@ LINK = (
 )
 GENERIC = b"\1\1\0\0" + _attribute(1, b"\x14\0") + _attribute(2, b"ethtool\0")
 GENERIC += _attribute(7, _attribute(1, _attribute(1, b"monitor\0") + _attribute(2, bytes(4))))
-NAPI = b"\x0b\1\0\0" + b"".join(_attribute(n, struct.pack("=I", n)) for n in (1, 2, 3, 4))
+NAPI = b"\x0b\1\0\0" + b"".join(
+    _attribute(n, struct.pack("=I", value)) for n, value in enumerate((2, 2, 0, 2, 5, 6, 7, 1), 1)
+)
+"""As an instance and as the queue that it serves."""
 SETTINGS = b"\x10\1\0\0" + _attribute(1, _attribute(1, struct.pack("=I", 2)))
 SETTINGS += b"".join(_attribute(n, struct.pack("=I", n)) for n in range(2, 11))
 SETTINGS += _attribute(11, b"\1") + _attribute(13, b"\0")

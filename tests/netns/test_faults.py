@@ -15,7 +15,7 @@ import pytest
 from netuned import daemon
 from netuned.errors import KernelError
 from tests.netns.conftest import Namespace
-from tests.netns.faults.card import CARD, IFB, OTHER, QUEUES, TAP, Ifb, Shaped, Tap
+from tests.netns.faults.card import CARD, IFB, OTHER, QUEUES, TAP, Ifb, Polled, Shaped, Tap
 from tests.netns.faults.names import change_names
 from tests.netns.faults.runs import inject, meddle
 
@@ -58,6 +58,14 @@ def test_nor_does_one_around_byte_queue_limits(netns: Namespace, tmp_path: Path)
     print(figures)
     assert not figures.failed
     assert figures.faults > 20
+
+
+def test_nor_does_one_around_napi(netns: Namespace, tmp_path: Path) -> None:
+    netns.veth(CARD, QUEUES)
+    figures = inject(tmp_path, stride=2 * STRIDE, card=Polled)
+    print(figures)
+    assert not figures.failed
+    assert figures.faults > 15
 
 
 @pytest.mark.parametrize("own_qdiscs", [False, True], ids=["default qdiscs", "own qdiscs"])

@@ -58,6 +58,11 @@ ASKED: Mapping[str, Any] = {
     "coalesce": {"rx-usecs": 20, "adaptive-rx": "off"},
     "hashing": {"function": "xor", "key": ":".join(["6d"] * 40), "fields": {"udp4": ["src"]}},
     "rss": {"queues": [0]},
+    "napi": {
+        "threaded": "on",
+        "defer-hard-irqs": 2,
+        "queues": {"1": {"irq-suspend-timeout": "1ms"}},
+    },
     "irq": {"spread": "one-per-queue"},
     "rps": {"cpus": "0-1"},
     "rfs": {"entries": 4096},

@@ -555,10 +555,10 @@ ALIAS = "which profiles do not have; put a pattern in quotes"
         ("a: 1\nb: 2\na: 3", ["3:1: a: this key is already on line 1",
                               "1:1: a: unknown key; allowed here: name, description, extends, "
                               "priority, match, cpus, channels, rings, coalesce, offloads, link, "
-                              "rss, irq, rps, rfs, xps, bql, qdisc, host or policy",
+                              "rss, napi, irq, rps, rfs, xps, bql, qdisc, host or policy",
                               "2:1: b: unknown key; allowed here: name, description, extends, "
                               "priority, match, cpus, channels, rings, coalesce, offloads, link, "
-                              "rss, irq, rps, rfs, xps, bql, qdisc, host or policy"]),
+                              "rss, napi, irq, rps, rfs, xps, bql, qdisc, host or policy"]),
         ("irq: {spread: pack, spread: all}", ["1:21: irq.spread: this key is already on line 1"]),
         ("- a", ["1:1: a profile is a mapping of keys, like `match:` and `irq:`"]),
         ("edge", ["1:1: a profile is a mapping of keys, like `match:` and `irq:`"]),
@@ -763,7 +763,7 @@ def test_a_description_can_have_any_space(host: Host) -> None:
         ("rx: 5", "this belongs under channels or rings"),
         ("kind: fq", "this belongs under match or qdisc"),
         ("flow_limit: 5", "this belongs under qdisc"),
-        ("irq: {queues: 0-1}", "this belongs under rss"),
+        ("irq: {queues: 0-1}", "this belongs under rss or napi"),
         ("channels: {rx-usecs: 5}", "this belongs under coalesce"),
         ("qdisc: {kind: fq, target: 5ms}", "this is a parameter of fq_codel"),
         ("match: {irq: {}}", "this is a key of the profile itself"),

@@ -53,6 +53,18 @@ def test_what_a_card_cannot_have_makes_it_partial(
     on(tmp_path, scenario, WritableKernel(MACHINE))
 
 
+def test_what_is_refused_is_told_when_all_else_of_a_setting_was_put_back(tmp_path: Path) -> None:
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(f"{REST}coalesce: {{rx-usecs: 51}}\n")
+        assert parts.shown().state == IN_SYNC
+        await parts.plan(f"{REST}coalesce: {{stats-block-usecs: 5}}\n")
+        settings = {setting.tunable: setting for setting in parts.shown().settings}
+        assert (parts.shown().state, settings["coalesce"].state) == (PARTIAL, UNSUPPORTED)
+        assert "stats-block-usecs: the driver ice does not have it" in settings["coalesce"].reason
+
+    on(tmp_path, scenario, WritableKernel(MACHINE))
+
+
 def test_channels_that_are_refused_for_now_are_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

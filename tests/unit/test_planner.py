@@ -30,6 +30,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
 from netuned.hardware.host import Host
 from netuned.hardware.nic import PHYSICAL, Nic
+from netuned.kernel.netdev import SETTINGS
 from netuned.plan import Change
 from netuned.planning.diff import diff
 from netuned.planning.planner import Desired, plan_host
@@ -38,7 +39,7 @@ from netuned.reconcile.host import host_target
 from netuned.snapshots.drivers import TOEPLITZ
 from netuned.tunables import BY_NAME, TUNABLES, bql, coalesce, hashing, link, offloads, rings
 from netuned.tunables.base import Boot
-from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value
+from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value, Word
 from tests.unit.machines import CARDS, NUMBERS, RSS_ENTRIES, limits, topology, with_channels
 
 FIELDS = {"coalesce": coalesce.FIELDS, "link": link.FIELDS, "rings": rings.FIELDS}
@@ -129,6 +130,11 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
             continue
         fields = FIELDS[name]
         state[name] = {key: fields[key].value(n) for key, n in numbers.items() if key in fields}
+    of_queues = [f"rx-{queue} {name}" for queue in range(nic.rx_queues) for name in SETTINGS]
+    state["napi"] = {
+        key: Word("off") if key.endswith("threaded") else Number(0)
+        for key in ("defer-hard-irqs", "gro-flush-timeout", "threaded", *of_queues)
+    }
     if nic.vectors:
         state["irq"] = {vector.key: online for vector in nic.vectors}
     state["rps"] = {f"rx-{queue}": CpuSet() for queue in range(nic.rx_queues)}
@@ -300,6 +306,9 @@ def _carried_out(
     online = CpuSet.of(cpu for mask in nic.affinity for cpu in mask)
     for change in changes:
         value = change.after
+        if change.tunable == "napi":  # what is of the card goes to all instances
+            instances = [key for key in now["napi"] if key.endswith(f" {change.key}")]
+            now["napi"] |= dict.fromkeys(instances, value)
         if isinstance(value, ChannelCounts):
             before = {"rss": {}, **_defaults(nic, online)}
             nic = with_channels(nic, value.rx, value.tx, value.combined)

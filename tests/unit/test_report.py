@@ -94,6 +94,7 @@ def lies(card: Card, shown: Mapping[str, SettingStatus]) -> list[str]:
         tunable, wanted = card.tunables[name], card.wanted.get(name, {})
         if setting.state == IN_SYNC:
             found = tunable.read(card.view())
+            wanted = card.restorable(name, wanted, found)  # of queues that are open
             wrong += [
                 f"{name} {key}"
                 for key in wanted

@@ -14,7 +14,7 @@ import pytest
 
 from netuned.hardware.nic import HOST
 from netuned.kernel.files import Files
-from netuned.tunables import HOST_TUNABLES
+from netuned.tunables import HOST_TUNABLES, napi
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "units"
@@ -42,6 +42,17 @@ def test_the_service_is_confined() -> None:
     score = re.search(r"Overall exposure level for netuned.service: ([\d.]+)", done.stdout)
     assert score is not None, done.stdout
     assert float(score[1]) <= 1.6
+
+
+def test_what_lets_threads_be_pinned_opens_nothing_else() -> None:
+    """And it is where the message says; in the package itself it is in force nowhere."""
+    said = (UNITS / "napi-threads.conf").read_text().splitlines()
+    opened = [line for line in said if line and not line.startswith("#")]
+    right, call = "CapabilityBoundingSet=CAP_SYS_NICE", "SystemCallFilter=sched_setaffinity"
+    assert opened == ["[Service]", right, call]
+    assert "CAP_SYS_NICE" not in SERVICE.read_text()
+    assert "units/napi-threads.conf $(LIB)/" in (UNITS / "install.mk").read_text()
+    assert "/usr/lib/netuned/napi-threads.conf && " in napi.ALLOW
 
 
 def test_the_service_keeps_the_hosts_proc() -> None:
@@ -78,7 +89,7 @@ def test_what_is_set_of_the_host_can_be_written_and_little_else() -> None:
             assert any(f"{directory}/".startswith(f"{path}/") for path in writable), directory
     assert {path for path in writable if path.startswith(("/proc", "/sys/devices/system"))} == {
         *("/proc/sys/net", "/proc/sys/vm"),
-        "/sys/devices/system/node",
+        *("/sys/devices/system/node", "/proc/self/attr"),  # the latter to enter AppArmor's profile
     }
 
 

@@ -20,6 +20,7 @@ from netuned.kernel.questions import (
     CHANNELS,
     FEATURES,
     HASHING,
+    NAPIS,
     QDISCS,
     RSS_TABLE,
     RX_RINGS,
@@ -36,6 +37,12 @@ Numbers = Setting[Mapping[str, int]]
 CLASS_NET = "/sys/class/net"
 LASTING = "/byte_queue_limits/"
 """What a queue keeps while it is closed, and nobody can see."""
+INSTANCES = {
+    "napi_defer_hard_irqs": "defer-hard-irqs",
+    "gro_flush_timeout": "gro-flush-timeout",
+    "threaded": "threaded",
+}
+"""Files of a card, and what of its NAPI instances is set by them."""
 OWN_HANDLES = 0x8001 << 16
 """From here on the kernel numbers qdiscs that came without a handle."""
 
@@ -77,6 +84,17 @@ class WritableKernel(RecordedKernel):
             has[name] = value
         self.answers.cards(cast("Numbers", setting))[ifindex] = has
 
+    def set_instances(self, path: str, data: bytes) -> None:
+        """What is written to a card's file goes to all of its NAPI instances."""
+        card, _, file = self.files.resolve(path).rpartition("/")
+        if name := INSTANCES.get(file):
+            ifindex = self.files.read_int(f"{card}/ifindex", 0)
+            cards = cast("dict[int, Mapping[str, int]]", self.answers.cards(NAPIS))
+            cards[ifindex] = {
+                key: int(data) if key.endswith(f" {name}") else number
+                for key, number in cards[ifindex].items()
+            }
+
     def begin_write(self, what: str) -> None:
         """Count a write. Raises: KernelError, if it is one of ``fails``."""
         self.writes += 1
@@ -104,7 +122,7 @@ class WritableKernel(RecordedKernel):
         made = expand(self._machine)
         self.tree.root, self.tree._directories = made.tree.root, made.tree._directories
         self._files.forget_places()
-        changed: tuple[Question[Any], ...] = (CHANNELS, RSS_TABLE, RX_RINGS, QDISCS)
+        changed: tuple[Question[Any], ...] = (CHANNELS, RSS_TABLE, RX_RINGS, NAPIS, QDISCS)
         for question in changed:
             anew = made.answers.cards(question)
             self.answers.cards(question)[ifindex] = anew[ifindex]
@@ -138,6 +156,7 @@ class _Files(RecordedFiles):
     def write(self, path: str, data: bytes) -> None:
         self.read(path)
         self._kernel.begin_write(path)
+        self._kernel.set_instances(path, data)
         self._kernel.put(path, f"{self._kernel.shows(data.decode())}\n".encode())
 
     def forget_places(self) -> None:

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.netns.faults.card import Card, Ifb, Shaped, Tap
+from tests.netns.faults.card import Card, Ifb, Polled, Shaped, Tap
 from tests.netns.faults.names import change_and_kill, change_names
 from tests.netns.faults.runs import inject, kill, meddle, run
 
@@ -28,7 +28,7 @@ def main() -> None:
         if what in NAMES:
             figures = NAMES[what](Path(directory), of)
         else:
-            card = {"tap": Tap, "ifb": Ifb, "shaped": Shaped}.get(of, Card)
+            card = {"tap": Tap, "ifb": Ifb, "shaped": Shaped, "polled": Polled}.get(of, Card)
             figures = CALLS[what](Path(directory), own_qdiscs=of == "own", card=card)
         print(json.dumps(asdict(figures)))
 

@@ -13,10 +13,10 @@ from netuned.hardware.opening import open_same
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
-from netuned.kernel.questions import COALESCE, LINK_NUMBERS
-from netuned.tunables import TUNABLES, qdisc
+from netuned.kernel.questions import COALESCE, FEATURES, LINK_NUMBERS, NAPIS
+from netuned.tunables import TUNABLES, napi, qdisc
 from netuned.tunables.base import View
-from netuned.values import Number, Qdisc, Setting, Value, describe
+from netuned.values import Number, Qdisc, Setting, Value, Word, describe
 
 CARD = "lan0"
 OTHER = "lan1"
@@ -47,6 +47,14 @@ IFB = "ifb9"
 IFB_PROFILE = f"""\
 match: [{{kind: ifb, name: {IFB}}}]
 bql: {{max: 50K, min: 4K}}
+"""
+
+POLLED_PROFILE = f"""\
+match: [{{kind: veth, name: {CARD}}}]
+napi:
+  threaded: on
+  defer-hard-irqs: 2
+  queues: {{1: {{gro-flush-timeout: 9us, irq-suspend-timeout: 1ms}}}}
 """
 
 State = Mapping[Setting, Value]
@@ -124,8 +132,13 @@ class Card:
             self.kernel.files.write(f"{CLASS_NET}/{self.name}/queues/{queue}_cpus", mask)
 
     def made_by_the_kernel(self, setting: Setting, found: Value) -> bool:
-        """Whether a setting is a leaf that the kernel puts below a new root, or as it makes one."""
+        """Whether a setting is a leaf that the kernel puts below a new root, or as it makes one.
+
+        Or a NAPI instance's, as that comes with its queue.
+        """
         name, key = setting
+        if name == napi.NAME and found in (Number(0), Word("off")):
+            return True
         if name != qdisc.NAME or not key.startswith("tx-"):
             return False
         if isinstance(found, Number):  # the limit of a pfifo that is attached without one
@@ -174,6 +187,27 @@ class Ifb(Card):
         limits = f"{CLASS_NET}/{self.name}/queues/tx-{queue}/byte_queue_limits"
         self.kernel.files.write(f"{limits}/limit_max", most)
         self.kernel.files.write(f"{limits}/limit_min", least)
+
+
+class Polled(Card):
+    """A card with NAPI instances, one of which somebody had set by itself."""
+
+    @classmethod
+    def made(cls) -> Polled:
+        return cls(CARD, POLLED_PROFILE)
+
+    def prepare(self, *, own_qdiscs: bool) -> None:
+        self.own_qdiscs = own_qdiscs
+        self.kernel.ethtool.set_channels(self.ifindex, rx=2, tx=2)
+        self.kernel.set(FEATURES, self.ifindex, {"rx-gro": 1})
+        self.kernel.files.write(f"{CLASS_NET}/{self.name}/gro_flush_timeout", b"7")
+        own = {"rx-0 defer-hard-irqs": 5, "rx-1 irq-suspend-timeout": 6}
+        self.kernel.set(NAPIS, self.ifindex, own)
+        self.before = self.state()
+
+    def disturb(self) -> None:
+        self.kernel.files.write(f"{CLASS_NET}/{self.name}/napi_defer_hard_irqs", b"9")
+        self.kernel.set(NAPIS, self.ifindex, {"rx-1 gro-flush-timeout": 8, "rx-0 threaded": 0})
 
 
 class Shaped(Card):

@@ -122,7 +122,8 @@ def kill(
 def run() -> Figures:
     """All of it, in a namespace of its own: the figures of ``make soak``."""
     total = Figures()
-    parts = product(("inject", "kill", "meddle"), ("default", "own", "shaped", "tap", "ifb"))
+    cards = ("default", "own", "shaped", "tap", "ifb", "polled")
+    parts = product(("inject", "kill", "meddle"), cards)
     for what, of in (*parts, *product(("names", "names-kill"), ("mac", "name"))):
         with Lab() as lab:
             lab.add_pairs([(CARD, "peer0"), (OTHER, "peer1")], queues=QUEUES)

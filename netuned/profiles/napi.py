@@ -1,0 +1,109 @@
+"""What a profile says of a card's NAPI instances, of all of them and of those of some queues.
+
+Source: Documentation/networking/napi.rst; Documentation/netlink/specs/netdev.yaml, napi-set.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from netuned.cpuset import CpuSet
+from netuned.profiles.scalars import (
+    CPU_SET,
+    Leaf,
+    check_expression,
+    mistake,
+    shown,
+    time_ns,
+    whole,
+    word_or_keep,
+)
+from netuned.profiles.specs import Numbers, NumbersSpec
+
+MOST_DEFERRALS = (1 << 31) - 1
+"""The kernel's own limit since 6.13 (netdev.yaml: s32-max)."""
+
+Time = Annotated[int | Literal["default"] | None, time_ns(words=("default",))]
+
+
+class NapiQueueSpec(NumbersSpec):
+    """How the NAPI instances of some queues poll."""
+
+    defer_hard_irqs: Annotated[
+        int | Literal["default"] | None,
+        whole(0, MOST_DEFERRALS, words=("default", "keep")),
+        Field(description="So many polls in a row that find nothing, before an interrupt."),
+    ] = None
+    gro_flush_timeout: Annotated[
+        Time, Field(description="So long until the next such poll, and until GRO lets packets go.")
+    ] = None
+    irq_suspend_timeout: Annotated[
+        Time,
+        Field(description="So long at most no interrupt while an application polls (Linux 6.13)."),
+    ] = None
+    threaded: Annotated[
+        Literal["off", "on", "busy-poll", "default"] | None,
+        word_or_keep("off", "on", "busy-poll", "default"),
+        Field(description="A kernel thread for each polls; by `busy-poll` always (Linux 6.19)."),
+    ] = None
+
+
+def _queues(key: object) -> str:
+    """Queue numbers as a key: ``0-3,8``."""
+    try:
+        queues = str(CpuSet.parse_list(str(key)))
+    except ValueError:
+        queues = ""
+    if not queues:
+        raise mistake(f"{shown(key)} names no queues; write their numbers, like 3 or 0-5,8")
+    return queues
+
+
+def _threads(value: object) -> str | None:
+    if value in ("irq", "default", "keep"):
+        return None if value == "keep" else str(value)
+    return check_expression(value, also=("irq", "default", "keep"))
+
+
+class NapiSpec(NapiQueueSpec):
+    """How a card's NAPI instances poll: all of them, or those of some queues."""
+
+    threads: Annotated[
+        str | None,
+        Leaf(_threads, CPU_SET),
+        Field(
+            description="Where its kernel threads run: `irq`, on the CPUs that serve the queue; or "
+            "a CPU set."
+        ),
+    ] = None
+    queues: Annotated[
+        dict[Annotated[str, BeforeValidator(_queues)], NapiQueueSpec],
+        Field(description="By queue numbers, what is said of those and not of the others."),
+    ] = Field(default_factory=dict)
+
+    def named(self) -> Numbers:
+        """What it says of all instances that nothing else is said of."""
+        of_all = ("queues", "threads")
+        return {key: value for key, value in super().named().items() if key not in of_all}
+
+    def of_queue(self, queue: int) -> Numbers:
+        """What it says of the instances that serve a queue."""
+        own = (of.named() for key, of in self.queues.items() if queue in CpuSet.parse_list(key))
+        return {**self.named(), **next(own, {})}
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> NapiSpec:
+        seen = CpuSet()
+        for key in self.queues:
+            queues = CpuSet.parse_list(key)
+            if twice := seen & queues:
+                raise mistake(f"queue {twice.first} is named twice", key="queues")
+            seen |= queues
+        firsts = (CpuSet.parse_list(key).first for key in self.queues)
+        for said in (self.named(), *map(self.of_queue, firsts)):
+            off = [key for key in ("defer-hard-irqs", "gro-flush-timeout") if said.get(key) == 0]
+            if off and said.get("irq-suspend-timeout") not in (None, 0, "default"):
+                raise mistake(f"irq-suspend-timeout does nothing where {off[0]} is 0")
+        return self
