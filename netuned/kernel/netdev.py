@@ -70,13 +70,20 @@ class NetdevNetlink(Client):
                 last = self._told = *told, _by_queue(*_numbers(told))
         return last[2]
 
-    def sets_napis(self) -> bool:
-        """Whether NAPI instances can be set one by one, since Linux 6.13. Raises: KernelError.
+    def lists_napis(self) -> bool:
+        """Whether the kernel lists NAPI instances and their threads, since Linux 6.8.
 
-        The kernel tells nobody of such a change.
+        It tells nobody when they change. Raises: KernelError.
         """
+        return self._can(NAPIS.get)
+
+    def sets_napis(self) -> bool:
+        """Whether it tells what is set of each, and sets it, since 6.13. Raises: KernelError."""
+        return self._can(NAPIS.set)
+
+    def _can(self, command: int) -> bool:
         try:
-            return NAPIS.set in self._resolve().commands
+            return command in self._resolve().commands
         except UnsupportedError:
             return False
 
@@ -90,9 +97,8 @@ class NetdevNetlink(Client):
         are in the order in which it made them. Others are left out. Beside ``SETTINGS``, as far as
         this kernel has them, there are its ``THREADS`` while it has one.
 
-        Raises: UnsupportedError where instances cannot be set one by one; KernelError.
+        Raises: UnsupportedError where this kernel does not list instances; KernelError.
         """
-        self._need_settings()
         told = self._dump(NAPIS, "NAPI instances"), self._dump(QUEUES, "queues")
         last = self._set
         if last is None or last[0] is not told[0] or last[1] is not told[1]:
@@ -117,7 +123,6 @@ class NetdevNetlink(Client):
         Raises: UnsupportedError; KernelError (ENOENT where a queue has none), with the name as the
         ``attribute`` where the kernel says which it refuses.
         """
-        self._need_settings()
         with decoding(f"NAPI instances of ifindex {ifindex}"):
             napis = self._list(NAPIS, "NAPI instances", ifindex)
             ids = _places(napis, self._list(QUEUES, "queues", ifindex))
@@ -141,12 +146,6 @@ class NetdevNetlink(Client):
                 error.attribute = f"{queue} {error.attribute}" if error.attribute else ""
                 raise
             self._wrote()
-
-    def _need_settings(self) -> None:
-        """Raises: UnsupportedError where NAPI instances cannot be set one by one; KernelError."""
-        if not self.sets_napis():
-            why = "this kernel does not set them one by one; Linux 6.13 does"
-            raise UnsupportedError("NAPI instances", why)
 
     def _list(self, message: Message, what: str, ifindex: int) -> list[dict[str, int]]:
         content = message.table.encode({"ifindex": ifindex})

@@ -5,6 +5,7 @@ It answers what it holds. What it does not hold is an error, never this host's a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -20,12 +21,14 @@ from netuned.kernel.ethtool import Channels, DriverInfo
 from netuned.kernel.files import READ_SIZE, FileTree, Kept
 from netuned.kernel.hashing import Hashing, HashValues
 from netuned.kernel.irqbalance import Unknown
+from netuned.kernel.netdev import THREADS
 from netuned.kernel.questions import (
     CHANNELS,
     DRIVER_INFO,
     HASHING,
     LINKS,
     NAPI_INTERRUPTS,
+    NAPIS,
     QDISCS,
     RSS_TABLE,
     RX_RINGS,
@@ -285,8 +288,15 @@ class RecordedCalls:
     def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]:
         return self._kernel.get(NAPI_INTERRUPTS, ifindex)
 
-    def sets_napis(self) -> bool:
+    def lists_napis(self) -> bool:
         """Nothing here changes."""
+        return False
+
+    def sets_napis(self) -> bool:
+        """As what was told of them shows."""
+        with contextlib.suppress(KernelError, UnsupportedError):
+            told = self._kernel.dump(NAPIS).values()
+            return any(not key.endswith(f" {THREADS}") for numbers in told for key in numbers)
         return False
 
     def qdiscs(self, ifindexes: Collection[int] = ()) -> Mapping[int, tuple[QdiscEntry, ...]]:

@@ -86,11 +86,13 @@ def name_of(key: str) -> str:
 def limits(view: View) -> Limits:
     """Names of the card's files that this kernel has, and what it tells of the instances."""
     found = {name: 1 for name, file in FILES.items() if view.files.exists(file)}
+    if view.kernel.netdev.sets_napis():
+        found[ONE_BY_ONE] = 1
     try:
         told = view.ask(QUESTION)
     except UnsupportedError:
         return found
-    return {**found, ONE_BY_ONE: 1, **told}
+    return {**found, THREADS: 1, **told}
 
 
 def read(view: View) -> State:
@@ -101,10 +103,11 @@ def read(view: View) -> State:
 
     card = view.kept.sweep(tuple(FILES[name] for name in names), parse) if names else {}
     try:
-        told: Mapping[str, int] | None = view.ask(QUESTION)
+        told = view.ask(QUESTION)
     except UnsupportedError:
-        told = None
-    return view.kept.same(NAME, (card, told, view.nic.rx_queues), _merged)
+        told = {}
+    count = view.nic.rx_queues if view.kernel.netdev.sets_napis() else 0
+    return view.kept.same(NAME, (card, told, count), _merged)
 
 
 def _parse(name: str, content: bytes) -> Value:
@@ -114,16 +117,18 @@ def _parse(name: str, content: bytes) -> Value:
         raise KernelError("read", f"{FILES[name]} {content[:40]!r}", errno.EPROTO) from None
 
 
-def _merged(found: tuple[State, Mapping[str, int] | None, int]) -> State:
+def _merged(found: tuple[State, Mapping[str, int], int]) -> State:
     card, told, count = found
     state = dict(card)
-    if told is not None:
-        singly = {name: value for name, value in card.items() if _is_told(name, told)}
-        for queue in range(count):
-            state |= {f"rx-{queue} {name}": value for name, value in singly.items()}
-        for key, number in told.items():
-            name = name_of(key)
-            state[key] = CpuSet(number) if name == THREADS else FIELDS[name].value(number)
+    singly = {name: value for name, value in card.items() if _is_told(name, told)}
+    for queue in range(count):
+        state |= {f"rx-{queue} {name}": value for name, value in singly.items()}
+    for key, number in told.items():
+        name = name_of(key)
+        if name == THREADS:
+            state[key] = CpuSet(number)
+        elif name in FIELDS:
+            state[key] = FIELDS[name].value(number)
     return state
 
 
@@ -149,17 +154,18 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     queues = dict.fromkeys([f"rx-{queue}" for queue in receiving])
     queues |= dict.fromkeys(queue for queue in map(queue_of, limits) if queue)
     has = CpuSet.of(masks.ends_with(queue)[1] for queue in queues)
-    for queue in queues if ONE_BY_ONE in limits else ():
-        of_queue = spec.of_queue(masks.ends_with(queue)[1])
+    for queue in queues:
+        of_queue = spec.of_queue(masks.ends_with(queue)[1]) if ONE_BY_ONE in limits else {}
         for name, said in of_queue.items():
             if _is_told(name, limits):
                 wanted[f"{queue} {name}"] = _wanted(name, said)
             elif name not in spec.named():
                 wanted[f"{queue} {name}"] = UnsupportedError(name, _lacks("queues"))
-        if spec.threads:
+        if spec.threads and THREADS in limits:
             wanted[f"{queue} {THREADS}"] = _thread_cpus(target, masks.ends_with(queue)[1])
-    if spec.threads and ONE_BY_ONE not in limits:
-        wanted[THREADS] = UnsupportedError(THREADS, _lacks(THREADS))
+    if spec.threads and THREADS not in limits:
+        why = "this kernel does not tell which threads they are; Linux 6.8 does"
+        wanted[THREADS] = UnsupportedError(THREADS, why)
     if spec.queues and ONE_BY_ONE not in limits:
         wanted["queues"] = UnsupportedError("queues", _lacks("queues"))
     elif beyond := CpuSet.parse_list(",".join(spec.queues)) - has:
@@ -201,6 +207,8 @@ def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
     told = view.ask(QUESTION) if queues else {}
     here = set(map(queue_of, told))
     why = NOT_HERE if view.nic.up else DOWN
+    if not view.kernel.netdev.sets_napis():
+        here |= queues  # before that they show by their threads alone
     absent = {key: why for key in values if (queue := queue_of(key)) and queue not in here}
     for key in values.keys() - found.keys() - absent.keys():
         comes = {values.get(at, Word("off")) for _, at in needs(key)} - {Word("off")}
@@ -328,7 +336,7 @@ NAPI = Tunable(
     needs=needs,
     loses=loses,
     makes=makes,
-    silent=lambda kernel: kernel.netdev.sets_napis(),
+    silent=lambda kernel: kernel.netdev.lists_napis(),
     watched=watched,
     writers=Writers(files=files, hint="look for napi-set (YNL) in scripts and services"),
     summary=summary,

@@ -173,7 +173,9 @@ def limits(tunable: Tunable, card: Nic) -> Limits:
             raise UnsupportedError(tunable.name, "the driver has no such operation")
         return hashing.limits_of(TOEPLITZ)
     if tunable.name == "napi":
-        return dict.fromkeys(("defer-hard-irqs", "gro-flush-timeout", "threaded", "one-by-one"), 1)
+        return dict.fromkeys(
+            ("defer-hard-irqs", "gro-flush-timeout", "threaded", "threads", "one-by-one"), 1
+        )
     entries = {"entries": RSS_ENTRIES.get(card.driver, 0)}
     return entries if tunable.name == "rss" else NUMBERS.get(tunable.name, {})
 

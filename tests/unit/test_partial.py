@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from netuned.errors import UnsupportedError
+from netuned.kernel.questions import NAPIS
 from netuned.profiles.loader import ProfileSet, load
 from netuned.reconcile import slot
 from netuned.snapshots import offline
@@ -63,6 +65,23 @@ def test_what_is_refused_is_told_when_all_else_of_a_setting_was_put_back(tmp_pat
         assert "stats-block-usecs: the driver ice does not have it" in settings["coalesce"].reason
 
     on(tmp_path, scenario, WritableKernel(MACHINE))
+
+
+def test_a_kernel_without_single_napi_instances_has_what_is_of_the_card(tmp_path: Path) -> None:
+    """As before Linux 6.8; the rest is named."""
+    kernel = WritableKernel(MACHINE)
+    kernel.answers.cards(NAPIS).clear()
+    kernel.answers.put_all(NAPIS, UnsupportedError("NAPI instances", "no such family"))
+    says = "defer-hard-irqs: 2, irq-suspend-timeout: 1s, threads: 0, queues: {0: {threaded: on}}"
+
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(f"{REST}napi: {{{says}}}\n")
+        settings = {setting.tunable: setting for setting in parts.shown().settings}
+        assert (parts.shown().state, settings["napi"].state) == (PARTIAL, UNSUPPORTED)
+        assert "3 of 4 cannot be set: irq-suspend-timeout: this kernel" in settings["napi"].reason
+        assert kernel.files.read_int("/sys/class/net/en0/napi_defer_hard_irqs", 0) == 2
+
+    on(tmp_path, scenario, kernel)
 
 
 def test_channels_that_are_refused_for_now_are_tried_again(

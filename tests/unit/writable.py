@@ -90,10 +90,11 @@ class WritableKernel(RecordedKernel):
         if name := INSTANCES.get(file):
             ifindex = self.files.read_int(f"{card}/ifindex", 0)
             cards = cast("dict[int, Mapping[str, int]]", self.answers.cards(NAPIS))
-            cards[ifindex] = {
-                key: int(data) if key.endswith(f" {name}") else number
-                for key, number in cards[ifindex].items()
-            }
+            if ifindex in cards:
+                cards[ifindex] = {
+                    key: int(data) if key.endswith(f" {name}") else number
+                    for key, number in cards[ifindex].items()
+                }
 
     def begin_write(self, what: str) -> None:
         """Count a write. Raises: KernelError, if it is one of ``fails``."""
