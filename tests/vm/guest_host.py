@@ -143,11 +143,14 @@ class Guest:
     def wait_for(self, ifname: str, wanted: dict[str, Any], timeout_s: float = 40) -> None:
         """Wait until a card's state is this. Raises: AssertionError naming what is not."""
         deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
         while (found := self.state(ifname)) != wanted:
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 others = {key: found[key] for key in found if found[key] != wanted.get(key)}
                 raise AssertionError(f"not within {timeout_s:.0f} s: {wanted}; other: {others}")
-            time.sleep(0.2)
+            time.sleep(now - began)  # as `Machine.wait_until` does
+            began = time.monotonic()
 
 
 def _plain(said: Any) -> Any:

@@ -187,12 +187,16 @@ class Machine:
     ) -> Result | T:
         """Wait for a command to exit with 0 or for a function's result to be true; return that.
 
+        Between two looks it pauses as long as a look takes, at least: what is waited for needs the
+        same CPUs.
+
         Raises:
             CommandError: it was not so within `timeout_s`; the message has the last that was seen.
         """
         deadline = time.monotonic() + timeout_s
         seen: Result | T
         while True:
+            began = time.monotonic()
             if isinstance(condition, str):
                 result = self.run(condition, timeout_s, check=False)
                 seen, done = result, result.rc == 0
@@ -201,9 +205,10 @@ class Machine:
                 seen, done = value, bool(value)
             if done:
                 return seen
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 raise CommandError(f"not within {timeout_s:.0f} s: {what}; last seen: {seen}")
-            time.sleep(every_s)
+            time.sleep(max(every_s, now - began))
 
     def qmp(self, command: str, **arguments: str | int | bool) -> object:
         """Give QEMU itself a command, such as `set_link` with a card's id from `hardware`.
