@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 READ_TIMEOUT_S = 10.0
 CHANGE_TIMEOUT_S = 300.0
 """A pass can take seconds per card; polkit may ask for a password first."""
+AGAIN_S = 0.1
+"""After so long a call is made again for which the bus had no room: somebody floods netuned."""
 
 INTERACTIVE = MessageFlag.allow_interactive_authorization
 
@@ -162,8 +165,12 @@ class Client:
 
     def _ask(self, call: Message, timeout_s: float, flags: int = 0) -> tuple[Any, ...]:
         call.header.flags = MessageFlag(MessageFlag.no_auto_start | flags)
+        until = time.monotonic() + timeout_s
         try:
             reply = self._connection.send_and_get_reply(call, timeout=timeout_s)
+            while _was_full(reply) and (left_s := until - time.monotonic()) > 0:
+                time.sleep(min(AGAIN_S, left_s))
+                reply = self._connection.send_and_get_reply(call, timeout=left_s)
         except TimeoutError:
             raise BusError(f"netuned did not answer within {timeout_s:.0f} s") from None
         except OSError as error:
@@ -177,6 +184,13 @@ class Client:
                 raise AbsentError(NOT_RUNNING)
             raise BusError(_explanation(method, name, message))
         return body
+
+
+def _was_full(reply: Message) -> bool:
+    """Whether the bus had no room for a call, as netuned's others had not been read yet."""
+    said = (HeaderFields.error_name, HeaderFields.sender)
+    full = [_DBUS + "LimitsExceeded", _BUS.bus_name]
+    return [reply.header.fields.get(field) for field in said] == full
 
 
 _COMMANDS = {"Reconcile": "apply", "Try": "apply --confirm"}
