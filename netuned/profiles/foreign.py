@@ -38,6 +38,7 @@ _UNDER = {
     "rps: {cpus: …}": "rps-cpus",
     "rfs: {entries: …}": "rps-flow-cnt rps-sock-flow-entries",
     "xps: {cpus: …}": "xps-cpus",
+    "xps: {by: rxqs}": "rxqs xps-rxqs",
     "bql": "byte-queue-limits limit-max limit-min",
     "qdisc: {kind: …}": "default-qdisc net.core.default-qdisc qdiscs queueing-discipline tc",
     "host: {sysctl: …}": "sysctls vm net " + " ".join(KNOWN).replace("_", "-"),

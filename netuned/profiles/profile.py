@@ -348,6 +348,11 @@ class Profile(Spec):
         return any(entry.matches(facts) for entry in self.match)
 
     @property
+    def rxqs(self) -> XpsSpec | None:
+        """What it says of sending, where that goes by receive queues first."""
+        return self.xps if isinstance(self.xps, XpsSpec) and self.xps.by == "rxqs" else None
+
+    @property
     def leads(self) -> bool:
         """Whether it says something of the cards above those that it is in force on."""
         return self.link is not None and self.link.upper == "follow"

@@ -161,6 +161,14 @@ class RfsSpec(Spec):
 class XpsSpec(Spec):
     """Transmit packet steering: which CPU sends on which queue."""
 
+    by: Annotated[
+        Literal["cpus", "rxqs"],
+        one_of("cpus", "rxqs"),
+        Field(
+            description="`rxqs`: what answers a packet is sent on the queue of the number by which "
+            "that came; else, and where that is not known, the sending CPU's queue is taken."
+        ),
+    ] = "cpus"
     cpus: Annotated[
         str,
         cpu_expression("auto", "none"),

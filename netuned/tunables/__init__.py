@@ -28,12 +28,13 @@ from netuned.tunables.rfs import RFS
 from netuned.tunables.rings import RINGS
 from netuned.tunables.rps import RPS
 from netuned.tunables.rss import RSS
+from netuned.tunables.rxqs import RXQS
 from netuned.tunables.sysctl import SYSCTL
 from netuned.tunables.xps import XPS
 
 TUNABLES: Final[tuple[Tunable, ...]] = (
     *(CHANNELS, RINGS, OFFLOADS, LINK, COALESCE, HASHING, RSS),
-    *(NAPI, IRQ, RPS, RFS, XPS, BQL, QDISC),
+    *(NAPI, IRQ, RPS, RFS, XPS, RXQS, BQL, QDISC),
 )
 HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, SYSCTL, HUGEPAGES, IRQBALANCE)
 """What is no single card's: the tunables of the host."""

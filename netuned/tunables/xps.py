@@ -23,9 +23,9 @@ NAME = "xps"
 FILE = "xps_cpus"
 
 
-def read(view: View) -> State:
+def read(view: View, file: str = FILE) -> State:
     try:
-        return masks.read(view, *masks.queue_files("tx", view.nic.tx_queues, FILE))
+        return masks.read(view, *masks.queue_files("tx", view.nic.tx_queues, file))
     except KernelError as error:
         # of a card that has a single queue, not only one open, the kernel refuses to read it
         if view.nic.tx_queues > 1 or (error.operation, error.errno) != ("read", errno.ENOENT):
@@ -33,12 +33,17 @@ def read(view: View) -> State:
         return {}
 
 
+def check_many(name: str, count: int) -> None:
+    """Raises: UnsupportedError, where there is one transmit queue to choose from."""
+    if count < 2:
+        raise UnsupportedError(name, "the card has a single transmit queue")
+
+
 def desired(target: Target, nic: Nic, limits: Limits) -> State:
     spec = target.profile.xps
     assert spec is not None
     count = target.queues(nic).tx_queues
-    if count < 2:
-        raise UnsupportedError(NAME, "the card has a single transmit queue")
+    check_many(NAME, count)
     keys, _ = masks.queue_files("tx", count, FILE)
     if spec == "default" or spec.cpus == "none":
         return dict.fromkeys(keys, CpuSet())
@@ -109,9 +114,9 @@ def _deal(masks_of: list[int], queues: Sequence[int], cpus: Sequence[int]) -> No
         masks_of[queue] |= bits
 
 
-def write(view: View, found: State, values: State) -> None:
+def write(view: View, found: State, values: State, file: str = FILE) -> None:
     for key, value in values.items():
-        masks.write(view, masks.path(key, FILE), value)
+        masks.write(view, masks.path(key, file), value)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

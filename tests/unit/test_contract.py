@@ -67,10 +67,14 @@ ASKED: Mapping[str, Any] = {
     "rps": {"cpus": "0-1"},
     "rfs": {"entries": 4096},
     "xps": {"cpus": "auto"},
+    "rxqs": {"by": "rxqs", "cpus": "auto"},
     "bql": {"max": "100K"},
     "qdisc": {"kind": "fq", "flow_limit": 200},
 }
 """Of each tunable what makes a difference on this machine; one that is added needs its line."""
+
+PARTS = {"rxqs": "xps"}
+"""Where a tunable is asked for in another one's part of a profile."""
 
 VALUES: Mapping[type[Value], tuple[Value, ...]] = {
     CpuSet: (CpuSet(), CpuSet.parse_list("0-3,40"), CpuSet.parse_list("0-4095")),
@@ -113,7 +117,7 @@ def aim(card: Card, baseline: Baseline, *names: str, disruptive: str = "allow") 
         "name": "edge",
         "match": [{"name": "en0"}],
         "policy": {"disruptive": disruptive},
-        **{name: ASKED[name] for name in names if name != HASHING.name},
+        **{PARTS.get(name, name): ASKED[name] for name in names if name != HASHING.name},
     }
     if HASHING.name in names:
         data["rss"] = {"queues": "keep", **data.get("rss", {}), **ASKED[HASHING.name]}

@@ -141,6 +141,7 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
     state["rfs"] = dict.fromkeys(state["rps"], FlowTable(0))
     queues = [f"tx-{queue}" for queue in range(nic.tx_queues)]
     state["xps"] = dict.fromkeys(queues, CpuSet()) if nic.tx_queues > 1 else {}
+    state["rxqs"] = dict(state["xps"])
     state["bql"] = {
         f"{queue} {which}": Number(value, "bytes", "unlimited" if value else "")
         for queue in queues

@@ -32,7 +32,7 @@ qdisc: {{kind: pfifo, limit: 500}}
 SHAPED_PROFILE = f"""\
 match: [{{kind: veth, name: {CARD}}}]
 channels: {{rx: 2, tx: 2}}
-xps: {{cpus: 0}}
+xps: {{by: rxqs, cpus: 0}}
 qdisc: {{kind: pfifo, limit: 500}}
 """
 
@@ -227,6 +227,7 @@ class Shaped(Card):
             self.kernel.files.write(f"{base}/rx-{queue}/rps_cpus", b"1")
             self.kernel.files.write(f"{base}/rx-{queue}/rps_flow_cnt", b"64")
             self.kernel.files.write(f"{base}/tx-{queue}/xps_cpus", b"2")
+            self.kernel.files.write(f"{base}/tx-{queue}/xps_rxqs", b"5")
         self.kernel.rtnl.replace_qdisc(self.ifindex, qdisc.ROOT_PARENT, 9 << 16, "mq", {})
         for leaf in (2, 3):
             self.kernel.rtnl.replace_qdisc(self.ifindex, 9 << 16 | leaf, 0, "pfifo", {"limit": 33})
