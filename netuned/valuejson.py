@@ -17,6 +17,7 @@ from netuned.values import (
     Balancer,
     ChannelCounts,
     Exclusion,
+    FlowRule,
     FlowTable,
     HashKey,
     Number,
@@ -38,6 +39,7 @@ _MOST_PATH = 4096
 MOST_SYSCTL = 4096
 _MOST_NUMBER = 1 << 64
 _MOST_KEY = 1 << 10
+_MOST_FIELDS = 16
 """What a file may have at most: more than any kernel shows, and little enough to go on with."""
 
 
@@ -66,6 +68,8 @@ def encode(value: Value) -> dict[str, Any]:
             return {"hash_key": [value.size, value.digest], "secret": value.secret.hex()}
         case Sysctl():
             return {"sysctl": value.text, "bound": value.bound, "yields": value.yields}
+        case FlowRule():
+            return {"proto": value.proto, "match": dict(value.match), "to": value.to}
         case Exclusion():
             return {
                 "irqbalance": value.mode,
@@ -104,6 +108,9 @@ def decode(data: object) -> Value:
             return HashKey(whole(size, _MOST_KEY), _word(digest), known)
         case {"sysctl": str(content), "bound": "" | ">=" | "<=" as bound, "yields": bool(yields)}:
             return Sysctl(text(content, MOST_SYSCTL), bound, yields)
+        case {"proto": str(proto), "match": {**match}, "to": str(to)} if len(match) <= _MOST_FIELDS:
+            fields = tuple((_word(str(name)), _word(str(said))) for name, said in match.items())
+            return FlowRule(_word(proto), fields, _word(to))
         case {"irqbalance": str(mode), "devices": [*devices], "interrupts": [*numbers]}:
             paths = frozenset(text(path, _MOST_PATH) for path in devices)
             return Exclusion(_word(mode), paths, frozenset(map(_queues, numbers)))
@@ -146,6 +153,8 @@ def typed(value: Value | Told | None) -> Any:
             if len(numbers) == 1:
                 return numbers[0]
             return list(numbers) if max(numbers) < 1 << 32 and min(numbers) >= 0 else value.text
+        case FlowRule():
+            return {"proto": value.proto, **dict(value.match), "to": value.to}
         case Exclusion():
             return {"mode": value.mode, "interrupts": sorted(value.interrupts)}
         case Balancer():

@@ -165,6 +165,23 @@ class Sysctl:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowRule:
+    """What becomes of packets: those of ``proto`` whose fields are as in ``match`` go ``to`` there.
+
+    ``match`` has names and texts (``("dport", "443")``, ``("src", "10.0.0.0/8")``); ``to`` is
+    ``queue 3``, ``context 1`` or ``drop``. One that netuned has no words for has a ``form``.
+    """
+
+    proto: str
+    match: tuple[tuple[str, str], ...]
+    to: str
+
+    def __str__(self) -> str:
+        words = [self.proto, *(f"{name} {text}" for name, text in self.match)]
+        return " ".join((*words, "dropped" if self.to == "drop" else f"to {self.to}"))
+
+
+@dataclass(frozen=True, slots=True)
 class Exclusion:
     """What is wanted of irqbalance: ``leave`` it alone, ``stop`` it, or have it ``exclude`` cards.
 
@@ -246,6 +263,7 @@ Value = (
     | Word
     | HashKey
     | Sysctl
+    | FlowRule
     | Exclusion
     | Balancer
     | Absent

@@ -23,7 +23,7 @@ from netuned.kernel.linknumbers import LinkNumbers
 from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.questions import Question, Setting, Sockets
 from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
-from netuned.values import Balancer
+from netuned.values import Balancer, FlowRule
 
 A = TypeVar("A")
 
@@ -36,6 +36,8 @@ class EthtoolCalls(Protocol):
     def rss_table(self, ifindex: int) -> tuple[int, ...]: ...
     def rx_rings(self, ifindex: int) -> int: ...
     def hashing(self, ifindex: int) -> Hashing: ...
+    def set_rule(self, ifindex: int, location: int, rule: FlowRule) -> None: ...
+    def delete_rule(self, ifindex: int, location: int) -> None: ...
     def set_channels(
         self,
         ifindex: int,

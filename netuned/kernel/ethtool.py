@@ -19,7 +19,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel import rules
 from netuned.kernel.hashing import FLOWS, Hashing, HashValues, key_of
+from netuned.kernel.rules import RuleTable
+from netuned.values import FlowRule
 
 _SIOCGIFNAME = 0x8910
 _SIOCETHTOOL = 0x8946
@@ -27,6 +30,11 @@ _GDRVINFO = 0x03
 _GRXFH = 0x29
 _SRXFH = 0x2A
 _GRXRINGS = 0x2D
+_GRXCLSRLCNT = 0x2E
+_GRXCLSRULE = 0x2F
+_GRXCLSRLALL = 0x30
+_SRXCLSRLDEL = 0x31
+_SRXCLSRLINS = 0x32
 _GCHANNELS = 0x3C
 _SCHANNELS = 0x3D
 _GRSSH = 0x46
@@ -184,6 +192,38 @@ class Ethtool:
         """How many receive queues RSS can reach."""
         answer = self._call(ifindex, "receive rings", _new(_RXNFC_SIZE, _GRXRINGS))
         return int(_RXNFC_HEAD.unpack_from(answer)[2])
+
+    def rules(self, ifindex: int) -> RuleTable:
+        """The card's flow rules, whoever made them."""
+        answer = self._call(ifindex, "flow rules", _new(rules.SIZE, _GRXCLSRLCNT))
+        (most,) = struct.unpack_from("=I", answer, rules.COUNT_AT)
+        if most > rules.MOST:
+            raise KernelError("list", f"flow rules of ifindex {ifindex}", errno.E2BIG)
+        request = _new(rules.SIZE + 4 * most, _GRXCLSRLALL)
+        struct.pack_into("=I", request, rules.COUNT_AT, most)
+        answer = self._call(ifindex, "flow rules", request)
+        (count,) = struct.unpack_from("=I", answer, rules.COUNT_AT)
+        places = struct.unpack_from(f"={min(count, most)}I", answer, rules.LOCATIONS_AT)
+        found = {place: self._rule(ifindex, place) for place in sorted({*places})}
+        return RuleTable(rules.HEAD.unpack_from(answer)[2] & 0xFFFFFFFF, found)
+
+    def _rule(self, ifindex: int, location: int) -> FlowRule:
+        request = _new(rules.SIZE, _GRXCLSRULE)
+        struct.pack_into("=I", request, rules.LOCATION_AT, location)
+        return rules.decode(self._call(ifindex, "flow rules", request).raw)
+
+    def set_rule(self, ifindex: int, location: int, rule: FlowRule) -> None:
+        """Insert a flow rule at a location, in place of what is there."""
+        request = ctypes.create_string_buffer(rules.encode(_SRXCLSRLINS, location, rule))
+        self._call(ifindex, "flow rules", request, write=True)
+        self._wrote()
+
+    def delete_rule(self, ifindex: int, location: int) -> None:
+        """Take away the flow rule at a location."""
+        request = _new(rules.SIZE, _SRXCLSRLDEL)
+        struct.pack_into("=I", request, rules.LOCATION_AT, location)
+        self._call(ifindex, "flow rules", request, write=True)
+        self._wrote()
 
     def close(self) -> None:
         """Close the socket."""

@@ -32,7 +32,8 @@ from netuned.kernel.linknumbers import LinkNumbers
 from netuned.kernel.messages import Message
 from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
-from netuned.values import HashKey
+from netuned.kernel.rules import RuleTable
+from netuned.values import FlowRule, HashKey
 
 A = TypeVar("A")
 
@@ -170,6 +171,25 @@ def _read_hashing(data: Any, what: str, _: Pool) -> Hashing:
     raise ValueError(f"{what}: {str(data)[:60]!r} is not how a card hashes")
 
 
+def _write_rules(found: RuleTable, _: Pool) -> dict[str, Any]:
+    rules = {str(at): [r.proto, dict(r.match), r.to] for at, r in found.rules.items()}
+    return {"size": found.size, "rules": rules}
+
+
+def _read_rules(data: Any, what: str, _: Pool) -> RuleTable:
+    given = mapping(data, what)
+    rules = mapping(given.get("rules"), f"{what}.rules")
+    found = {index(at): _read_rule(rule, f"{what}.rules.{at[:20]}") for at, rule in rules.items()}
+    return RuleTable(whole(given.get("size"), f"{what}.size"), found)
+
+
+def _read_rule(data: Any, what: str) -> FlowRule:
+    match data:
+        case [str(proto), {**match}, str(to)] if all(type(t) is str for t in match.values()):
+            return FlowRule(proto, tuple((str(name), str(t)) for name, t in match.items()), to)
+    raise ValueError(f"{what}: {str(data)[:60]!r} is not a rule")
+
+
 def _no_link(ifindex: int) -> Any:
     raise KernelError("get", f"link of ifindex {ifindex}", errno.ENODEV)
 
@@ -213,6 +233,16 @@ HASHING: Question[Hashing] = Question(
     absent=unsupported("hashing"),
 )
 """The RSS hash: see ``Ethtool.hashing``. A snapshot has no key, but its digest."""
+
+RULES: Question[RuleTable] = Question(
+    "rules",
+    "flow rules",
+    Form(_write_rules, _read_rules),
+    ask=lambda sockets, ifindex: sockets.ethtool.rules(ifindex),
+    ask_all=None,
+    absent=unsupported("flow rules"),
+)
+"""Ntuple filters: no kernel tells of them by netlink, nor of their changes."""
 
 RX_RINGS: Question[int] = Question(
     "rx_rings",
@@ -307,7 +337,7 @@ LINK_NUMBERS: Setting[Numbers] = Setting(
 (``…-max``). What the kernel does not know is not in the answer."""
 
 QUESTIONS: tuple[Question[Any], ...] = (
-    *(DRIVER_INFO, CHANNELS, RSS_TABLE, HASHING, RX_RINGS, NAPI_INTERRUPTS, NAPIS),
+    *(DRIVER_INFO, CHANNELS, RSS_TABLE, HASHING, RULES, RX_RINGS, NAPI_INTERRUPTS, NAPIS),
     *(RINGS, COALESCE, FEATURES, QDISCS, LINKS, LINK_NUMBERS),
 )
 """All of them."""

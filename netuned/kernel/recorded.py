@@ -36,6 +36,7 @@ from netuned.kernel.questions import (
     Setting,
 )
 from netuned.kernel.rtnl import ROOT, LinkInfo, QdiscEntry
+from netuned.values import FlowRule
 
 A = TypeVar("A")
 
@@ -284,6 +285,12 @@ class RecordedCalls:
 
     def hashing(self, ifindex: int) -> Hashing:
         return self._kernel.get(HASHING, ifindex)
+
+    def set_rule(self, ifindex: int, location: int, rule: FlowRule) -> None:
+        raise cannot_be_written()
+
+    def delete_rule(self, ifindex: int, location: int) -> None:
+        raise cannot_be_written()
 
     def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]:
         return self._kernel.get(NAPI_INTERRUPTS, ifindex)

@@ -33,6 +33,7 @@ _UNDER = {
     "rss: {key: …}": "hash-key hkey rss-key",
     "rss: {fields: …}": "flow-hash rx-flow-hash",
     "napi": "napi-defer-hard-irqs",
+    "flows": "flow-rules ntuple-rules rules rx-rules",
     "irq: {cpus: …}": "affinity interrupts irq-affinity irqs smp-affinity smp-affinity-list",
     "link": "big-tcp gro-size gso-size gso-max-segments tx-queue-len txqlen",
     "rps: {cpus: …}": "rps-cpus",
@@ -44,7 +45,7 @@ _UNDER = {
     "host: {sysctl: …}": "sysctls vm net " + " ".join(KNOWN).replace("_", "-"),
 }
 _NOT_OURS = {
-    "; ethtool and systemd.link(5) do": ("autoneg duplex flows pause rx tx wol"),
+    "; ethtool and systemd.link(5) do": ("autoneg duplex pause rx tx wol"),
     "; ip link, systemd.link(5) and netplan do": "mtu vlan vlans vf vfs",
     "; the network's own configuration does": "addresses dhcp dhcp4 dhcp6 dns gateway ip routes",
     " yet": "governor",

@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from netuned.profiles.expression import NAME, RESERVED
 from netuned.profiles.features import OffloadsSpec
+from netuned.profiles.flows import Flows, FlowSpec, RuleMatch
 from netuned.profiles.match import Facts, Match
 from netuned.profiles.napi import NapiQueueSpec, NapiSpec
 from netuned.profiles.qdiscs import (
@@ -291,6 +292,10 @@ class Profile(Spec):
         _mapping(RssSpec, "queues: all"),
         Field(description="Which receive queues packets are spread over, and by what hash."),
     ] = None
+    flows: Annotated[
+        Flows,
+        Field(description="Which packets go to which receive queue, whatever their hash."),
+    ] = None
     napi: Annotated[
         NapiSpec | None,
         _mapping(NapiSpec, "defer-hard-irqs: 2", default=False),
@@ -343,6 +348,15 @@ class Profile(Spec):
         said = self.napi.threads if self.napi else None
         return "auto" if said in (None, "irq", "default") else str(said)
 
+    @model_validator(mode="after")
+    def _rules_can_be(self) -> Profile:
+        off = self.offloads is not None and self.offloads.expanded().get("rx-ntuple-filter")
+        if self.flows and off == "off":
+            raise mistake(
+                "a card has rules while ntuple is on, and offloads turns it off", key="flows"
+            )
+        return self
+
     def applies_to(self, facts: Facts) -> bool:
         """Whether any entry of ``match`` holds for the card."""
         return any(entry.matches(facts) for entry in self.match)
@@ -376,6 +390,10 @@ def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str
             return tuple(Profile.model_fields)
         case ("match", *_):
             return tuple(Match.model_fields)
+        case ("flows", int()):
+            return tuple(FlowSpec.model_fields)
+        case ("flows", int(), "match"):
+            return tuple(RuleMatch.model_fields)
         case ("qdisc",):
             return tuple(QDISCS[data["qdisc"]["kind"]].model_fields)
         case (str(key),) if key in SECTIONS:

@@ -150,8 +150,8 @@ class Card:
         return target
 
     def _limits_of(self, tunable: Tunable) -> Limits:
-        """Read once until the facts are read anew. Raises: UnsupportedError, KernelError."""
-        if tunable.name not in self._limits:
+        """Most are read once until the facts are. Raises: UnsupportedError, KernelError."""
+        if tunable.limits_change or tunable.name not in self._limits:
             self._limits[tunable.name] = tunable.limits(self.view())
         return self._limits[tunable.name]
 

@@ -29,11 +29,13 @@ from netuned.kernel.questions import (
     QUESTIONS,
     RINGS,
     RSS_TABLE,
+    RULES,
     RX_RINGS,
     Question,
 )
 from netuned.kernel.recorded import Link, Tree
 from netuned.kernel.rtnl import ROOT, LinkInfo, QdiscEntry
+from netuned.kernel.rules import RuleTable
 from netuned.profiles.specs import NO_BYTE_LIMIT
 from netuned.snapshots.drivers import DRIVERS, TOEPLITZ, UPPER_KINDS, Driver
 from netuned.snapshots.smallfiles import line, mask
@@ -236,12 +238,14 @@ def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> No
     if driver is None or not driver.entries:
         table[ifindex] = _none(RSS_TABLE)
         answers.cards(HASHING)[ifindex] = _none(HASHING)
+        answers.cards(RULES)[ifindex] = _none(RULES)
         answers.cards(RX_RINGS)[ifindex] = _none(RX_RINGS)
         return
     reached = min(card.queues, driver.reach)
     entries = driver.entries
     answers.cards(RX_RINGS)[ifindex] = reached
     answers.cards(HASHING)[ifindex] = TOEPLITZ
+    answers.cards(RULES)[ifindex] = RuleTable(driver.rules, {}) if driver.rules else _none(RULES)
     table[ifindex] = tuple(
         index * reached // entries if driver.blocks else index % reached for index in range(entries)
     )

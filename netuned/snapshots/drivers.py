@@ -79,6 +79,8 @@ class Driver:
     """By the kernel's names, as ``questions.FEATURES`` answers."""
     tso_max: int = 65536
     """Bytes that it sends as one packet."""
+    rules: int = 0
+    """How many flow rules it has room for."""
     blocks: bool = False
     """The kernel's RSS table gives neighbouring entries to one queue."""
 
@@ -86,7 +88,7 @@ class Driver:
 DRIVERS = {
     "ice": Driver(
         "8086:1592", ("ice-{card}-TxRx-{queue}",), ("ice-{pci}:misc",),
-        speed_mbps=100_000, other=1, tso_max=131_072,
+        speed_mbps=100_000, other=1, tso_max=131_072, rules=1024,
     ),
     "i40e": Driver(
         "8086:1583", ("i40e-{card}-TxRx-{queue}",),

@@ -28,12 +28,13 @@ from netuned.tunables.rfs import RFS
 from netuned.tunables.rings import RINGS
 from netuned.tunables.rps import RPS
 from netuned.tunables.rss import RSS
+from netuned.tunables.rules import RULES
 from netuned.tunables.rxqs import RXQS
 from netuned.tunables.sysctl import SYSCTL
 from netuned.tunables.xps import XPS
 
 TUNABLES: Final[tuple[Tunable, ...]] = (
-    *(CHANNELS, RINGS, OFFLOADS, LINK, COALESCE, HASHING, RSS),
+    *(CHANNELS, RINGS, OFFLOADS, LINK, COALESCE, HASHING, RSS, RULES),
     *(NAPI, IRQ, RPS, RFS, XPS, RXQS, BQL, QDISC),
 )
 HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, SYSCTL, HUGEPAGES, IRQBALANCE)

@@ -285,6 +285,8 @@ class Tunable:
     """What a profile says of it, None where nothing; without this it is the section of its name."""
     gathered: Callable[[Sequence[Profile]], HostTarget | None] | None = None
     limits: Callable[[View], Limits] = lambda view: NO_LIMITS
+    limits_change: bool = False
+    """Whether the limits may be others by the next time that something is wanted of the card."""
     by_key: bool = False
     fresh: Value | None = None
     group: Callable[[str], str] = lambda key: key

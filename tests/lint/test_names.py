@@ -35,7 +35,7 @@ JOINT: dict[str, tuple[str, dict[str, int]]] = {
     "planning/whynot.py": (TOLD, {"irq": 1}),
     "bus/wire.py": (RECORD, {"irq": 1, "qdisc": 1, "rps": 1, "xps": 1}),
     "cli/explain.py": (RECORD, {"channels": 1}),
-    "valuejson.py": (KINDS, {"channels": 2, "qdisc": 2}),
+    "valuejson.py": (KINDS, {"channels": 2, "flows": 2, "qdisc": 2}),
     "reconcile/host.py": (HOST, {"irqbalance": 1, "rfs": 1}),
 }
 """Who names tunables: why, and each how often."""

@@ -11,9 +11,10 @@ from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.hardware.topology import Topology
 from netuned.hardware.vectors import COMBINED, RX, TX, Vector
 from netuned.kernel.ethtool import Channels
+from netuned.kernel.rules import RuleTable
 from netuned.snapshots.cards import link_numbers
 from netuned.snapshots.drivers import MERGING, TOEPLITZ
-from netuned.tunables import hashing
+from netuned.tunables import hashing, rules
 from netuned.tunables.base import Limits, Tunable
 
 
@@ -155,6 +156,9 @@ RSS_ENTRIES = {"ice": 128, "igb": 128, "ixgbe": 128}
 """By driver, how many entries the RSS indirection table has; those of others have none."""
 
 
+RULES = {"ice": 1024}
+"""By driver, how many flow rules a card has room for."""
+
 NUMBERS: dict[str, Mapping[str, int]] = {
     "link": link_numbers(131_072),
     "offloads": MERGING,
@@ -176,6 +180,10 @@ def limits(tunable: Tunable, card: Nic) -> Limits:
         return dict.fromkeys(
             ("defer-hard-irqs", "gro-flush-timeout", "threaded", "threads", "one-by-one"), 1
         )
+    if tunable.name == rules.NAME:
+        if card.driver not in RULES:
+            raise UnsupportedError(tunable.name, "the driver has no such operation")
+        return rules.limits_of(RuleTable(RULES[card.driver], {}))
     entries = {"entries": RSS_ENTRIES.get(card.driver, 0)}
     return entries if tunable.name == "rss" else NUMBERS.get(tunable.name, {})
 

@@ -38,6 +38,7 @@ from netuned.tunables.hashing import HASHING
 from netuned.values import (
     ABSENT,
     ChannelCounts,
+    FlowRule,
     FlowTable,
     HashKey,
     Number,
@@ -63,6 +64,7 @@ ASKED: Mapping[str, Any] = {
         "defer-hard-irqs": 2,
         "queues": {"1": {"irq-suspend-timeout": "1ms"}},
     },
+    "flows": [{"match": {"proto": "tcp4", "dport": 443}, "to": "queue 1"}],
     "irq": {"spread": "one-per-queue"},
     "rps": {"cpus": "0-1"},
     "rfs": {"entries": 4096},
@@ -84,6 +86,7 @@ VALUES: Mapping[type[Value], tuple[Value, ...]] = {
     Qdisc: (Qdisc("fq"), Qdisc("mq", default=True), Qdisc("", default=True)),
     Number: (Number(0), Number((1 << 64) - 1, "µs"), Number(-1), Number(4, text="off")),
     Word: (Word("on"), Word("auto")),
+    FlowRule: (FlowRule("tcp4", (("dport", "443"),), "queue 1"), FlowRule("0x5", (), "drop")),
     HashKey: (key_of(bytes(range(40))), key_of(bytes(52)), HashKey(40, "ab")),
 }
 OLDER: Mapping[type[Value], tuple[dict[str, object], Value]] = {
@@ -94,6 +97,10 @@ OLDER: Mapping[type[Value], tuple[dict[str, object], Value]] = {
     Qdisc: ({"qdisc": "mq", "parameters": {}, "default": True}, Qdisc("mq", default=True)),
     Number: ({"number": 5}, Number(5)),
     Word: ({"word": "on"}, Word("on")),
+    FlowRule: (
+        {"proto": "udp4", "match": {"dport": "53"}, "to": "drop"},
+        FlowRule("udp4", (("dport", "53"),), "drop"),
+    ),
     HashKey: ({"hash_key": [1, "0f"], "secret": "6d"}, HashKey(1, "0f", b"m")),
 }
 """As the first version that had such a value wrote it, and what it means."""
@@ -434,7 +441,8 @@ def test_what_is_denied_is_not_rolled_back(
     after = state_of(kernel, tunable)
     (other,) = gentle(tunable)[:1]
     now = {n: state_of(kernel, t) for n, t in card.tunables.items() if n in (name, other)}
-    was = {name: before, other: state_of(WritableKernel(MACHINE), card.tunables[other])}
+    gone = {key: ABSENT for key in after if key not in before and tunable.fresh is ABSENT}
+    was = {name: {**before, **gone}, other: state_of(WritableKernel(MACHINE), card.tunables[other])}
     writes = {
         n: {key: value for key, value in state.items() if was[n].get(key) != value}
         for n, state in now.items()
@@ -460,7 +468,7 @@ def test_what_is_denied_is_not_undone(
 ) -> None:
     """One that drops the link on its way back alone, so that it could be set."""
     before = state_of(kernel, tunable)
-    watched = Watched(tunable, lambda key, was, comes: comes == before.get(key))
+    watched = Watched(tunable, lambda key, was, comes: comes == before.get(key, tunable.fresh))
 
     def fail() -> None:
         raise KernelError("set", tunable.name, errno.ENOMEM)

@@ -188,10 +188,10 @@ def test_what_a_kernel_is_silent_about_is_read_by_itself(
         ethtool, files = daemon.kernel.ethtool, daemon.kernel.files
         table = ethtool.rss_table(2)
         assert set(table) == {0, 1, 2, 3}
-        assert silent_tunables(daemon.kernel) == {"link"}, "no kernel tells of all of it"
+        assert silent_tunables(daemon.kernel) == {"flows", "link"}, "no kernel tells of all of them"
         monkeypatch.setattr(ethtool, "tells_of_rss", lambda: False)
         silent = silent_tunables(daemon.kernel)
-        assert silent == {"hashing", "link", "rss"}
+        assert silent == {"flows", "hashing", "link", "rss"}
         ethtool.set_rss_table(2, (0,) * len(table))
         monkeypatch.setattr(files, "read_text", lambda *_: pytest.fail("a file was read"))
         slot = daemon.loop.cards.slots[2]

@@ -27,6 +27,7 @@ from netuned.values import (
     Balancer,
     ChannelCounts,
     Exclusion,
+    FlowRule,
     FlowTable,
     HashKey,
     Number,
@@ -60,6 +61,13 @@ TYPED: dict[type[Value], dict[Value, object]] = {
     },
     Number: {Number(-1): -1, Number(50, "µs"): 50, Number((1 << 64) - 1): (1 << 64) - 1},
     Word: {Word("on"): "on"},
+    FlowRule: {
+        FlowRule("tcp4", (("dport", "443"),), "drop"): {
+            "proto": "tcp4",
+            "dport": "443",
+            "to": "drop",
+        }
+    },
     HashKey: {key_of(b"m" * 40): "40 bytes (29402bd0)"},
     Sysctl: {
         Sysctl("300"): 300,

@@ -23,6 +23,7 @@ from netuned.kernel.questions import (
     NAPIS,
     QDISCS,
     RSS_TABLE,
+    RULES,
     RX_RINGS,
     A,
     Question,
@@ -32,6 +33,7 @@ from netuned.kernel.recorded import File, Link, Node, RecordedCalls, RecordedFil
 from netuned.kernel.rtnl import ROOT, QdiscEntry
 from netuned.snapshots.described import parse
 from netuned.snapshots.expand import expand
+from netuned.values import FlowRule
 
 Numbers = Setting[Mapping[str, int]]
 CLASS_NET = "/sys/class/net"
@@ -213,6 +215,25 @@ class _Calls(RecordedCalls):
         ):
             raise KernelError("set", "hashing", errno.EINVAL, "not symmetric", next(iter(values)))
         self._writable.answers.cards(HASHING)[ifindex] = will
+
+    def set_rule(self, ifindex: int, location: int, rule: FlowRule) -> None:
+        """As drivers that have a rule but once."""
+        self._writable.begin_write("flow rules")
+        table = self._writable.get(RULES, ifindex)
+        if any(at != location and has == rule for at, has in table.rules.items()):
+            raise KernelError("set", "flow rules", errno.EEXIST)
+        if location >= table.size:
+            raise KernelError("set", "flow rules", errno.EINVAL)
+        kept = {**table.rules, location: rule}
+        self._writable.answers.cards(RULES)[ifindex] = replace(table, rules=kept)
+
+    def delete_rule(self, ifindex: int, location: int) -> None:
+        self._writable.begin_write("flow rules")
+        table = self._writable.get(RULES, ifindex)
+        if location not in table.rules:
+            raise KernelError("set", "flow rules", errno.EINVAL)
+        kept = {at: rule for at, rule in table.rules.items() if at != location}
+        self._writable.answers.cards(RULES)[ifindex] = replace(table, rules=kept)
 
     def replace_qdisc(
         self, ifindex: int, parent: int, handle: int, kind: str, parameters: Mapping[str, int]

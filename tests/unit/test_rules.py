@@ -1,0 +1,256 @@
+"""Flow rules: netuned's own are set, kept in their order and put back; no other is touched."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netuned import valuejson
+from netuned.errors import KernelError
+from netuned.hardware.facts import read_nic
+from netuned.hardware.host import read_host
+from netuned.kernel import rules
+from netuned.kernel.questions import RULES
+from netuned.planning.planner import plan_host
+from netuned.profiles import flows
+from netuned.profiles.loader import LoadedProfile, load
+from netuned.profiles.profile import Profile
+from netuned.reconcile.apply import reconcile_card
+from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.card import Card
+from netuned.reconcile.report import _settings
+from netuned.reconcile.tally import Tallies
+from netuned.reconcile.writing import Outcome
+from netuned.values import FlowRule
+from tests.unit.writable import WritableKernel
+
+MACHINE = "cores: 4\ncards: [{name: en0, driver: ice, queues: 4}]\n"
+OTHERS = FlowRule("udp4", (("dport", "4789"),), "queue 2")
+INSERT, DELETE = 0x32, 0x31
+
+
+def said(port: int, to: str = "queue 1") -> dict[str, Any]:
+    return {"match": {"proto": "tcp4", "dport": port}, "to": to}
+
+
+@pytest.fixture
+def kernel() -> WritableKernel:
+    made = WritableKernel(MACHINE)
+    made.ethtool.set_rule(2, 1, OTHERS)
+    return made
+
+
+@pytest.fixture
+def baseline(tmp_path: Path) -> Baseline:
+    return Baseline(tmp_path / "baseline.json", "boot")
+
+
+def card_of(kernel: WritableKernel) -> Card:
+    return Card(kernel, read_nic(kernel, 2, "en0"))
+
+
+def tune(
+    card: Card, baseline: Baseline, rules: Sequence[Any] | None, more: Mapping[str, Any] = {}
+) -> Outcome:
+    """Bring a profile with these rules into force; None: the profile is gone."""
+    data = {"name": "edge", "match": [{"name": "en0"}], "flows": rules, **more}
+    loaded = [] if rules is None else [LoadedProfile(Profile.model_validate(data), "", {})]
+    card.aim(plan_host(loaded, read_host(card.kernel)).targets.get(2), baseline)
+    return reconcile_card(card, baseline)
+
+
+def ports(kernel: WritableKernel) -> dict[int, str]:
+    """The destination ports of rules by location."""
+    found = kernel.get(RULES, 2).rules
+    return {at: dict(rule.match)["dport"] for at, rule in sorted(found.items())}
+
+
+def test_rules_are_set_beside_others_and_go_again(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    card = card_of(kernel)
+    assert tune(card, baseline, [said(443), said(80), said(22, "drop")]).error is None
+    assert ports(kernel) == {0: "443", 1: "4789", 2: "80", 3: "22"}
+    assert tune(card, baseline, [said(443), said(22, "drop")]).error is None
+    assert ports(kernel) == {0: "443", 1: "4789", 3: "22"}, "what stays is not moved"
+    assert tune(card, baseline, None).error is None
+    assert ports(kernel) == {1: "4789"}
+    assert kernel.get(RULES, 2).rules[1] == OTHERS
+    assert not baseline.of(card.nic)
+
+
+def test_another_daemon_of_the_same_boot_knows_them(
+    kernel: WritableKernel, tmp_path: Path, baseline: Baseline
+) -> None:
+    assert tune(card_of(kernel), baseline, [said(443), said(80)]).error is None
+    again = Baseline(tmp_path / "baseline.json", "boot")
+    again.load()
+    card, writes = card_of(kernel), kernel.writes
+    assert tune(card, again, [said(443), said(80)]).error is None
+    assert kernel.writes == writes
+    assert tune(card, again, []).error is None
+    assert ports(kernel) == {1: "4789"}
+
+
+def test_a_rule_like_one_of_others_is_theirs(kernel: WritableKernel, baseline: Baseline) -> None:
+    like = {"match": {"proto": "udp4", "dport": 4789}, "to": "queue 2"}
+    card, writes = card_of(kernel), kernel.writes
+    assert tune(card, baseline, [like]).error is None
+    assert tune(card, baseline, None).error is None
+    assert kernel.writes == writes
+    assert ports(kernel) == {1: "4789"}
+
+
+def test_a_rule_of_others_that_came_meanwhile_is_not_written_over(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    """What is free is looked for whenever a profile comes, not once with the card's facts."""
+    card = card_of(kernel)
+    assert tune(card, baseline, [said(443)]).error is None
+    kernel.ethtool.set_rule(2, 2, FlowRule("udp4", (("dport", "53"),), "queue 0"))
+    assert tune(card, baseline, [said(443), said(80)]).error is None
+    assert ports(kernel) == {0: "443", 1: "4789", 2: "53", 3: "80"}
+    assert tune(card, baseline, None).error is None
+    assert ports(kernel) == {1: "4789", 2: "53"}
+
+
+def test_a_new_order_is_kept_though_a_card_has_each_rule_once(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    card = card_of(kernel)
+    assert tune(card, baseline, [said(443), said(80)]).error is None
+    assert tune(card, baseline, [said(22), said(80), said(443)]).error is None
+    found = [port for port in ports(kernel).values() if port != "4789"]
+    assert found == ["22", "80", "443"]
+    assert kernel.get(RULES, 2).rules[1] == OTHERS
+    writes = kernel.writes
+    assert tune(card, baseline, [said(22), said(80), said(443)]).error is None
+    assert kernel.writes == writes, "and it stays where it is"
+    assert tune(card, baseline, None).error is None
+    assert ports(kernel) == {1: "4789"}
+
+
+def test_what_somebody_changes_of_them_is_repaired(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    card = card_of(kernel)
+    assert tune(card, baseline, [said(443), said(80)]).error is None
+    kernel.ethtool.delete_rule(2, 0)
+    kernel.ethtool.set_rule(2, 2, FlowRule("tcp4", (("dport", "8080"),), "drop"))
+    assert reconcile_card(card, baseline).error is None
+    assert ports(kernel) == {0: "443", 1: "4789", 2: "80"}
+
+
+def test_a_full_card_and_a_rule_that_it_refuses_are_told(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = kernel.ethtool.set_rule
+
+    def refusing(ifindex: int, location: int, rule: FlowRule) -> None:
+        if ("dport", "80") in rule.match:
+            raise KernelError("set", "flow rules", errno.EINVAL)
+        whole(ifindex, location, rule)
+
+    monkeypatch.setattr(kernel.ethtool, "set_rule", refusing)
+    kernel.answers.cards(RULES)[2] = rules.RuleTable(3, {1: OTHERS})
+    card = card_of(kernel)
+    assert tune(card, baseline, [said(443), said(80), said(22)]).error is None
+    assert ports(kernel) == {0: "443", 1: "4789"}
+    (setting,) = _settings(card, {}, "", Tallies())
+    assert setting.state == "unsupported"
+    assert "none is free for tcp4 dport 22 to queue 1" in setting.reason
+
+
+def test_rules_leave_queues_before_these_end(kernel: WritableKernel, baseline: Baseline) -> None:
+    card = card_of(kernel)
+    assert tune(card, baseline, [said(443, "queue 3")]).error is None
+    outcome = tune(card, baseline, [said(443, "queue 1")], {"channels": {"combined": 2}})
+    assert outcome.error is None
+    assert [change.tunable for change in outcome.made] == ["flows", "flows", "channels"]
+
+
+def test_a_fault_at_any_write_leaves_nothing_behind(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    card = card_of(kernel)
+    for number in range(1, 4):
+        for error in (errno.ENOMEM, errno.EIO, errno.EBUSY):
+            kernel.writes, kernel.fails = 0, {number: error}
+            tune(card, baseline, [said(443), said(80)])
+            kernel.fails = {}
+            assert tune(card, baseline, [said(443), said(80)]).error is None
+            assert ports(kernel) == {0: "443", 1: "4789", 2: "80"}
+            kernel.writes, kernel.fails = 0, {number: error}
+            tune(card, baseline, None)
+            kernel.fails = {}
+            assert tune(card, baseline, None).error is None
+            assert ports(kernel) == {1: "4789"}
+
+
+# The kernel's form
+
+
+def addresses(bits: int) -> st.SearchStrategy[str]:
+    def network(number: int, length: int) -> str:
+        kept = number >> (bits - length) << (bits - length)
+        made = ip_network((kept, length))
+        return str(made.network_address) if length == bits else str(made)
+
+    return st.builds(network, st.integers(1 << 32, (1 << bits) - 1), st.integers(97, bits))
+
+
+@given(st.data())
+def test_what_is_encoded_is_decoded(data: st.DataObject) -> None:
+    proto = data.draw(st.sampled_from(flows.PROTOS))
+    _, fields = rules.PROTOS[proto]
+    texts = {
+        2: st.integers(0, 4095).map(str),
+        4: st.sampled_from(["10.0.0.0/8", "192.0.2.7", "192.0.2.128/25"]),
+        6: st.sampled_from(["52:54:00:00:00:01", "01:1b:19:00:00:00"]),
+        16: addresses(128),
+    }
+    names = data.draw(st.sets(st.sampled_from(sorted(fields))))
+    match = {name: data.draw(texts[fields[name][1]]) for name in fields if name in names}
+    if "type" in match:
+        match["type"] = f"{int(match['type']):#06x}"
+    to = data.draw(st.sampled_from(["drop", "queue 0", "queue 63"]))
+    rule = FlowRule(proto, tuple(match.items()), to)
+    assert rules.decode(rules.encode(INSERT, 7, rule)) == rule
+
+
+@given(st.binary(min_size=rules.SIZE, max_size=rules.SIZE))
+def test_any_answer_is_a_rule_that_can_be_kept(answer: bytes) -> None:
+    rule = rules.decode(answer)
+    assert valuejson.decode(valuejson.encode(rule)) == rule
+    assert len(str(rule)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[{match: {proto: tcp4, dport: 443}, to: 3}]", "flows[0].to: `3` is not allowed here; "
+         "write queue and its number, or drop"),
+        ("[{match: {proto: ip4, dport: 443}, to: drop}]", "packets of ip4 have no such field"),
+        ("[{match: {proto: tcp6, src: 10.0.0.1}, to: drop}]", "this is no address of tcp6"),
+        ("[{match: {proto: tcp4, src: 10.0.0.1/8}, to: drop}]", "no bit beyond its mask"),
+        ("[{match: {proto: tcp, dport: 1}, to: drop}]", "did you mean `tcp6`?"),
+        ("[{match: {proto: tcp4, dports: 1}, to: drop}]", "unknown key; did you mean `dport`?"),
+        ("[{match: {dport: 1}, to: drop}]", "flows[0].match.proto: "),
+        ("[{match: {proto: ip4}, to: drop}]\noffloads: {ntuple: off}", "flows: a card has rules"),
+        ("{proto: tcp4}", "flows: a mapping is not allowed here; write a list like"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(tmp_path: Path, text: str, wrong: str) -> None:
+    (tmp_path / "edge.yaml").write_text(f"match: {{name: en0}}\nflows: {text}\n")
+    assert wrong in " ".join(str(error) for error in load([str(tmp_path)]).errors)
+
+
+def test_names_of_profiles_are_the_kernels() -> None:
+    assert set(flows.PROTOS) == set(rules.PROTOS)
