@@ -5,8 +5,9 @@ from __future__ import annotations
 from .guest_host import FIRST, PROFILES, Guest
 
 PAGES = "/sys/devices/system/node/node{}/hugepages/hugepages-2048kB/nr_hugepages"
+RMEM_MAX = "/proc/sys/net/core/rmem_max"
 FILES = {
-    "/proc/sys/net/core/rmem_max": "134217728",
+    RMEM_MAX: "134217728",
     "/proc/sys/net/core/netdev_budget": "601",
     "/proc/sys/net/core/default_qdisc": "fq",
     "/proc/sys/net/ipv4/tcp_wmem": "4096 16384 8388608",
@@ -47,14 +48,14 @@ def test_host_settings_are_set_repaired_and_put_back(guest: Guest) -> None:
         assert settings() == {"sysctl": "in-sync", "hugepages": "in-sync"}
         cursor = guest.cursor()
         guest.sh(f"echo 1 > {PAGES.format(1)}; echo 65530 > /proc/sys/vm/max_map_count")
-        guest.sh("sysctl -qw net.core.rmem_max=300000 net.core.netdev_budget=5")
+        guest.sh(f"echo 300000 > {RMEM_MAX}; echo 5 > /proc/sys/net/core/netdev_budget")
         guest.machine.wait_until(lambda: there() == FILES, 15, "the repair, before a resync")
         assert "Repaired host hugepages 2M/node1" in guest.logged_since(cursor)
-        guest.sh("sysctl -qw net.core.rmem_max=200000000; netunedctl apply")
-        assert there()["/proc/sys/net/core/rmem_max"] == "200000000"  # more is as wanted, too
-        guest.sh("systemctl kill -s KILL netuned; sysctl -qw vm.max_map_count=70000")
+        guest.sh(f"echo 200000000 > {RMEM_MAX}; netunedctl apply")
+        assert there()[RMEM_MAX] == "200000000"  # more is as wanted, too
+        guest.sh("systemctl kill -s KILL netuned; echo 70000 > /proc/sys/vm/max_map_count")
         guest.wait("the restart", "systemctl is-active netuned && busctl status org.netuned1", 60)
-        guest.wait("its repair", "[ $(sysctl -n vm.max_map_count) = 1048576 ]", 30)
+        guest.wait("its repair", "[ $(cat /proc/sys/vm/max_map_count) = 1048576 ]", 30)
     finally:
         guest.sh(f"rm -f {PROFILES}/host.yaml")
     guest.machine.wait_until(lambda: there() == before, 40, "all as before")
