@@ -135,7 +135,11 @@ class Card:
                 else:
                     self.unrecorded |= {(name, key)}
             target = self._standing(tunable, target, state)
-            back = {k: v for k, v in recorded.items() if tunable.by_key and k not in wanted}
+            back = {
+                key: value
+                for key, value in recorded.items()
+                if tunable.by_key and key not in wanted and tunable.twin(key) not in state
+            }
         self.verdicts.forget_others(name, state, recorded)
         if not asked and not recorded:
             return target

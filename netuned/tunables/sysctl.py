@@ -194,6 +194,7 @@ SYSCTL = Tunable(
     obstacles=obstacles,
     declines=lambda error: error.errno in _REFUSALS,
     loses=loses,
+    twin=_TWIN.get,
     watched_by_key=watched_by_key,
     writers=Writers(
         files=lambda nic, key: (path_of(key).removeprefix("/proc/sys/"),),

@@ -225,7 +225,9 @@ def test_what_a_value_clears_comes_back(host: SysctlHost, monkeypatch: pytest.Mo
     host.put("vm.dirty_bytes", "0")
     Clearing(host, monkeypatch)
     host.made(profile({"vm.dirty_bytes": "64M"}))
-    assert (host.get("vm.dirty_bytes"), host.get("vm.dirty_ratio")) == ("67108864", "0")
+    for _ in range(2):
+        assert host.made(profile({"vm.dirty_bytes": "64M"})) == []
+        assert (host.get("vm.dirty_bytes"), host.get("vm.dirty_ratio")) == ("67108864", "0")
     host.made()
     assert (host.get("vm.dirty_bytes"), host.get("vm.dirty_ratio")) == ("0", "20")
     assert host.baseline.of(HOST) == {}
