@@ -51,13 +51,14 @@ def sweep(
     cards: Collection[Card],
     scope: frozenset[str] | None = None,
     known: Collection[Change] = (),
+    asked: Once | None = None,
 ) -> dict[Card, Exception | None]:
-    """Look at all cards, of ``scope`` if given, asked together.
+    """Look at all cards, of ``scope`` if given, asked together; ``asked`` has the answers.
 
     Returns those of which something differs that is not ``known``, or that cannot be read; with
     the error of a bug that showed, which is logged and stops no other card.
     """
-    asked = Once(kernel, many=len(cards) > 1)
+    asked = asked or Once(kernel, many=len(cards) > 1)
     differing: dict[Card, Exception | None] = {}
     for card in cards:
         try:

@@ -8,6 +8,7 @@ from functools import partial
 
 from netuned.hardware.nic import CLASS_NET
 from netuned.kernel import Kernel
+from netuned.kernel.once import Once
 from netuned.reconcile.apply import sweep
 from netuned.reconcile.card import Card
 from netuned.reconcile.context import Context
@@ -56,10 +57,13 @@ async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
     if not slots:
         return []
     due, seen = [], _versions(slots)
+    kernel, writes, asked = context.kernel, -1, Once(context.kernel)
     for slot in slots:  # one by one: a driver that hangs holds up its own card
         async with _idle(context, [slot]) as idle:
             cards = [idler.card for idler in idle]
-            look = partial(sweep, context.kernel, cards, silent, set(slot.pending))
+            if kernel.writes != writes:  # what a card reads was asked after its own last write
+                writes, asked = kernel.writes, Once(kernel)
+            look = partial(sweep, kernel, cards, silent, set(slot.pending), asked)
             differing = await context.work.in_worker(look) if cards else {}
         due += _due(context, idle, differing)
     if _versions(slots) != seen:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, NetunedError, StartingError
 from netuned.history import CHANGE
+from netuned.kernel.questions import Question
 from netuned.reconcile import loop, survey
 from netuned.reconcile.aim import Look
 from netuned.reconcile.resync import poll, silent_tunables
@@ -248,6 +251,29 @@ def test_what_a_worker_had_is_closed_after_an_error_too(
         with pytest.raises(ZeroDivisionError):
             await daemon.loop.resync()
         assert closed == ["en0"]
+
+    on(tmp_path, scenario)
+
+
+def test_all_cards_of_a_poll_have_one_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(daemon: Daemon) -> None:
+        daemon.drop("match: [{name: en*}]\nnapi: {defer-hard-irqs: 2}\n")
+        await daemon.ask.reload()
+        asked: list[str] = []
+        dump = daemon.kernel.dump
+
+        def counted(question: Question[Any]) -> Mapping[int, Any]:
+            asked.append(question.name)
+            return dump(question)
+
+        monkeypatch.setattr(daemon.kernel.netdev, "sets_napis", lambda: True)
+        monkeypatch.setattr(daemon.kernel, "dump", counted)
+        wanting = [s for s in daemon.loop.cards.slots.values() if "napi" in s.card.wanted]
+        assert len(wanting) > 1
+        assert await poll(daemon.loop._context, frozenset({"napi"})) == []
+        assert asked.count("napis") == 1
 
     on(tmp_path, scenario)
 
