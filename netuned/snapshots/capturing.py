@@ -65,11 +65,12 @@ def capture(kernel: Kernel, host: Host, nic: Nic, *, whole: bool = False) -> Cap
     profile: dict[str, Words] = {"match": [_match(nic)]}
     left: dict[str, str] = {}
     for tunable in TUNABLES:
+        owed = _against(ground, profile, tunable)  # what would be put back if nobody named it
         try:
-            seen = _seen(ground, tunable, whole=whole or _is_owed(ground, profile, tunable))
+            seen = _seen(ground, tunable, whole=whole or bool(owed))
         except UnsupportedError:  # the card has none
             continue
-        why = ""
+        why = next(iter(owed.values()), "")
         for words in tunable.captured(seen):
             chosen, why = _fitting(ground, profile, tunable, words)
             if chosen is not None:
@@ -104,11 +105,6 @@ def _seen(ground: _Ground, tunable: Tunable, *, whole: bool) -> Seen:
         )
     finally:
         card.close()
-
-
-def _is_owed(ground: _Ground, profile: Mapping[str, Words], tunable: Tunable) -> bool:
-    """Whether something of a tunable would be put back if no profile named it."""
-    return bool(_against(ground, profile, tunable))
 
 
 def _fitting(

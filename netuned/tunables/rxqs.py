@@ -55,6 +55,7 @@ RXQS = replace(
     within=within,
     watched=masks.watched(masks.TX, FILE),
     writers=Writers(files=masks.ending(FILE)),
+    captured=lambda seen: iter(()),
     column="",
     in_table=False,
 )

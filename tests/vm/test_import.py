@@ -40,8 +40,11 @@ def good(name: str, text: str) -> Iterator[dict[str, object]]:
 def test_profiles_of_tuned(shipped: Path) -> None:
     files = sorted(shipped.glob("usr/lib/tuned/**/tuned.conf"))
     assert len(files) > 20
-    for file in files:
-        list(good(file.name, file.read_text()))
+    brought = {file.parent.name: list(good(file.name, file.read_text())) for file in files}
+    (profile,) = brought["network-throughput"]
+    host_settings = profile["host"]
+    assert isinstance(host_settings, dict)
+    assert set(host_settings["sysctl"]) == {"net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"}
 
 
 def test_link_files_of_systemd(shipped: Path) -> None:
