@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 from collections.abc import Mapping
 
+from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.facts import read_nic
 from netuned.hardware.nic import CLASS_NET, Nic
@@ -134,10 +135,11 @@ class Card:
     def made_by_the_kernel(self, setting: Setting, found: Value) -> bool:
         """Whether a setting is a leaf that the kernel puts below a new root, or as it makes one.
 
-        Or a NAPI instance's, as that comes with its queue.
+        Or a NAPI instance's, as that comes with its queue, or its thread with the instance.
         """
         name, key = setting
-        if name == napi.NAME and found in (Number(0), Word("off")):
+        online = CpuSet.parse_list(self.kernel.files.read_text("/sys/devices/system/cpu/online"))
+        if name == napi.NAME and found in (Number(0), Word("off"), online):
             return True
         if name != qdisc.NAME or not key.startswith("tx-"):
             return False
