@@ -151,13 +151,17 @@ class Reconciler:
         await asyncio.gather(self._resyncs(), self._polls())
 
     async def _polls(self) -> None:
+        silent: dict[str, bool] = {}
+        """By tunable, as far as some card has had it: a kernel's answer stays as it is."""
         while True:
             await asyncio.sleep(POLL_S)
+            wanted = {name for slot in self.cards.slots.values() for name in slot.card.wanted}
             try:
-                silent = await self.work.in_worker(partial(silent_tunables, self._kernel))
-                if not silent:
-                    return
-                await self.poll(silent)
+                if new := wanted - silent.keys():
+                    told = await self.work.in_worker(partial(silent_tunables, self._kernel, new))
+                    silent |= {name: name in told for name in new}
+                if polled := frozenset(name for name in wanted if silent[name]):
+                    await self.poll(polled)
             except NetunedError as error:
                 log.error("%s, trying again in %g s", error, POLL_S)
             except Exception:  # the loop's edge: the resync sees it, too

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -13,15 +13,18 @@ from netuned.reconcile.apply import sweep
 from netuned.reconcile.card import Card
 from netuned.reconcile.context import Context
 from netuned.reconcile.slot import Slot
-from netuned.tunables import TUNABLES
+from netuned.tunables import NAMES, TUNABLES
 
 POLL_S = 3.0
 """What raises no event is read so often: 0.1 ms for the RSS table of a card."""
 
 
-def silent_tunables(kernel: Kernel) -> frozenset[str]:
-    """The tunables whose changes this kernel tells nobody. Raises: KernelError."""
-    return frozenset(tunable.name for tunable in TUNABLES if tunable.silent(kernel))
+def silent_tunables(kernel: Kernel, names: Collection[str] = NAMES) -> frozenset[str]:
+    """The tunables, of those of a card, whose changes this kernel tells nobody.
+
+    Raises: KernelError.
+    """
+    return frozenset(t.name for t in TUNABLES if t.name in names and t.silent(kernel))
 
 
 async def look_over(context: Context, host: Slot) -> tuple[list[str], list[Slot]]:
