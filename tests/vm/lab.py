@@ -13,8 +13,7 @@ from .timing import timed
 
 ATTEMPTS = 3
 BOOT_S = 300.0
-"""Either half of a boot is over in 30 s on two idle CPUs; others may be at work there, and a second
-guest is."""
+"""A boot is over in 30 s on two idle CPUs; others may be at work there."""
 LINKS_S = 60.0
 EVERY_CARD_UP = "! grep -Lx up /sys/class/net/en*/operstate | grep -q ."
 
