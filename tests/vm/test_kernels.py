@@ -27,6 +27,12 @@ def untouched(guest: Guest) -> dict[str, Any]:
 
 
 def test_a_fresh_install_runs_and_touches_nothing(guest: Guest, untouched: dict[str, Any]) -> None:
+    """As if no other test had been before it: nothing written, and no queue has a home."""
+    seats = "/run/netuned/placement.json"
+    guest.sh(f"systemctl stop netuned; rm -f {seats}; systemctl start netuned", 60)
+    guest.machine.wait_until(
+        lambda: guest.status()["manager"]["state"] != "starting", 60, "the first look at each card"
+    )
     assert guest.sh("systemctl is-active netuned") == "active"
     assert guest.sh("systemctl is-enabled netuned") == "enabled"
     assert guest.writes() == 0
