@@ -75,7 +75,7 @@ def _read(file: str) -> str:
         raise NetunedError(f"{file}: {error.strerror}") from None
     if len(content) > SIZE_MOST:
         raise NetunedError(f"{file}: it has more than 1 MiB, so it is none of these files")
-    return content.decode("utf-8", "replace")
+    return content.decode("utf-8-sig", "replace")
 
 
 def _lines(file: str, lines: Iterator[Found]) -> Iterator[Found]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+_NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 
 Path = tuple[str, ...]
 """A profile's keys, from the outermost in: ``("rings", "rx")``."""
@@ -33,7 +36,7 @@ NOT_OF_THE_NETWORK = "netuned sets what is of the network"
 
 def word(text: str) -> object:
     """A number where it is one, else the word."""
-    return int(text) if text.isascii() and text.lstrip("-").isdigit() else text
+    return int(text) if _NUMBER.fullmatch(text) else text
 
 
 def pairs(words: list[str]) -> Iterator[tuple[str, str]]:

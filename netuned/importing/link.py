@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from netuned.importing.found import Found, Path, word
 
@@ -57,15 +59,16 @@ KEYS: Mapping[str, Path] = {
 }
 """What a key of ``[Link]`` is in a profile."""
 
+_COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SECONDS = {"us": 1, "usec": 1, "µs": 1, "ms": 1000, "msec": 1000, "s": 10**6, "sec": 10**6}
 _SECONDS[""] = 10**6
 
 
 def read(text: str) -> Iterator[Found]:
     """Of several that a key of ``[Match]`` names, each is selected by all other keys."""
-    section, card, lines = "", [], list(enumerate(text.split("\n"), 1))
+    section, why, selected = "", "", dict[str, str]()
     settings: list[tuple[int, str, str, str]] = []
-    for number, line in lines:
+    for number, line in enumerate(text.split("\n"), 1):
         said = line.strip()
         if said.startswith("[") and said.endswith("]"):
             section = said[1:-1]
@@ -73,14 +76,19 @@ def read(text: str) -> Iterator[Found]:
             key, _, value = said.partition("=")
             key, value = key.strip(), value.strip()
             if section == "Match" and key in _MATCH:
-                card.append(f"{_MATCH[key]}={value}")
+                own = _MATCH[key]
+                selected[own] = f"{selected[own]} {value}" if own in selected else value
             elif section == "Match" and (key, value) != ("Type", "ether"):
-                why = "a profile selects cards by name, driver, MAC address, PCI device and speed"
+                why = f"the file is for cards with {said}, and a profile cannot say that"
                 yield Found(number, said, why=why)
             elif section == "Link":
                 settings.append((number, said, key, value))
+    if not selected and not why:
+        why = "without a [Match] section systemd ignores the file"
+    card = "\n".join(f"{key}={value}" for key, value in selected.items())
     for number, said, key, value in settings:
-        yield _setting(number, said, key, value, "\n".join(card))
+        found = _setting(number, said, key, value, card)
+        yield replace(found, why=why) if why and not found.why else found
 
 
 def _setting(number: int, said: str, key: str, value: str, card: str) -> Found:
@@ -92,7 +100,7 @@ def _setting(number: int, said: str, key: str, value: str, card: str) -> Found:
     if key.endswith("Sec"):
         amount = value.rstrip("abcdefghijklmnopqrstuvwxyzµ ")
         scale = _SECONDS.get(value[len(amount) :].strip())
-        if scale is None or not amount.isdigit():
+        if scale is None or not _COUNT.fullmatch(amount):
             return Found(number, said, why="it is no time like 50us")
         return Found(number, said, path, int(amount) * scale, card=card)
     switches = {"yes": "on", "true": "on", "1": "on", "no": "off", "false": "off", "0": "off"}
@@ -100,6 +108,6 @@ def _setting(number: int, said: str, key: str, value: str, card: str) -> Found:
         return Found(number, said, path, switches.get(value.lower(), value), card=card)
     if path[-1] == "cpus":
         value = ",".join(value.split()) if value != "all" else "online"
-    if value[-1:] in "KMG" and value[:-1].isdigit():
+    if value[-1:] in ("K", "M", "G") and _COUNT.fullmatch(value[:-1]):
         value = str(int(value[:-1]) << {"K": 10, "M": 20, "G": 30}[value[-1]])
     return Found(number, said, path, word(value), card=card)

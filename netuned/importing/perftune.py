@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import yaml
 
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
-from netuned.importing.found import NOT_OF_THE_NETWORK, Found, Path
+from netuned.importing.found import NOT_OF_THE_NETWORK, Found, Path, word
 
 OWN = frozenset(["nic", "mode", "tune", "cpu_mask", "irq_cpu_mask", "num_rx_queues", "arfs"])
 """Keys by which the file is known."""
@@ -22,12 +23,21 @@ _MODES: dict[str, dict[Path, object]] = {
 """What its modes do with interrupts: spread them, or keep a CPU or core for them."""
 
 
+class _Plain(yaml.BaseLoader):
+    """All is text, so that a mask stays as it is written; and nothing stands for something else."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("netuned reads no aliases")
+        return super().compose_node(parent, index)
+
+
 def read(text: str) -> Iterator[Found]:
     """Raises: NetunedError for what is no mapping."""
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise NetunedError(f"it is no YAML: {error}") from None
+        data = yaml.load(text, _Plain)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise NetunedError(f"it is no YAML: {error!s:.200}") from None
     if not isinstance(data, dict):
         raise NetunedError("it holds no mapping")
     lines = {line.partition(":")[0].strip(): n for n, line in enumerate(text.split("\n"), 1)}
@@ -50,15 +60,19 @@ def _meaning(key: str, value: object) -> Iterator[tuple[Path, object, str]]:
         yield ("xps", "cpus"), "auto", ""
     elif key == "irq_cpu_mask":
         try:
-            cpus = str(CpuSet.parse_mask(text.removeprefix("0x")))
+            cpus = str(CpuSet.parse_mask(text.lower().removeprefix("0x")))
         except ValueError:
             yield (), None, "it is no CPU mask"
             return
         yield ("irq", "cpus"), cpus, ""
     elif key == "num_rx_queues":
-        yield ("channels", "combined"), value, ""
+        yield ("channels", "combined"), word(text), ""
     elif key == "arfs":
-        yield ("offloads", "ntuple"), "on" if value else "off", ""
+        yield (
+            ("offloads", "ntuple"),
+            "on" if text.lower() in ("true", "yes", "on", "1") else "off",
+            "",
+        )
     elif key in ("cpu_mask", "irq_core_auto_detection_ratio"):
         yield (), None, "netuned takes the CPUs of the application as a set: cpus: {app: …}"
     else:

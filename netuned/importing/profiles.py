@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from netuned.errors import NetunedError
 from netuned.importing import link, perftune, script, sysctl, tuned
 from netuned.importing.found import EVERY, Found
 from netuned.profiles.loader import load
@@ -14,6 +15,7 @@ from netuned.profiles.yamlwriting import dump
 
 FILE = "imported.yaml"
 ANY_CARD = "*"
+SETTINGS_MOST = 1000
 
 Profile = dict[str, object]
 
@@ -52,20 +54,53 @@ def reader_of(path: str, text: str) -> Callable[[str], Iterator[Found]]:
 
 
 def bring(found: Iterable[Found]) -> Imported:
-    """Profiles of all that the schema takes; of what is said twice, the last. Never a wrong one."""
+    """Profiles of all that the schema takes; of what is said twice, the last. Never a wrong one.
+
+    Raises: NetunedError for too many lines, and what ``found`` raises.
+    """
+    lines = list(found)
+    if len(lines) > SETTINGS_MOST:
+        raise NetunedError(
+            f"it has more than {SETTINGS_MOST} settings, so it is none of these files"
+        )
     profiles: dict[str, Profile] = {}
-    lines: list[Found] = []
-    for one in found:
-        if not one.why and one.path:
-            card = EVERY if one.path[0] == "host" else one.card or f"name={ANY_CARD}"
-            before = profiles.get(card) or {"match": [_match(card)]}
-            after = _with(before, one)
-            if why := _wrong(after):
-                one = replace(one, why=why)
+    for one in lines:
+        profiles = _more(profiles, one)
+    if any(map(_wrong, profiles.values())):  # which line it is shows one by one
+        profiles = {}
+        for at, one in enumerate(lines):
+            after = _more(profiles, one)
+            changed = (after[card] for card in after if after[card] is not profiles.get(card))
+            why = next(filter(None, map(_wrong, changed)), "")
+            if why:
+                lines[at] = replace(one, why=why)
             else:
-                profiles[card] = after
-        lines.append(one)
-    return Imported(profiles, tuple(lines))
+                profiles = after
+    return Imported(_apart(profiles), tuple(lines))
+
+
+def _more(profiles: dict[str, Profile], one: Found) -> dict[str, Profile]:
+    """With what a line sets; the same objects but for the card that it is of."""
+    if one.why or not one.path:
+        return profiles
+    card = EVERY if one.path[0] == "host" else one.card or f"name={ANY_CARD}"
+    return {**profiles, card: _with(profiles.get(card) or {"match": [_match(card)]}, one)}
+
+
+def _apart(profiles: dict[str, Profile]) -> dict[str, Profile]:
+    """One profile is in force on a card: that which names it, and says what is of the host, too."""
+    if len(profiles) < 2:
+        return profiles
+    general = {card: profiles[card] for card in (EVERY, f"name={ANY_CARD}") if card in profiles}
+    host = profiles.get(EVERY, {}).get("host")
+    found: dict[str, Profile] = {}
+    for card, profile in profiles.items():
+        own = {} if card in general or not general else {"priority": 60}
+        said = {"match": profile["match"], **own, **profile}
+        found[card] = said if host is None else {**said, "host": host}
+    if len(general) == 2:
+        del found[EVERY]
+    return found
 
 
 def _match(card: str) -> dict[str, object]:

@@ -6,6 +6,7 @@ is. Source: ethtool(8), ip-link(8), tc(8), sysctl(8).
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from netuned.cpuset import CpuSet
 from netuned.importing import sysctl
 from netuned.importing.found import NOT_PLAIN, Found, Path, pairs, word
+
+NOT_ALWAYS = "whether it runs, or how often, is known only where it is run"
+NOT_BROUGHT = "no line like this is brought: docs/profiles.md has what netuned sets"
 
 _QUEUE = re.compile(r"/sys/class/net/([^/*]+)/queues/([rt]x)-[^/]+/(\w+)")
 _CARD = re.compile(r"/sys/class/net/([^/*]+)/(\w+)")
@@ -34,6 +38,7 @@ _ETHTOOL = {
     **dict.fromkeys(("-C", "--coalesce"), "coalesce"),
     **dict.fromkeys(("-K", "--offload", "--features"), "offloads"),
 }
+_COUNT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _NAPI = {"napi_defer_hard_irqs": "defer-hard-irqs", "gro_flush_timeout": "gro-flush-timeout"}
 
 Reader = Callable[[int, str, list[str]], Iterator[Found]]
@@ -41,14 +46,27 @@ Reader = Callable[[int, str, list[str]], Iterator[Found]]
 
 def read(text: str) -> Iterator[Found]:
     """One line after the other; those that end in a backslash with what follows."""
-    number, begun, gathered = 0, 0, ""
+    begun, gathered, depth, document = 0, "", 0, ""
     for number, line in enumerate(text.split("\n"), 1):
+        if document:  # what stands there is somebody's input
+            document = "" if line.strip() == document else document
+            continue
+        if here := re.search(r"<<-?\s*[\"']?(\w+)", line):
+            document = here[1]
         begun = begun or number
         if line.endswith("\\"):
             gathered += line[:-1] + " "
             continue
         said = (gathered + line).strip()
-        yield from _line(begun, said)
+        first = (said.split() or [""])[0].rstrip(";")
+        last = (said.rstrip(";").split() or [""])[-1]
+        depth += first in ("if", "for", "while", "until", "case") or last == "{"
+        inside = depth > 0 and said and not said.startswith("#")
+        depth -= depth > 0 and (first in ("fi", "done", "esac", "}") or last in ("fi", "done"))
+        if not inside:
+            yield from _line(begun, said)
+        elif re.search(r"\b(ethtool|ip|tc|sysctl|echo)\b", said):
+            yield Found(begun, said, why=NOT_ALWAYS)
         begun, gathered = 0, ""
 
 
@@ -88,24 +106,26 @@ def _ethtool(number: int, said: str, words: list[str]) -> Iterator[Found]:
     elif option in ("-X", "--rxfh-indir", "--set-rxfh-indir", "--rxfh") and rest:
         yield from _table(number, said, rest, by)
     elif option.startswith("-"):
-        yield Found(number, said, why="netuned does not set this, or not by such a line")
+        yield Found(number, said, why=NOT_BROUGHT)
 
 
 def _table(number: int, said: str, rest: list[str], card: str) -> Iterator[Found]:
-    path: Path = ("rss", "queues")
+    path: Path = ("rss",)
     match rest:
         case ["default"]:
-            yield Found(number, said, ("rss",), "default", card=card)
-        case ["equal", count] if count.isdigit() and int(count):
-            yield Found(number, said, path, f"0-{int(count) - 1}", card=card)
-        case ["start", first, "equal", count] if first.isdigit() and count.isdigit():
+            yield Found(number, said, path, "default", card=card)
+        case ["equal", count] if _COUNT.fullmatch(count) and int(count):
+            yield Found(number, said, path, {"queues": f"0-{int(count) - 1}"}, card=card)
+        case ["start", first, "equal", count] if _COUNT.fullmatch(first) and _COUNT.fullmatch(
+            count
+        ):
             queues = f"{first}-{int(first) + int(count) - 1}"
-            yield Found(number, said, path, queues, card=card)
-        case ["weight", *weights] if all(weight.isdigit() for weight in weights):
-            yield Found(number, said, path, f"0-{len(weights) - 1}", card=card)
-            yield Found(number, said, ("rss", "weights"), list(map(int, weights)), card=card)
+            yield Found(number, said, path, {"queues": queues}, card=card)
+        case ["weight", *weights] if all(map(_COUNT.fullmatch, weights)):
+            table = {"queues": f"0-{len(weights) - 1}", "weights": list(map(int, weights))}
+            yield Found(number, said, path, table, card=card)
         case _:
-            yield Found(number, said, why="netuned does not set this, or not by such a line")
+            yield Found(number, said, why=NOT_BROUGHT)
 
 
 def _ip(number: int, said: str, words: list[str]) -> Iterator[Found]:
@@ -113,20 +133,19 @@ def _ip(number: int, said: str, words: list[str]) -> Iterator[Found]:
     if words[:1] not in (["link"], ["l"]) or words[1:2] != ["set"]:
         return
     rest = words[2:]
-    if rest[:1] == ["dev"]:
-        rest = rest[1:]
-    known = False
-    for name, value in pairs(rest[1:]):
-        if name in _LINK:
-            known = True
-            yield Found(number, said, ("link", _LINK[name]), word(value), card=f"name={rest[0]}")
-    if not known:
-        yield Found(number, said, why="the network's own configuration does this")
+    named = dict(itertools.pairwise(rest))
+    card = named.get("dev", rest[0] if rest else "")
+    known = {name: named[name] for name in _LINK if name in named}
+    for name, value in known.items():
+        yield Found(number, said, ("link", _LINK[name]), word(value), card=f"name={card}")
+    others = {"mtu", "up", "down", "master", "address", "name", "promisc"} & set(rest)
+    if others or not known:
+        yield Found(number, said, why="the network's own configuration does the rest")
 
 
 def _tc(number: int, said: str, words: list[str]) -> Iterator[Found]:
     match words:
-        case ["qdisc", "add" | "replace" | "change", "dev", card, "root", *rest]:
+        case ["qdisc", "add" | "replace", "dev", card, "root", *rest]:
             if rest[:1] == ["handle"]:
                 rest = rest[2:]
         case _:
@@ -138,7 +157,7 @@ def _tc(number: int, said: str, words: list[str]) -> Iterator[Found]:
         yield Found(number, said, why=NOT_PLAIN)
         return
     by = f"name={card}"
-    yield Found(number, said, ("qdisc", "kind"), rest[0], card=by)
+    yield Found(number, said, ("qdisc",), {"kind": rest[0]}, card=by)
     left = list(rest[1:])
     while left:
         name = left.pop(0)
@@ -177,9 +196,10 @@ def _echo(number: int, said: str) -> Iterator[Found]:
     elif queue := _QUEUE.fullmatch(path):
         yield _queue(number, said, value, queue)
     elif (card := _CARD.fullmatch(path)) and card[2] in _NAPI:
-        yield Found(number, said, ("napi", _NAPI[card[2]]), word(value), card=f"name={card[1]}")
+        own: object = f"{value}ns" if card[2].endswith("timeout") else word(value)
+        yield Found(number, said, ("napi", _NAPI[card[2]]), own, card=f"name={card[1]}")
     else:
-        yield Found(number, said, why="netuned does not set this")
+        yield Found(number, said, why=NOT_BROUGHT)
 
 
 def _queue(number: int, said: str, value: str, found: re.Match[str]) -> Found:
@@ -195,7 +215,7 @@ def _queue(number: int, said: str, value: str, found: re.Match[str]) -> Found:
         case "rps_flow_cnt":
             why = "rfs: {entries: …} shares the host's table out over the queues"
             return Found(number, said, why=why)
-    return Found(number, said, why="netuned does not set this")
+    return Found(number, said, why=NOT_BROUGHT)
 
 
 _READERS: Mapping[str, Reader] = {"ethtool": _ethtool, "ip": _ip, "tc": _tc, "sysctl": _sysctl}

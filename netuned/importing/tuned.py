@@ -16,9 +16,13 @@ PLUGINS_OF_THE_NETWORK = ("net", "irq", "sysctl", "irqbalance", "scheduler", "ma
 
 
 def read(text: str) -> Iterator[Found]:
-    section, variables = "", dict[str, str]()
-    devices = [""]
+    variables = dict[str, str]()
     lines = _lines(text)
+    devices = {
+        section: [f"name={name.strip()}" for name in value.split(",")]
+        for _, section, key, value in lines
+        if key == "devices"
+    }
     for _, _, key, value in (line for line in lines if line[1].partition(".")[0] == "variables"):
         variables[key] = _filled(value, variables)
     for number, section, key, value in lines:
@@ -37,10 +41,8 @@ def read(text: str) -> Iterator[Found]:
             yield Found(number, said, why=COMPUTED)
         elif plugin == "sysctl":
             yield sysctl.setting(number, said, key, full)
-        elif plugin == "net" and key == "devices":
-            devices = [f"name={name.strip()}" for name in full.split(",")]
-        else:
-            for card in devices:
+        elif not (plugin == "net" and key == "devices"):
+            for card in devices.get(section, [""]) if plugin == "net" else [""]:
                 yield from _setting(number, said, plugin, key, full, card)
 
 

@@ -1,7 +1,7 @@
 """Snapshots: one file with all that netuned and its doctor would read of a host.
 
-No MAC address is in it unless asked for, nor what could tell one; no IP address, no host name, no
-RSS hash key. docs/snapshots.md describes the format.
+No MAC address is in it unless asked for, nor what could tell one; no host name, no RSS
+hash key, no IP address but those of flow rules. docs/snapshots.md describes the format.
 """
 
 from __future__ import annotations

@@ -197,7 +197,8 @@ def test_a_closed_monitor_leaves_nothing_open(netns: Namespace) -> None:
             )
             for monitor in monitors:
                 monitor.close()
-        assert set(os.listdir("/proc/self/fd")) == before
+        # what another test had left to the collector of garbage may have gone meanwhile
+        assert set(os.listdir("/proc/self/fd")) <= before
 
     run(test)
 

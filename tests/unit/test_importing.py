@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netuned.cli.main import run
+from netuned.errors import NetunedError
 from netuned.importing.profiles import Imported, bring, reader_of
 from netuned.profiles.loader import load
 
@@ -33,7 +34,6 @@ LINK = """\
 [Match]
 OriginalName=eth* !eth9
 Driver=igb
-Property=ID_X=1
 [Link]
 NamePolicy=kernel
 RxBufferSize=4096
@@ -72,13 +72,20 @@ def test_a_scripts_plain_lines() -> None:
     assert found.profiles == {
         "name=eth0": {
             "match": [{"name": "eth0"}],
+            "priority": 60,
+            "host": {"irqbalance": "stop"},
             "channels": {"combined": 8},
             "rings": {"rx": 4096, "tx": 4096},
             "rss": {"queues": "0-2", "weights": [2, 1, 1]},
             "qdisc": {"kind": "fq", "flow_limit": 1000, "pacing": "no"},
             "rps": {"cpus": "0-7"},
         },
-        "name=eth1": {"match": [{"name": "eth1"}], "offloads": {"gro": "on", "sg": "off"}},
+        "name=eth1": {
+            "match": [{"name": "eth1"}],
+            "priority": 60,
+            "offloads": {"gro": "on", "sg": "off"},
+            "host": {"irqbalance": "stop"},
+        },
         "": {"match": [{"name": "*"}], "host": {"irqbalance": "stop"}},
     }
     assert left(found) == [8, 9, 10, 11, 12]
@@ -95,7 +102,7 @@ def test_a_link_file() -> None:
         "coalesce": {"rx-usecs": 50},
         "rps": {"cpus": "0-3,8"},
     }
-    assert left(found) == [4, 6]
+    assert left(found) == [5]
 
 
 def test_a_perftune_file() -> None:
@@ -108,13 +115,65 @@ def test_a_perftune_file() -> None:
 def test_a_tuned_profile() -> None:
     found = of("tuned.conf", TUNED)
     assert found.profiles["name=eth1"]["rings"] == {"rx": 512, "tx": 512}
-    assert found.profiles["name=eth0"]["irq"] == {"cpus": "online - (2-5)"}
+    assert found.profiles["name=*"]["irq"] == {"cpus": "online - (2-5)"}
     assert left(found) == [2, 9, 13]
 
 
 def test_of_what_is_said_twice_the_last_is_in_force() -> None:
-    found = of("a.sh", "ethtool -G eth0 rx 64\nethtool -G eth0 rx 128\n")
-    assert found.profiles["name=eth0"]["rings"] == {"rx": 128}
+    lines = [
+        *("ethtool -G eth0 rx 64", "ethtool -G eth0 rx 128"),
+        *("tc qdisc add dev eth0 root fq limit 9", "tc qdisc replace dev eth0 root cake rtt 9ms"),
+        *("ethtool -X eth0 weight 1 2 3", "ethtool -X eth0 equal 2"),
+    ]
+    profile = of("a.sh", "\n".join(lines)).profiles["name=eth0"]
+    assert profile["rings"] == {"rx": 128}
+    assert profile["qdisc"] == {"kind": "cake", "rtt": "9ms"}
+    assert profile["rss"] == {"queues": "0-1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "a.sh",
+            "if [ x ]; then\nethtool -L eth0 combined 4\nelse\nethtool -L eth0 combined 8\nfi",
+        ),
+        ("a.sh", "cat <<EOF >b\nethtool -G eth0 tx 4096\nEOF\n"),
+        ("a.sh", "f() {\nsysctl -w net.core.somaxconn=5\n}\n"),
+        ("a.sh", "ethtool -X eth0 equal \xb2"),
+        ("a.sh", "ethtool -G eth0 rx --5"),
+        ("a.link", "[Match]\nType=wlan\n[Link]\nRxBufferSize=512\n"),
+        ("a.link", "[Link]\nRxBufferSize=512\n"),
+        ("a.link", "[Match]\nDriver=igb\n[Link]\nRxCoalesceSec=\xb2us\nCombinedChannels=--3\n"),
+        ("a.yaml", "mode: 2020-99-99\nnic: 5\ncpu_mask: [a]"),
+        ("a.conf", "net.core.somaxconn = --3\nnet.core.rmem_max=" + "9" * 5000),
+    ],
+)
+def test_what_cannot_be_told_is_in_no_profile(name: str, text: str) -> None:
+    found = of(name, text)
+    settings = [key for profile in found.profiles.values() for key in profile.keys() - {"match"}]
+    assert not settings
+    assert found.left or "EOF" in text
+
+
+@pytest.mark.parametrize("text", ["a: &a [1]\nb: *a", "[" * 3000, "a: [", "5"])
+def test_what_is_no_perftune_file_is_refused(text: str) -> None:
+    with pytest.raises(NetunedError):
+        of("a.yaml", text)
+
+
+def test_a_mask_is_what_is_written() -> None:
+    found = of("a.yaml", "nic: eth0\nirq_cpu_mask: 0x0000000f\narfs: no\n")
+    assert found.profiles["name=eth0"]["irq"] == {"cpus": "0-3"}
+    assert found.profiles["name=eth0"]["offloads"] == {"ntuple": "off"}
+
+
+def test_devices_count_for_their_section_wherever_they_stand() -> None:
+    text = "[net]\nring=rx 512\ndevices=eth0\n[net.b]\nring=rx 64\n[irq]\naffinity=0-3\n"
+    found = of("tuned.conf", "[main]\n" + text)
+    assert found.profiles["name=eth0"]["rings"] == {"rx": 512}
+    assert found.profiles["name=*"]["rings"] == {"rx": 64}
+    assert found.profiles["name=*"]["irq"] == {"cpus": "0-3"}
 
 
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +207,6 @@ WORDS = st.sampled_from([*_WORDS.split(), " ", "\n", "\t"])
 @pytest.mark.parametrize("name", ["a.sh", "a.link", "tuned.conf", "a.yaml", "a.conf"])
 @given(text=st.lists(WORDS, max_size=30).map("".join) | st.lists(WORDS, max_size=30).map(" ".join))
 def test_no_text_breaks_it_or_makes_a_wrong_profile(name: str, text: str) -> None:
-    from netuned.errors import NetunedError
     from netuned.profiles.yamlwriting import dump
 
     try:
