@@ -10,6 +10,7 @@ import yaml
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
 from netuned.importing.found import NOT_OF_THE_NETWORK, Found, Path, word
+from netuned.text import escape
 
 OWN = frozenset(["nic", "mode", "tune", "cpu_mask", "irq_cpu_mask", "num_rx_queues", "arfs"])
 """Keys by which the file is known."""
@@ -37,7 +38,8 @@ def read(text: str) -> Iterator[Found]:
     try:
         data = yaml.load(text, _Plain)
     except (yaml.YAMLError, RecursionError) as error:
-        raise NetunedError(f"it is no YAML: {error!s:.200}") from None
+        why = escape(" ".join(str(error).split()))
+        raise NetunedError(f"it is no YAML: {why:.200}") from None
     if not isinstance(data, dict):
         raise NetunedError("it holds no mapping")
     lines = {line.partition(":")[0].strip(): n for n, line in enumerate(text.split("\n"), 1)}

@@ -13,8 +13,10 @@ from pydantic import ValidationError
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
 from netuned.hardware.nic import HOST
+from netuned.importing.profiles import bring, reader_of
 from netuned.profiles import loader, searchpath, settings, syntax
 from netuned.profiles.profile import Profile
+from netuned.profiles.yamlwriting import dump
 from netuned.reconcile.baseline import check_keeps
 from netuned.snapshots import described
 from netuned.tunables import HOST_TUNABLES
@@ -101,6 +103,22 @@ def _machine(data: bytes) -> None:
         sound(error)
 
 
+IMPORTED = ("tune.sh", "10-lan.link", "tuned.conf", "perftune.yaml", "90-net.conf")
+
+
+def _imported(data: bytes) -> None:
+    """By all readers; a profile that comes of it is good."""
+    for name in IMPORTED:
+        text = _text(data)
+        try:
+            found = bring(reader_of(name, text)(text))
+        except NetunedError as error:
+            sound(error)
+            continue
+        for profile in found.profiles.values():
+            assert not loader.load((), dropped={"a.yaml": dump(profile).encode()}).errors
+
+
 PROFILE = (Path(__file__).parents[2] / "profiles").glob("*.yaml")
 
 TARGETS = (
@@ -138,6 +156,17 @@ TARGETS = (
     ),
     Target("cpumask", _cpumask, (b"ff,00000001",), (b",", b"ffffffff", b"-1", b"0x", b"_")),
     Target("netuned.yaml", _settings, (b"confirm_timeout: 60s",), (b"9" * 30, b"1h", b"{", b"off")),
+    Target(
+        "another tool's file",
+        _imported,
+        (
+            b"ethtool -L eth0 combined 8\ntc qdisc add dev eth0 root fq\nsysctl -w net.a=1\n",
+            b"[Match]\nDriver=igb\n[Link]\nRxBufferSize=4096\nRxCoalesceSec=50us\n",
+            b"[main]\n[net]\ndevices=eth0\nring=rx 512\n[variables]\na=${b}\nb=${a}\n",
+            b"nic: [eth0]\nmode: sq\nirq_cpu_mask: 0x3\narfs: true\n",
+        ),
+        (b"\xc2\xb2", b"--5", b"=", b"\n[Link]\n", b"if ", b"<<EOF", b"&a ", b"*a", b"${", b">="),
+    ),
     Target(
         "described machine",
         _machine,
