@@ -88,10 +88,13 @@ def only_open(path: str, flags: int = os.O_WRONLY) -> None:
 
 
 def any_device() -> None:
-    """Whether a file below /sys/devices can be opened for writing that is no network device's."""
+    """Whether a file below /sys/devices can be opened for writing that is no network device's.
+
+    Nor a node's huge pages, whose numbers netuned sets.
+    """
     opened = []
     for directory, below, names in os.walk("/sys/devices"):
-        if os.path.basename(directory) == "net":
+        if os.path.basename(directory) in ("net", "hugepages"):
             below.clear()
         for path in (f"{directory}/{name}" for name in names):
             with contextlib.suppress(OSError):
