@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_: argparse.Namespace) -> int:
-    from netuned.profiles.profile import json_schema
+    from netuned.profiles.schema import json_schema
 
     print_json(json_schema())
     return 0

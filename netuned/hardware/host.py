@@ -15,8 +15,8 @@ from netuned.hardware.nic import Nic
 from netuned.hardware.opening import open_card, read_ifindexes
 from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel import Kernel
+from netuned.kernel.linkinfo import LOOPBACK
 from netuned.kernel.once import Once
-from netuned.kernel.rtnl import LOOPBACK
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from netuned.hardware.facts import read_lowers
 from netuned.hardware.nic import CLASS_NET, Nic
 from netuned.hardware.opening import open_card
 from netuned.kernel import Kernel
-from netuned.kernel.rtnl import LinkInfo
+from netuned.kernel.linkinfo import LinkInfo
 
 DRIVERS = {
     "bond": "bonding",

@@ -12,7 +12,7 @@ from itertools import islice
 from netuned.errors import KernelError, NamespaceError
 from netuned.hardware.nic import CLASS_NET
 from netuned.kernel import Kernel
-from netuned.kernel.rtnl import LinkInfo
+from netuned.kernel.linkinfo import LinkInfo
 
 SAMPLE = 32
 """So many cards of either tell: all are in another namespace, or none is. Each may have some that

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from netuned.cpuset import CpuSet
 from netuned.hardware.vectors import Vector
 from netuned.kernel.ethtool import Channels
-from netuned.kernel.rtnl import LinkInfo
+from netuned.kernel.linkinfo import LinkInfo
 from netuned.values import ChannelCounts
 
 CLASS_NET = "/sys/class/net"

@@ -19,10 +19,11 @@ from netuned.kernel.files import Files, FileTree
 from netuned.kernel.genl import EthtoolNetlink
 from netuned.kernel.hashing import Hashing, HashValues
 from netuned.kernel.irqbalance import Irqbalance
+from netuned.kernel.linkinfo import LinkInfo
 from netuned.kernel.linknumbers import LinkNumbers
 from netuned.kernel.netdev import NetdevNetlink
 from netuned.kernel.questions import Question, Setting, Sockets
-from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
+from netuned.kernel.rtnl import QdiscEntry, Rtnl
 from netuned.values import Balancer, FlowRule
 
 A = TypeVar("A")

@@ -28,10 +28,11 @@ from netuned.kernel.forms import (
 )
 from netuned.kernel.genl import EthtoolNetlink, Numbers
 from netuned.kernel.hashing import FLOWS, Hashing
+from netuned.kernel.linkinfo import LinkInfo
 from netuned.kernel.linknumbers import LinkNumbers
 from netuned.kernel.messages import Message
 from netuned.kernel.netdev import NetdevNetlink
-from netuned.kernel.rtnl import LinkInfo, QdiscEntry, Rtnl
+from netuned.kernel.rtnl import QdiscEntry, Rtnl
 from netuned.kernel.rules import RuleTable
 from netuned.values import FlowRule, HashKey
 

@@ -21,6 +21,7 @@ from netuned.kernel.ethtool import Channels, DriverInfo
 from netuned.kernel.files import READ_SIZE, FileTree, Kept
 from netuned.kernel.hashing import Hashing, HashValues
 from netuned.kernel.irqbalance import Unknown
+from netuned.kernel.linkinfo import LinkInfo
 from netuned.kernel.netdev import THREADS
 from netuned.kernel.questions import (
     CHANNELS,
@@ -35,7 +36,7 @@ from netuned.kernel.questions import (
     Question,
     Setting,
 )
-from netuned.kernel.rtnl import ROOT, LinkInfo, QdiscEntry
+from netuned.kernel.rtnl import ROOT, QdiscEntry
 from netuned.values import FlowRule
 
 A = TypeVar("A")

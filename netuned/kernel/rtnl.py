@@ -9,15 +9,22 @@ Source: net/sched/sch_api.c, net/core/rtnetlink.c; rtnetlink(7), tc(8).
 from __future__ import annotations
 
 import errno
-import os
 import struct
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Generic, TypeVar
 
 from netuned.errors import KernelError, UnsupportedError
+from netuned.kernel.linkinfo import (
+    LINK_MESSAGE,
+    LOOPBACK,
+    RTEXT_FILTER_SKIP_STATS,
+    LinkInfo,
+    measure_link,
+    parse_link,
+)
 from netuned.kernel.netlink import (
     ATTRIBUTE,
     HEADER,
@@ -28,7 +35,6 @@ from netuned.kernel.netlink import (
     NLM_F_REPLACE,
     KeptDump,
     NetlinkSocket,
-    attributes,
     decoding,
 )
 from netuned.kernel.qdisc_options import (
@@ -42,13 +48,10 @@ from netuned.kernel.qdisc_options import (
 from netuned.kernel.rtmessages import encode, message_class
 from netuned.text import escape
 
-__all__ = ["ROOT", "LinkInfo", "QdiscEntry", "Rtnl", "parse_link", "same_parameter"]
+__all__ = ["ROOT", "QdiscEntry", "Rtnl", "same_parameter"]
 
 ROOT = 0xFFFFFFFF
 """TC_H_ROOT, the parent of a card's root qdisc."""
-
-LOOPBACK = 1
-"""The ifindex of ``lo`` in every network namespace (include/linux/netdevice.h)."""
 
 _FIRST_HANDLE = 0x8000 << 16
 """Where the kernel starts to number by itself (sch_api.c, qdisc_alloc_handle())."""
@@ -87,27 +90,6 @@ _TC_MESSAGES = {
     for kind, options in OPTIONS_CLASSES.items()
 }
 
-_IFINFOMSG = (("family", "B"), ("pad", "B"), ("type", "H"), ("index", "i"), ("flags", "I"),
-              ("change", "I"))  # fmt: skip
-_IFINFOMSG_SIZE = 16
-_FLAGS = struct.Struct("=I")
-_IFF_UP = 0x1
-_IFF_RUNNING = 0x40
-_IFLA_ADDRESS = 1
-_IFLA_IFNAME = 3
-_IFLA_LINK = 5
-_IFLA_MASTER = 10
-_IFLA_LINKINFO = 18
-_IFLA_INFO_KIND = 1
-_IFLA_NUM_TX_QUEUES = 31
-_IFLA_NUM_RX_QUEUES = 32
-_IFLA_LINK_NETNSID = 37
-_IFLA_EXT_MASK = 29
-_IFLA_PROP_LIST = 52
-"""Its attributes all are IFLA_ALT_IFNAME."""
-_RTEXT_FILTER_SKIP_STATS = 1 << 3
-_LINK_MESSAGE = message_class("ifinfmsg", (_IFLA_EXT_MASK, "ext_mask", "uint32"), fields=_IFINFOMSG)
-
 
 @dataclass(frozen=True, slots=True)
 class QdiscEntry:
@@ -125,27 +107,6 @@ class QdiscEntry:
     parameters: Mapping[str, int]
     sized: bool = False
     foreign: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LinkInfo:
-    """One link. ``kind`` is rtnetlink's (veth, vlan, bond, …), empty for hardware and loopback.
-
-    ``lower`` is the ifindex of the link below (of a veth: its peer), 0 without one or where it is
-    in another network namespace; ``master`` that of the bridge or bond above, 0 without one.
-    """
-
-    name: str
-    kind: str
-    up: bool
-    running: bool
-    master: int
-    lower: int
-    mac: str
-    rx_queues: int
-    tx_queues: int
-    altnames: tuple[str, ...] = ()
-    """Alternative names (``ip link property add``), in the kernel's order (Linux 5.5)."""
 
 
 Parsed = TypeVar("Parsed")
@@ -172,10 +133,10 @@ class Rtnl:
         self._kinds: set[str] = set()
         get_qdiscs = encode(_TC_MESSAGE(), _RTM_GETQDISC, NLM_F_DUMP)
         self._qdisc_dump = KeptDump(self._socket, get_qdiscs, _measure_qdisc)
-        link = _LINK_MESSAGE()
-        link["attrs"] = [("ext_mask", _RTEXT_FILTER_SKIP_STATS)]
+        link = LINK_MESSAGE()
+        link["attrs"] = [("ext_mask", RTEXT_FILTER_SKIP_STATS)]
         get_links = encode(link, _RTM_GETLINK, NLM_F_DUMP)
-        self._link_dump = KeptDump(self._socket, get_links, _measure_link)
+        self._link_dump = KeptDump(self._socket, get_links, measure_link)
 
     def qdiscs(self, ifindexes: Collection[int] = ()) -> Mapping[int, tuple[QdiscEntry, ...]]:
         """The qdiscs by ifindex in the kernel's order, of all cards or of those in ``ifindexes``.
@@ -395,13 +356,6 @@ def _measure_qdisc(payload: bytes) -> int:
     return size
 
 
-def _measure_link(payload: bytes) -> int:
-    """All of it. Raises: OSError for a message that is cut off."""
-    if len(payload) < _IFINFOMSG_SIZE:
-        raise OSError(errno.EMSGSIZE, "a netlink message is cut off")
-    return len(payload)
-
-
 def _parse_qdisc(head: bytes) -> QdiscEntry:
     """Decode an entry that ends before its statistics."""
     at = _after_kind(head)
@@ -418,42 +372,3 @@ def _parse_qdisc(head: bytes) -> QdiscEntry:
         parameters = decode_options(kind, options)
         foreign = has_foreign_options(kind, options)
     return QdiscEntry(kind, handle, parent, parameters, sized, foreign)
-
-
-def parse_link(payload: bytes) -> LinkInfo:
-    """A link as a dump or an event tells of it, from its struct ifinfomsg on. Raises: OSError."""
-    (flags,) = _FLAGS.unpack_from(payload, 8)
-    found = attributes(payload, _IFINFOMSG_SIZE)
-
-    def raw(attribute: int) -> bytes:
-        start, end = found.get(attribute, (0, 0))
-        return payload[start:end]
-
-    def number(attribute: int) -> int:
-        return int.from_bytes(raw(attribute), sys.byteorder)
-
-    info = raw(_IFLA_LINKINFO)
-    start, end = attributes(info, 0).get(_IFLA_INFO_KIND, (0, 0))
-    return LinkInfo(
-        name=os.fsdecode(raw(_IFLA_IFNAME).rstrip(b"\0")),
-        kind=info[start:end].rstrip(b"\0").decode("ascii", "replace"),
-        up=bool(flags & _IFF_UP),
-        running=bool(flags & _IFF_RUNNING),
-        master=number(_IFLA_MASTER),
-        lower=0 if _IFLA_LINK_NETNSID in found else number(_IFLA_LINK),
-        mac=raw(_IFLA_ADDRESS).hex(":"),
-        rx_queues=number(_IFLA_NUM_RX_QUEUES),
-        tx_queues=number(_IFLA_NUM_TX_QUEUES),
-        altnames=tuple(_strings(raw(_IFLA_PROP_LIST))),
-    )
-
-
-def _strings(nest: bytes) -> Iterator[str]:
-    """The texts in a nest of attributes that are all of one kind."""
-    at = 0
-    while at + ATTRIBUTE.size <= len(nest):
-        length, _ = ATTRIBUTE.unpack_from(nest, at)
-        if length < ATTRIBUTE.size:
-            return
-        yield os.fsdecode(nest[at + ATTRIBUTE.size : at + length].rstrip(b"\0"))
-        at += length + 3 & ~3

@@ -125,7 +125,7 @@ _Said = dict[Annotated[str, BeforeValidator(_name)], _Switch]
 class OffloadsSpec(RootModel[Annotated[_Said, AfterValidator(_together)]]):
     """What a profile says of features, by the names that it has for them."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     def named(self) -> dict[str, str]:
         """What it says of each, ``on``, ``off`` or ``default``, by the names that it has."""

@@ -10,9 +10,10 @@ from pydantic import BaseModel
 from netuned.profiles.features import GROUPS
 from netuned.profiles.features import NAMES as FEATURES
 from netuned.profiles.match import Match
-from netuned.profiles.profile import SECTIONS, Profile
+from netuned.profiles.profile import Profile
 from netuned.profiles.qdiscs import QDISCS
 from netuned.profiles.scalars import listed
+from netuned.profiles.schema import SECTIONS
 from netuned.profiles.sysctls import KNOWN
 
 SETTINGS_KEY = "confirm_timeout"

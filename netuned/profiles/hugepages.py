@@ -61,7 +61,7 @@ _PerNode = Annotated[dict[Annotated[str, BeforeValidator(_node)], _Pages], Befor
 class HugepagesSpec(RootModel[dict[Annotated[str, BeforeValidator(_size)], _PerNode]]):
     """How many huge pages of each size each node has."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     def named(self) -> Iterator[tuple[str, str, int | Literal["default"]]]:
         """Size, node and number of pages, or ``default``, of all that it names."""

@@ -12,8 +12,9 @@ from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError, ProfileError
 from netuned.profiles import expression
 from netuned.profiles.foreign import belongs
-from netuned.profiles.profile import MAX_SETS, Profile, known_keys
+from netuned.profiles.profile import MAX_SETS, Profile
 from netuned.profiles.scalars import HASH_KEY, MISTAKE, check_expression, did_you_mean, listed
+from netuned.profiles.schema import known_keys
 from netuned.profiles.yamltree import Items, Node, Scalar, Table, to_data
 from netuned.text import escape
 

@@ -10,6 +10,10 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from netuned.cpuset import CpuSet
+from netuned.profiles.numbers import (
+    Numbers,
+    NumbersSpec,
+)
 from netuned.profiles.scalars import (
     CPU_SET,
     Leaf,
@@ -20,7 +24,6 @@ from netuned.profiles.scalars import (
     whole,
     word_or_keep,
 )
-from netuned.profiles.specs import Numbers, NumbersSpec
 
 MOST_DEFERRALS = (1 << 31) - 1
 """The kernel's own limit since 6.13 (netdev.yaml: s32-max)."""

@@ -6,16 +6,21 @@ After validation ``keep`` is None everywhere, and a key that was left out is ``k
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from netuned.profiles.expression import NAME, RESERVED
 from netuned.profiles.features import OffloadsSpec
-from netuned.profiles.flows import Flows, FlowSpec, RuleMatch
+from netuned.profiles.flows import Flows
 from netuned.profiles.match import Facts, Match
-from netuned.profiles.napi import NapiQueueSpec, NapiSpec
+from netuned.profiles.napi import NapiSpec
+from netuned.profiles.numbers import (
+    BqlSpec,
+    CoalesceSpec,
+    LinkSpec,
+    RingsSpec,
+)
 from netuned.profiles.qdiscs import (
     QDISCS,
     BfifoQdisc,
@@ -43,15 +48,11 @@ from netuned.profiles.scalars import (
 )
 from netuned.profiles.specs import (
     DEFAULT_IRQ_CPUS,
-    BqlSpec,
     ChannelsSpec,
-    CoalesceSpec,
     HostSpec,
     IrqSpec,
-    LinkSpec,
     PolicySpec,
     RfsSpec,
-    RingsSpec,
     RpsSpec,
     Spec,
     XpsSpec,
@@ -81,8 +82,6 @@ __all__ = [
     "RpsSpec",
     "RssSpec",
     "XpsSpec",
-    "json_schema",
-    "known_keys",
 ]
 
 DEFAULT_PRIORITY = 50
@@ -381,70 +380,3 @@ class Profile(Spec):
             link=self.link.model_copy(update={"txqueuelen": None, "upper": None}),
             policy=self.policy,
         )
-
-
-def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str, ...]:
-    """The keys allowed in the mapping at ``loc`` of a profile's data, for a message."""
-    match loc:
-        case ():
-            return tuple(Profile.model_fields)
-        case ("match", *_):
-            return tuple(Match.model_fields)
-        case ("flows", int()):
-            return tuple(FlowSpec.model_fields)
-        case ("flows", int(), "match"):
-            return tuple(RuleMatch.model_fields)
-        case ("qdisc",):
-            return tuple(QDISCS[data["qdisc"]["kind"]].model_fields)
-        case (str(key),) if key in SECTIONS:
-            return _keys(SECTIONS[key])
-        case ("napi", "queues", _):
-            return _keys(NapiQueueSpec)
-    return ()
-
-
-def _keys(model: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(field.alias or name for name, field in model.model_fields.items())
-
-
-SECTIONS: Mapping[str, type[BaseModel]] = {
-    "channels": ChannelsSpec,
-    "rings": RingsSpec,
-    "coalesce": CoalesceSpec,
-    "link": LinkSpec,
-    "rss": RssSpec,
-    "napi": NapiSpec,
-    "irq": IrqSpec,
-    "rps": RpsSpec,
-    "rfs": RfsSpec,
-    "xps": XpsSpec,
-    "bql": BqlSpec,
-    "host": HostSpec,
-    "policy": PolicySpec,
-}
-
-
-def json_schema() -> dict[str, Any]:
-    """The schema of a profile as JSON Schema, draft 2020-12, for editors and fleet tools."""
-    schema = _without_noise(Profile.model_json_schema(mode="validation"))
-    schema.pop("required", None)  # the file's name stands in for the name
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "netuned profile",
-        **schema,
-    }
-
-
-def _without_noise(schema: Any) -> Any:
-    """Without pydantic's titles (the keys again) and null defaults, which no profile can write."""
-    if isinstance(schema, list):
-        return [_without_noise(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        key: {name: _without_noise(item) for name, item in value.items()}
-        if key in ("properties", "$defs")
-        else _without_noise(value)
-        for key, value in schema.items()
-        if key != "title" and (key, value) != ("default", None)
-    }

@@ -6,7 +6,6 @@ one sentence that says what is wrong and what is allowed. Each carries its JSON 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -149,6 +148,8 @@ def did_you_mean(word: object, words: Iterable[str]) -> str:
     """``did you mean `x`?`` when one of ``words`` is near, else nothing."""
     if not isinstance(word, str):
         return ""
+    import difflib  # 0.2 MB, for mistakes alone
+
     known = {candidate.lower(): candidate for candidate in words}
     near = difflib.get_close_matches(word[:60].lower(), known, n=1, cutoff=0.7)
     return f"did you mean `{known[near[0]]}`?" if near else ""

@@ -283,7 +283,7 @@ _Said = dict[Annotated[str, BeforeValidator(_key)], _Value]
 class SysctlSpec(RootModel[Annotated[_Said, AfterValidator(_together)]]):
     """What a profile says of sysctls: exactly, at least (``>=``), at most (``<=``)."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Each that it sets: its name, and a value, a bound with numbers, or ``default``."""

@@ -26,7 +26,7 @@ from netuned.hardware.links import is_as
 from netuned.hardware.nic import HOST, Nic
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Irqbalance
-from netuned.kernel.rtnl import parse_link
+from netuned.kernel.linkinfo import parse_link
 from netuned.planning.neighbours import Neighbours, governed_by
 from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet

@@ -13,6 +13,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
 from netuned.kernel.answers import Answers, Failure
 from netuned.kernel.ethtool import NO_OPERATION, Channels, DriverInfo
+from netuned.kernel.linkinfo import LinkInfo
 from netuned.kernel.linknumbers import LEGACY_SIZE, MAX_SIZE
 from netuned.kernel.netdev import SETTINGS
 from netuned.kernel.questions import (
@@ -34,9 +35,11 @@ from netuned.kernel.questions import (
     Question,
 )
 from netuned.kernel.recorded import Link, Tree
-from netuned.kernel.rtnl import ROOT, LinkInfo, QdiscEntry
+from netuned.kernel.rtnl import ROOT, QdiscEntry
 from netuned.kernel.rules import RuleTable
-from netuned.profiles.specs import NO_BYTE_LIMIT
+from netuned.profiles.numbers import (
+    NO_BYTE_LIMIT,
+)
 from netuned.snapshots.drivers import DRIVERS, TOEPLITZ, UPPER_KINDS, Driver
 from netuned.snapshots.smallfiles import line, mask
 from netuned.snapshots.spec import CardSpec, MachineSpec

@@ -14,7 +14,9 @@ from collections.abc import Iterator, Mapping
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
-from netuned.profiles.specs import NO_BYTE_LIMIT
+from netuned.profiles.numbers import (
+    NO_BYTE_LIMIT,
+)
 from netuned.tunables import masks
 from netuned.tunables.base import (
     NO_LIMITS,

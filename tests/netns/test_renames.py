@@ -18,8 +18,8 @@ from netuned.hardware.nic import Nic
 from netuned.hardware.opening import check_here, open_card, read_ifindexes
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
+from netuned.kernel.linkinfo import LinkInfo
 from netuned.kernel.once import Once
-from netuned.kernel.rtnl import LinkInfo
 from netuned.reconcile.card import Card
 from tests.netns.conftest import Namespace
 from tests.netns.faults.renaming import rename, swap

@@ -10,8 +10,8 @@ import pytest
 from netuned.hardware.host import read_nics
 from netuned.hardware.links import is_as
 from netuned.hardware.nic import Nic
+from netuned.kernel.linkinfo import LinkInfo
 from netuned.kernel.questions import LINKS, Question
-from netuned.kernel.rtnl import LinkInfo
 from netuned.planning.asked import may_apply
 from netuned.planning.matching import match_cards
 from netuned.profiles.loader import LoadedProfile

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from netuned.profiles.profile import Match, Profile, json_schema
+from netuned.profiles.profile import Match, Profile
 from netuned.profiles.qdiscs import QDISCS, in_words
+from netuned.profiles.schema import json_schema
 
 
 @dataclass(frozen=True)

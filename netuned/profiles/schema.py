@@ -1,0 +1,92 @@
+"""What is told of the schema: the keys that a place in a profile may have, and JSON Schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from netuned.profiles.flows import FlowSpec, RuleMatch
+from netuned.profiles.match import Match
+from netuned.profiles.napi import NapiQueueSpec, NapiSpec
+from netuned.profiles.numbers import BqlSpec, CoalesceSpec, LinkSpec, RingsSpec
+from netuned.profiles.profile import Profile
+from netuned.profiles.qdiscs import QDISCS
+from netuned.profiles.rss import RssSpec
+from netuned.profiles.specs import (
+    ChannelsSpec,
+    HostSpec,
+    IrqSpec,
+    PolicySpec,
+    RfsSpec,
+    RpsSpec,
+    XpsSpec,
+)
+
+
+def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys allowed in the mapping at ``loc`` of a profile's data, for a message."""
+    match loc:
+        case ():
+            return tuple(Profile.model_fields)
+        case ("match", *_):
+            return tuple(Match.model_fields)
+        case ("flows", int()):
+            return tuple(FlowSpec.model_fields)
+        case ("flows", int(), "match"):
+            return tuple(RuleMatch.model_fields)
+        case ("qdisc",):
+            return tuple(QDISCS[data["qdisc"]["kind"]].model_fields)
+        case (str(key),) if key in SECTIONS:
+            return _keys(SECTIONS[key])
+        case ("napi", "queues", _):
+            return _keys(NapiQueueSpec)
+    return ()
+
+
+def _keys(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    "channels": ChannelsSpec,
+    "rings": RingsSpec,
+    "coalesce": CoalesceSpec,
+    "link": LinkSpec,
+    "rss": RssSpec,
+    "napi": NapiSpec,
+    "irq": IrqSpec,
+    "rps": RpsSpec,
+    "rfs": RfsSpec,
+    "xps": XpsSpec,
+    "bql": BqlSpec,
+    "host": HostSpec,
+    "policy": PolicySpec,
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema of a profile as JSON Schema, draft 2020-12, for editors and fleet tools."""
+    schema = _without_noise(Profile.model_json_schema(mode="validation"))
+    schema.pop("required", None)  # the file's name stands in for the name
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "netuned profile",
+        **schema,
+    }
+
+
+def _without_noise(schema: Any) -> Any:
+    """Without pydantic's titles (the keys again) and null defaults, which no profile can write."""
+    if isinstance(schema, list):
+        return [_without_noise(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _without_noise(item) for name, item in value.items()}
+        if key in ("properties", "$defs")
+        else _without_noise(value)
+        for key, value in schema.items()
+        if key != "title" and (key, value) != ("default", None)
+    }
