@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
@@ -34,3 +35,11 @@ def _escaped(character: str) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 queue``, ``2 queues``; ``plural`` where it is no ``s`` more."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def nearest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
+    """The word most like another, whatever the case of that; empty where none is so like it."""
+    import difflib  # 0.2 MB, for mistakes alone
+
+    found = difflib.get_close_matches(word[:60].lower(), words, n=1, cutoff=cutoff)
+    return found[0] if found else ""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 
 from netuned.errors import ExpressionError
 from netuned.profiles.syntax import WORDS, Expression, Reference, mask_hint
+from netuned.text import nearest
 
 
 def suggestion(name: str, sets: Mapping[str, object] | None = None) -> str:
@@ -18,8 +18,8 @@ def suggestion(name: str, sets: Mapping[str, object] | None = None) -> str:
     for word in known:
         if f"-{name}-".find(f"-{word}-") >= 0 or name.rpartition("-")[2].isdigit():
             return "a difference has spaces around its `-`"
-    near = difflib.get_close_matches(name.lower()[:60], known, n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else ""
+    near = nearest(name, known)
+    return f"did you mean `{near}`?" if near else ""
 
 
 def undefined(expression: Expression, sets: Mapping[str, Expression]) -> Iterator[ExpressionError]:

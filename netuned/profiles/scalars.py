@@ -21,7 +21,7 @@ from netuned.errors import ExpressionError
 from netuned.profiles import expression
 from netuned.profiles.syntax import mask_hint
 from netuned.profiles.yamltree import written
-from netuned.text import escape
+from netuned.text import escape, nearest
 
 MISTAKE = "netuned"
 """The type of the validation errors made here: ``ctx`` holds ``problem`` and ``offset``."""
@@ -148,11 +148,9 @@ def did_you_mean(word: object, words: Iterable[str]) -> str:
     """``did you mean `x`?`` when one of ``words`` is near, else nothing."""
     if not isinstance(word, str):
         return ""
-    import difflib  # 0.2 MB, for mistakes alone
-
     known = {candidate.lower(): candidate for candidate in words}
-    near = difflib.get_close_matches(word[:60].lower(), known, n=1, cutoff=0.7)
-    return f"did you mean `{known[near[0]]}`?" if near else ""
+    near = nearest(word, known, cutoff=0.7)
+    return f"did you mean `{known[near]}`?" if near else ""
 
 
 def wrong_word(value: object, words: Iterable[str], key: str = "") -> PydanticCustomError:

@@ -12,14 +12,13 @@ the difference (``0-7 - 2``).
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
-from netuned.text import escape
+from netuned.text import escape, nearest
 
 MAX_LENGTH = 4096
 MAX_DEPTH = 32
@@ -282,11 +281,9 @@ class _Parser:
     def _indexed(self, word: str, start: int, end: int) -> Node:
         kind, _, number = word.partition(":")
         if kind not in INDEXED:
-            near = difflib.get_close_matches(kind.lower(), INDEXED, n=1)
+            near = nearest(kind, INDEXED)
             hint = (
-                f"did you mean `{near[0]}:`?"
-                if near
-                else f"only {', '.join(INDEXED)} take a number"
+                f"did you mean `{near}:`?" if near else f"only {', '.join(INDEXED)} take a number"
             )
             raise self._error(f"`{kind}:` names no CPU set; {hint}", start)
         what = "CPU" if kind in ("l3", "core") else "number"
