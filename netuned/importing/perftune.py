@@ -36,7 +36,7 @@ class _Plain(yaml.BaseLoader):
 def read(text: str) -> Iterator[Found]:
     """Raises: NetunedError for what is no mapping."""
     try:
-        data = yaml.load(text, _Plain)
+        data = _Plain(text).get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
         why = escape(" ".join(str(error).split()))
         raise NetunedError(f"it is no YAML: {why:.200}") from None

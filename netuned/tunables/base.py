@@ -236,7 +236,7 @@ def _equal(key: str, wanted: State, found: State, /) -> bool:
     return wanted[key] == found[key]
 
 
-def _exactly(key: str, wanted: Value, found: Value, /) -> bool:
+def exactly(key: str, wanted: Value, found: Value, /) -> bool:
     return wanted == found
 
 
@@ -293,7 +293,7 @@ class Tunable:
 
     same: Callable[[str, State, State], bool] = _equal
     """Whether what is found under a key is what the wanted value becomes in this kernel."""
-    within: Callable[[str, Value, Value], bool] = _exactly
+    within: Callable[[str, Value, Value], bool] = exactly
     """Whether what was read after a value was written can be what became of it.
 
     ``same`` says what is known beforehand; this, what a driver or the kernel may do besides.

@@ -30,6 +30,7 @@ from netuned.tunables.base import (
     Writers,
     keyed_summary,
 )
+from netuned.tunables.numbers import why_said
 from netuned.values import HashKey, State, Value, Word
 
 NAME = "hashing"
@@ -138,9 +139,7 @@ def write(view: View, found: State, values: State) -> None:
 
 def why(target: Target, nic: Nic, key: str) -> str:
     said = _said(target.profile).get(key)
-    if said is None:
-        return NOT_ASKED
-    return "default: what was there before netuned" if said == "default" else "the profile's value"
+    return NOT_ASKED if said is None else why_said(said)
 
 
 HASHING = Tunable(

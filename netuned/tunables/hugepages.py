@@ -16,6 +16,7 @@ from netuned.errors import KernelError
 from netuned.kernel.files import FileTree
 from netuned.profiles.hugepages import is_node, size_kb
 from netuned.profiles.profile import Profile
+from netuned.tunables import masks
 from netuned.tunables.base import HostTarget, Tunable, View, Watched, Writers, keyed_summary
 from netuned.tunables.together import gather
 from netuned.values import Number, State, Value
@@ -51,10 +52,7 @@ def _path(key: str) -> str:
 
 
 def _parse(content: bytes) -> Number:
-    try:
-        return Number(int(content), UNIT)
-    except ValueError:
-        raise KernelError("read", f"number of pages {content[:40]!r}", errno.EPROTO) from None
+    return Number(masks.number(content, "number of pages"), UNIT)
 
 
 def read(view: View) -> State:

@@ -30,6 +30,14 @@ def parse(content: bytes) -> CpuSet:
         raise KernelError("read", f"cpumask {content[:40]!r}", errno.EPROTO) from None
 
 
+def number(content: bytes, what: str) -> int:
+    """The number in a file. Raises: KernelError when it is none."""
+    try:
+        return int(content)
+    except ValueError:
+        raise KernelError("read", f"{what} {content[:40]!r}", errno.EPROTO) from None
+
+
 def read(
     view: View,
     keys: tuple[str, ...],

@@ -36,7 +36,7 @@ from netuned.tunables.base import (
     Watched,
     Writers,
 )
-from netuned.tunables.numbers import Field
+from netuned.tunables.numbers import Field, why_said
 from netuned.valuejson import typed
 from netuned.values import Number, Setting, State, Value, Word, describe
 
@@ -111,10 +111,7 @@ def read(view: View) -> State:
 
 
 def _parse(name: str, content: bytes) -> Value:
-    try:
-        return FIELDS[name].value(int(content))
-    except ValueError:
-        raise KernelError("read", f"{FILES[name]} {content[:40]!r}", errno.EPROTO) from None
+    return FIELDS[name].value(masks.number(content, FILES[name]))
 
 
 def _merged(found: tuple[State, Mapping[str, int], int]) -> State:
@@ -251,9 +248,9 @@ def why(target: Target, nic: Nic, key: str) -> str:
         return "where the queue is served" if irq else f"the profile's set {spec.threads}"
     said = spec.of_queue(masks.ends_with(queue)[1]) if queue else spec.named()
     if name == THREADS or said.get(name) == "default":
-        return "default: what was there before netuned"
+        return why_said("default")
     own = bool(queue) and said != spec.named()
-    return "the profile's value for this queue" if own else "the profile's value"
+    return "the profile's value for this queue" if own else why_said(None)
 
 
 def needs(key: str) -> tuple[Setting, ...]:

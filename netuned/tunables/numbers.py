@@ -94,7 +94,7 @@ def tunable(
 
     def why(target: Target, nic: Nic, key: str) -> str:
         spec = spec_of(target.profile)
-        return _why(spec.named().get(key)) if spec else NOT_ASKED
+        return why_said(spec.named().get(key)) if spec else NOT_ASKED
 
     def captured(seen: Seen) -> Iterator[Words]:
         """All that is not as usual: what a driver begins with, the kernel does not tell."""
@@ -143,7 +143,8 @@ def _wanted(
     return Number(said, field.unit)
 
 
-def _why(said: int | str | None) -> str:
+def why_said(said: int | str | None) -> str:
+    """The reason for a value, by what the profile says of it."""
     if said == DEFAULT:
         return "default: what was there before netuned"
     return "max: all that the card has" if said == MAX else "the profile's value"

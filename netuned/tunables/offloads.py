@@ -34,6 +34,7 @@ from netuned.tunables.base import (
     Writers,
     keyed_summary,
 )
+from netuned.tunables.numbers import why_said
 from netuned.values import State, Value, Word
 
 NAME = "offloads"
@@ -144,13 +145,11 @@ def why(target: Target, nic: Nic, key: str) -> str:
     if spec is None:
         return NOT_ASKED
     said = spec.expanded().get(key)
-    if said == "default":
-        return "default: what was there before netuned"
     taken = [name for name, needs in NEEDS.items() if key in needs]
     if said == "off" and taken:
         more = f" and {len(taken) - 1} more" if taken[1:] else ""
         return f"the profile's value; it takes {taken[0]}{more} with it, where they are on"
-    return "the profile's value"
+    return why_said(said)
 
 
 OFFLOADS = Tunable(

@@ -11,10 +11,9 @@ Source: Documentation/networking/scaling.rst, "RFS Configuration".
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 
-from netuned.errors import KernelError, UnsupportedError
+from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.profiles.profile import Profile
 from netuned.tunables import masks
@@ -59,10 +58,7 @@ def read(view: View) -> State:
 
 def parse(content: bytes) -> FlowTable:
     """The number in a file of a flow table. Raises: KernelError when it is none."""
-    try:
-        return FlowTable(int(content))
-    except ValueError:
-        raise KernelError("read", f"flow table {content[:40]!r}", errno.EPROTO) from None
+    return FlowTable(masks.number(content, "flow table"))
 
 
 def host_table(profile: Profile) -> FlowTable:

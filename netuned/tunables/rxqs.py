@@ -14,8 +14,8 @@ from dataclasses import replace
 from netuned.cpuset import CpuSet
 from netuned.hardware.nic import Nic
 from netuned.tunables import masks, xps
-from netuned.tunables.base import NOT_ASKED, Limits, Target, Writers
-from netuned.values import State, Value
+from netuned.tunables.base import NOT_ASKED, Limits, Target, Writers, exactly
+from netuned.values import State
 
 NAME = "rxqs"
 FILE = "xps_rxqs"
@@ -34,11 +34,6 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
     }
 
 
-def within(key: str, wanted: Value, found: Value) -> bool:
-    """Nothing is left out of what was written."""
-    return wanted == found
-
-
 def why(target: Target, nic: Nic, key: str) -> str:
     if target.profile.rxqs is None:
         return NOT_ASKED
@@ -52,7 +47,7 @@ RXQS = replace(
     write=lambda view, found, values: xps.write(view, found, values, FILE),
     desired=desired,
     why=why,
-    within=within,
+    within=exactly,  # nothing is left out of what was written
     watched=masks.watched(masks.TX, FILE),
     writers=Writers(files=masks.ending(FILE)),
     captured=lambda seen: iter(()),
