@@ -10,6 +10,8 @@ import os
 from dataclasses import dataclass
 from typing import ClassVar
 
+from netuned.text import without_keys
+
 
 class NetunedError(Exception):
     """The root of the tree. ``retry`` says whether trying again later can help."""
@@ -34,13 +36,19 @@ class ExpressionError(NetunedError):
 
 @dataclass
 class ProfileError(NetunedError):
-    """A mistake in a profile, with its place: line and column from 1, line 0 is the whole file."""
+    """A mistake in a profile, with its place: line and column from 1, line 0 is the whole file.
+
+    No hash key is told, wherever in the profile it stands.
+    """
 
     path: str
     line: int
     column: int
     key: str
     problem: str
+
+    def __post_init__(self) -> None:
+        self.key, self.problem = without_keys(self.key), without_keys(self.problem)
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path

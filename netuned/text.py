@@ -13,6 +13,19 @@ _BLANK = re.compile(
 empty braille pattern): two names that look the same could differ by them."""
 
 
+HASH_KEY = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){23,255}", re.ASCII)
+"""An RSS hash key, as ``ethtool -x`` shows it."""
+_LIKE_A_KEY = re.compile(r"[0-9A-Fa-f]{2}([:\s.-]+[0-9A-Fa-f]{2}){23,255}", re.ASCII)
+
+
+def without_keys(text: str) -> str:
+    """The text without hash keys, those with a mistake in their colons too.
+
+    Whoever reads the errors of profiles is not to know one.
+    """
+    return _LIKE_A_KEY.sub("a hash key", text)
+
+
 def escape(text: str) -> str:
     """Show what is not to be seen, or steers what is, as ``\\xNN``, ``\\uNNNN``, ``\\UNNNNNNNN``.
 

@@ -13,7 +13,7 @@ from netuned.errors import ExpressionError, ProfileError
 from netuned.profiles import expression
 from netuned.profiles.foreign import belongs
 from netuned.profiles.profile import MAX_SETS, Profile
-from netuned.profiles.scalars import HASH_KEY, MISTAKE, check_expression, did_you_mean, listed
+from netuned.profiles.scalars import MISTAKE, check_expression, did_you_mean, listed
 from netuned.profiles.schema import known_keys
 from netuned.profiles.yamltree import Items, Node, Scalar, Table, to_data
 from netuned.text import escape
@@ -117,5 +117,4 @@ def error_at(
             place = place.moved(node.inset + offset)
         else:
             problem += f" (at character {offset + 1} of the value)"
-    problem = HASH_KEY.sub("a hash key", problem)
     return ProfileError(place.path, place.line, place.column, escape(key), escape(problem))

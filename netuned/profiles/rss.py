@@ -8,7 +8,6 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from netuned.profiles.scalars import (
     CPU_SET,
-    HASH_KEY,
     INTEGER,
     STRING,
     Leaf,
@@ -22,7 +21,7 @@ from netuned.profiles.scalars import (
     word_or_keep,
 )
 from netuned.profiles.specs import Spec
-from netuned.text import counted
+from netuned.text import HASH_KEY, counted
 
 FLOWS = (
     *("ether", "ip4", "ip6", "tcp4", "tcp6", "udp4", "udp6"),

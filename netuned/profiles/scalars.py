@@ -21,7 +21,7 @@ from netuned.errors import ExpressionError
 from netuned.profiles import expression
 from netuned.profiles.syntax import mask_hint
 from netuned.profiles.yamltree import written
-from netuned.text import escape, nearest
+from netuned.text import escape, nearest, without_keys
 
 MISTAKE = "netuned"
 """The type of the validation errors made here: ``ctx`` holds ``problem`` and ``offset``."""
@@ -39,10 +39,6 @@ SIZE_UNITS = {
 SPEED_UNITS_MBPS = {"m": 1, "g": 10**3, "t": 10**6}
 
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
-
-
-HASH_KEY = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){23,255}", re.ASCII)
-"""A hash key: whoever reads the errors of profiles is not to know it."""
 
 JsonSchema = dict[str, Any]
 
@@ -116,9 +112,10 @@ def shown(value: object) -> str:
         return "a list"
     if value is None:
         return "nothing"
-    if isinstance(value, str) and HASH_KEY.search(value):
+    told = without_keys(written(value))
+    if told != written(value):
         return "a hash key"
-    text = escape(written(value)[:61])
+    text = escape(told[:61])
     return f"`{text[:60]}…`" if len(text) > 60 else f"`{text}`"
 
 

@@ -24,7 +24,7 @@ from netuned.kernel.files import FileTree
 from netuned.kernel.questions import LINKS
 from netuned.kernel.recorded import File, Link, RecordedKernel, Refused, Tree
 from netuned.kernel.recording import MAX_FILE, RecordingKernel
-from netuned.profiles.scalars import HASH_KEY
+from netuned.profiles.keyless import keyless
 from netuned.profiles.searchpath import (
     DEFAULT_DIRECTORIES,
     SUFFIXES,
@@ -89,7 +89,10 @@ _PARAMETER = re.compile(
 )
 _MAC = re.compile(rb"(?<![0-9A-Fa-f:-])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5,}(?![0-9A-Fa-f:-])")
 _NO_MAC = b"00:00:00:00:00:00"
-_HASH_KEY = re.compile(rb"(?<![0-9A-Fa-f:])" + HASH_KEY.pattern.encode() + rb"(?![0-9A-Fa-f:])")
+_HASH_KEY = re.compile(
+    rb"(?<![0-9A-Fa-f:])[0-9A-Fa-f]{2}(?::[\\\s\"'#]*[0-9A-Fa-f]{2}){23,255}(?![0-9A-Fa-f:])"
+)
+"""A hash key, over several lines too, as in a comment; what is YAML of a profile has none."""
 _NAMED_BY_MAC = re.compile(r"[a-z]+([0-9a-f]{12})")
 """systemd's names of cards without a better one: enx, wlx."""
 
@@ -220,8 +223,9 @@ def recorded_profiles(taken: Taken, directories: Sequence[str] = DEFAULT_DIRECTO
 def _take_profiles(tree: Tree, directories: Sequence[str]) -> dict[str, str]:
     """Put profiles into the tree; returns why others are not used: path -> problem.
 
-    Files are judged here, for nobody can say later who could have written them. Their names are
-    those of the search path, whatever links lead there.
+    Files are judged here, for nobody can say later who could have written them. Those that are not
+    a profile's YAML may hold a hash key in any form, and are left out. The names are those of the
+    search path, whatever links lead there.
     """
     errors = {}
     for directory in directories:
@@ -233,12 +237,14 @@ def _take_profiles(tree: Tree, directories: Sequence[str]) -> dict[str, str]:
                         continue
                     path = f"{directory}/{name}"
                     try:
-                        entries[name] = File(read_trusted(path, 0, descriptor) or b"")
+                        content = keyless(read_trusted(path, 0, descriptor) or b"", path)
+                        entries[name] = File(content)
                     except FileNotFoundError:
                         if os.path.islink(path):
                             entries[name], errors[path] = Refused(), "there is no such file"
                     except ProfileError as error:
-                        entries[name], errors[path] = Refused(), error.problem
+                        place = f"{error.line}:{error.column}: " if error.line else ""
+                        entries[name], errors[path] = Refused(), f"{place}{error.problem}"
         except FileNotFoundError:
             continue
         except ProfileError as error:
@@ -322,7 +328,7 @@ class _Hiding:
                 )
 
     def bytes(self, data: bytes) -> bytes:
-        data = _HASH_KEY.sub(b"keep", data)  # a profile without its key can still be planned
+        data = _HASH_KEY.sub(lambda key: b"keep" + b"\n" * key[0].count(b"\n"), data)
         if self._macs:
             return data
         if b":" in data or b"-" in data:

@@ -173,6 +173,68 @@ def test_a_snapshot_has_no_key_and_plans_the_same(
     assert plan == [("function", "xor"), ("key", str(key_of(SECRET)))]
 
 
+WRAPPED = f"{KEY[:60]}\\\n      {KEY[60:]}"
+
+
+FORMS = (
+    (f'rss: {{key: "{WRAPPED}", function: xor}}', "keep", ""),
+    (f'rss:\n  key: "{WRAPPED}" # {KEY}\n  function: xor', "keep", ""),
+    ('rss: {"k\\x65y": "' + KEY.replace(":", "\\x3a") + '", function: xor}', "keep", ""),
+    (f"rss:\n  key: >-\n    {KEY}\n  function: xor", "keep", ""),
+    (f"# old: {KEY[:60]}\n#   {KEY[60:]}\nrss: {{function: xor}}", "xor", ""),
+    (f"description: 'é😀 {KEY}'\nrss: {{key: '{KEY}', function: xor}}", "keep", ""),
+    (f"rss: {{key: '{KEY[:90]}', function: xor}}", "hidden", "rss.key: this is not a hash key"),
+    (f"rss: {{key: '{KEY.replace(':', '')}'}}", "hidden", "rss.key: this is not a hash key"),
+    (f"rss: {{key: [{KEY.replace(':', ', ')}]}}", "hidden", "rss.key: this is not a hash key"),
+    (f'rss: {{? "{WRAPPED}" : 1}}', "1", "rss.a hash key: unknown key"),
+    (f'rss: {{key: &a "{WRAPPED}"}}\nname: *a', "", "`&a` is a YAML anchor"),
+    (f'rss: {{key: !!str "{WRAPPED}"}}', "", "is a YAML tag"),
+    (f'rss: {{key: "{WRAPPED}", key: "{WRAPPED}"}}', "", "this key is already on line"),
+    (f'rss: {{key: "{WRAPPED}"\nname: b', "", "not valid YAML"),
+)
+"""What a profile says, what stands for the key in a snapshot (nothing: the file is left out), and
+what is wrong with it."""
+
+
+def test_a_snapshot_has_no_key_in_any_form(kernel: WritableKernel, tmp_path: Path) -> None:
+    directory = tmp_path / "profiles.d"
+    directory.mkdir()
+    for number, (said, _, _) in enumerate(FORMS):
+        (directory / f"f{number}.yaml").write_text(f"match: {{name: en0}}\n{said}\n")
+    path = tmp_path / "a.tar"
+    snapshot.write(snapshot.take(kernel, (str(directory),), macs=True), str(path))
+    held = path.read_bytes().lower()
+    assert not [form for form in _pieces() if form.encode() in held]
+    taken = snapshot.read(str(path))
+    recorded = snapshot.recorded_profiles(taken, (str(directory),))
+    here, there = load((str(directory),)), load((str(directory),), recorded=recorded)
+    for errors in (here.errors, there.errors):
+        assert not [form for form in _pieces() if form in str(errors)]
+        for number, (_, _, why) in enumerate(FORMS):
+            told = [str(error) for error in errors if error.path.endswith(f"/f{number}.yaml")]
+            assert why in " ".join(told)
+            assert bool(told) == bool(why)
+    for number, (_, kept, _) in enumerate(FORMS):
+        file = directory / f"f{number}.yaml"
+        if not kept:
+            with pytest.raises(KernelError):
+                taken.kernel.files.read_long(str(file), 1 << 12)
+            continue
+        content = taken.kernel.files.read_long(str(file), 1 << 12).decode()
+        assert f": {kept}" in content
+        assert content.count("\n") == file.read_text().count("\n")
+
+
+def _pieces() -> list[str]:
+    """Any six bytes of the key, by what may stand between two."""
+    pairs = KEY.split(":")
+    return [
+        between.join(pairs[start : start + 6])
+        for start in range(0, len(pairs) - 6, 6)
+        for between in (":", "", ", ", "\\x3a")
+    ]
+
+
 def test_a_damaged_baseline_is_not_mended_by_a_snapshot(kernel: WritableKernel) -> None:
     for content in (b'{"secret": "a0a1"}', b'{"version": 3, "checksum": "0", "secret": "a0a1"}'):
         kernel.tree.add_directory("/var/lib/netuned")["baseline.json"] = File(content)
@@ -187,6 +249,10 @@ def test_a_damaged_baseline_is_not_mended_by_a_snapshot(kernel: WritableKernel) 
         (f"key: '{KEY.replace(':', '')}'", "rss.key: this is not a hash key"),
         (f"function: '{KEY}'", "rss.function: a hash key is not allowed here"),
         (f"queues: '{KEY}'", "rss.queues: "),
+        (f"function: '{KEY.replace(':', ': ')}'", "rss.function: a hash key is not allowed here"),
+        (f"hash-key: '{KEY.replace(':', '-')}'", "rss.hash-key: unknown key"),
+        (f"'{KEY}': 1", "rss.a hash key: unknown key"),
+        (f"'{KEY}': 1, '{KEY}': 1", "rss.a hash key: this key is already on line 2"),
         ("fields: {tcp4: [sorc]}", "rss.fields.tcp4: `sorc` is no field of a packet"),
         ("fields: {tcp: [src]}", "rss.fields.tcp: `tcp` is no kind of flow; did you mean `tcp6`?"),
         ("fields: [src]", "rss.fields: a list is not allowed here; write a mapping like"),
