@@ -147,8 +147,16 @@ TWINS: Mapping[str, str] = {
 }
 """Of each pair, to set one makes the other 0."""
 
+_TWIN: Mapping[str, str] = {**TWINS, **{other: one for one, other in TWINS.items()}}
+
 ALIASES: Mapping[str, str] = {"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
 """Other names of a sysctl."""
+
+_TWO_UNITS = re.compile(
+    r"(net\.ipv[46]\.(?:neigh\.[^.]+\.(?:base_reachable_time|retrans_time|unres_qlen)"
+    r"|route\.gc_min_interval))(_ms|_bytes)?"
+)
+"""What has two names, in two units."""
 
 _KEY = re.compile(r"(net|vm)(\.[A-Za-z0-9][A-Za-z0-9_@:/-]*)+", re.ASCII)
 _INTERFACE = re.compile(r"(net\.ipv[46]\.(?:conf|neigh))\.[^.]+\.")
@@ -167,6 +175,17 @@ def path_of(key: str) -> str:
 def is_key(text: str) -> bool:
     """Whether this is the name of a sysctl that a profile may have."""
     return len(text) <= 128 and _KEY.fullmatch(text) is not None and _general(text) not in _REFUSED
+
+
+def rival(key: str) -> str:
+    """The sysctl that one changes as it is set: its twin, or itself in another unit.
+
+    Both cannot be wanted. Empty where there is none.
+    """
+    if units := _TWO_UNITS.fullmatch(key):
+        other = "_bytes" if units[1].endswith("unres_qlen") else "_ms"
+        return units[1] if units[2] else f"{units[1]}{other}"
+    return _TWIN.get(key, "")
 
 
 def parse(said: str) -> tuple[str, str]:
@@ -262,10 +281,11 @@ def _together(said: dict[str, str | None]) -> dict[str, str | None]:
     if len(said) > MOST_KEYS:
         raise mistake(f"{len(said)} sysctls are set; at most {MOST_KEYS} are allowed")
     found = {key: value and _checked(key, value) for key, value in said.items()}
-    for one, other in TWINS.items():
-        if found.get(one) and found.get(other):
+    for one in found:
+        other = rival(one)
+        if found[one] and found.get(other):
             raise mistake(
-                f"{one} and {other} exclude each other: to set one clears the other", key=one
+                f"{one} and {other} exclude each other: to set one changes the other", key=one
             )
     for one, other in ALIASES.items():
         if found.get(one) and found.get(other) and found[one] != found[other]:

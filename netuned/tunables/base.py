@@ -321,7 +321,8 @@ class Tunable:
     loses: Callable[[State, str], Iterable[str]] = lambda found, key: ()
     """Other keys of the tunable whose present values a write of a key takes away."""
     twin: Callable[[str], str | None] = lambda key: None
-    """The key that a key's value stands in place of: neither is put back while the other is set."""
+    """The key that a key's value stands in place of: neither is put back while the other is set.
+    None or empty where there is none."""
     makes: Callable[[str, State], bool] = lambda key, found: False
     """Whether a key that is not found can be put back all the same, with what is found."""
     closes: Callable[[Value | None, Value], frozenset[Queue]] = lambda before, after: frozenset()
@@ -349,7 +350,7 @@ class Tunable:
     KernelError."""
     watched: Callable[[Nic], Iterator[Watched]] = _unwatched
     """The files whose writes, by whomever, tell of a change."""
-    watched_by_key: Callable[[str], Watched] | None = None
+    watched_by_key: Callable[[str], Iterable[Watched]] | None = None
     """The same for each key that is wanted, where the card does not tell which there are."""
     writers: Writers = Writers()  # frozen
 
@@ -400,7 +401,7 @@ class Tunable:
     def marked(self, nic: Nic, mark: str) -> Iterator[Watched]:
         """The files of what is to be watched."""
         key = mark.partition(" ")[2]
-        return iter([self.watched_by_key(key)]) if self.watched_by_key else self.watched(nic)
+        return iter(self.watched_by_key(key)) if self.watched_by_key else self.watched(nic)
 
     def asked(self, profile: Profile) -> bool:
         """Whether a profile sets it."""

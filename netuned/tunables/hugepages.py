@@ -42,13 +42,13 @@ def accepts(key: str) -> bool:
     return bool(size_kb(size)) and is_node(node)
 
 
-def watched_by_key(key: str) -> Watched:
+def _file(key: str) -> Watched:
     size, node = _parts(key)
     return f"{NODES}/{node}/hugepages/hugepages-{size_kb(size)}kB", FILE
 
 
 def _path(key: str) -> str:
-    return "/".join(watched_by_key(key))
+    return "/".join(_file(key))
 
 
 def _parse(content: bytes) -> Number:
@@ -138,7 +138,7 @@ HUGEPAGES = Tunable(
     short=short,
     obstacles=obstacles,
     declines=lambda error: error.errno in (errno.EINVAL, errno.EACCES, errno.EROFS),
-    watched_by_key=watched_by_key,
+    watched_by_key=lambda key: (_file(key),),
     writers=Writers(files=lambda nic, key: (_path(key).removeprefix("/sys/devices/system/"),)),
     summary=keyed_summary,
 )

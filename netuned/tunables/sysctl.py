@@ -18,11 +18,13 @@ from netuned.errors import KernelError
 from netuned.kernel.writers import find
 from netuned.profiles.profile import Profile
 from netuned.profiles.sysctls import (
+    ALIASES,
     AT_LEAST,
     TWINS,
     is_key,
     parse,
     path_of,
+    rival,
 )
 from netuned.tunables.base import (
     HostTarget,
@@ -38,7 +40,6 @@ from netuned.values import State, Sysctl, Value
 NAME = "sysctl"
 BPFTUNE = "bpftune"
 
-_TWIN = {**TWINS, **{other: one for one, other in TWINS.items()}}
 _FIRST = ("net.ipv4.ip_forward", "net.core.flow_limit_table_len")
 """To set the first resets those of all interfaces; the second is the size of what the mask of CPUs
 makes, and must be there before."""
@@ -55,7 +56,7 @@ def _parse(content: bytes) -> Sysctl:
 
 def read(view: View) -> State:
     """What is wanted, with what its change would clear; what cannot be read is not there."""
-    keys = {key for name in view.keys(NAME) for key in (name, _TWIN.get(name, name))}
+    keys = {key for name in view.keys(NAME) for key in (name, rival(name) or name)}
     found = {}
     for key in sorted(keys, key=_order):
         try:
@@ -141,19 +142,19 @@ def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
 
 
 def loses(found: State, key: str) -> Iterable[str]:
-    return [_TWIN[key]] if _TWIN.get(key) in found else []
+    return [rival(key)] if rival(key) in found else []
 
 
 def gathered(profiles: Sequence[Profile]) -> HostTarget | None:
     """Bounds that can hold together are the tighter one."""
-    return gather(NAME, profiles, _named, _joined, _order)
+    return gather(NAME, profiles, _named, _joined, _order, rival)
 
 
 def _named(profile: Profile) -> Iterator[tuple[str, Sysctl | None]]:
     spec = profile.host.sysctl
-    for key, said in spec.named() if spec else ():
-        yields = key in profile.host.yielded
-        yield key, None if said == DEFAULT else _said(said, yields)
+    for name, said in spec.named() if spec else ():
+        yields = name in profile.host.yielded
+        yield ALIASES.get(name, name), None if said == DEFAULT else _said(said, yields)
 
 
 def _said(said: str, yields: bool) -> Sysctl:
@@ -170,9 +171,13 @@ def _joined(key: str, one: Value, other: Value) -> Value | None:
     return None
 
 
-def watched_by_key(key: str) -> Watched:
-    path = path_of(key)
-    return os.path.dirname(path), os.path.basename(path)
+def _names(key: str) -> list[str]:
+    """All names of a sysctl, by each of which it can be written."""
+    return [key, *(other for other, name in ALIASES.items() if name == key)]
+
+
+def watched_by_key(key: str) -> list[Watched]:
+    return [os.path.split(path_of(name)) for name in _names(key)]
 
 
 def says_otherwise(key: str, wanted: Value, text: str) -> bool:
@@ -194,10 +199,10 @@ SYSCTL = Tunable(
     obstacles=obstacles,
     declines=lambda error: error.errno in _REFUSALS,
     loses=loses,
-    twin=_TWIN.get,
+    twin=lambda key: ALIASES.get(key) or rival(key),
     watched_by_key=watched_by_key,
     writers=Writers(
-        files=lambda nic, key: (path_of(key).removeprefix("/proc/sys/"),),
+        files=lambda nic, key: tuple(path_of(n).removeprefix("/proc/sys/") for n in _names(key)),
         sysctl=says_otherwise,
     ),
     summary=keyed_summary,

@@ -24,11 +24,13 @@ def gather(
     named: Callable[[Profile], Iterable[tuple[str, Value | None]]],
     joined: Joined = _no_other,
     order: Callable[[str], object] = str,
+    rival: Callable[[str], str] = lambda key: "",
 ) -> HostTarget | None:
     """The first profile's value of each key; None where none names any.
 
     ``named`` is what a profile says of them, None for ``default``. ``joined`` is one value with
-    which two are as wanted, or None: that is a conflict. Keys are set in ``order``.
+    which two are as wanted, or None: that is a conflict. So is a key whose ``rival`` is wanted
+    before it: they cannot both be had. Keys are set in ``order``.
     """
     wanted: dict[str, Said] = {}
     by: dict[str, str] = {}
@@ -36,6 +38,13 @@ def gather(
     for profile in profiles:
         for key, said in named(profile):
             value: Said = BOOT if said is None else said
+            if (other := rival(key)) in wanted:
+                conflicts.append(
+                    f"host {name} {key}: profile {profile.name} wants {_shown(value)}, and profile "
+                    f"{by[other]} {other} {_shown(wanted[other])}, which exclude each other; "
+                    f"{by[other]} goes first, by priority, then by name"
+                )
+                continue
             before = wanted.setdefault(key, value)
             first = by.setdefault(key, profile.name)
             if before == value:

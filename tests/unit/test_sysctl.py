@@ -20,9 +20,12 @@ from netuned.reconcile.host import host_target
 from netuned.tunables import HOST_TUNABLES
 from netuned.tunables.base import HostTarget
 from netuned.tunables.sysctl import SYSCTL, gathered
+from netuned.values import Sysctl
 from tests.unit.hosts import Host
 from tests.unit.machines import nic
 
+NEIGH = "net.ipv4.neigh.default.base_reachable_time"
+FORWARD, ALL_FORWARD = "net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding"
 RMEM, BUDGET = "net.ipv4.tcp_rmem", "net.core.netdev_budget"
 
 
@@ -90,6 +93,8 @@ def test_what_may_be_said(said: dict[str, Any], means: str) -> None:
         ({"net.core.rps_sock_flow_entries": 5}, "rfs"),
         ({"vm.nr_hugepages": 5}, "hugepages"),
         ({"vm.dirty_bytes": "64M", "vm.dirty_ratio": 10}, "exclude each other"),
+        ({"vm.dirty_bytes": "64M", "vm.dirty_ratio": "default"}, "exclude each other"),
+        ({f"{NEIGH}_ms": 9000, NEIGH: 9}, "exclude each other"),
         ({"net.ipv4.ip_forward": 1, "net.ipv4.conf.all.forwarding": 0}, "the same as"),
         ({f"vm.x{n}": 1 for n in range(300)}, "at most 256"),
     ],
@@ -141,6 +146,42 @@ def test_values_that_do_not_are_a_conflict(first: Any, second: Any) -> None:
     found = wanted(profile({BUDGET: first}, "a"), profile({BUDGET: second}, "b"))
     (said,) = found.conflicts
     assert f"profiles a and b want {first} and {second}; a goes first" in said
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"vm.dirty_bytes": "100M"}, {"vm.dirty_ratio": 20}),
+        ({"vm.dirty_ratio": 20}, {"vm.dirty_bytes": "100M"}),
+        ({"vm.dirty_background_bytes": "1M"}, {"vm.dirty_background_ratio": "default"}),
+        ({"vm.overcommit_ratio": "default"}, {"vm.overcommit_kbytes": ">=7"}),
+        ({NEIGH: 30}, {f"{NEIGH}_ms": 15000}),
+        ({"net.ipv6.neigh.eth0.unres_qlen_bytes": 9}, {"net.ipv6.neigh.eth0.unres_qlen": 9}),
+        ({"net.ipv4.route.gc_min_interval_ms": 500}, {"net.ipv4.route.gc_min_interval": 0}),
+    ],
+)
+def test_two_of_which_one_changes_the_other_are_a_conflict(first: Any, second: Any) -> None:
+    found = wanted(profile(first, "a"), profile(second, "b"))
+    assert found.values["sysctl"].keys() == first.keys()
+    (said,) = found.conflicts
+    assert "which exclude each other; a goes first" in said
+    assert all(key in said for key in (*first, *second))
+
+
+def test_another_name_of_a_sysctl_is_that_sysctl() -> None:
+    found = wanted(profile({FORWARD: 1}, "a"), profile({ALL_FORWARD: 0}, "b", yields=[ALL_FORWARD]))
+    assert {key: str(value) for key, value in found.values["sysctl"].items()} == {FORWARD: "1"}
+    (said,) = found.conflicts
+    assert "profiles a and b want 1 and 0; a goes first" in said
+    (value,) = wanted(profile({ALL_FORWARD: 1}, yields=[ALL_FORWARD])).values["sysctl"].values()
+    assert isinstance(value, Sysctl)
+    assert value.yields
+    assert wanted(profile({FORWARD: 1}, "a"), profile({ALL_FORWARD: 1}, "b")).conflicts == ()
+    watched = [*SYSCTL.marked(HOST, f"sysctl {FORWARD}")]
+    assert watched == [
+        ("/proc/sys/net/ipv4", "ip_forward"),
+        ("/proc/sys/net/ipv4/conf/all", "forwarding"),
+    ]
 
 
 def test_what_resets_others_comes_before_them() -> None:
@@ -230,6 +271,25 @@ def test_what_a_value_clears_comes_back(host: SysctlHost, monkeypatch: pytest.Mo
         assert (host.get("vm.dirty_bytes"), host.get("vm.dirty_ratio")) == ("67108864", "0")
     host.made()
     assert (host.get("vm.dirty_bytes"), host.get("vm.dirty_ratio")) == ("0", "20")
+    assert host.baseline.of(HOST) == {}
+
+
+def test_a_setting_in_two_units_goes_back_from_either(
+    host: SysctlHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: str, data: bytes) -> None:
+        seconds = int(data) // 1000 if path.endswith("_ms") else int(data)
+        ms = int(data) if path.endswith("_ms") else int(data) * 1000
+        host.put(NEIGH, str(seconds))
+        host.put(f"{NEIGH}_ms", str(ms))
+
+    monkeypatch.setattr(host.kernel.files, "write", write)
+    write(f"{NEIGH}_ms", b"30500")
+    assert host.made(profile({NEIGH: 20})) == [f"host sysctl {NEIGH}: 30 -> 20"]
+    assert host.made(profile({f"{NEIGH}_ms": 15000})) == [f"host sysctl {NEIGH}_ms: 20000 -> 15000"]
+    assert host.made(profile({f"{NEIGH}_ms": 15000})) == []
+    host.made()
+    assert (host.get(NEIGH), host.get(f"{NEIGH}_ms")) == ("30", "30500")
     assert host.baseline.of(HOST) == {}
 
 
