@@ -9,7 +9,7 @@ Source: Documentation/admin-guide/sysctl/net.rst, vm.rst; Documentation/networki
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -147,10 +147,21 @@ TWINS: Mapping[str, str] = {
 }
 """Of each pair, to set one makes the other 0."""
 
-_TWIN: Mapping[str, str] = {**TWINS, **{other: one for one, other in TWINS.items()}}
+_PAIRS = {**TWINS, "net.mptcp.path_manager": "net.mptcp.pm_type"}
+_TWIN: Mapping[str, str] = {**_PAIRS, **{other: one for one, other in _PAIRS.items()}}
 
 ALIASES: Mapping[str, str] = {"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
 """Other names of a sysctl."""
+
+IP_FORWARD, ACCEPT_REDIRECTS = "net.ipv4.ip_forward", "net.ipv4.conf.all.accept_redirects"
+_OF_ALL = {
+    "4": ("forwarding",),
+    "6": (
+        *("forwarding", "force_forwarding", "disable_ipv6"),
+        *("addr_gen_mode", "ignore_routes_with_linkdown"),
+    ),
+}
+_CONF = re.compile(r"net\.ipv([46])\.conf\.([^.]+)\.([^.]+)")
 
 _TWO_UNITS = re.compile(
     r"(net\.ipv[46]\.(?:neigh\.[^.]+\.(?:base_reachable_time|retrans_time|unres_qlen)"
@@ -186,6 +197,33 @@ def rival(key: str) -> str:
         other = "_bytes" if units[1].endswith("unres_qlen") else "_ms"
         return units[1] if units[2] else f"{units[1]}{other}"
     return _TWIN.get(key, "")
+
+
+def reset_by(key: str) -> str:
+    """The sysctl that resets a key when it is set, to its own value; empty where there is none.
+
+    That of all interfaces does so with each interface's; ip_forward besides makes accept_redirects
+    what it is not itself. Source: net/ipv4/devinet.c, inet_forward_change(); net/ipv6/addrconf.c,
+    addrconf_fixup_forwarding(), addrconf_disable_ipv6(), addrconf_sysctl_addr_gen_mode().
+    """
+    if key == ACCEPT_REDIRECTS:
+        return IP_FORWARD
+    conf = _CONF.fullmatch(key)
+    if not conf or conf[2] == "all" or conf[3] not in _OF_ALL[conf[1]]:
+        return ""
+    return IP_FORWARD if conf[1] == "4" else f"net.ipv6.conf.all.{conf[3]}"
+
+
+RESETTING = (IP_FORWARD, *(f"net.ipv6.conf.all.{name}" for name in _OF_ALL["6"]))
+"""What resets others."""
+
+
+def reset_with(key: str, interfaces: Iterable[str]) -> list[str]:
+    """The sysctls that a key of ``RESETTING`` resets, of interfaces by these names."""
+    version, name = ("4", "forwarding") if key == IP_FORWARD else ("6", key.rpartition(".")[2])
+    keys = (f"net.ipv{version}.conf.{one.replace('.', '/')}.{name}" for one in interfaces)
+    also = (ACCEPT_REDIRECTS,) if key == IP_FORWARD else ()
+    return [*also, *(one for one in keys if reset_by(one) and is_key(one))]
 
 
 def parse(said: str) -> tuple[str, str]:

@@ -138,7 +138,7 @@ class Card:
             back = {
                 key: value
                 for key, value in recorded.items()
-                if tunable.by_key and key not in wanted and tunable.twin(key) not in state
+                if tunable.by_key and key not in wanted and not tunable.waits(key, recorded, state)
             }
         self.verdicts.forget_others(name, state, recorded)
         if not asked and not recorded:

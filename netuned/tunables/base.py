@@ -320,9 +320,9 @@ class Tunable:
     """The settings without which a key cannot be set, or which it must fit."""
     loses: Callable[[State, str], Iterable[str]] = lambda found, key: ()
     """Other keys of the tunable whose present values a write of a key takes away."""
-    twin: Callable[[str], str | None] = lambda key: None
-    """The key that a key's value stands in place of: neither is put back while the other is set.
-    None or empty where there is none."""
+    waits: Callable[[str, State, State], bool] = lambda key, recorded, wanted: False
+    """Whether a key that is on record is not put back while others are wanted: these took its value
+    away, or stand in its place."""
     makes: Callable[[str, State], bool] = lambda key, found: False
     """Whether a key that is not found can be put back all the same, with what is found."""
     closes: Callable[[Value | None, Value], frozenset[Queue]] = lambda before, after: frozenset()

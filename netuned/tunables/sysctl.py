@@ -18,12 +18,16 @@ from netuned.errors import KernelError
 from netuned.kernel.writers import find
 from netuned.profiles.profile import Profile
 from netuned.profiles.sysctls import (
+    ACCEPT_REDIRECTS,
     ALIASES,
     AT_LEAST,
+    RESETTING,
     TWINS,
     is_key,
     parse,
     path_of,
+    reset_by,
+    reset_with,
     rival,
 )
 from netuned.tunables.base import (
@@ -40,9 +44,9 @@ from netuned.values import State, Sysctl, Value
 NAME = "sysctl"
 BPFTUNE = "bpftune"
 
-_FIRST = ("net.ipv4.ip_forward", "net.core.flow_limit_table_len")
-"""To set the first resets those of all interfaces; the second is the size of what the mask of CPUs
-makes, and must be there before."""
+_FIRST = (*RESETTING, "net.core.flow_limit_table_len")
+"""What resets others; the last is the size of what the mask of CPUs makes, and must be there
+before."""
 _MASKS = ("net.core.flow_limit_cpu_bitmap", "net.core.rps_default_mask")
 _REFUSALS = (
     *(errno.EINVAL, errno.ERANGE, errno.ENOENT, errno.EOPNOTSUPP),
@@ -55,16 +59,30 @@ def _parse(content: bytes) -> Sysctl:
 
 
 def read(view: View) -> State:
-    """What is wanted, with what its change would clear; what cannot be read is not there."""
+    """What is wanted, with what its change would change; what cannot be read is not there."""
     keys = {key for name in view.keys(NAME) for key in (name, rival(name) or name)}
+    reset = {other for key in keys.intersection(RESETTING) for other in _reset(view, key)} - keys
     found = {}
-    for key in sorted(keys, key=_order):
+    for key in sorted(keys | reset, key=_order):
         try:
-            found[key] = view.kept.sweep((path_of(key),), lambda contents: _parse(contents[0]))
+            if key in reset:  # as many as there are interfaces, which come and go: none is kept
+                found[key] = _parse(view.kernel.files.read(path_of(key)))
+            else:
+                found[key] = view.kept.sweep((path_of(key),), lambda contents: _parse(contents[0]))
         except KernelError as error:
             if error.exhausted:
                 raise
     return view.kept.same(NAME, found, lambda state: state)
+
+
+def _reset(view: View, key: str) -> list[str]:
+    """The sysctls that this one resets, one of each interface."""
+    try:
+        return reset_with(key, view.kernel.files.listdir(f"/proc/sys/net/{key.split('.')[1]}/conf"))
+    except KernelError as error:
+        if error.exhausted:
+            raise
+        return []
 
 
 def _order(key: str) -> tuple[bool, str]:
@@ -142,7 +160,32 @@ def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
 
 
 def loses(found: State, key: str) -> Iterable[str]:
-    return [rival(key)] if rival(key) in found else []
+    """What is not as it would be had this key just been set to its value; of a pair the other."""
+    if rival(key) in found:
+        yield rival(key)
+    for other in found if key in RESETTING else ():
+        if reset_by(other) == key and _differs(other, found):
+            yield other
+
+
+def _differs(key: str, state: State) -> bool:
+    """Whether a sysctl is another than the one that resets it makes of it."""
+    one, own = state.get(reset_by(key)), state[key]
+    assert isinstance(own, Sysctl)
+    if not isinstance(one, Sysctl):
+        return False
+    made = str(int(one.text == "0")) if key == ACCEPT_REDIRECTS else one.text
+    return own.text != made
+
+
+def waits(key: str, recorded: State, wanted: State) -> bool:
+    """What was reset, or stands in another's place, goes back after that."""
+    if ALIASES.get(key) in wanted or rival(key) in wanted:
+        return True
+    asked, had = wanted.get(reset_by(key)), recorded.get(reset_by(key))
+    if not isinstance(asked, Sysctl) or not isinstance(had, Sysctl):
+        return False
+    return not _is_as(reset_by(key), asked, had) and _differs(key, recorded)
 
 
 def gathered(profiles: Sequence[Profile]) -> HostTarget | None:
@@ -199,7 +242,7 @@ SYSCTL = Tunable(
     obstacles=obstacles,
     declines=lambda error: error.errno in _REFUSALS,
     loses=loses,
-    twin=lambda key: ALIASES.get(key) or rival(key),
+    waits=waits,
     watched_by_key=watched_by_key,
     writers=Writers(
         files=lambda nic, key: tuple(path_of(n).removeprefix("/proc/sys/") for n in _names(key)),

@@ -145,6 +145,60 @@ def test_what_another_program_sets_is_left_to_it(lab: SysctlLab) -> None:
     assert lab.get(RMEM) == theirs
 
 
+RESETS = [
+    ("net.ipv4.ip_forward", "net.ipv4.conf.lan0.forwarding"),
+    ("net.ipv4.ip_forward", "net.ipv4.conf.default.forwarding"),
+    ("net.ipv6.conf.all.forwarding", "net.ipv6.conf.lan0.forwarding"),
+    ("net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.peer0.disable_ipv6"),
+    ("net.ipv6.conf.all.addr_gen_mode", "net.ipv6.conf.lan0.addr_gen_mode"),
+]
+REDIRECTS = "net.ipv4.conf.all.accept_redirects"
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_what_the_kernel_resets_comes_back(lab: SysctlLab, restored: bool) -> None:
+    """ip_forward, and what is of all interfaces, set each interface's as they are set."""
+    ones = [one for _, one in RESETS]
+    alls = list(dict.fromkeys(key for key, _ in RESETS))
+    for key in alls:
+        lab.put(key, "0")
+    for one in ones:
+        lab.put(one, "1")
+    lab.put(REDIRECTS, "0")
+    before = {key: lab.get(key) for key in (*alls, *ones, REDIRECTS)}
+    lab.profile("edge", host(*(f"{key}: 1" for key in alls)))
+    lab.start()
+    lab.wait_shown("in-sync")
+    assert {lab.get(key) for key in (*alls, *ones)} == {"1"}
+    lab.ctl("apply")
+    assert lab.ctl("plan", "--exit-code").returncode == 0
+    if restored:
+        lab.stop(signal.SIGKILL)
+        lab.start()
+        lab.ctl("restore")
+    else:
+        (lab.profiles / "edge.yaml").unlink()
+        lab.wait(lambda: lab.shown() == {}, "nothing kept")
+    assert {key: lab.get(key) for key in before} == before
+
+
+def test_what_one_interface_has_by_a_profile_goes_back_by_itself(lab: SysctlLab) -> None:
+    forward, one = "net.ipv4.ip_forward", "net.ipv4.conf.lan0.forwarding"
+    lab.put(forward, "1")
+    lab.profile("edge", host(f"{one}: 0", f"{forward}: 1"))
+    lab.start()
+    lab.until(one, "0")
+    lab.put(forward, "0")  # told by inotify, and set again, which resets lan0's
+    lab.until(forward, "1")
+    lab.until(one, "0")
+    lab.put("net.ipv4.conf.all.forwarding", "0")  # its other name
+    lab.until(forward, "1")
+    lab.until(one, "0")
+    lab.profile("edge", host(f"{forward}: 1"))
+    lab.until(one, "1")
+    assert lab.get(forward) == "1"
+
+
 def test_kill_and_start_again_still_restores(lab: SysctlLab) -> None:
     lab.profile("edge", host(f"{SOMAXCONN}: 8192", f"{RMEM}: 4096 131072 32M"))
     lab.start()

@@ -14,7 +14,7 @@ from netuned.hardware.nic import HOST
 from netuned.kernel import Kernel
 from netuned.planning.neighbours import Governed, conflicts
 from netuned.profiles.profile import Profile
-from netuned.profiles.sysctls import KNOWN, path_of
+from netuned.profiles.sysctls import KNOWN, path_of, reset_by, reset_with
 from netuned.reconcile.card import Card
 from netuned.reconcile.host import host_target
 from netuned.tunables import HOST_TUNABLES
@@ -155,6 +155,7 @@ def test_values_that_do_not_are_a_conflict(first: Any, second: Any) -> None:
         ({"vm.dirty_ratio": 20}, {"vm.dirty_bytes": "100M"}),
         ({"vm.dirty_background_bytes": "1M"}, {"vm.dirty_background_ratio": "default"}),
         ({"vm.overcommit_ratio": "default"}, {"vm.overcommit_kbytes": ">=7"}),
+        ({"net.mptcp.pm_type": 0}, {"net.mptcp.path_manager": "kernel"}),
         ({NEIGH: 30}, {f"{NEIGH}_ms": 15000}),
         ({"net.ipv6.neigh.eth0.unres_qlen_bytes": 9}, {"net.ipv6.neigh.eth0.unres_qlen": 9}),
         ({"net.ipv4.route.gc_min_interval_ms": 500}, {"net.ipv4.route.gc_min_interval": 0}),
@@ -182,6 +183,35 @@ def test_another_name_of_a_sysctl_is_that_sysctl() -> None:
         ("/proc/sys/net/ipv4", "ip_forward"),
         ("/proc/sys/net/ipv4/conf/all", "forwarding"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("had", "one", "asked", "waits"),
+    [
+        ("0", "1", Sysctl("1"), True),  # lan0's own was reset, and would be against what is asked
+        ("0", "0", Sysctl("1"), False),  # is as ip_forward was: only a profile can have set it
+        ("1", "0", Sysctl("1"), False),  # nothing was reset
+        ("0", "1", Sysctl("0", ">="), False),
+        ("0", "1", None, False),
+    ],
+)
+def test_what_was_reset_waits_for_what_reset_it(
+    had: str, one: str, asked: Sysctl | None, waits: bool
+) -> None:
+    key = "net.ipv4.conf.lan0.forwarding"
+    recorded = {FORWARD: Sysctl(had), key: Sysctl(one)}
+    assert SYSCTL.waits(key, recorded, {FORWARD: asked} if asked else {}) == waits
+    assert [*SYSCTL.loses(recorded, FORWARD)] == ([key] if one != had else [])
+
+
+def test_what_resets_which() -> None:
+    names = ["all", "default", "eth0.100", "e w"]
+    of4 = ["net.ipv4.conf.default.forwarding", "net.ipv4.conf.eth0/100.forwarding"]
+    assert reset_with(FORWARD, names) == ["net.ipv4.conf.all.accept_redirects", *of4]
+    key = "net.ipv6.conf.all.disable_ipv6"
+    assert reset_with(key, ["all", "lo"]) == ["net.ipv6.conf.lo.disable_ipv6"]
+    for kept in ("net.ipv4.conf.lo.rp_filter", "net.ipv6.conf.all.forwarding", FORWARD, BUDGET):
+        assert reset_by(kept) == ""
 
 
 def test_what_resets_others_comes_before_them() -> None:
