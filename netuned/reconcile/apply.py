@@ -171,11 +171,18 @@ def _reconcile(
     enforce = card.target is None or card.target.enforces
     attempts: dict[Setting, _Attempts] = {}
     expected = False
+    moved: frozenset[Setting] = frozenset()
     rounds = 0
     while (rounds := rounds + 1) <= ROUNDS + len(outcome.unrestored):
         asked = yield
         found = card.differences(card.observe(outcome.scope, asked), asked)
         check_here(card.kernel, card.nic)
+        if misplaced := card.misplaced - moved:
+            moved |= misplaced
+            made = outcome.made  # a write that found its place taken wrote nothing
+            made[:] = [c for c in made if (c.tunable, c.key) not in misplaced]
+            card.aim_again()
+            continue
         changes, outcome.withheld = card.withhold(_without_unrestored(card, found, outcome))
         card.note_withheld(outcome.withheld, outcome.scope)
         if not enforce:

@@ -103,11 +103,17 @@ def to_record(
 
 
 def found_before(card: Card) -> dict[str, State]:
-    """What a rollback goes back to: what was found of all that is wanted, absent rules too."""
+    """What a rollback goes back to: what was found of all that is wanted, absent rules too.
+
+    Of keys that come and go, by whomever, those that are wanted alone.
+    """
     before: dict[str, State] = dict(card.beside)
     for name in card.wanted.keys() & card.found.keys():
         tunable, found = card.tunables[name], card.found[name]
-        missing = card.wanted[name].keys() - found.keys() if tunable.fresh is ABSENT else ()
+        missing: Iterable[str] = ()
+        if tunable.fresh is ABSENT:
+            missing = card.wanted[name].keys() - found.keys()
+            found = {key: found[key] for key in found.keys() & card.wanted[name].keys()}
         state = {key: tunable.recorded(card.nic, value) for key, value in found.items()}
         before[name] = {**state, **dict.fromkeys(missing, ABSENT)}
     return before

@@ -81,6 +81,9 @@ class Card:
         self._stood: dict[Setting, Value] = {}
         """Of what would be left to others: its value when none had set it since netuned did."""
         self._recorded: Mapping[str, State] = {}
+        self._came: dict[str, frozenset[str]] = {}
+        """Of tunables whose keys come and go, those that were found and have not been taken away
+        by netuned since."""
         self._forgives = False
         self._clean: dict[str, tuple[State, State]] = {}
         self._again: Callable[[], None] = self.close
@@ -212,6 +215,7 @@ class Card:
             if not another:
                 raise KernelError("read", f"{CLASS_NET}/{name}", errno.ENODEV)
             self.nic, self.verdicts, self.found = now, Verdicts(), {}
+            self._came.clear()
             return True
         self.nic = renewed(self.kernel, forgiven(before) if self._forgives else before, now)
         self._forgives = False
@@ -243,6 +247,10 @@ class Card:
                 continue
             if self.unsupported.pop(name, None) or self.found.get(name) is not state:
                 self.version += 1
+            if self.tunables[name].fresh is ABSENT:
+                gone = {k for k, value in wanted.items() if value is ABSENT and k not in state}
+                came = self._came.get(name, frozenset()) | (wanted.keys() & state.keys())
+                self._came[name] = came - gone
             clean = self._clean.get(name)
             if clean is None or clean[0] is not wanted or clean[1] is not state:
                 doubtful.add(name)
@@ -482,12 +490,23 @@ class Card:
         if kept is None:
             kept = self._kept = KeptFiles(open_same(self.kernel, self.nic))
         asked = asked or Once(self.kernel, many=False)
-        return View(self.kernel, self.nic, kept, asked, self._keys)
+        return View(self.kernel, self.nic, kept, asked, self._keys, self._own)
 
     def _keys(self, name: str) -> Collection[str]:
         """The keys of a tunable that are wanted, or to stay as they were before netuned."""
         unrecorded = [key for other, key in self.unrecorded if other == name]
         return (*self.wanted.get(name, ()), *unrecorded)
+
+    def _own(self, name: str, found: State) -> Collection[str]:
+        """Of keys that come and go, those that netuned made, by its record and what was found."""
+        recorded = self._recorded.get(name, NOTHING)
+        there = found.keys() | self._came.get(name, frozenset())
+        return {key for key in there if recorded.get(key) is ABSENT}
+
+    @property
+    def misplaced(self) -> frozenset[Setting]:
+        """What is not written, and for which another place may be found: see ``aim_again``."""
+        return frozenset(at for at in self.barred if self.tunables[at[0]].limits_change)
 
     @property
     def watchable(self) -> frozenset[str]:

@@ -53,7 +53,8 @@ class View:
 
     ``files`` are at the card's directory in sysfs: what stands there is by relative path this
     card's, whatever its name is meanwhile. ``keys`` are those of a tunable that are wanted, for one
-    that has more than can be read.
+    that has more than can be read. ``own`` are those, of a tunable whose keys come and go, that
+    netuned's record has as not there before, and that are found, or were at the last look.
     """
 
     kernel: Kernel
@@ -61,6 +62,7 @@ class View:
     kept: KeptFiles
     asked: Once
     keys: Callable[[str], Collection[str]] = lambda tunable: ()
+    own: Callable[[str, State], Collection[str]] = lambda tunable, found: ()
 
     @property
     def files(self) -> FileTree:
@@ -310,7 +312,8 @@ class Tunable:
     obstacles: Callable[[View, State, State], Mapping[str, str]] = lambda view, found, values: {}
     """Of values that are about to be written, those that must not be, and why: what their write
     removes could not be put back, or the kernel turns out to lack what they name. It is asked only
-    where something differs, and may ask the kernel. Raises: KernelError."""
+    where something differs, and may ask the kernel. Where the limits change, what is wanted is then
+    looked for anew. Raises: KernelError."""
 
     disruptive: Callable[[str, Value | None, Value], bool] = lambda key, before, after: False
     """Whether a write drops the link, given what was there before and what comes."""

@@ -1,8 +1,10 @@
 """Flow rules (ntuple filters): which packets go to which receive queue, whatever their hash.
 
-A card's rules are whoever's made them. netuned's own are those at locations of which its record
-says that nothing was there before; no other is changed or taken away. They take the lowest free
-locations, in the profile's order, and stay where they are while that is right.
+A card's rules are whoever's made them. A key is a location and a checksum of the rule that is
+there, so that netuned's record says both: its own are the rules that, at their location, were not
+there before it. No other is taken away, nor written over but where it came in the place of one of
+these while the profile asks for that. Its own take the lowest locations that others leave free, in
+the profile's order, and stay where they are while that is right.
 
 Source: ethtool(8) -N; Documentation/networking/scaling.rst, "RSS: Receive Side Scaling";
 net/ethtool/ioctl.c, ethtool_set_rxnfc(); drivers' ``set_rxnfc``.
@@ -13,7 +15,7 @@ from __future__ import annotations
 import errno
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -39,17 +41,21 @@ NAME = "flows"
 SIZE = "size"
 """Of the limits: how many locations the card has."""
 
-_KEY = re.compile(r"rule (0|[1-9][0-9]{0,9})", re.ASCII)
+_KEY = re.compile(r"rule (0|[1-9][0-9]{0,9}) [0-9a-f]{8}", re.ASCII)
 _REFUSED = (errno.EINVAL, errno.ENOSPC, errno.EEXIST, errno.ERANGE, errno.ENOENT)
 """What of a rule is the driver's word about that rule alone."""
 
 
-def _key(location: int) -> str:
-    return f"rule {location}"
+def _key(location: int, rule: FlowRule) -> str:
+    return f"rule {location} {zlib.crc32(str(rule).encode()):08x}"
 
 
 def _location(key: str) -> int:
-    return int(key.removeprefix("rule "))
+    return int(key.split()[1])
+
+
+def _digest(key: str) -> str:
+    return key.split()[2]
 
 
 def read(view: View) -> State:
@@ -57,17 +63,21 @@ def read(view: View) -> State:
 
 
 def state_of(found: RuleTable) -> State:
-    return {_key(location): rule for location, rule in found.rules.items()}
+    return {_key(location, rule): rule for location, rule in found.rules.items()}
 
 
-def limits_of(found: RuleTable) -> Limits:
-    """The card's locations, and by key the digest of what is at those that are taken."""
-    taken = {key: _digest(rule) for key, rule in state_of(found).items()}
-    return {SIZE: found.size, **taken}
+def limits_of(found: RuleTable, own: Collection[int] = ()) -> Limits:
+    """The card's locations; and by the key of what is at one, whether it makes room (1) or not."""
+    return {SIZE: found.size, **{key: _location(key) in own for key in state_of(found)}}
 
 
-def _digest(rule: Value) -> int:
-    return zlib.crc32(str(rule).encode())
+def limits(view: View) -> Limits:
+    found = view.ask(QUESTION)
+    return limits_of(found, _own(view, state_of(found)))
+
+
+def _own(view: View, found: State) -> set[int]:
+    return {_location(key) for key in view.own(NAME, found)}
 
 
 def wanted_of(profile: Profile) -> tuple[FlowRule, ...]:
@@ -81,16 +91,16 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     rules = wanted_of(target.profile)
     queues = target.queues(nic).rx_queues
     wanted: dict[str, Value | UnsupportedError] = {}
-    for rule, location in zip(rules, _places(rules, limits), strict=True):
-        if location is None:
-            wanted[f"rule {limits[SIZE]}"] = UnsupportedError(
+    for number, (rule, place) in enumerate(zip(rules, _places(rules, limits), strict=True)):
+        if place is None:
+            wanted[_key(limits[SIZE] + number, rule)] = UnsupportedError(
                 NAME, f"the card has {limits[SIZE]} locations, and none is free for {rule}"
             )
         elif (queue := _queue(rule)) is not None and queue >= queues:
             why = f"{rule}: the card has queues 0-{queues - 1}"
-            wanted[_key(location)] = UnsupportedError(NAME, why)
+            wanted[_key(place, rule)] = UnsupportedError(NAME, why)
         else:
-            wanted[_key(location)] = rule
+            wanted[_key(place, rule)] = rule
     return wanted
 
 
@@ -102,14 +112,16 @@ def _queue(rule: Value) -> int | None:
 
 def _places(rules: Sequence[FlowRule], limits: Limits) -> Iterator[int | None]:
     """A location for each rule, ascending: where all are already, else the first that are free."""
-    at: dict[int, list[int]] = {}
-    for key, digest in limits.items():
-        if key != SIZE:
-            at.setdefault(digest, []).append(_location(key))
+    keys = [key for key in limits if key != SIZE]
+    taken = {_location(key): _digest(key) for key in keys if not limits[key]}
+    at: dict[str, list[int]] = {}
+    for key in keys:
+        at.setdefault(_digest(key), []).append(_location(key))
+    digests = [_digest(_key(0, rule)) for rule in rules]
     there: list[int] = []
-    for rule in rules:
+    for digest in digests:
         after = there[-1] if there else -1
-        found = [place for place in at.get(_digest(rule), ()) if place > after]
+        found = [place for place in at.get(digest, ()) if place > after]
         if not found:
             break
         there.append(min(found))
@@ -117,30 +129,50 @@ def _places(rules: Sequence[FlowRule], limits: Limits) -> Iterator[int | None]:
         yield from there
         return
     last = -1
-    for rule in rules:
-        free = (
-            place
-            for place in range(last + 1, limits[SIZE])
-            if limits.get(_key(place), _digest(rule)) == _digest(rule)
-        )
-        place = next(free, None)
+    for digest in digests:
+        free = range(last + 1, limits[SIZE])
+        place = next((place for place in free if taken.get(place, digest) == digest), None)
         last = last if place is None else place
         yield place
 
 
+def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
+    """Rules of others that came to a location after it was chosen: another is to be found."""
+    others = _others(view, found, values)
+    return {
+        key: "a rule of somebody else is at its location"
+        for key, rule in values.items()
+        if rule is not ABSENT and _location(key) in others
+    }
+
+
+def _others(view: View, found: State, values: State) -> set[int]:
+    """The locations of rules that are neither netuned's own nor to go."""
+    going = {_location(key) for key, rule in values.items() if rule is ABSENT and key in found}
+    return {_location(key) for key in found} - going - _own(view, found)
+
+
 def write(view: View, found: State, values: State) -> None:
-    """What goes and what is replaced goes first: a card refuses a rule that it has elsewhere."""
+    """What goes and what is replaced goes first: a card refuses a rule that it has elsewhere.
+
+    What is at a location by now is looked for once more, and left if it is somebody else's.
+    """
     ifindex, ethtool = view.nic.ifindex, view.kernel.ethtool
     has = state_of(view.kernel.get(QUESTION, ifindex))
-    differing = {key: rule for key, rule in values.items() if has.get(key, ABSENT) != rule}
-    for key in sorted(differing.keys() & has.keys(), key=_location):
+    others, taken = _others(view, has, values), {_location(key) for key in has}
+    coming = {
+        key: rule
+        for key, rule in values.items()
+        if isinstance(rule, FlowRule) and key not in has and _location(key) not in others
+    }
+    going = {_location(key): key for key in coming if _location(key) in taken}
+    going |= {_location(key): key for key, rule in values.items() if rule is ABSENT and key in has}
+    for location, key in sorted(going.items()):
         with _about(key):
-            ethtool.delete_rule(ifindex, _location(key))
-    for key in sorted(differing, key=_location):
-        rule = differing[key]
-        if isinstance(rule, FlowRule):
-            with _about(key):
-                ethtool.set_rule(ifindex, _location(key), rule)
+            ethtool.delete_rule(ifindex, location)
+    for key in sorted(coming, key=_location):
+        with _about(key):
+            ethtool.set_rule(ifindex, _location(key), coming[key])
 
 
 @contextmanager
@@ -176,14 +208,15 @@ RULES = Tunable(
     write=write,
     desired=desired,
     why=why,
-    limits=lambda view: limits_of(view.ask(QUESTION)),
+    limits=limits,
     limits_change=True,
     by_key=True,
     group=lambda key: NAME,
     needs=lambda key: ((channels.NAME, ""),),
     leaves=True,
     fits=fits,
+    obstacles=obstacles,
     silent=lambda kernel: True,
     writers=Writers(hint="look for `ethtool -N` in scripts and timers"),
-    summary=keyed_summary,
+    summary=lambda state: keyed_summary({k.rpartition(" ")[0]: v for k, v in state.items()}),
 )

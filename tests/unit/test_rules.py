@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,19 @@ from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
 from netuned.kernel import rules
 from netuned.kernel.questions import RULES
+from netuned.plan import Change
 from netuned.planning.planner import plan_host
 from netuned.profiles import flows
 from netuned.profiles.loader import LoadedProfile, load
 from netuned.profiles.profile import Profile
-from netuned.reconcile.apply import reconcile_card
-from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.apply import reconcile_card, sweep
+from netuned.reconcile.baseline import Baseline, Entry
+from netuned.reconcile.before import found_before
 from netuned.reconcile.card import Card
-from netuned.reconcile.report import _settings
+from netuned.reconcile.cardid import CardId
+from netuned.reconcile.confirm import Tried
+from netuned.reconcile.putback import restore, roll_back
+from netuned.reconcile.report import _settings, lacking
 from netuned.reconcile.tally import Tallies
 from netuned.reconcile.writing import Outcome
 from netuned.values import FlowRule
@@ -119,6 +125,136 @@ def test_a_rule_of_others_that_came_meanwhile_is_not_written_over(
     assert ports(kernel) == {0: "443", 1: "4789", 2: "53", 3: "80"}
     assert tune(card, baseline, None).error is None
     assert ports(kernel) == {1: "4789", 2: "53"}
+
+
+DNS = FlowRule("udp4", (("dport", "53"),), "queue 0")
+
+
+def aim(card: Card, baseline: Baseline, rules: Sequence[Any] | None) -> None:
+    data = {"name": "edge", "match": [{"name": "en0"}], "flows": rules}
+    loaded = [] if rules is None else [LoadedProfile(Profile.model_validate(data), "", {})]
+    card.aim(plan_host(loaded, read_host(card.kernel)).targets.get(2), baseline)
+
+
+def test_a_rule_that_came_after_the_plan_keeps_its_place(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    """Between the plan and the writes of a card that is paused, or waits, are hours."""
+    card = card_of(kernel)
+    aim(card, baseline, [said(443)])
+    kernel.ethtool.set_rule(2, 0, DNS)
+    outcome = reconcile_card(card, baseline)
+    assert (outcome.error, len(outcome.made)) == (None, 1)
+    assert ports(kernel) == {0: "53", 1: "4789", 2: "443"}
+    assert not card.barred
+    assert not sweep(kernel, [card])
+    assert tune(card, baseline, None).error is None
+    assert ports(kernel) == {0: "53", 1: "4789"}
+
+
+def test_a_rule_that_comes_between_a_look_and_its_write_keeps_its_place(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found goes to the disk between the two, which takes as long as the disk likes."""
+    card, whole, came = card_of(kernel), baseline.save, [0, 2]
+
+    def slow(entry: Entry) -> None:
+        whole(entry)
+        if came:
+            location = came.pop(0)
+            rule = FlowRule("udp4", (("dport", f"{6000 + location}"),), "queue 0")
+            kernel.ethtool.set_rule(2, location, rule)
+
+    monkeypatch.setattr(baseline, "save", slow)
+    outcome = tune(card, baseline, [said(443)])
+    assert (outcome.error, not came) == (None, True)
+    assert [change.after for change in outcome.made] == [kernel.get(RULES, 2).rules[3]]
+    assert ports(kernel) == {0: "6000", 1: "4789", 2: "6002", 3: "443"}
+    assert tune(card, baseline, None).error is None
+    assert ports(kernel) == {0: "6000", 1: "4789", 2: "6002"}
+    assert not baseline.of(card.nic)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_rule_in_the_place_of_one_that_goes_stays(
+    kernel: WritableKernel, tmp_path: Path, baseline: Baseline, restarted: bool
+) -> None:
+    card = card_of(kernel)
+    assert tune(card, baseline, [said(443), said(80)]).error is None
+    kernel.ethtool.set_rule(2, 0, DNS)
+    if restarted:
+        card, baseline = card_of(kernel), Baseline(tmp_path / "baseline.json", "boot")
+        baseline.load()
+    assert tune(card, baseline, None).error is None
+    assert ports(kernel) == {0: "53", 1: "4789"}
+    assert not baseline.of(card.nic)
+
+
+def test_a_restore_takes_no_rule_but_its_own(kernel: WritableKernel, baseline: Baseline) -> None:
+    """As ``netunedctl restore`` does where no daemon runs."""
+    assert tune(card_of(kernel), baseline, [said(443), said(80)]).error is None
+    kernel.ethtool.set_rule(2, 0, DNS)
+    done = restore(card_of(kernel), baseline, frozenset(["flows"]), denies=False)
+    assert not done.problems
+    assert ports(kernel) == {0: "53", 1: "4789"}
+
+
+def test_a_rule_that_came_while_no_daemon_ran_keeps_its_place(
+    kernel: WritableKernel, tmp_path: Path, baseline: Baseline
+) -> None:
+    assert tune(card_of(kernel), baseline, [said(443), said(80)]).error is None
+    kernel.ethtool.set_rule(2, 0, DNS)
+    again = Baseline(tmp_path / "baseline.json", "boot")
+    again.load()
+    assert tune(card_of(kernel), again, [said(443), said(80)]).error is None
+    assert ports(kernel) == {0: "53", 1: "4789", 2: "443", 3: "80"}
+    assert tune(card_of(kernel), again, None).error is None
+    assert ports(kernel) == {0: "53", 1: "4789"}
+
+
+def test_a_rollback_touches_no_rule_of_others(kernel: WritableKernel, baseline: Baseline) -> None:
+    """Neither one in the place of a rule that the trial took away, nor one that went meanwhile."""
+    card = card_of(kernel)
+    tried = Tried(CardId.of(card.nic), "")
+    assert tune(card, baseline, [said(443), said(80)]).error is None
+
+    def note(card: Card, changes: tuple[Change, ...]) -> None:
+        nonlocal tried
+        tried = replace(tried, before=found_before(card)).with_writes(changes)
+
+    aim(card, baseline, [said(80)])
+    assert reconcile_card(card, baseline, note).error is None
+    assert ports(kernel) == {1: "4789", 2: "80"}
+    kernel.ethtool.delete_rule(2, 1)
+    kernel.ethtool.set_rule(2, 0, DNS)
+    roll_back(card, baseline, tried, lambda tried: None, denies=False)
+    assert ports(kernel) == {0: "53", 2: "80"}
+    assert tune(card, baseline, [said(443), said(80)]).error is None
+    assert ports(kernel) == {0: "53", 1: "443", 2: "80"}
+
+
+def test_own_rules_make_room_for_each_other_on_a_card_that_is_nearly_full(
+    kernel: WritableKernel, tmp_path: Path, baseline: Baseline
+) -> None:
+    kernel.answers.cards(RULES)[2] = rules.RuleTable(8, {1: OTHERS})
+    ours = [said(port) for port in range(100, 106)]
+    first = card_of(kernel)
+    assert tune(first, baseline, ours).error is None
+    again = Baseline(tmp_path / "baseline.json", "boot")
+    again.load()
+    for card in (first, card_of(kernel)):
+        ours = [said(int(ours[0]["match"]["dport"]) + 900), *ours[1:]]
+        outcome = tune(card, again, ours)
+        assert outcome.error is None
+        assert len(outcome.made) == 2, "one goes, one comes, none is moved"
+        assert not lacking(card)
+        assert len(ports(kernel)) == 7
+        assert kernel.get(RULES, 2).rules[1] == OTHERS
+    assert tune(card, again, [*ours, *(said(port) for port in (7, 8, 9))]).error is None
+    assert len(ports(kernel)) == 8
+    whys = [why for _, why in card.verdicts.refused.values()]
+    assert len(whys) == 2, "each is told"
+    assert all("none is free for tcp4 dport" in why for why in whys)
 
 
 def test_a_new_order_is_kept_though_a_card_has_each_rule_once(
