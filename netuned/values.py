@@ -164,17 +164,25 @@ class Sysctl:
         return f"{self.bound}{self.text}"
 
 
+_FIELDS = " src dst sport dport type vlan form "
+
+
 @dataclass(frozen=True, slots=True)
 class FlowRule:
     """What becomes of packets: those of ``proto`` whose fields are as in ``match`` go ``to`` there.
 
-    ``match`` has names and texts (``("dport", "443")``, ``("src", "10.0.0.0/8")``); ``to`` is
-    ``queue 3``, ``context 1`` or ``drop``. One that netuned has no words for has a ``form``.
+    ``match`` has names and texts (``("dport", "443")``, ``("src", "10.0.0.0/8")``), in one order
+    wherever they come from: a profile, the kernel, a file. ``to`` is ``queue 3``, ``context 1`` or
+    ``drop``. One that netuned has no words for has a ``form``.
     """
 
     proto: str
     match: tuple[tuple[str, str], ...]
     to: str
+
+    def __post_init__(self) -> None:
+        ordered = sorted(self.match, key=lambda said: (_FIELDS.find(f" {said[0]} "), said))
+        object.__setattr__(self, "match", tuple(ordered))
 
     def __str__(self) -> str:
         words = [self.proto, *(f"{name} {text}" for name, text in self.match)]

@@ -31,10 +31,12 @@ def _address(value: object) -> str:
         if _MAC.fullmatch(value.lower()):
             return value.lower()
         try:
-            network = ip_network(value)
+            network = ip_network(value if "%" not in value else "")  # a scope is no rule's
         except ValueError:
             pass
         else:
+            if not network.prefixlen:
+                raise mistake(f"{shown(value)} is every address; leave it out")
             alone = network.num_addresses == 1
             return str(network.network_address) if alone else str(network)
     example = "an address, or a network like 10.0.0.0/8 with no bit beyond its mask"

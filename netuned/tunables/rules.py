@@ -23,6 +23,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.questions import RULES as QUESTION
 from netuned.kernel.rules import RuleTable
+from netuned.profiles.flows import FlowSpec
 from netuned.profiles.profile import Profile
 from netuned.tunables import channels
 from netuned.tunables.base import (
@@ -81,10 +82,11 @@ def _own(view: View, found: State) -> set[int]:
 
 
 def wanted_of(profile: Profile) -> tuple[FlowRule, ...]:
-    return tuple(
-        FlowRule(spec.match.proto, tuple(spec.match.fields().items()), spec.to)
-        for spec in profile.flows or ()
-    )
+    return tuple(rule_of(spec) for spec in profile.flows or ())
+
+
+def rule_of(spec: FlowSpec) -> FlowRule:
+    return FlowRule(spec.match.proto, tuple(spec.match.fields().items()), spec.to)
 
 
 def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:

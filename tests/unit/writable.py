@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from netuned.errors import KernelError
+from netuned.kernel import rules
 from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
 from netuned.kernel.hashing import FLOWS, HashValues, key_of
 from netuned.kernel.questions import (
@@ -217,8 +218,9 @@ class _Calls(RecordedCalls):
         self._writable.answers.cards(HASHING)[ifindex] = will
 
     def set_rule(self, ifindex: int, location: int, rule: FlowRule) -> None:
-        """As drivers that have a rule but once."""
+        """As drivers that have a rule but once, and tell of it what the ioctl holds."""
         self._writable.begin_write("flow rules")
+        rule = rules.decode(rules.encode(0, location, rule))
         table = self._writable.get(RULES, ifindex)
         if any(at != location and has == rule for at, has in table.rules.items()):
             raise KernelError("set", "flow rules", errno.EEXIST)

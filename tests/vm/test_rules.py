@@ -21,7 +21,9 @@ def test_own_rules_are_set_repaired_and_go_and_others_stay(guest: Guest, simulat
     rules = """flows:
       - {match: {proto: tcp4, dport: 443, src: 10.0.0.0/8}, to: queue 7}
       - {match: {proto: tcp6, dst: "2001:db8::1", sport: 22}, to: drop}
-      - {match: {proto: ether, dst: "01:1b:19:00:00:00", type: 0x88f7, vlan: 5}, to: queue 1}
+      - to: queue 1
+        match: {proto: ether, type: 0x88f7, vlan: 5, src: "52:54:00:00:00:01",
+                dst: "01:1b:19:00:00:00"}
       - {match: {proto: ip4, dst: 192.0.2.7}, to: queue 0}
 """
     guest.drop("rules", match + rules)
