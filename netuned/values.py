@@ -172,8 +172,9 @@ class FlowRule:
     """What becomes of packets: those of ``proto`` whose fields are as in ``match`` go ``to`` there.
 
     ``match`` has names and texts (``("dport", "443")``, ``("src", "10.0.0.0/8")``), in one order
-    wherever they come from: a profile, the kernel, a file. ``to`` is ``queue 3``, ``context 1`` or
-    ``drop``. One that netuned has no words for has a ``form``.
+    wherever they come from: a profile, the kernel, a file. ``to`` is ``queue 3`` or ``drop``;
+    of others' rules also ``context 1``, ``vf 0 queue 3``, ``wake``. One whose fields netuned has
+    no words for has a ``form``.
     """
 
     proto: str

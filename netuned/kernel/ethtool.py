@@ -58,6 +58,8 @@ _XFRM_NO_CHANGE = 0xFF
 _XFRM_NONE = 0
 _ENOTSUPP = 524
 """Of the kernel alone; some drivers let it out."""
+_NO_RULE = (errno.ENOENT, errno.EINVAL)
+"""What drivers say of a location without a rule (mlx5, igb)."""
 
 _NOTHING: HashValues = MappingProxyType({})
 
@@ -195,6 +197,30 @@ class Ethtool:
 
     def rules(self, ifindex: int) -> RuleTable:
         """The card's flow rules, whoever made them."""
+        size, places = self.rule_places(ifindex)
+        found = {}
+        for place in places:
+            try:
+                found[place] = self.rule(ifindex, place)
+            except KernelError as error:
+                if error.errno not in _NO_RULE:
+                    raise  # else it went since the list was made
+        return RuleTable(size, found)
+
+    def rule_places(self, ifindex: int) -> tuple[int, tuple[int, ...]]:
+        """How many locations the card has for flow rules, and at which there is one, ascending.
+
+        Rules may come and go between the count and the list, which then has no room for them
+        (EMSGSIZE), or looks for more than there are (mlx5: EINVAL): it is tried once more.
+        """
+        try:
+            return self._places(ifindex)
+        except KernelError as error:
+            if error.errno not in (errno.EMSGSIZE, *_NO_RULE):
+                raise
+        return self._places(ifindex)
+
+    def _places(self, ifindex: int) -> tuple[int, tuple[int, ...]]:
         answer = self._call(ifindex, "flow rules", _new(rules.SIZE, _GRXCLSRLCNT))
         (most,) = struct.unpack_from("=I", answer, rules.COUNT_AT)
         if most > rules.MOST:
@@ -204,10 +230,10 @@ class Ethtool:
         answer = self._call(ifindex, "flow rules", request)
         (count,) = struct.unpack_from("=I", answer, rules.COUNT_AT)
         places = struct.unpack_from(f"={min(count, most)}I", answer, rules.LOCATIONS_AT)
-        found = {place: self._rule(ifindex, place) for place in sorted({*places})}
-        return RuleTable(rules.HEAD.unpack_from(answer)[2] & 0xFFFFFFFF, found)
+        return rules.HEAD.unpack_from(answer)[2] & 0xFFFFFFFF, tuple(sorted({*places}))
 
-    def _rule(self, ifindex: int, location: int) -> FlowRule:
+    def rule(self, ifindex: int, location: int) -> FlowRule:
+        """The flow rule at a location."""
         request = _new(rules.SIZE, _GRXCLSRULE)
         struct.pack_into("=I", request, rules.LOCATION_AT, location)
         return rules.decode(self._call(ifindex, "flow rules", request).raw)
@@ -219,10 +245,14 @@ class Ethtool:
         self._wrote()
 
     def delete_rule(self, ifindex: int, location: int) -> None:
-        """Take away the flow rule at a location."""
+        """Take away the flow rule at a location, if there is one."""
         request = _new(rules.SIZE, _SRXCLSRLDEL)
         struct.pack_into("=I", request, rules.LOCATION_AT, location)
-        self._call(ifindex, "flow rules", request, write=True)
+        try:
+            self._call(ifindex, "flow rules", request, write=True)
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
         self._wrote()
 
     def close(self) -> None:

@@ -32,6 +32,7 @@ from netuned.kernel.questions import (
     NAPIS,
     QDISCS,
     RSS_TABLE,
+    RULES,
     RX_RINGS,
     Question,
     Setting,
@@ -286,6 +287,9 @@ class RecordedCalls:
 
     def hashing(self, ifindex: int) -> Hashing:
         return self._kernel.get(HASHING, ifindex)
+
+    def rule(self, ifindex: int, location: int) -> FlowRule:
+        return self._kernel.get(RULES, ifindex).rules[location]
 
     def set_rule(self, ifindex: int, location: int, rule: FlowRule) -> None:
         raise cannot_be_written()

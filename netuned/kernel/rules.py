@@ -27,7 +27,7 @@ _HEADERS = 52
 """Bytes of the headers' values, and of their masks; behind each is the rest, ``flow_ext``."""
 _WHOLE = 72
 _FLOW_EXT, _FLOW_RSS = 0x80000000, 0x20000000
-_DROP = (1 << 64) - 1
+_DROP, _WAKE = (1 << 64) - 1, (1 << 64) - 2
 
 _V4 = {"src": (0, 4), "dst": (4, 4), "sport": (8, 2), "dport": (10, 2)}
 _V6 = {"src": (0, 16), "dst": (16, 16), "sport": (32, 2), "dport": (34, 2)}
@@ -90,13 +90,12 @@ def decode(answer: bytes) -> FlowRule:
     (flow,) = struct.unpack_from("=I", answer, _FLOW_AT)
     (cookie,) = struct.unpack_from("=Q", answer, _COOKIE_AT)
     (context,) = struct.unpack_from("=I", answer, COUNT_AT)
-    to = f"context {context}" if flow & _FLOW_RSS else f"queue {cookie}"
-    to = "drop" if cookie == _DROP else to
+    to = _target(cookie, context if flow & _FLOW_RSS else None)
     values = answer[_VALUES_AT : _VALUES_AT + _WHOLE]
     masks = answer[_MASKS_AT : _MASKS_AT + _WHOLE]
     plain = flow & ~(_FLOW_RSS | _FLOW_EXT)
     named = next(((p, fields) for p, (n, fields) in PROTOS.items() if n == plain), None)
-    if named and cookie >> 32 in (0, _DROP >> 32):
+    if named:
         proto, fields = named
         match = {}
         rest = bytearray(masks)
@@ -108,7 +107,20 @@ def decode(answer: bytes) -> FlowRule:
         if not any(rest):
             return FlowRule(proto, tuple(match.items()), to)
     form = f"{zlib.crc32(bytes((*values, *masks))):08x}"
-    return FlowRule(f"{plain:#x}", (("form", form),), to[:40])
+    return FlowRule(f"{plain:#x}", (("form", form),), to)
+
+
+def _target(cookie: int, context: int | None) -> str:
+    """Where packets go, as ethtool says it; with a context, a queue is counted from its first."""
+    if cookie in (_DROP, _WAKE):
+        return "drop" if cookie == _DROP else "wake"
+    queue, function = cookie & 0xFFFFFFFF, cookie >> 32
+    if function > 0xFF:
+        return f"{cookie:#x}"
+    words = [f"vf {function - 1}"] if function else []
+    words += [] if context is None else [f"context {context}"]
+    words += [f"queue {queue}"] if queue or context is None else []
+    return " ".join(words)
 
 
 def _text(name: str, value: bytes, mask: bytes) -> str:

@@ -107,6 +107,7 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
 
 
 def _queue(rule: Value) -> int | None:
+    """The card's own queue that a rule names."""
     if isinstance(rule, FlowRule) and rule.to.startswith("queue "):
         return int(rule.to.removeprefix("queue "))
     return None
@@ -157,7 +158,8 @@ def _others(view: View, found: State, values: State) -> set[int]:
 def write(view: View, found: State, values: State) -> None:
     """What goes and what is replaced goes first: a card refuses a rule that it has elsewhere.
 
-    What is at a location by now is looked for once more, and left if it is somebody else's.
+    What is at a location by now is looked for once more, and left if it is somebody else's. A rule
+    that the driver makes another of is taken away again: it would be on record as none of these.
     """
     ifindex, ethtool = view.nic.ifindex, view.kernel.ethtool
     has = state_of(view.kernel.get(QUESTION, ifindex))
@@ -175,6 +177,9 @@ def write(view: View, found: State, values: State) -> None:
     for key in sorted(coming, key=_location):
         with _about(key):
             ethtool.set_rule(ifindex, _location(key), coming[key])
+            if (made := ethtool.rule(ifindex, _location(key))) != coming[key]:
+                ethtool.delete_rule(ifindex, _location(key))
+                raise KernelError("set", NAME, errno.EINVAL, f"the driver makes {made} of it")
 
 
 @contextmanager

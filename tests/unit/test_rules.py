@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
@@ -19,6 +21,7 @@ from netuned.errors import KernelError
 from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
 from netuned.kernel import rules
+from netuned.kernel.ethtool import Ethtool
 from netuned.kernel.forms import Pool
 from netuned.kernel.questions import RULES
 from netuned.plan import Change
@@ -36,8 +39,9 @@ from netuned.reconcile.putback import restore, roll_back
 from netuned.reconcile.report import _settings, lacking
 from netuned.reconcile.tally import Tallies
 from netuned.reconcile.writing import Outcome
+from netuned.tunables.rules import RULES as RULES_TUNABLE
 from netuned.tunables.rules import rule_of
-from netuned.values import FlowRule
+from netuned.values import ChannelCounts, FlowRule, State
 from tests.unit.writable import WritableKernel
 
 MACHINE = "cores: 4\ncards: [{name: en0, driver: ice, queues: 4}]\n"
@@ -307,6 +311,24 @@ def test_a_full_card_and_a_rule_that_it_refuses_are_told(
     assert "none is free for tcp4 dport 22 to queue 1" in setting.reason
 
 
+def test_a_rule_that_the_driver_makes_another_of_is_told_and_goes(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = kernel.ethtool.set_rule
+
+    def widening(ifindex: int, location: int, rule: FlowRule) -> None:
+        whole(ifindex, location, FlowRule(rule.proto, rule.match[:-1], rule.to))
+
+    monkeypatch.setattr(kernel.ethtool, "set_rule", widening)
+    card = card_of(kernel)
+    ours = {"match": {"proto": "tcp4", "dport": 443, "vlan": 7}, "to": "queue 1"}
+    assert tune(card, baseline, [ours]).error is None
+    assert "the driver makes tcp4 dport 443 to queue 1 of it" in lacking(card)["flows"]
+    assert ports(kernel) == {1: "4789"}
+    assert tune(card, baseline, None).error is None
+    assert not baseline.of(card.nic)
+
+
 def test_rules_leave_queues_before_these_end(kernel: WritableKernel, baseline: Baseline) -> None:
     card = card_of(kernel)
     assert tune(card, baseline, [said(443, "queue 3")]).error is None
@@ -392,6 +414,70 @@ def test_a_rule_that_is_set_is_as_wanted(
     writes = kernel.writes
     assert tune(card_of(kernel), again, ours).error is None
     assert kernel.writes == writes
+
+
+@pytest.mark.parametrize(
+    ("cookie", "to"),
+    [(0, "queue 0"), (7, "queue 7"), (1 << 32 | 1, "vf 0 queue 1"), (3 << 32, "vf 2 queue 0"),
+     ((1 << 64) - 1, "drop"), ((1 << 64) - 2, "wake"), (1 << 40 | 1, "0x10000000001")],
+)  # fmt: skip
+def test_what_others_rules_do_is_told_as_ethtool_does(cookie: int, to: str) -> None:
+    """Only a rule to a queue of the card's own keeps that queue from being closed."""
+    answer = bytearray(rules.encode(INSERT, 7, OTHERS))
+    struct.pack_into("=Q", answer, 168, cookie)
+    rule = rules.decode(bytes(answer))
+    assert (rule.proto, rule.match, rule.to) == ("udp4", OTHERS.match, to)
+    states: dict[str, State] = {
+        "flows": {"rule 7 00000000": rule},
+        "channels": {"": ChannelCounts(0, 0, 4)},
+    }
+    assert RULES_TUNABLE.fits(states) == (to != "queue 7")
+
+
+class Rxnfc(Ethtool):
+    """An ioctl that answers for a table of rules, of which some go while it is read."""
+
+    def __init__(self, there: set[int], counted: set[int], listed: set[int], gone: int) -> None:
+        super().__init__()
+        self.there, self.counted, self.listed, self.gone = there, counted, listed, gone
+        self.calls = 0
+
+    def _call(
+        self, ifindex: int, what: str, request: ctypes.Array[ctypes.c_char], *, write: bool = False
+    ) -> ctypes.Array[ctypes.c_char]:
+        self.calls += 1
+        (command,) = struct.unpack_from("=I", request, 0)
+        (location,) = struct.unpack_from("=I", request, rules.LOCATION_AT)
+        (room,) = struct.unpack_from("=I", request, rules.COUNT_AT)
+        if command == 0x2E:
+            struct.pack_into("=I", request, rules.COUNT_AT, len(self.counted))
+            self.counted = self.there
+        elif command == 0x30 and len(self.listed) > room:
+            raise KernelError("get", what, errno.EMSGSIZE)
+        elif command == 0x30:
+            struct.pack_into("=Q", request, 8, 16)
+            struct.pack_into(f"={room}I", request, rules.LOCATIONS_AT, *sorted(self.listed))
+        elif location not in self.there:
+            raise KernelError("get", what, self.gone)
+        elif command == 0x2F:
+            ctypes.memmove(request, rules.encode(command, location, OTHERS), rules.SIZE)
+        return request
+
+
+@pytest.mark.parametrize("gone", [errno.ENOENT, errno.EINVAL])
+def test_a_rule_that_goes_while_all_are_read_is_not_there(gone: int) -> None:
+    """With ENOENT the card would be taken for gone."""
+    ioctl = Rxnfc({1, 3}, {1, 2, 3}, {1, 2, 3}, gone)
+    assert ioctl.rules(2) == rules.RuleTable(16, {1: OTHERS, 3: OTHERS})
+
+
+def test_a_rule_that_comes_between_the_count_and_the_list_is_there() -> None:
+    ioctl = Rxnfc({1, 2, 3}, {1}, {1, 2, 3}, errno.EINVAL)
+    assert ioctl.rules(2).rules.keys() == {1, 2, 3}
+
+
+def test_a_rule_that_went_before_its_deletion_is_as_wanted() -> None:
+    Rxnfc(set(), set(), set(), errno.ENOENT).delete_rule(2, 7)
 
 
 @given(st.binary(min_size=rules.SIZE, max_size=rules.SIZE))
