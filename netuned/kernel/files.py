@@ -370,6 +370,10 @@ class KeptFiles:
         self._built[key] = (raw, built)
         return built
 
+    def last(self, key: object) -> object | None:
+        """What ``same`` gave last under ``key``; None: nothing yet."""
+        return self._built.get(key, (None, None))[1]
+
     def close(self) -> None:
         """Close every file; the next sweep opens anew."""
         for paths in list(self._kept):

@@ -19,11 +19,13 @@ class Once:
 
     A card is asked by itself where the kernel has no request for all, or where that failed: one
     card's error (ENODEV while its driver resets it) is then its own and no other's. For a single
-    card (``many`` false) only what the kernel tells of all at once is asked so. Safe to use from
-    workers.
+    card (``many`` false) only what the kernel tells of all at once is asked so. Where it is
+    ``brief``, as every few seconds, what takes many questions may be asked for in part, if that
+    shows whether what is netuned's is as it was read last. Safe to use from workers.
     """
 
-    def __init__(self, kernel: Kernel, *, many: bool = True) -> None:
+    def __init__(self, kernel: Kernel, *, many: bool = True, brief: bool = False) -> None:
+        self.brief = brief
         self._kernel = kernel
         self._many = many
         self._told: dict[str, Mapping[int, Any] | None] = {}

@@ -291,6 +291,10 @@ class RecordedCalls:
     def rule(self, ifindex: int, location: int) -> FlowRule:
         return self._kernel.get(RULES, ifindex).rules[location]
 
+    def rule_places(self, ifindex: int) -> tuple[int, tuple[int, ...]]:
+        table = self._kernel.get(RULES, ifindex)
+        return table.size, tuple(sorted(table.rules))
+
     def set_rule(self, ifindex: int, location: int, rule: FlowRule) -> None:
         raise cannot_be_written()
 

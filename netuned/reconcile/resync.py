@@ -60,12 +60,12 @@ async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
     if not slots:
         return []
     due, seen = [], _versions(slots)
-    kernel, writes, asked = context.kernel, -1, Once(context.kernel)
+    kernel, writes, asked = context.kernel, -1, Once(context.kernel, brief=True)
     for slot in slots:  # one by one: a driver that hangs holds up its own card
         async with _idle(context, [slot]) as idle:
             cards = [idler.card for idler in idle]
             if kernel.writes != writes:  # what a card reads was asked after its own last write
-                writes, asked = kernel.writes, Once(kernel)
+                writes, asked = kernel.writes, Once(kernel, brief=True)
             look = partial(sweep, kernel, cards, silent, set(slot.pending), asked)
             differing = await context.work.in_worker(look) if cards else {}
         due += _due(context, idle, differing)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -23,6 +23,7 @@ from netuned.hardware.host import read_host
 from netuned.kernel import rules
 from netuned.kernel.ethtool import Ethtool
 from netuned.kernel.forms import Pool
+from netuned.kernel.once import Once
 from netuned.kernel.questions import RULES
 from netuned.plan import Change
 from netuned.planning.planner import plan_host
@@ -289,6 +290,52 @@ def test_what_somebody_changes_of_them_is_repaired(
     kernel.ethtool.set_rule(2, 2, FlowRule("tcp4", (("dport", "8080"),), "drop"))
     assert reconcile_card(card, baseline).error is None
     assert ports(kernel) == {0: "443", 1: "4789", 2: "80"}
+
+
+def test_every_few_seconds_only_what_tells_of_ones_own_is_read(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card can have thousands of rules of others, each of which is a question by itself."""
+    asked: list[int] = []
+    table = cast("dict[int, rules.RuleTable]", kernel.answers.cards(RULES))
+
+    def rule(ifindex: int, location: int) -> FlowRule:
+        asked.append(location)
+        return table[ifindex].rules[location]
+
+    def places(ifindex: int) -> tuple[int, tuple[int, ...]]:
+        return table[ifindex].size, tuple(sorted(table[ifindex].rules))
+
+    def all_rules(question: Any, ifindex: int) -> Any:
+        asked.extend(table[ifindex].rules if question is RULES else ())
+        return whole(question, ifindex)
+
+    def differs() -> bool:
+        asked.clear()
+        return bool(sweep(kernel, [card], frozenset(["flows"]), (), Once(kernel, brief=True)))
+
+    for port in range(100):
+        other = FlowRule("udp4", (("dport", f"{7000 + port}"),), "queue 2")
+        kernel.ethtool.set_rule(2, 200 + port, other)
+    card = card_of(kernel)
+    assert tune(card, baseline, [said(443), said(80)]).error is None
+    whole = kernel.get
+    monkeypatch.setattr(kernel.ethtool, "rule", rule)
+    monkeypatch.setattr(kernel.ethtool, "rule_places", places)
+    monkeypatch.setattr(kernel, "get", all_rules)
+    assert not differs()
+    assert asked == [0, 2]
+    kernel.ethtool.set_rule(2, 50, DNS)
+    assert not differs()
+    assert len(asked) == 104, "there is another"
+    assert not differs()
+    assert asked == [0, 2]
+    kernel.ethtool.set_rule(2, 2, FlowRule("tcp4", (("dport", "8080"),), "drop"))
+    assert differs()
+    assert reconcile_card(card, baseline).error is None
+    assert not differs()
+    kernel.ethtool.delete_rule(2, 0)
+    assert differs()
 
 
 def test_a_full_card_and_a_rule_that_it_refuses_are_told(
