@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 from netuned.importing import sysctl
-from netuned.importing.found import NOT_OF_THE_NETWORK, Found, pairs, word
+from netuned.importing.found import EVERY, NOT_OF_THE_NETWORK, Found, pairs, word
 
 _NET = {"channels": "channels", "ring": "rings", "coalesce": "coalesce", "features": "offloads"}
 _VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
-_FUNCTION = re.compile(r"\$\{[a-z]+:")
+_COMPUTED = re.compile(r"\$\{[A-Za-z0-9_]+[:}]")
 COMPUTED = "it is computed where TuneD runs"
 PLUGINS_OF_THE_NETWORK = ("net", "irq", "sysctl", "irqbalance", "scheduler", "main", "variables")
 
@@ -18,13 +18,11 @@ PLUGINS_OF_THE_NETWORK = ("net", "irq", "sysctl", "irqbalance", "scheduler", "ma
 def read(text: str) -> Iterator[Found]:
     variables = dict[str, str]()
     lines = _lines(text)
-    devices = {
-        section: [f"name={name.strip()}" for name in value.split(",")]
-        for _, section, key, value in lines
-        if key == "devices"
-    }
     for _, _, key, value in (line for line in lines if line[1].partition(".")[0] == "variables"):
         variables[key] = _filled(value, variables)
+    sections: dict[str, dict[str, str]] = {}
+    for _, section, key, value in lines:
+        sections.setdefault(section, {})[key] = _filled(value, variables)
     for number, section, key, value in lines:
         plugin, said = section.partition(".")[0], f"[{section}] {key}={value}"
         full = _filled(value, variables)
@@ -32,18 +30,41 @@ def read(text: str) -> Iterator[Found]:
             if key == "include":
                 why = "import that profile, too, and name it under extends"
                 yield Found(number, said, why=f"it includes {value}: {why}")
+        elif plugin == "variables":
             continue
-        if plugin == "variables":
-            continue
-        if plugin not in PLUGINS_OF_THE_NETWORK or key == "enabled":
+        elif plugin not in PLUGINS_OF_THE_NETWORK:
             yield Found(number, said, why=NOT_OF_THE_NETWORK)
-        elif _FUNCTION.search(full) or _VARIABLE.search(full):
+        elif why := _barred(plugin, sections[section]):
+            yield Found(number, said, why=why)
+        elif _COMPUTED.search(full):
             yield Found(number, said, why=COMPUTED)
-        elif plugin == "sysctl":
+        elif plugin == "sysctl" and key != "enabled":
             yield sysctl.setting(number, said, key, full)
-        elif not (plugin == "net" and key == "devices"):
-            for card in devices.get(section, [""]) if plugin == "net" else [""]:
+        elif key not in ("devices", "enabled"):
+            for card in _cards(sections[section].get("devices", "")):
                 yield from _setting(number, said, plugin, key, full, card)
+
+
+def _barred(plugin: str, options: Mapping[str, str]) -> str:
+    """Why nothing of a section is brought: it is off, or for what a profile cannot select."""
+    if options.get("enabled", "1") not in ("1", "true", "True"):
+        return "its section is not enabled"
+    for key, value in options.items():
+        if (
+            key.endswith("_regex")
+            or key.startswith("devices_")
+            or (key == "devices" and plugin != "net")
+        ):
+            return f"its section is for what {key}={value} selects, and a profile cannot say that"
+    return COMPUTED if _COMPUTED.search(options.get("devices", "")) else ""
+
+
+def _cards(devices: str) -> list[str]:
+    """What selects the cards: each its own, all in one where some are excluded."""
+    words = devices.replace(",", " ").split()
+    if any(word.startswith("!") for word in words):
+        words = [" ".join(words)]
+    return [f"name={word}" for word in words] or [EVERY]
 
 
 def _lines(text: str) -> list[tuple[int, str, str, str]]:

@@ -176,6 +176,43 @@ def test_devices_count_for_their_section_wherever_they_stand() -> None:
     assert found.profiles["name=*"]["irq"] == {"cpus": "0-3"}
 
 
+@pytest.mark.parametrize(
+    ("devices", "names"),
+    [
+        ("eth*,!eth0", [["eth*", "!eth0"]]),
+        ("!eth0", ["!eth0"]),
+        ("eth0, eth1", ["eth0", "eth1"]),
+        ("${own}", ["eth5", "eth6"]),
+        ("*", ["*"]),
+    ],
+)
+def test_a_section_of_tuneds_is_for_its_devices(devices: str, names: list[object]) -> None:
+    text = f"[net]\nring=rx 512\ndevices={devices}\nenabled=true\n[variables]\nown=eth5 eth6\n"
+    found = of("tuned.conf", text)
+    assert [one["match"] for one in found.profiles.values()] == [[{"name": n}] for n in names]
+    assert all(one["rings"] == {"rx": 512} for one in found.profiles.values())
+    assert not found.left
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("enabled=false", "enabled=0", "devices_udev_regex=(INTERFACE=eth0)"),
+        *("uname_regex=aarch64", "cpuinfo_regex=AMD", "devices=${f:exec:cards}", "devices=${no}"),
+    ],
+)
+@pytest.mark.parametrize("section", ["net", "irq", "sysctl"])
+def test_a_section_that_may_not_hold_is_refused_as_a_whole(section: str, option: str) -> None:
+    text = f"[{section}]\nring=rx 512\naffinity=0-3\nnet.core.somaxconn=9\n{option}\n"
+    found = of("tuned.conf", text)
+    assert not found.profiles
+    assert left(found) == [2, 3, 4, 5]
+
+
+def test_an_affinity_of_some_interrupts_is_none_of_all() -> None:
+    assert not of("tuned.conf", "[irq]\naffinity=0-3\ndevices=irq9\n").profiles
+
+
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = tmp_path / "tune.sh"
     script.write_text(SCRIPT)
