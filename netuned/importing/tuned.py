@@ -11,6 +11,8 @@ from netuned.importing.found import EVERY, NOT_OF_THE_NETWORK, Found, pairs, wor
 _NET = {"channels": "channels", "ring": "rings", "coalesce": "coalesce", "features": "offloads"}
 _VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
 _COMPUTED = re.compile(r"\$\{[A-Za-z0-9_]+[:}]")
+FILLED_MOST = 4096
+"""Characters: variables that are made of each other double with each line."""
 COMPUTED = "it is computed where TuneD runs"
 PLUGINS_OF_THE_NETWORK = ("net", "irq", "sysctl", "irqbalance", "scheduler", "main", "variables")
 
@@ -81,6 +83,10 @@ def _lines(text: str) -> list[tuple[int, str, str, str]]:
 
 
 def _filled(value: str, variables: Mapping[str, str]) -> str:
+    """With variables for their names; as it is where that comes to no value that a line has."""
+    names = _VARIABLE.findall(value)
+    if len(value) + sum(len(variables.get(name, "")) for name in names) > FILLED_MOST:
+        return value
     return _VARIABLE.sub(lambda match: variables.get(match[1], match[0]), value)
 
 

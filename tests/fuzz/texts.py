@@ -163,6 +163,7 @@ TARGETS = (
             b"ethtool -L eth0 combined 8\ntc qdisc add dev eth0 root fq\nsysctl -w net.a=1\n",
             b"[Match]\nDriver=igb\n[Link]\nRxBufferSize=4096\nRxCoalesceSec=50us\n",
             b"[main]\n[net]\ndevices=eth0\nring=rx 512\n[variables]\na=${b}\nb=${a}\n",
+            b"[variables]\na=1\nb=${a}${a}\nc=${b}${b}\n[net]\ndevices=e*,!${c}\nring=rx ${c}\n",
             b"nic: [eth0]\nmode: sq\nirq_cpu_mask: 0x3\narfs: true\n",
         ),
         (b"\xc2\xb2", b"--5", b"=", b"\n[Link]\n", b"if ", b"<<EOF", b"&a ", b"*a", b"${", b">="),

@@ -209,6 +209,15 @@ def test_a_section_that_may_not_hold_is_refused_as_a_whole(section: str, option:
     assert left(found) == [2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("levels", [24, 2000])
+def test_variables_that_double_are_not_filled_in(levels: int) -> None:
+    doubling = "".join(f"a{n}=${{a{n - 1}}}${{a{n - 1}}}\n" for n in range(1, levels))
+    text = f"[variables]\na0=1\n{doubling}[net]\nring=rx ${{a{levels - 1}}}\n"
+    found = of("tuned.conf", f"{text}channels=combined ${{a0}}{'${a11}' * 9000}\n")
+    assert not found.profiles
+    assert [one.why for one in found.left] == ["it is computed where TuneD runs"] * 2
+
+
 def test_an_affinity_of_some_interrupts_is_none_of_all() -> None:
     assert not of("tuned.conf", "[irq]\naffinity=0-3\ndevices=irq9\n").profiles
 
