@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from netuned.assignments import globs, parse_lines
 from netuned.importing.found import Found, Path, word
 
 _MATCH = {"OriginalName": "name", "Driver": "driver", "MACAddress": "mac"}
+_ETHERNET = ("Type", ["ether"])
 _MATCH["PermanentMACAddress"] = "mac"
 
 _FEATURES = {
@@ -59,6 +61,7 @@ KEYS: Mapping[str, Path] = {
 }
 """What a key of ``[Link]`` is in a profile."""
 
+NOT_SET = "netuned does not set this; the .link file does"
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SECONDS = {"us": 1, "usec": 1, "µs": 1, "ms": 1000, "msec": 1000, "s": 10**6, "sec": 10**6}
 _SECONDS[""] = 10**6
@@ -66,35 +69,32 @@ _SECONDS[""] = 10**6
 
 def read(text: str) -> Iterator[Found]:
     """Of several that a key of ``[Match]`` names, each is selected by all other keys."""
-    section, why, selected = "", "", dict[str, str]()
-    settings: list[tuple[int, str, str, str]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        said = line.strip()
-        if said.startswith("[") and said.endswith("]"):
-            section = said[1:-1]
-        elif said and said[0] not in "#;" and "=" in said:
-            key, _, value = said.partition("=")
-            key, value = key.strip(), value.strip()
-            if section == "Match" and key in _MATCH:
-                own = _MATCH[key]
-                selected[own] = f"{selected[own]} {value}" if own in selected else value
-            elif section == "Match" and (key, value) != ("Type", "ether"):
-                why = f"the file is for cards with {said}, and a profile cannot say that"
-                yield Found(number, said, why=why)
-            elif section == "Link":
-                settings.append((number, said, key, value))
-    if not selected and not why:
-        why = "without a [Match] section systemd ignores the file"
+    lines = parse_lines(text)
+    asked = globs(lines, "Match")
+    selected = {_MATCH[key]: " ".join(words) for key, words in asked.items() if key in _MATCH}
+    why = "" if selected else "without a [Match] section systemd ignores the file"
+    if len(selected) < len(asked.keys() & _MATCH.keys()):
+        why = "the file is for cards that have both addresses, and a profile cannot say that"
+    others = {key for key in asked.keys() - _MATCH.keys() if (key, asked[key]) != _ETHERNET}
+    for line in lines:
+        if line.section == "Match" and line.key in others:
+            why = f"the file is for cards with {line}, and a profile cannot say that"
+            yield Found(line.line, str(line), why=why)
     card = "\n".join(f"{key}={value}" for key, value in selected.items())
-    for number, said, key, value in settings:
-        found = _setting(number, said, key, value, card)
+    for number, section, key, value in lines:
+        if section == "Match":
+            continue
+        if section == "Link":
+            found = _setting(number, f"{key}={value}", key, value, card)
+        else:
+            found = Found(number, f"{key}={value}", why=NOT_SET)
         yield replace(found, why=why) if why and not found.why else found
 
 
 def _setting(number: int, said: str, key: str, value: str, card: str) -> Found:
     path = KEYS.get(key)
     if path is None:
-        return Found(number, said, why="netuned does not set this; the .link file does")
+        return Found(number, said, why=NOT_SET)
     if not value or (path[-1] == "cpus" and value == "disable"):
         return Found(number, said, path, "none" if value else None, card=card)
     if key.endswith("Sec"):

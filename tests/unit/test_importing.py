@@ -105,6 +105,34 @@ def test_a_link_file() -> None:
     assert left(found) == [5]
 
 
+@pytest.mark.parametrize(
+    ("match", "entry"),
+    [
+        ("OriginalName=eth0 \\\n# and\n  eth1", {"name": ["eth0", "eth1"]}),
+        ("OriginalName=eth0\nOriginalName=eth1", {"name": ["eth0", "eth1"]}),
+        ("OriginalName=eth0\nOriginalName=\nDriver=igb", {"driver": "igb"}),
+        ("OriginalName=!eth0 eth1", {"name": ["!eth0", "!eth1"]}),
+        ("PermanentMACAddress=00:11:22:33:44:55", {"mac": "00:11:22:33:44:55"}),
+        ("MACAddress=00:11:22:33:44:55\nPermanentMACAddress=00:11:22:33:44:56", None),
+        ("OriginalName=eth0\nPath=pci-*", None),
+        ("OriginalName=eth0\nType=ether\nType=wlan", None),
+        ("OriginalName=\\\n", None),
+    ],
+)
+def test_a_link_file_is_for_the_cards_that_systemd_takes(match: str, entry: object) -> None:
+    found = of("a.link", f"[Match]\n{match}\n[Link]\nRxBufferSize=\\\n512\n[SR-IOV]\nTrust=yes")
+    assert [one["match"] for one in found.profiles.values()] == ([[entry]] if entry else [])
+    assert all(one["rings"] == {"rx": 512} for one in found.profiles.values())
+    assert "Trust=yes" in [one.text for one in found.left]
+    assert ("RxBufferSize=512" in [one.text for one in found.left]) is (entry is None)
+
+
+def test_a_long_link_file_is_read_at_once() -> None:
+    """A million characters: were each line's all before it, this would take minutes."""
+    assert not of("a.link", "[Match]\nDriver=a" + "\\\n" * 400_000).profiles
+    assert not of("a.link", "[Match]\n" + "Driver=a\n" * 90_000).profiles
+
+
 def test_a_perftune_file() -> None:
     found = of("perftune.yaml", PERFTUNE)
     assert found.profiles["name=eth0"]["channels"] == {"combined": 4}
