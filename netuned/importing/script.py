@@ -6,10 +6,9 @@ is. Source: ethtool(8), ip-link(8), tc(8), sysctl(8).
 
 from __future__ import annotations
 
-import itertools
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from netuned.cpuset import CpuSet
 from netuned.importing import sysctl
@@ -38,6 +37,9 @@ _ETHTOOL = {
     **dict.fromkeys(("-C", "--coalesce"), "coalesce"),
     **dict.fromkeys(("-K", "--offload", "--features"), "offloads"),
 }
+_TOOL = re.compile(r"(?<![\w.-])(?:ethtool|ip|tc|sysctl|irqbalance(?:\.service)?)(?![\w.-])")
+_WRITES = re.compile(r">|(?<![\w.-])(?:tee|dd|cp)(?![\w.-])")
+LINE_MOST = 4096
 _COUNT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _NAPI = {"napi_defer_hard_irqs": "defer-hard-irqs", "gro_flush_timeout": "gro-flush-timeout"}
 
@@ -46,18 +48,21 @@ Reader = Callable[[int, str, list[str]], Iterator[Found]]
 
 def read(text: str) -> Iterator[Found]:
     """One line after the other; those that end in a backslash with what follows."""
-    begun, gathered, depth, document = 0, "", 0, ""
-    for number, line in enumerate(text.split("\n"), 1):
+    begun, parts, depth, document = 0, list[str](), 0, ""
+    for number, line in enumerate([*text.split("\n"), ""], 1):
         if document:  # what stands there is somebody's input
             document = "" if line.strip() == document else document
+            if _may_set(line):
+                yield Found(number, line.strip(), why=NOT_ALWAYS)
             continue
-        if here := re.search(r"<<-?\s*[\"']?(\w+)", line):
+        comment = line.lstrip().startswith("#") and not parts
+        if not comment and (here := re.search(r"(?<!<)<<-?\s*[\"']?([A-Za-z_]\w*)", line)):
             document = here[1]
         begun = begun or number
-        if line.endswith("\\"):
-            gathered += line[:-1] + " "
+        if line.endswith("\\") and not comment:
+            parts.append(line[:-1])
             continue
-        said = (gathered + line).strip()
+        said = " ".join([*parts, line]).strip()
         first = (said.split() or [""])[0].rstrip(";")
         last = (said.rstrip(";").split() or [""])[-1]
         depth += first in ("if", "for", "while", "until", "case") or last == "{"
@@ -65,31 +70,40 @@ def read(text: str) -> Iterator[Found]:
         depth -= depth > 0 and (first in ("fi", "done", "esac", "}") or last in ("fi", "done"))
         if not inside:
             yield from _line(begun, said)
-        elif re.search(r"\b(ethtool|ip|tc|sysctl|echo)\b", said):
+        elif _may_set(said):
             yield Found(begun, said, why=NOT_ALWAYS)
-        begun, gathered = 0, ""
+        begun, parts = 0, []
 
 
 def _line(number: int, said: str) -> Iterator[Found]:
-    if not said or said.startswith("#"):
+    """What a line sets; one that may set something is named where nothing comes of it."""
+    if said.startswith("#"):
         return
     try:
-        words = shlex.split(said, comments=True)
+        words = shlex.split(said, comments=True) if len(said) <= LINE_MOST else []
     except ValueError:
-        yield Found(number, said, why=NOT_PLAIN)
-        return
+        words = []
     if words[:1] == ["sudo"]:
         words = words[1:]
     name = words[0].rpartition("/")[2] if words else ""
-    if ">" in said and name in ("echo", "printf"):
-        yield from _echo(number, said)
-    elif re.search(r"[$`|;&<>(){}]", said) or name in _SHELL - {"echo"}:
-        if name in ("ethtool", "ip", "tc", "sysctl", "for", "while") or "$" in said:
-            yield Found(number, said, why=NOT_PLAIN)
-    elif name in _READERS:
-        yield from _READERS[name](number, said, words[1:])
-    elif _ends_irqbalance(name, set(words)):
-        yield Found(number, said, ("host", "irqbalance"), "stop")
+    found: Iterable[Found] = ()
+    plain = not re.search(r"[$`|;&<>(){}]", said) and name not in _SHELL
+    if name in ("echo", "printf") and ">" in said:
+        found = _echo(number, said)
+    elif plain and name in _READERS:
+        found = _READERS[name](number, said, words[1:])
+    elif plain and _ends_irqbalance(name, set(words)):
+        found = [Found(number, said, ("host", "irqbalance"), "stop")]
+    found = tuple(found)
+    if not found and (_may_set(said) or "$" in said):
+        found = (Found(number, said, why=NOT_BROUGHT if plain and words else NOT_PLAIN),)
+    yield from found
+
+
+def _may_set(said: str) -> bool:
+    """Whether a line is one of which each is brought or named."""
+    where = ("/proc/", "/sys/", "echo", "printf")
+    return bool(_TOOL.search(said) or (_WRITES.search(said) and any(at in said for at in where)))
 
 
 def _ends_irqbalance(name: str, words: set[str]) -> bool:
@@ -129,16 +143,21 @@ def _table(number: int, said: str, rest: list[str], card: str) -> Iterator[Found
 
 
 def _ip(number: int, said: str, words: list[str]) -> Iterator[Found]:
-    words = [one for one in words if not one.startswith("-")]
-    if words[:1] not in (["link"], ["l"]) or words[1:2] != ["set"]:
-        return
-    rest = words[2:]
-    named = dict(itertools.pairwise(rest))
-    card = named.get("dev", rest[0] if rest else "")
-    known = {name: named[name] for name in _LINK if name in named}
+    if words[:2] not in (["link", "set"], ["l", "set"]) or {"netns", "group"} & set(words):
+        return  # with options, too: of another network namespace, or a file's lines
+    known, others, card, rest = dict[str, str](), list[str](), "", words[2:]
+    while rest:
+        name = rest.pop(0)
+        if name in _LINK and rest:
+            known[name] = rest.pop(0)
+        elif name == "dev" and rest:
+            card = rest.pop(0)
+        elif card or name in ("up", "down"):
+            others.append(name)
+        else:
+            card = name
     for name, value in known.items():
         yield Found(number, said, ("link", _LINK[name]), word(value), card=f"name={card}")
-    others = {"mtu", "up", "down", "master", "address", "name", "promisc"} & set(rest)
     if others or not known:
         yield Found(number, said, why="the network's own configuration does the rest")
 
@@ -179,7 +198,7 @@ def _sysctl(number: int, said: str, words: list[str]) -> Iterator[Found]:
 
 def _echo(number: int, said: str) -> Iterator[Found]:
     found = re.fullmatch(
-        r"\S*(?:echo|printf)\s+(?:-n\s+)?(['\"]?)([^'\"$`|;&>]*)\1\s*>\s*(\S+)", said
+        r"\S*(?:echo|printf) (?:-n )?(['\"]?)([^'\"$`|;&>]*)\1 ?> ?(\S+)", " ".join(said.split())
     )
     if found is None:
         yield Found(number, said, why=NOT_PLAIN)

@@ -161,6 +161,7 @@ TARGETS = (
         _imported,
         (
             b"ethtool -L eth0 combined 8\ntc qdisc add dev eth0 root fq\nsysctl -w net.a=1\n",
+            b"ip -n b link set eth0 qlen 9\ncat <<E\nE\nip link set dev eth0 qlen 9 up \\\n",
             b"[Match]\nDriver=igb\n[Link]\nRxBufferSize=4096\nRxCoalesceSec=50us\n",
             b"[main]\n[net]\ndevices=eth0\nring=rx 512\n[variables]\na=${b}\nb=${a}\n",
             b"[variables]\na=1\nb=${a}${a}\nc=${b}${b}\n[net]\ndevices=e*,!${c}\nring=rx ${c}\n",

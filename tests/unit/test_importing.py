@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,9 @@ isolated_cores=${app}
 [disk]
 readahead=4096
 """
+
+
+_TOOLS = re.compile("ethtool|ip|sysctl|tc|irqbalance|/proc/|/sys/")
 
 
 def of(name: str, text: str) -> Imported:
@@ -128,9 +132,9 @@ def test_a_link_file_is_for_the_cards_that_systemd_takes(match: str, entry: obje
 
 
 def test_a_long_link_file_is_read_at_once() -> None:
-    """A million characters: were each line's all before it, this would take minutes."""
-    assert not of("a.link", "[Match]\nDriver=a" + "\\\n" * 400_000).profiles
-    assert not of("a.link", "[Match]\n" + "Driver=a\n" * 90_000).profiles
+    """Were each line's all before it, this would take long."""
+    assert not of("a.link", "[Match]\nDriver=a" + "\\\n" * 100_000).profiles
+    assert not of("a.link", "[Match]\n" + "Driver=a\n" * 30_000).profiles
 
 
 def test_a_perftune_file() -> None:
@@ -182,6 +186,53 @@ def test_what_cannot_be_told_is_in_no_profile(name: str, text: str) -> None:
     settings = [key for profile in found.profiles.values() for key in profile.keys() - {"match"}]
     assert not settings
     assert found.left or "EOF" in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("ip -n blue link set eth0 txqueuelen 500", "ip -netns link l set eth0 txqueuelen 9"),
+        *("ip netns exec blue ethtool -L eth0 combined 2", "ip link set eth0 netns blue qlen 5"),
+        *(
+            "ip link set group default txqueuelen 5",
+            "ip -batch tune",
+            "ip link add br0 type bridge",
+        ),
+        *("ethtool -L eth0", "ethtool eth0", "ethtool --set-ring eth0", "ethtool -X eth0"),
+        *("sysctl -p /etc/sysctl.d/net.conf", "sysctl --system", "sysctl -w", "tc -n blue qdisc"),
+        *("nsenter -t 5 -n ethtool -L eth0 combined 2", "LANG=C ethtool -L eth0 combined 2"),
+        *("timeout 5 ethtool -L eth0 combined 2", "sudo -n sysctl -w net.core.somaxconn=9"),
+        *("[ -e x ] && ethtool -L eth0 combined 2", "service irqbalance stop"),
+        *("cat x >/proc/sys/net/core/somaxconn", "echo 5 | tee /sys/class/net/eth0/mtu"),
+        *("bash <<EOF\nethtool -L eth0 combined 2\nEOF", "ethtool -L eth0 combined 2 'x"),
+        *("# so \\\nip addr flush dev eth0", "# <<EOF\nip addr flush dev eth0"),
+        *("cat <<< x\nip addr flush dev eth0", "x=$((1 << 4))\nip addr flush dev eth0"),
+        *("ethtool \\", "if x; then\nsystemctl stop irqbalance\nfi", "ethtool" + " " * 5000 + "-L"),
+    ],
+)
+def test_no_line_that_may_set_something_vanishes(line: str) -> None:
+    found = of("a.sh", f"{line}\n" if line[-1] != "\\" else line)
+    assert not found.profiles
+    assert any(_TOOLS.search(one.text) for one in found.left)
+
+
+@pytest.mark.parametrize(
+    "line", ["set -e", "modprobe igb", "# ethtool -L", "", "exit 0", "cd /sys/"]
+)
+def test_a_line_that_sets_nothing_is_not_named(line: str) -> None:
+    assert not of("a.sh", line).lines
+
+
+def test_the_rest_of_a_line_is_named() -> None:
+    found = of("a.sh", "ip link set up dev eth0 txqueuelen 500 alias x\n")
+    assert found.profiles["name=eth0"]["link"] == {"txqueuelen": 500}
+    assert left(found) == [1]
+
+
+def test_a_long_script_is_read_at_once() -> None:
+    """Were each line's all before it, this would take long."""
+    for text in ("echo " * 40_000, "echo" + " " * 200_000 + "'>", "ethtool \\\n" * 20_000):
+        assert len(of("a.sh", text).left) < 2
 
 
 @pytest.mark.parametrize("text", ["a: &a [1]\nb: *a", "[" * 3000, "a: [", "5"])
