@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from netuned.errors import NetunedError
+from netuned.errors import NetunedError, ProfileError
 from netuned.importing import link, perftune, script, sysctl, tuned
 from netuned.importing.found import EVERY, Found
 from netuned.profiles.loader import load
 from netuned.profiles.yamlwriting import dump
+from netuned.text import escape
 
 FILE = "imported.yaml"
 ANY_CARD = "*"
 SETTINGS_MOST = 1000
+TRIED_MOST = 2000
+"""Settings whose mistakes are looked for again one line after the other: some ms each."""
 
 Profile = dict[str, object]
 
@@ -63,28 +67,60 @@ def bring(found: Iterable[Found]) -> Imported:
         raise NetunedError(
             f"it has more than {SETTINGS_MOST} settings, so it is none of these files"
         )
+    by_card: dict[str, list[int]] = {}
+    for at, one in enumerate(lines):
+        if one.path and not one.why:
+            card = EVERY if one.path[0] == "host" else one.card or f"name={ANY_CARD}"
+            by_card.setdefault(card, []).append(at)
     profiles: dict[str, Profile] = {}
-    for one in lines:
-        profiles = _more(profiles, one)
-    if any(map(_wrong, profiles.values())):  # which line it is shows one by one
-        profiles = {}
-        for at, one in enumerate(lines):
-            after = _more(profiles, one)
-            changed = (after[card] for card in after if after[card] is not profiles.get(card))
-            why = next(filter(None, map(_wrong, changed)), "")
-            if why:
-                lines[at] = replace(one, why=why)
-            else:
-                profiles = after
+    tried = 0
+    for card, places in by_card.items():
+        while places and (
+            errors := _wrong(profile := _profile(card, (lines[at] for at in places)))
+        ):
+            tried += len(places)
+            wrong = _blamed(card, lines, places, errors, patient=tried < TRIED_MOST)
+            for at, why in wrong.items():
+                lines[at] = replace(lines[at], why=why)
+            places = [at for at in places if at not in wrong]
+        if places:
+            profiles[card] = profile
     return Imported(_apart(profiles), tuple(lines))
 
 
-def _more(profiles: dict[str, Profile], one: Found) -> dict[str, Profile]:
-    """With what a line sets; the same objects but for the card that it is of."""
-    if one.why or not one.path:
-        return profiles
-    card = EVERY if one.path[0] == "host" else one.card or f"name={ANY_CARD}"
-    return {**profiles, card: _with(profiles.get(card) or {"match": [_match(card)]}, one)}
+def _profile(card: str, lines: Iterable[Found]) -> Profile:
+    profile: Profile = {"match": [_match(card)]}
+    for one in lines:
+        profile = _with(profile, one)
+    return profile
+
+
+def _blamed(
+    card: str, lines: list[Found], places: list[int], errors: Sequence[ProfileError], patient: bool
+) -> dict[int, str]:
+    """The lines without which it is better, and why: those that are named, the last of each key.
+
+    Of a mistake that several make together it is the first line with which it is there. Without
+    patience it is all lines of a key, or all that follow.
+    """
+    of_key: dict[str, list[int]] = {}
+    for at in places:
+        of_key.setdefault(escape(".".join(lines[at].path)), []).append(at)
+    wrong: dict[int, str] = {}
+    for error in errors:
+        ends = [n for n, sign in enumerate(error.key) if sign in ".["]
+        above = (error.key[:end] for end in (None, *reversed(ends)))
+        named = next((of_key[key] for key in above if key in of_key), [])
+        wrong |= dict.fromkeys(named[-1:] if patient else named, error.problem)
+    if wrong:
+        return wrong
+    found = bisect_left(
+        range(len(places)),
+        True,
+        key=lambda n: bool(_wrong(_profile(card, (lines[at] for at in places[:n])))),
+    )
+    rest = places[max(found - 1, 0) :]
+    return dict.fromkeys(rest[:1] if found and patient else rest, errors[0].problem)
 
 
 def _apart(profiles: dict[str, Profile]) -> dict[str, Profile]:
@@ -121,7 +157,6 @@ def _with(profile: Profile, one: Found) -> Profile:
     return {**profile, outer: rest}
 
 
-def _wrong(profile: Profile) -> str:
-    """The first mistake of a profile; empty if it is good."""
-    errors = load((), dropped={FILE: dump(profile).encode()}).errors
-    return errors[0].problem if errors else ""
+def _wrong(profile: Profile) -> Sequence[ProfileError]:
+    """The mistakes of a profile, or as many as are looked for."""
+    return load((), dropped={FILE: dump(profile).encode()}).errors

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from netuned.cli.main import run
 from netuned.errors import NetunedError
+from netuned.importing import profiles
 from netuned.importing.profiles import Imported, bring, reader_of
 from netuned.profiles.loader import load
+from netuned.profiles.yamlwriting import dump
 
 SCRIPT = """\
 #!/bin/sh
@@ -301,6 +303,53 @@ def test_an_affinity_of_some_interrupts_is_none_of_all() -> None:
     assert not of("tuned.conf", "[irq]\naffinity=0-3\ndevices=irq9\n").profiles
 
 
+MANY = 400
+SLOW = {
+    "each is wrong": [f"ethtool -G eth0 x{n} 5" for n in range(MANY)],
+    "one key": [f"ethtool -G eth0 rx -{n}" for n in range(MANY)],
+    "one, last": [*(f"ethtool -K eth{n} gro on" for n in range(MANY)), "ethtool -G eth0 rx no"],
+    "too many": [f"sysctl -w net.core.a{n}=5" for n in range(MANY)],
+    "too many, and one key": [
+        *(f"sysctl -w net.core.a{n}=5" for n in range(256)),
+        *(f"sysctl -w net.core.somaxconn=-{n}" for n in range(MANY - 256)),
+    ],
+}
+
+
+@pytest.mark.parametrize("lines", SLOW.values(), ids=SLOW)
+def test_mistakes_are_found_without_a_look_for_each_line(
+    lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+
+    def counting(profile: dict[str, object]) -> object:
+        looked.append(len(str(profile)))
+        return wrong(profile)
+
+    wrong = profiles._wrong
+    monkeypatch.setattr(profiles, "_wrong", counting)
+    found = of("a.sh", "\n".join(lines))
+    assert sum(looked) < 400_000  # characters; with a look for each line it is a million
+    assert left(found)[-1] == len(lines)
+    for profile in found.profiles.values():
+        assert not load((), dropped={"a.yaml": dump(profile).encode()}).errors
+
+
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        (["ethtool -G eth0 rx 64", "ethtool -G eth0 rx no", "ethtool -G eth0 tx 64"], [2]),
+        (["ethtool -K eth0 sg off", "ethtool -K eth0 tso on", "ethtool -K eth0 gro on"], [2]),
+        (["tc qdisc add dev eth0 root foo limit 5", "ethtool -G eth0 rx 64"], [1, 1]),
+        (["tc qdisc add dev eth0 root fq rtt 5", "ethtool -X eth0 weight 0 0"], [1, 2]),
+        (["ethtool -G ! rx 64", "ethtool -G ! tx 64", "ethtool -G eth0 tx 64"], [1, 2]),
+        (["ethtool -G eth0 rx[ 5", "ethtool -G eth0 '' 5", "ethtool -G eth0 rx.a 5"], [1, 2, 3]),
+    ],
+)
+def test_the_line_that_is_wrong_is_blamed(lines: list[str], wrong: list[int]) -> None:
+    assert left(of("a.sh", "\n".join(lines))) == wrong
+
+
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = tmp_path / "tune.sh"
     script.write_text(SCRIPT)
@@ -332,8 +381,6 @@ WORDS = st.sampled_from([*_WORDS.split(), " ", "\n", "\t"])
 @pytest.mark.parametrize("name", ["a.sh", "a.link", "tuned.conf", "a.yaml", "a.conf"])
 @given(text=st.lists(WORDS, max_size=30).map("".join) | st.lists(WORDS, max_size=30).map(" ".join))
 def test_no_text_breaks_it_or_makes_a_wrong_profile(name: str, text: str) -> None:
-    from netuned.profiles.yamlwriting import dump
-
     try:
         found = of(name, text)
     except NetunedError:
