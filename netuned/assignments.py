@@ -1,9 +1,11 @@
-"""Files of assignments below ``[sections]``: systemd's, NetworkManager's, TuneD's."""
+"""Other programs' files of assignments: systemd's, NetworkManager's, TuneD's, sysctl.d's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+_EXCHANGED = str.maketrans("./", "/.")
 
 
 class Assignment(NamedTuple):
@@ -56,3 +58,39 @@ def globs(lines: Iterable[Assignment], section: str) -> dict[str, list[str]]:
             found[key] = []
         found.setdefault(key, []).extend(words)
     return {key: words for key, words in found.items() if words}
+
+
+def plugins(lines: Iterable[Assignment]) -> dict[str, str]:
+    """Section of TuneD's -> its plugin: what ``type=`` says, else what it is called."""
+    found: dict[str, str] = {}
+    for _, section, key, value in lines:
+        if key == "type":
+            found[section] = value
+        else:
+            found.setdefault(section, section.partition(".")[0])
+    return found
+
+
+def sysctl_lines(text: str) -> Iterator[Assignment]:
+    """All of sysctl.d(5), by names with dots (or globs); the value is empty where none is set."""
+    for number, line in enumerate(text.split("\n"), 1):
+        said = line.strip()
+        if said and said[0] not in "#;":
+            name, _, value = said.removeprefix("-").partition("=")
+            yield Assignment(number, "", dotted(name.strip()), value.strip())
+
+
+def dotted(name: str) -> str:
+    """A sysctl's name with dots. Where a slash comes first, slashes part and dots are in names."""
+    slash, dot = name.find("/"), name.find(".")
+    return name.translate(_EXCHANGED) if slash >= 0 and (dot < 0 or slash < dot) else name
+
+
+def bounded(value: str) -> tuple[str, str]:
+    """The bound and the number of what TuneD raises or lowers a sysctl to: of ``>1`` >= and 1.
+
+    There is none of an exact value. Source: TuneD's plugins/base.py, assignment modifiers.
+    """
+    if value[:1] not in ("<", ">"):
+        return "", value
+    return f"{value[0]}=", value[1:].removeprefix("=").strip()

@@ -207,8 +207,7 @@ def _echo(number: int, said: str) -> Iterator[Found]:
     if "$" in path or "`" in path:
         yield Found(number, said, why=NOT_PLAIN)
     elif path.startswith("/proc/sys/"):
-        name = path.removeprefix("/proc/sys/").replace(".", "\0").replace("/", ".")
-        yield sysctl.setting(number, said, name.replace("\0", "/"), value)
+        yield sysctl.setting(number, said, path.removeprefix("/proc/sys/"), value)
     elif path.startswith("/proc/irq/"):
         why = "which queue that interrupt is of only its host can tell: `netunedctl capture` there"
         yield Found(number, said, why=why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from netuned.assignments import parse_lines, plugins
 from netuned.importing import sysctl
 from netuned.importing.found import EVERY, NOT_OF_THE_NETWORK, Found, pairs, word
 
@@ -19,14 +20,16 @@ PLUGINS_OF_THE_NETWORK = ("net", "irq", "sysctl", "irqbalance", "scheduler", "ma
 
 def read(text: str) -> Iterator[Found]:
     variables = dict[str, str]()
-    lines = _lines(text)
-    for _, _, key, value in (line for line in lines if line[1].partition(".")[0] == "variables"):
-        variables[key] = _filled(value, variables)
+    lines = parse_lines(text)
+    plugin_of = plugins(lines)
+    for _, section, key, value in lines:
+        if plugin_of[section] == "variables":
+            variables[key] = _filled(value, variables)
     sections: dict[str, dict[str, str]] = {}
     for _, section, key, value in lines:
         sections.setdefault(section, {})[key] = _filled(value, variables)
     for number, section, key, value in lines:
-        plugin, said = section.partition(".")[0], f"[{section}] {key}={value}"
+        plugin, said = plugin_of[section], f"[{section}] {key}={value}"
         full = _filled(value, variables)
         if plugin == "main":
             if key == "include":
@@ -40,9 +43,9 @@ def read(text: str) -> Iterator[Found]:
             yield Found(number, said, why=why)
         elif _COMPUTED.search(full):
             yield Found(number, said, why=COMPUTED)
-        elif plugin == "sysctl" and key != "enabled":
+        elif plugin == "sysctl" and key not in ("enabled", "type"):
             yield sysctl.setting(number, said, key, full)
-        elif key not in ("devices", "enabled"):
+        elif key not in ("devices", "enabled", "type"):
             for card in _cards(sections[section].get("devices", "")):
                 yield from _setting(number, said, plugin, key, full, card)
 
@@ -67,19 +70,6 @@ def _cards(devices: str) -> list[str]:
     if any(word.startswith("!") for word in words):
         words = [" ".join(words)]
     return [f"name={word}" for word in words] or [EVERY]
-
-
-def _lines(text: str) -> list[tuple[int, str, str, str]]:
-    """Number, section, key and value of each assignment."""
-    section, found = "", []
-    for number, line in enumerate(text.split("\n"), 1):
-        said = line.strip()
-        if said.startswith("[") and said.endswith("]"):
-            section = said[1:-1].strip()
-        elif said and said[0] not in "#;" and "=" in said:
-            key, _, value = said.partition("=")
-            found.append((number, section, key.strip(), value.strip()))
-    return found
 
 
 def _filled(value: str, variables: Mapping[str, str]) -> str:

@@ -14,11 +14,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from netuned.assignments import (
+    Assignment,
+    bounded,
+    dotted,
+    globs,
+    parse_lines,
+    plugins,
+    sysctl_lines,
+)
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.kernel.files import FileTree
 from netuned.kernel.writers import Writer, find
 from netuned.planning.planner import Desired
+from netuned.profiles.match import selects
 from netuned.tunables import BY_NAME, HOST_TUNABLES, TUNABLES
 from netuned.tunables.base import Boot, Wanted, Writers
 from netuned.values import Sysctl, Value
@@ -56,9 +66,6 @@ _MARKS = (
 )
 
 INCLUDES_MOST = 20
-
-Line = tuple[str, str, str]
-"""Section, key and value of a configuration file."""
 
 Sysctls = Mapping[str, tuple[Value, Callable[[str, Value, str], bool]]]
 """Name -> what profiles want of it, and what tells whether a text says otherwise."""
@@ -153,18 +160,6 @@ def conflicts(
     return tuple(found)
 
 
-def parse_lines(text: str) -> tuple[Line, ...]:
-    """The assignments of an INI-like file: systemd's, NetworkManager's, TuneD's."""
-    section, lines = "", []
-    for line in map(str.strip, text.splitlines()):
-        if line.startswith("[") and line.endswith("]"):
-            section = line[1:-1].strip()
-        elif "=" in line and line[0] not in "#;":
-            key, _, value = line.partition("=")
-            lines.append((section, key.strip(), value.strip()))
-    return tuple(lines)
-
-
 # systemd .link files: of those that match a card udev applies the first
 
 
@@ -173,7 +168,7 @@ def _links(files: FileTree, kept: tuple[Governed, ...]) -> Iterator[str]:
     for card in kept:
         for path, lines in links:
             if _link_matches(lines, card.nic):
-                keys = {key for _, key, value in lines if value}
+                keys = {line.key for line in lines if line.value}
                 ours = {name: BY_NAME[name].writers.link & keys for name in sorted(card.tunables)}
                 if names := [name for name, own in ours.items() if own]:
                     yield (
@@ -184,16 +179,16 @@ def _links(files: FileTree, kept: tuple[Governed, ...]) -> Iterator[str]:
                 break
 
 
-def _read_link(files: FileTree, path: str) -> tuple[Line, ...]:
+def _read_link(files: FileTree, path: str) -> tuple[Assignment, ...]:
     name = path.rpartition("/")[2]
     drop_ins = _by_name(files, tuple(f"{d}/{name}.d" for d in LINK_DIRECTORIES), ".conf")
     lines = [_lines(files, one) for one in (path, *drop_ins)]
-    return tuple(line for part in lines for line in part if line[0] in ("Match", "Link"))
+    return tuple(line for part in lines for line in part if line.section in ("Match", "Link"))
 
 
-def _link_matches(lines: tuple[Line, ...], nic: Nic) -> bool:
+def _link_matches(lines: tuple[Assignment, ...], nic: Nic) -> bool:
     """What cannot be told from the card's facts (``Path=``, ``Property=``) is taken for another."""
-    asked = [(key, value.split()) for section, key, value in lines if section == "Match" and value]
+    asked = globs(lines, "Match")
     facts = {
         "OriginalName": nic.name,
         "Driver": nic.driver,
@@ -202,7 +197,10 @@ def _link_matches(lines: tuple[Line, ...], nic: Nic) -> bool:
         "Type": "ether",
         "Kind": nic.kind,
     }
-    return bool(asked) and all(key in facts and _any(value, facts[key]) for key, value in asked)
+    return bool(asked) and all(
+        key in facts and selects(tuple(map(str.lower, words)), facts[key].lower())
+        for key, words in asked.items()
+    )
 
 
 def _any(patterns: list[str], fact: str) -> bool:
@@ -218,8 +216,8 @@ def _any(patterns: list[str], fact: str) -> bool:
 def _sysctl_files(files: FileTree, wanted: Sysctls) -> Iterator[str]:
     last: dict[str, tuple[str, str]] = {}
     for path in _by_name(files, SYSCTL_DIRECTORIES, ".conf") if wanted else ():
-        for name, text in _sysctl_lines(files.read_text(path, "")):
-            last |= {key: (path, text) for key in wanted if fnmatchcase(key, name)}
+        for _, _, name, text in sysctl_lines(files.read_text(path, "")):
+            last |= {key: (path, text) for key in wanted if text and fnmatchcase(key, name)}
     for key, (path, text) in sorted(last.items()):
         value, otherwise = wanted[key]
         if otherwise(key, value, text):
@@ -229,34 +227,27 @@ def _sysctl_files(files: FileTree, wanted: Sysctls) -> Iterator[str]:
             )
 
 
-def _sysctl_lines(text: str) -> Iterator[tuple[str, str]]:
-    """The assignments of a file of sysctl.d(5), by names with dots; those for a glob are globs."""
-    for line in map(str.strip, text.splitlines()):
-        name, equals, value = line.removeprefix("-").partition("=")
-        name = name.strip()
-        if not equals or line[0] in "#;":
-            continue
-        slash, dot = name.find("/"), name.find(".")
-        if slash >= 0 and (dot < 0 or slash < dot):  # then slashes part, and dots are in names
-            name = name.translate(str.maketrans("./", "/."))
-        yield name, value.strip()
-
-
 # Programs
 
 
 def _tuned_sysctls(files: FileTree, writer: Writer, wanted: Sysctls) -> Iterator[str]:
     active = files.read_text(TUNED_ACTIVE, "").split()
     lines = [line for name in active for line in _tuned_profile(files, name)]
-    types = {section: value for section, key, value in lines if key == "type"}
-    said = {k: v for section, k, v in lines if types.get(section, section) == "sysctl"}
+    plugin_of = plugins(lines)
+    said = {dotted(k): v for _, section, k, v in lines if plugin_of[section] == "sysctl"}
     for key in sorted(wanted.keys() & said.keys()):
         value, otherwise = wanted[key]
-        if otherwise(key, value, said[key].lstrip(">")):
+        text = said[key]
+        bound, limit = bounded(text)
+        if bound and isinstance(value, Sysctl):
+            if value.bound == bound:
+                continue  # both hold
+            value, text = Sysctl(limit, bound), value.text  # in the way of what is beyond it
+        if otherwise(key, value, text):
             yield (
                 f"TuneD ({writer.pid_and_unit}) sets {key} to {said[key]} by its profile "
-                f"{' '.join(active)}, and profiles want {value}: take that out there, or have them "
-                f"keep it"
+                f"{' '.join(active)}, and profiles want {wanted[key][0]}: take that out "
+                "there, or have them keep it"
             )
 
 
@@ -274,11 +265,11 @@ def _irqbalance(writer: Writer, kept: tuple[Governed, ...]) -> Iterator[str]:
 def _tuned(files: FileTree, writer: Writer, kept: tuple[Governed, ...]) -> Iterator[str]:
     active = files.read_text(TUNED_ACTIVE, "").split()
     lines = [line for name in active for line in _tuned_profile(files, name)]
-    plugins = {section: value for section, key, value in lines if key == "type"}
+    plugin_of = plugins(lines)
     seen = set()
-    for section, key, value in lines:
-        plugin = plugins.get(section, section)
-        devices = next((v for s, k, v in lines if (s, k) == (section, "devices")), "")
+    for _, section, key, value in lines:
+        plugin = plugin_of[section]
+        devices = next((v for _, s, k, v in lines if (s, k) == (section, "devices")), "")
         option = f"{plugin}.{key}"
         tunable = next((t.name for t in TUNABLES if option in t.writers.tuned), "")
         names = [
@@ -297,9 +288,9 @@ def _tuned(files: FileTree, writer: Writer, kept: tuple[Governed, ...]) -> Itera
             )
 
 
-def _tuned_profile(files: FileTree, name: str) -> list[Line]:
+def _tuned_profile(files: FileTree, name: str) -> list[Assignment]:
     """A profile's lines and those it includes, which come first; what cannot be read is empty."""
-    found: list[Line] = []
+    found: list[Assignment] = []
     names, seen = [name], set[str]()
     while names and len(seen) < INCLUDES_MOST:
         name = names.pop()
@@ -308,7 +299,8 @@ def _tuned_profile(files: FileTree, name: str) -> list[Line]:
         seen.add(name)
         paths = (f"{directory}/{name}/tuned.conf" for directory in TUNED_DIRECTORIES)
         lines = _lines(files, next((path for path in paths if files.exists(path)), ""))
-        names += [word for s, k, v in lines if (s, k) == ("main", "include") for word in _words(v)]
+        included = (line.value for line in lines if line[1:3] == ("main", "include"))
+        names += [word for value in included for word in _words(value)]
         found[:0] = lines
     return found
 
@@ -318,7 +310,8 @@ def _network_manager(files: FileTree, writer: Writer, kept: tuple[Governed, ...]
         lines = _lines(files, path)
         for card in kept:
             sets = {
-                f"{section}.{key}": _network_manager_sets(section, key) for section, key, _ in lines
+                f"{section}.{key}": _network_manager_sets(section, key)
+                for _, section, key, _ in lines
             }
             keys = [key for key, tunable in sets.items() if tunable in card.tunables]
             if keys and _keyfile_matches(lines, card.nic):
@@ -338,9 +331,9 @@ def _network_manager_sets(section: str, key: str) -> str:
     return ""
 
 
-def _keyfile_matches(lines: tuple[Line, ...], nic: Nic) -> bool:
+def _keyfile_matches(lines: tuple[Assignment, ...], nic: Nic) -> bool:
     """Whether a connection is for this card; one for any Ethernet card is for physical ones."""
-    values = {(section, key): value for section, key, value in lines}
+    values = {(section, key): value for _, section, key, value in lines}
     facts = {
         ("connection", "interface-name"): nic.name,
         ("ethernet", "mac-address"): nic.mac,
@@ -358,7 +351,7 @@ def _google(files: FileTree, writer: Writer, kept: tuple[Governed, ...]) -> Iter
     if not any(map(files.exists, GOOGLE_SCRIPTS)):
         return
     lines = _lines(files, GOOGLE_CONFIG)
-    if ("InstanceSetup", "set_multiqueue", "false") in lines:
+    if any(line[1:] == ("InstanceSetup", "set_multiqueue", "false") for line in lines):
         return
     for card in kept:
         ours = card.sets(lambda writers: writers.google)
@@ -409,7 +402,7 @@ def _by_name(files: FileTree, directories: tuple[str, ...], suffix: str) -> list
     return [found[name] for name in sorted(found)]
 
 
-def _lines(files: FileTree, path: str) -> tuple[Line, ...]:
+def _lines(files: FileTree, path: str) -> tuple[Assignment, ...]:
     return parse_lines(files.read_text(path, "")) if path else ()
 
 

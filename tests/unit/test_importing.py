@@ -299,6 +299,35 @@ def test_variables_that_double_are_not_filled_in(levels: int) -> None:
     assert [one.why for one in found.left] == ["it is computed where TuneD runs"] * 2
 
 
+@pytest.mark.parametrize(
+    ("section", "brought"), [("type=net", True), ("type=disk", False), ("", False)]
+)
+def test_a_section_of_tuneds_is_of_its_type(section: str, brought: bool) -> None:
+    found = of("tuned.conf", f"[fast]\nring=rx 512\ndevices=eth0\n{section}\n")
+    assert bool(found.profiles) is brought
+    assert bool(found.left) is not brought
+
+
+@pytest.mark.parametrize(
+    "line", ["net/ipv4/conf/eth0.1/rp_filter=1", "-net.x=1", "net.x=", "net.x"]
+)
+def test_the_files_of_sysctls_have_one_reader(line: str) -> None:
+    found = of("a.conf", f"# so\n{line}\n")
+    names = ["net.ipv4.conf.eth0/1.rp_filter"] if "/" in line else ["net.x"]
+    sysctls = [yaml.safe_load(dump(one))["host"]["sysctl"] for one in found.profiles.values()]
+    assert sysctls == ([dict.fromkeys(names, 1)] if "=1" in line else [])
+    assert left(found) == ([] if sysctls else [2])
+
+
+def test_what_tuned_bounds_is_bounded() -> None:
+    text = "[sysctl]\nnet.core.a=>5\nnet.core.b=<5\nnet.core.c=> 6\nnet.core.d=<\n"
+    found = of("tuned.conf", text)
+    assert found.profiles[""]["host"] == {
+        "sysctl": {"net.core.a": ">=5", "net.core.b": "<=5", "net.core.c": ">=6"}
+    }
+    assert left(found) == [5]
+
+
 def test_an_affinity_of_some_interrupts_is_none_of_all() -> None:
     assert not of("tuned.conf", "[irq]\naffinity=0-3\ndevices=irq9\n").profiles
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from netuned.assignments import parse_lines
 from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import Vector
 from netuned.kernel.files import Files
 from netuned.kernel.writers import find
-from netuned.planning.neighbours import PROGRAMS, Governed, Neighbours, conflicts, parse_lines
+from netuned.planning.neighbours import PROGRAMS, Governed, Neighbours, conflicts
+from netuned.values import Sysctl
 
 NIC = Nic(
     ifindex=2,
@@ -109,6 +111,30 @@ def test_tuned(root: Root, conf: str, tunable: str, named: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted", "named"),
+    [
+        (">1", Sysctl("5"), False),
+        (">9", Sysctl("5"), True),
+        ("9", Sysctl("5"), True),
+        (">9", Sysctl("5", ">="), False),
+        (">9", Sysctl("5", "<="), True),
+        (">1", Sysctl("5", "<="), False),
+        ("> 5", Sysctl("5"), False),
+        ("<9", Sysctl("5"), False),
+        ("<3", Sysctl("5"), True),
+        ("<3", Sysctl("5", ">="), True),
+    ],
+)
+def test_tuneds_sysctls_may_be_bounds(root: Root, said: str, wanted: Sysctl, named: bool) -> None:
+    root.run("tuned")
+    root.write("/etc/tuned/active_profile", "mine\n")
+    root.write("/etc/tuned/mine/tuned.conf", f"[x]\ntype=sysctl\nnet/core/somaxconn={said}\n")
+    kept = Governed(NIC, ALL)
+    found = conflicts(root.files, (kept,), None, {"sysctl": {"net.core.somaxconn": wanted}})
+    assert [f"to {said} by" in one and f"want {wanted}:" in one for one in found] == [True] * named
+
+
 def test_tuned_that_does_not_run(root: Root) -> None:
     root.write("/etc/tuned/active_profile", "mine\n")
     root.write("/etc/tuned/mine/tuned.conf", "[net]\nchannels=combined 4\n")
@@ -151,6 +177,11 @@ def test_network_manager(root: Root, keyfile: str, named: bool) -> None:
         ("[Match]\nOriginalName=!eth0\n[Link]\nCombinedChannels=4", ""),
         ("[Match]\nPath=pci-*\n[Link]\nCombinedChannels=4", ""),
         ("[Link]\nCombinedChannels=4", ""),
+        ("[Match]\nOriginalName=eth1 \\\n# or\n eth0\n[Link]\nCombinedChannels=4", "Combined"),
+        ("[Match]\nOriginalName=eth1\nOriginalName=eth0\n[Link]\nCombinedChannels=4", "Combined"),
+        ("[Match]\nOriginalName=x\nOriginalName=\nDriver=*\n[Link]\nRxChannels=4", "RxChannels"),
+        ("[Match]\nOriginalName=eth* !eth0\n[Link]\nCombinedChannels=4", ""),
+        ("[Match]\nOriginalName=!eth1 eth0\n[Link]\nCombinedChannels=4", ""),
         ("", ""),
     ],
 )
@@ -214,7 +245,7 @@ def test_it_is_read_again_when_something_changed(root: Root) -> None:
 
 def test_what_is_no_configuration_is_nothing() -> None:
     assert parse_lines("\0\n[\n]\n=\n==\n[x\na=b\n; c=d\n[y]\n") == (
-        ("", "", ""),
-        ("", "", "="),
-        ("", "a", "b"),
+        (4, "", "", ""),
+        (5, "", "", "="),
+        (7, "", "a", "b"),
     )

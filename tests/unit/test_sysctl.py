@@ -428,6 +428,7 @@ def test_tuned_says_otherwise(tmp_path: Path) -> None:
     active = tmp_path / "etc/tuned/active_profile"
     active.parent.mkdir(parents=True)
     active.write_text("mine\n")
-    text = f"[sysctl]\n{BUDGET}=>300\n[net]\n"
+    text = f"[sysctl]\n{BUDGET}=>900\n[net]\n"
     (found,) = said(tmp_path, text, {BUDGET: 600}, "etc/tuned/mine/tuned.conf")
-    assert "TuneD (pid 812) sets net.core.netdev_budget to >300" in found
+    assert "TuneD (pid 812) sets net.core.netdev_budget to >900" in found
+    assert not said(tmp_path, text.replace("9", "3"), {BUDGET: 600}, "etc/tuned/mine/tuned.conf")
