@@ -31,12 +31,13 @@ def diff(
         state, has = wanted.get(tunable.name), found.get(tunable.name)
         if state is None or has is None or state is has:
             continue
+        instead = tunable.instead(state, has)
         for key, value in state.items():
             before = has.get(key)
             if before is None:
                 if value == tunable.fresh:
                     continue  # as it comes: an empty mask of a new queue, a rule that is not there
-                before = ABSENT if tunable.fresh is ABSENT else None
+                before = instead.get(key, ABSENT if tunable.fresh is ABSENT else None)
             elif before is value or tunable.same(key, state, has):
                 continue
             disruptive = tunable.disruptive(key, before, value)

@@ -75,7 +75,12 @@ def sweep(
 def plan_card(card: Card, asked: Once) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
     """What a pass would write now and what it would withhold. Raises: KernelError."""
     card.observe(None, asked)
-    return card.withhold(card.differences(card.wanted.keys(), asked))
+    changes = card.differences(card.wanted.keys(), asked)
+    if card.misplaced:
+        card.aim_again()
+        card.observe(None, asked)
+        changes = card.differences(card.wanted.keys(), asked)
+    return card.withhold(changes)
 
 
 def reconcile_card(
@@ -198,6 +203,7 @@ def _reconcile(
                 entry.withdrawn = True
                 raise
             baseline.save(entry)
+            card.know(baseline)
         if card.unrecorded and not expected:
             expected = True
             card.aim_again()

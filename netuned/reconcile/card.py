@@ -497,6 +497,10 @@ class Card:
         unrecorded = [key for other, key in self.unrecorded if other == name]
         return (*self.wanted.get(name, ()), *unrecorded)
 
+    def know(self, baseline: Baseline) -> None:
+        """Have what the baseline has of the card by now tell what of it is netuned's own."""
+        self._recorded = baseline.of(self.nic)
+
     def _own(self, name: str, found: State) -> Collection[str]:
         """Of keys that come and go, those that netuned made, by its record and what was found."""
         recorded = self._recorded.get(name, NOTHING)

@@ -326,6 +326,8 @@ class Tunable:
     waits: Callable[[str, State, State], bool] = lambda key, recorded, wanted: False
     """Whether a key that is on record is not put back while others are wanted: these took its value
     away, or stand in its place."""
+    instead: Callable[[State, State], State] = lambda wanted, found: {}
+    """By wanted keys that are not found, what is there in their place, and goes when they come."""
     makes: Callable[[str, State], bool] = lambda key, found: False
     """Whether a key that is not found can be put back all the same, with what is found."""
     closes: Callable[[Value | None, Value], frozenset[Queue]] = lambda before, after: frozenset()

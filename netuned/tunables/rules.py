@@ -154,6 +154,17 @@ def _places(rules: Sequence[FlowRule], limits: Limits) -> Iterator[int | None]:
         yield place
 
 
+def instead(wanted: State, found: State) -> State:
+    if wanted.keys() <= found.keys():
+        return {}
+    at = {_location(key): rule for key, rule in found.items() if key not in wanted}
+    return {
+        key: at[_location(key)]
+        for key, rule in wanted.items()
+        if rule is not ABSENT and key not in found and _location(key) in at
+    }
+
+
 def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
     """Rules of others that came to a location after it was chosen: another is to be found."""
     others = _others(view, found, values)
@@ -182,7 +193,7 @@ def write(view: View, found: State, values: State) -> None:
     coming = {
         key: rule
         for key, rule in values.items()
-        if isinstance(rule, FlowRule) and key not in has and _location(key) not in others
+        if isinstance(rule, FlowRule) and has.get(key) != rule and _location(key) not in others
     }
     going = {_location(key): key for key in coming if _location(key) in taken}
     going |= {_location(key): key for key, rule in values.items() if rule is ABSENT and key in has}
@@ -238,6 +249,7 @@ RULES = Tunable(
     leaves=True,
     fits=fits,
     obstacles=obstacles,
+    instead=instead,
     silent=lambda kernel: True,
     writers=Writers(hint="look for `ethtool -N` in scripts and timers"),
     summary=lambda state: keyed_summary({k.rpartition(" ")[0]: v for k, v in state.items()}),

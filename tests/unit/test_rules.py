@@ -30,7 +30,7 @@ from netuned.planning.planner import plan_host
 from netuned.profiles import flows
 from netuned.profiles.loader import LoadedProfile, load
 from netuned.profiles.profile import Profile
-from netuned.reconcile.apply import reconcile_card, sweep
+from netuned.reconcile.apply import plan_card, reconcile_card, sweep
 from netuned.reconcile.baseline import Baseline, Entry
 from netuned.reconcile.before import found_before
 from netuned.reconcile.card import Card
@@ -43,7 +43,7 @@ from netuned.reconcile.writing import Outcome
 from netuned.tunables.rules import RULES as RULES_TUNABLE
 from netuned.tunables.rules import rule_of
 from netuned.values import ChannelCounts, FlowRule, State
-from tests.unit.writable import WritableKernel
+from tests.unit.writable import CLASS_NET, WritableKernel
 
 MACHINE = "cores: 4\ncards: [{name: en0, driver: ice, queues: 4}]\n"
 OTHERS = FlowRule("udp4", (("dport", "4789"),), "queue 2")
@@ -151,8 +151,12 @@ def test_a_rule_that_came_after_the_plan_keeps_its_place(
     card = card_of(kernel)
     aim(card, baseline, [said(443)])
     kernel.ethtool.set_rule(2, 0, DNS)
+    planned, _ = plan_card(card, Once(kernel))
+    kernel.ethtool.delete_rule(2, 0)
+    aim(card, baseline, [said(443)])
+    kernel.ethtool.set_rule(2, 0, DNS)
     outcome = reconcile_card(card, baseline)
-    assert (outcome.error, len(outcome.made)) == (None, 1)
+    assert (outcome.error, outcome.made) == (None, [*planned])
     assert ports(kernel) == {0: "53", 1: "4789", 2: "443"}
     assert not card.barred
     assert not sweep(kernel, [card])
@@ -288,6 +292,27 @@ def test_what_somebody_changes_of_them_is_repaired(
     assert tune(card, baseline, [said(443), said(80)]).error is None
     kernel.ethtool.delete_rule(2, 0)
     kernel.ethtool.set_rule(2, 2, FlowRule("tcp4", (("dport", "8080"),), "drop"))
+    assert reconcile_card(card, baseline).error is None
+    assert ports(kernel) == {0: "443", 1: "4789", 2: "80"}
+
+
+def test_what_is_written_over_is_said_and_comes_back_where_the_rest_fails(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    card = card_of(kernel)
+    more = {"rps": {"cpus": "1"}}
+    assert tune(card, baseline, [said(443), said(80)], more).error is None
+    kernel.ethtool.set_rule(2, 2, DNS)
+    kernel.put(f"{CLASS_NET}/en0/queues/rx-1/rps_cpus", b"0\n")
+    changes, _ = plan_card(card, Once(kernel))
+    assert [str(c.before) for c in changes if c.tunable == "flows"] == [str(DNS)]
+    kernel.writes, kernel.fails = 0, {3: errno.EIO}
+    outcome = reconcile_card(card, baseline)
+    kernel.fails = {}
+    assert outcome.undone
+    assert ports(kernel) == {0: "443", 1: "4789", 2: "53"}
+    changes, _ = plan_card(card, Once(kernel))
+    assert [str(c.before) for c in changes if c.tunable == "flows"] == [str(DNS)]
     assert reconcile_card(card, baseline).error is None
     assert ports(kernel) == {0: "443", 1: "4789", 2: "80"}
 
