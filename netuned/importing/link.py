@@ -8,56 +8,17 @@ from dataclasses import replace
 
 from netuned.assignments import globs, parse_lines
 from netuned.importing.found import Found, Path, word
+from netuned.tunables import TUNABLES
 
 _MATCH = {"OriginalName": "name", "Driver": "driver", "MACAddress": "mac"}
 _ETHERNET = ("Type", ["ether"])
 _MATCH["PermanentMACAddress"] = "mac"
 
-_FEATURES = {
-    "GenericSegmentationOffload": "gso",
-    "TCPSegmentationOffload": "tx-tcp-segmentation",
-    "TCP6SegmentationOffload": "tx-tcp6-segmentation",
-    "UDPSegmentationOffload": "tx-udp-segmentation",
-    "GenericReceiveOffload": "gro",
-    "GenericReceiveOffloadHardware": "rx-gro-hw",
-    "LargeReceiveOffload": "lro",
-    "ReceiveChecksumOffload": "rx",
-    "TransmitChecksumOffload": "tx",
-    "ReceivePacketSteeringOffload": "rxhash",
-    "NTupleFilter": "ntuple",
-    "ReceiveVLANCTAGHardwareAcceleration": "rxvlan",
-    "TransmitVLANCTAGHardwareAcceleration": "txvlan",
-    "ReceiveVLANCTAGFilter": "rx-vlan-filter",
-    "TransmitVLANSTAGHardwareAcceleration": "tx-vlan-stag-hw-insert",
-}
-_COALESCE = {
-    f"{way}{name}": f"{way.lower()}-{own}"
-    for way in ("Rx", "Tx")
-    for name, own in (
-        *(("CoalesceSec", "usecs"), ("CoalesceIrqSec", "usecs-irq")),
-        *(("CoalesceLowSec", "usecs-low"), ("CoalesceHighSec", "usecs-high")),
-        *(("MaxCoalescedFrames", "frames"), ("MaxCoalescedIrqFrames", "frames-irq")),
-        *(("MaxCoalescedLowFrames", "frames-low"), ("MaxCoalescedHighFrames", "frames-high")),
-    )
-}
-_COALESCE |= {"UseAdaptiveRxCoalesce": "adaptive-rx", "UseAdaptiveTxCoalesce": "adaptive-tx"}
-_COALESCE |= {"CoalescePacketRateLow": "pkt-rate-low", "CoalescePacketRateHigh": "pkt-rate-high"}
-_COALESCE["StatisticsBlockCoalesceSec"] = "stats-block-usecs"
-
 KEYS: Mapping[str, Path] = {
-    **{key: ("offloads", name) for key, name in _FEATURES.items()},
-    **{key: ("coalesce", name) for key, name in _COALESCE.items()},
-    "RxChannels": ("channels", "rx"),
-    "TxChannels": ("channels", "tx"),
-    "CombinedChannels": ("channels", "combined"),
-    "RxBufferSize": ("rings", "rx"),
-    "RxMiniBufferSize": ("rings", "rx-mini"),
-    "RxJumboBufferSize": ("rings", "rx-jumbo"),
-    "TxBufferSize": ("rings", "tx"),
-    "TransmitQueueLength": ("link", "txqueuelen"),
-    "GenericSegmentOffloadMaxBytes": ("link", "gso-max-size"),
-    "GenericSegmentOffloadMaxSegments": ("link", "gso-max-segs"),
-    "ReceivePacketSteeringCPUMask": ("rps", "cpus"),
+    key: (tunable.name, own)
+    for tunable in TUNABLES
+    for key, own in tunable.writers.link.items()
+    if own
 }
 """What a key of ``[Link]`` is in a profile."""
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from netuned.assignments import parse_lines, plugins
 from netuned.importing import sysctl
 from netuned.importing.found import EVERY, NOT_OF_THE_NETWORK, Found, pairs, word
+from netuned.tunables import TUNABLES
 
-_NET = {"channels": "channels", "ring": "rings", "coalesce": "coalesce", "features": "offloads"}
+_TUNABLES = {option: tunable.name for tunable in TUNABLES for option in tunable.writers.tuned}
 _VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
 _COMPUTED = re.compile(r"\$\{[A-Za-z0-9_]+[:}]")
 FILLED_MOST = 4096
@@ -83,11 +84,11 @@ def _filled(value: str, variables: Mapping[str, str]) -> str:
 def _setting(
     number: int, said: str, plugin: str, key: str, value: str, card: str
 ) -> Iterator[Found]:
-    if plugin == "net" and key in _NET:
-        for name, own in pairs(value.replace(":", " ").split()):
-            yield Found(number, said, (_NET[key], name), word(own), card=card)
-    elif plugin == "net" and key == "txqueuelen":
+    if plugin == "net" and key == "txqueuelen":
         yield Found(number, said, ("link", key), word(value), card=card)
+    elif plugin == "net" and (tunable := _TUNABLES.get(f"net.{key}")):
+        for name, own in pairs(value.replace(":", " ").split()):
+            yield Found(number, said, (tunable, name), word(own), card=card)
     elif plugin == "irq" and key == "affinity":
         yield Found(number, said, ("irq", "cpus"), value, card=card)
     elif (plugin, key) in (("scheduler", "isolated_cores"), ("irqbalance", "banned_cpus")):

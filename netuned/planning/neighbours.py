@@ -169,7 +169,9 @@ def _links(files: FileTree, kept: tuple[Governed, ...]) -> Iterator[str]:
         for path, lines in links:
             if _link_matches(lines, card.nic):
                 keys = {line.key for line in lines if line.value}
-                ours = {name: BY_NAME[name].writers.link & keys for name in sorted(card.tunables)}
+                ours = {
+                    name: BY_NAME[name].writers.link.keys() & keys for name in sorted(card.tunables)
+                }
                 if names := [name for name, own in ours.items() if own]:
                     yield (
                         f"udev sets {_listed(key for own in ours.values() for key in own)} of "

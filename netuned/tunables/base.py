@@ -205,7 +205,8 @@ class Writers:
 
     files: Callable[[Nic, str], tuple[str, ...]] = lambda nic, key: ()
     hint: str = ""
-    link: frozenset[str] = frozenset()
+    link: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Key of systemd.link(5) -> the tunable's own in a profile, empty where it has none like it."""
     tuned: frozenset[str] = frozenset()
     network_manager: tuple[str, ...] = ()
     """Globs of section.key."""

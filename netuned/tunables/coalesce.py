@@ -46,11 +46,21 @@ COALESCE = replace(
     events=frozenset({"coalesce"}),
     writers=Writers(
         hint="look for `ethtool -C` in scripts and timers",
-        link=frozenset(
-            f"{way}{what}" if what else f"UseAdaptive{way}Coalesce"
-            for way in ("Rx", "Tx")
-            for what in ("", "CoalesceSec", "MaxCoalescedFrames", "CoalesceIrqSec")
-        ),
+        link={
+            **{f"UseAdaptive{way}Coalesce": f"adaptive-{way.lower()}" for way in ("Rx", "Tx")},
+            **{
+                f"{way}{key}": f"{way.lower()}-{own}{when.lower() and '-'}{when.lower()}"
+                for way in ("Rx", "Tx")
+                for when in ("", "Irq", "Low", "High")
+                for key, own in (
+                    (f"Coalesce{when}Sec", "usecs"),
+                    (f"MaxCoalesced{when}Frames", "frames"),
+                )
+            },
+            "CoalescePacketRateLow": "pkt-rate-low",
+            "CoalescePacketRateHigh": "pkt-rate-high",
+            "StatisticsBlockCoalesceSec": "stats-block-usecs",
+        },
         tuned=frozenset({"net.coalesce"}),
         network_manager=("ethtool.coalesce-*",),
     ),

@@ -93,12 +93,11 @@ LINK = replace(
     declines=lambda error: error.errno == errno.EINVAL,  # the card sends less by now
     writers=Writers(
         hint="look for `ip link set` in scripts and timers",
-        link=frozenset(
-            {
-                *("GenericSegmentOffloadMaxBytes", "GenericSegmentOffloadMaxSegments"),
-                "TransmitQueueLength",
-            }
-        ),
+        link={
+            "GenericSegmentOffloadMaxBytes": "gso-max-size",
+            "GenericSegmentOffloadMaxSegments": "gso-max-segs",
+            "TransmitQueueLength": "txqueuelen",
+        },
         tuned=frozenset({"net.txqueuelen"}),
         network_manager=(
             *("link.tx-queue-length", "link.gro-max-size"),

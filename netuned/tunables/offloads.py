@@ -170,15 +170,23 @@ OFFLOADS = Tunable(
     events=frozenset({"features"}),
     writers=Writers(
         hint="look for `ethtool -K` in scripts and timers",
-        link=frozenset(
-            {
-                *("ReceiveChecksumOffload", "TransmitChecksumOffload", "GenericReceiveOffload"),
-                *("GenericReceiveOffloadHardware", "LargeReceiveOffload", "NTupleFilter"),
-                *("TCPSegmentationOffload", "TCP6SegmentationOffload"),
-                *("GenericSegmentationOffload", "ReceiveVLANCTAGHardwareAcceleration"),
-                *("TransmitVLANCTAGHardwareAcceleration", "ReceiveVLANCTAGFilter"),
-            }
-        ),
+        link={
+            "GenericSegmentationOffload": "gso",
+            "TCPSegmentationOffload": "tx-tcp-segmentation",
+            "TCP6SegmentationOffload": "tx-tcp6-segmentation",
+            "UDPSegmentationOffload": "tx-udp-segmentation",
+            "GenericReceiveOffload": "gro",
+            "GenericReceiveOffloadHardware": "rx-gro-hw",
+            "LargeReceiveOffload": "lro",
+            "ReceiveChecksumOffload": "rx",
+            "TransmitChecksumOffload": "tx",
+            "ReceivePacketSteeringOffload": "rxhash",
+            "NTupleFilter": "ntuple",
+            "ReceiveVLANCTAGHardwareAcceleration": "rxvlan",
+            "TransmitVLANCTAGHardwareAcceleration": "txvlan",
+            "ReceiveVLANCTAGFilter": "rx-vlan-filter",
+            "TransmitVLANSTAGHardwareAcceleration": "tx-vlan-stag-hw-insert",
+        },
         tuned=frozenset({"net.features"}),
         network_manager=("ethtool.feature-*",),
     ),

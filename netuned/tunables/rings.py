@@ -47,7 +47,12 @@ RINGS = replace(
     events=frozenset({"rings"}),
     writers=Writers(
         hint="look for `ethtool -G` in scripts and timers",
-        link=frozenset({"RxBufferSize", "RxMiniBufferSize", "RxJumboBufferSize", "TxBufferSize"}),
+        link={
+            "RxBufferSize": "rx",
+            "RxMiniBufferSize": "rx-mini",
+            "RxJumboBufferSize": "rx-jumbo",
+            "TxBufferSize": "tx",
+        },
         tuned=frozenset({"net.ring"}),
         network_manager=("ethtool.ring-*",),
     ),

@@ -109,7 +109,7 @@ RPS = Tunable(
     within=masks.within,
     captured=masks.captured,
     watched=masks.watched(masks.RX, FILE),
-    writers=Writers(files=masks.ending(FILE), link=frozenset({"ReceivePacketSteeringCPUMask"})),
+    writers=Writers(files=masks.ending(FILE), link={"ReceivePacketSteeringCPUMask": "cpus"}),
     column=NAME,
     queues=masks.queues,
     explained=explained,

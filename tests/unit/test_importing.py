@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from netuned.cli.main import run
 from netuned.errors import NetunedError
-from netuned.importing import profiles
+from netuned.importing import link, profiles
 from netuned.importing.profiles import Imported, bring, reader_of
 from netuned.profiles.loader import load
 from netuned.profiles.yamlwriting import dump
@@ -137,6 +137,18 @@ def test_a_long_link_file_is_read_at_once() -> None:
     """Were each line's all before it, this would take long."""
     assert not of("a.link", "[Match]\nDriver=a" + "\\\n" * 100_000).profiles
     assert not of("a.link", "[Match]\n" + "Driver=a\n" * 30_000).profiles
+
+
+@pytest.mark.parametrize("key", link.KEYS)
+def test_each_key_of_a_link_file_is_a_profiles(key: str) -> None:
+    section, own = link.KEYS[key]
+    value = {"offloads": "yes", "rps": "0-3"}.get(section, "yes" if "Adaptive" in key else "9000")
+    value += "us" if key.endswith("Sec") else ""
+    found = of("a.link", f"[Match]\nDriver=igb\n[Link]\n{key}={value}\n")
+    assert not found.left
+    said = found.profiles["driver=igb"][section]
+    assert isinstance(said, dict)
+    assert said.keys() == {own}
 
 
 def test_a_perftune_file() -> None:

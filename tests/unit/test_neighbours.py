@@ -10,9 +10,11 @@ import pytest
 from netuned.assignments import parse_lines
 from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import Vector
+from netuned.importing.link import KEYS
 from netuned.kernel.files import Files
 from netuned.kernel.writers import find
 from netuned.planning.neighbours import PROGRAMS, Governed, Neighbours, conflicts
+from netuned.tunables import TUNABLES, Tunable
 from netuned.values import Sysctl
 
 NIC = Nic(
@@ -190,6 +192,16 @@ def test_link_files(root: Root, link: str, named: str) -> None:
     found = root.found("channels", "rps")
     assert [named in said and "10-card.link" in said for said in found] == [True] * bool(named)
     assert root.found("rss") == ()
+
+
+@pytest.mark.parametrize("tunable", [one for one in TUNABLES if one.writers.link])
+def test_each_key_that_import_takes_is_in_the_way(root: Root, tunable: Tunable) -> None:
+    brought = {key for key, (name, _) in KEYS.items() if name == tunable.name}
+    text = "\n".join(f"{key}=1" for key in (*KEYS, "IRQAffinity"))
+    root.write("/etc/systemd/network/10-card.link", f"[Match]\nDriver=*\n[Link]\n{text}\n")
+    (said,) = root.found(tunable.name)
+    named = set(said.partition(" of eth0")[0].removeprefix("udev sets ").split(", "))
+    assert named == (brought or {"IRQAffinity"})
 
 
 def test_the_first_link_file_that_matches_counts(root: Root) -> None:
