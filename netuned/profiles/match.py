@@ -128,8 +128,7 @@ def _mac(text: str) -> str:
 def _kind(text: str) -> str:
     if meant := _OTHER_KINDS.get(text.lower()):
         raise mistake(f"{shown(text)} is not a kind of link; write {meant}")
-    hint = did_you_mean(text, LINK_KINDS)
-    if hint and text not in LINK_KINDS:
+    if text not in LINK_KINDS and (hint := did_you_mean(text, LINK_KINDS)):
         raise mistake(f"{shown(text)} is not a kind of link; {hint}")
     return text
 

@@ -134,7 +134,7 @@ def test_a_setting_that_is_fought_over(lab: TracedLab) -> None:
     assert lab.logged().count(f"WARNING Repaired {CARD} rps rx-0") == LIMITS.repairs
     # and is as any other
     lab.shell(WRITE)
-    lab.wait(lambda: lab.attribute(CARD, "rx-0", "rps_cpus") == "3", "its repair", 1)
+    lab.wait(lambda: lab.attribute(CARD, "rx-0", "rps_cpus") == "3", "its repair")
 
 
 def _repairs(lab: TracedLab) -> int:
@@ -145,7 +145,9 @@ def test_who_asks_over_netlink(lab: TracedLab) -> None:
     lab.tracing = False
     lab.start()
     lab.wait_state(CARD, "in-sync")
-    with lab.fighting(f"tc qdisc replace dev {CARD} root bfifo") as pid:
+    # it is there a while longer: of a process that has ended there is no name
+    script = f"(echo qdisc replace dev {CARD} root bfifo; sleep 0.2) | tc -batch -"
+    with lab.fighting(script) as pid:
         name = f"started by meddler.sh (pid {pid})"
         lab.wait(lambda: name in str(lab.conflicts()), "the writer's name", 20)
         assert lab.conflicts()[0].startswith(f"{CARD} qdisc root")
@@ -162,7 +164,6 @@ def test_a_slow_rival_is_named_from_the_first_repair_on(lab: TracedLab) -> None:
     lab.start()
     lab.wait_state(CARD, "in-sync")
     root = f"Repaired {CARD} qdisc root: found bfifo, put back mq"
-    # it is there a while longer: of a process that has ended there is no name
     with lab.fighting(f"(echo qdisc replace dev {CARD} root bfifo; sleep 1) | tc -batch -"):
         lab.wait(lambda: root in lab.logged(), "the first repair")
         first = next(line for line in lab.logged().splitlines() if root in line)

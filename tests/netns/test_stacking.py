@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,12 @@ class Daemon:
         return self._latest[name]
 
     async def wait(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
-            while not condition():
+        """Poll until true; it is not while a card it asks about is not there."""
+        async with asyncio.timeout(30):
+            while True:
+                with suppress(KeyError):
+                    if condition():
+                        return
                 await asyncio.sleep(0.005)
 
     def publish(self, status: Status) -> None:
