@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
+from functools import partial
 
 from bench import daemon, drift, idle_pass, placement, planning, profile_drop, starting
+from bench.calibration import calibrated
 from bench.table import Row, render
 
 PARTS = {
@@ -32,7 +34,7 @@ def main() -> int:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     rows: list[Row] = []
     for part in options.parts or PARTS:
-        rows += PARTS[part](options.quick)
+        rows += calibrated(part, partial(PARTS[part], options.quick))
     print(f"Linux {platform.release()}, Python {platform.python_version()}\n")
     print(render(rows))
     return 0 if all(row.holds for row in rows) else 1

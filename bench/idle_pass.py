@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from bench.table import Row
@@ -15,7 +16,10 @@ from tests.netns.lab import Lab
 
 CARDS = tuple(f"lan{n}" for n in range(4))
 QUEUES = 64
-ROUNDS = 301
+PROCESSES = 3
+BLOCKS = 5
+ROUNDS = 61
+"""Of each block, and of C's beside it."""
 PROFILE = """\
 match:
   - {kind: veth, name: "lan*"}
@@ -27,7 +31,7 @@ qdisc: {kind: pfifo, limit: 500}
 
 
 def measure() -> list[Row]:
-    """The median of one process's passes and of the C program's, taken in turn."""
+    """Blocks of passes and of C's rounds take turns: what slows one down does so to both."""
     with tempfile.TemporaryDirectory() as directory, Lab() as lab:
         floor = Path(directory) / "floor"
         source = Path(__file__).with_name("floor.c")
@@ -45,30 +49,26 @@ def measure() -> list[Row]:
             for kind, file in (("rx", "rps_cpus"), ("tx", "xps_cpus"))
             for n in range(QUEUES)
         )
-        ours: list[dict[str, float]] = []
-        theirs: list[dict[str, float]] = []
-        for _ in range(3):
-            answer = lab.run(sys.executable, "-m", "bench.idle_pass", str(lab.profiles)).stdout
-            ours.append(json.loads(answer))
-            printed = subprocess.run(
-                lab.command(str(floor)), input=paths, capture_output=True, text=True, check=True
-            ).stdout.split()
-            theirs.append({printed[0]: float(printed[1]), printed[2]: float(printed[3])})
-    middle = statistics.median
-    whole, dump = middle(o["pass"] for o in ours), middle(o["dump"] for o in ours)
-    full = middle(o["full"] for o in ours)
-    files, c_dump = middle(t["files"] for t in theirs), middle(t["qdiscs"] for t in theirs)
+        (asked := Path(directory) / "paths").write_text(paths)
+        words = ("-m", "bench.idle_pass", str(lab.profiles), str(floor), str(asked))
+        blocks: list[dict[str, float]] = []
+        for _ in range(PROCESSES):
+            blocks += json.loads(lab.run(sys.executable, *words).stdout)
+    found = {name: statistics.median(block[name] for block in blocks) for name in blocks[0]}
+    ratios = [(block["pass"] - block["dump"]) / block["files"] for block in blocks]
+    spread = f"median of {len(ratios)} blocks in turn, {min(ratios):.2f} to {max(ratios):.2f}"
+    c_dump = f"C receives the same dump in {found['qdiscs']:.0f} µs"
     what = f"{len(CARDS)} cards × {QUEUES} queues"
     return [
-        Row("pass without work (resync)", whole, "µs", None, what),
-        Row("  its qdisc dump", dump, "µs", None, f"C receives the same dump in {c_dump:.0f} µs"),
-        Row("  C over the same attributes", files, "µs", None, "kept descriptors, pread"),
-        Row("  (pass − dump) / C", (whole - dump) / files, "×", 2.0, "one run, medians"),
-        Row("apply without work, facts read anew", full, "µs", None, what),
+        Row("pass without work (resync)", found["pass"], "µs", None, what),
+        Row("  its qdisc dump", found["dump"], "µs", None, c_dump),
+        Row("  C over the same attributes", found["files"], "µs", None, "kept descriptors, pread"),
+        Row("  (pass − dump) / C", statistics.median(ratios), "×", 2.0, spread),
+        Row("apply without work, facts read anew", found["full"], "µs", None, what),
     ]
 
 
-def _pass(profiles: str) -> None:
+def _blocks(profiles: str, floor: str, paths: str) -> None:
     """Inside the namespace: time the resync of a real loop, in a process without its D-Bus."""
     import asyncio
 
@@ -77,7 +77,17 @@ def _pass(profiles: str) -> None:
     from netuned.reconcile.requests import Requests
     from tests.netns.listener import Silent
 
-    async def passes() -> dict[str, float]:
+    def by_c() -> dict[str, float]:
+        with Path(paths).open() as asked:
+            printed = subprocess.check_output([floor], stdin=asked, text=True).split()
+        return dict(zip(printed[::2], map(float, printed[1::2]), strict=True))
+
+    async def timed(once: Callable[[], Awaitable[object]]) -> float:
+        start = time.perf_counter()
+        await once()
+        return 1e6 * (time.perf_counter() - start)
+
+    async def passes() -> list[dict[str, float]]:
         kernel = Kernel()
         directory = Path(profiles).parent
         options = Options((profiles,), directory / "state", directory / "run")
@@ -87,26 +97,25 @@ def _pass(profiles: str) -> None:
         states = [nic.state for nic in loop.status().nics if nic.profile]
         if states != ["in-sync"] * len(CARDS):
             raise SystemExit(f"the cards are not in sync: {states}")
-        resync, full, dump = [], [], []
-        writes = kernel.writes
-        for _ in range(ROUNDS):
-            start = time.perf_counter()
-            await loop.resync()
-            middle = time.perf_counter()
+
+        async def dump() -> None:
             kernel.rtnl.qdiscs()
-            dump.append(1e6 * (time.perf_counter() - middle))
-            resync.append(1e6 * (middle - start))
-        for _ in range(21):
-            start = time.perf_counter()
-            await requests.reconcile("")
-            full.append(1e6 * (time.perf_counter() - start))
+
+        writes = kernel.writes
+        blocks = []
+        for _ in range(BLOCKS):
+            rounds = [(await timed(loop.resync), await timed(dump)) for _ in range(ROUNDS)]
+            resyncs, dumps = zip(*rounds, strict=True)
+            full = [await timed(lambda: requests.reconcile("")) for _ in range(5)]
+            kinds = {"pass": resyncs, "dump": dumps, "full": full}
+            medians = {name: statistics.median(taken) for name, taken in kinds.items()}
+            blocks.append({**medians, **by_c()})
         assert kernel.writes == writes
         await loop.close()
-        median = statistics.median
-        return {"pass": median(resync), "dump": median(dump), "full": median(full)}
+        return blocks
 
     print(json.dumps(asyncio.run(passes())))
 
 
 if __name__ == "__main__":
-    _pass(sys.argv[1])
+    _blocks(*sys.argv[1:])

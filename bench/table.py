@@ -25,7 +25,7 @@ def render(rows: Iterable[Row]) -> str:
     """A Markdown table."""
     lines = ["| what | measured | bound | against |", "|---|---:|---:|---|"]
     for row in rows:
-        bound = "" if row.bound is None else f"≤ {row.bound:g} {row.unit}"
+        bound = "" if row.bound is None else f"≤ {row.bound:.3g} {row.unit}"
         mark = "" if row.holds else " **over**"
         lines.append(f"| {row.what} | {row.value:.3g} {row.unit}{mark} | {bound} | {row.against} |")
     return "\n".join(lines)
