@@ -57,6 +57,16 @@ class Guest:
     def remove_profiles(self) -> None:
         self.sh(f"rm -f {PROFILES}/*.yaml")
 
+    def kill(self) -> None:
+        """End the daemon as a fault would, and see that it has ended: systemd starts another."""
+        self.sh(
+            "pid=$(systemctl show -P MainPID netuned) && systemctl kill -s KILL netuned"
+            " && while [ -d /proc/$pid ]; do sleep 0.1; done"
+        )
+
+    def wait_restart(self) -> None:
+        self.wait("the restart", f"systemctl is-active netuned && busctl status {wire.SERVICE}", 60)
+
     def status(self) -> dict[str, Any]:
         return {"manager": self.manager(), "nics": self.nics()}
 

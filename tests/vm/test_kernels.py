@@ -146,9 +146,9 @@ def test_a_driver_is_unbound_and_bound(igb: Guest, wanted: dict[str, object]) ->
 
 
 def test_a_killed_daemon_starts_again_and_repairs(igb: Guest, wanted: dict[str, object]) -> None:
-    igb.sh("systemctl kill -s KILL netuned")
+    igb.kill()
     igb.sh(f"ethtool -X {FIRST} equal 3; echo ff > /sys/class/net/{FIRST}/queues/rx-0/rps_cpus")
-    igb.wait("the restart", "systemctl is-active netuned && busctl status org.netuned1", 60)
+    igb.wait_restart()
     igb.wait_for(FIRST, wanted, 40)
 
 

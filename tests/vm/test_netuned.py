@@ -114,8 +114,8 @@ def test_a_trial_of_fewer_channels_is_rolled_back_after_a_kill(
     igb.sh(f"netunedctl apply --confirm 90s {FIRST}", 120)
     assert igb.combined(FIRST) == 3
     waiting = str(igb.manager()["pending_confirm"])
-    igb.sh("systemctl kill -s KILL netuned")
-    igb.wait("the restart", "systemctl is-active netuned && busctl status org.netuned1", 60)
+    igb.kill()
+    igb.wait_restart()
     assert igb.manager()["pending_confirm"] == waiting
     igb.wait_for(FIRST, wanted, 150)
     igb.wait_state(FIRST, "drifted")
@@ -233,8 +233,9 @@ def test_rfs_and_the_hosts_table(igb: Guest, wanted: dict[str, object]) -> None:
         logged = igb.logged_since(cursor)
         assert "Repaired host rfs: found 64 flows, put back 32768 flows" in logged
         assert f"Repaired {FIRST} rfs rx-5" in logged
-        igb.sh(f"systemctl kill -s KILL netuned; echo 64 > {table}")
-        igb.wait("the restart", "systemctl is-active netuned && busctl status org.netuned1", 60)
+        igb.kill()
+        igb.sh(f"echo 64 > {table}")
+        igb.wait_restart()
         igb.wait("the host's table", f"[ $(cat {table}) = 32768 ]")
     finally:
         igb.drop("igb", IGB)
