@@ -143,7 +143,7 @@ def test_every_fault_around_a_table_is_survived(card: Guest) -> None:
     card.machine.put("/root/faults/tests/vm/__init__.py", "")
     stride = 2 if card.machine.system == image.NEWEST else 11  # by netlink; again by the ioctl
     command = f"cd /root/faults; {PYTHON} -B -m tests.vm.rss_faults {FIRST} {stride}"
-    figures = json.loads(card.sh(command, 240))
+    figures = json.loads(card.sh(command, 600))
     print(figures)
     assert figures["failed"] == []
     assert figures["faults"] >= 70 // stride
