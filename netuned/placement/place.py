@@ -68,11 +68,26 @@ def place(topology: Topology, requests: Iterable[Request], seats: Seats = NOBODY
     """
     asked = tuple(requests)
     placed, rough = _place(topology, asked, seats)
+    made: list[Placement] = []
     while rough:  # what the next pass would make of it is made at once
-        before = placed.layouts
+        made.append(placed)
         placed, _ = _place(topology, asked, placed.seats)
-        rough = placed.layouts != before
-    return placed
+        rough = all(placed.layouts != before.layouts for before in made)
+    again = [number for number, before in enumerate(made) if before.layouts == placed.layouts]
+    # where each is made of another in a circle, all who begin in that end with the same one
+    circle = [placed, *(made[again[0] + 1 :] if again else ())]
+    return min(circle, key=lambda one: _worth(topology, asked, one)) if circle[1:] else placed
+
+
+def _worth(
+    topology: Topology, requests: Iterable[Request], placed: Placement
+) -> tuple[Score, list[int]]:
+    """How good it is whoever sat where before; equally good ones are in the order of their CPUs."""
+    cards = sorted(requests, key=lambda request: (request.place, request.ifindex))
+    layouts = [placed.layouts[card.ifindex] for card in cards]
+    judged = [_Card(card, topology, NOBODY).judged() for card in cards]
+    masks = [cpus.bits for layout in layouts for cpus in layout]
+    return score(placed.places, list(zip(judged, layouts, strict=True))), masks
 
 
 def _place(topology: Topology, requests: Sequence[Request], seats: Seats) -> tuple[Placement, bool]:

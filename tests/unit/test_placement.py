@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
 from netuned.hardware.topology import Topology
+from netuned.placement import place as module
 from netuned.placement.objective import Layout, Places
 from netuned.placement.place import ALL, DEDICATED, ONE_PER_QUEUE, PACK, Request, place
 from netuned.placement.pools import dedicated
@@ -374,3 +375,25 @@ def test_xps_is_a_partition(nodes: int, cores: int, threads: int, queues: int) -
     masks = nearest_queues(Places(machine), machine.online, served)
     assert sum(len(mask) for mask in masks) == len(machine.online)
     assert CpuSet.of(cpu for mask in masks for cpu in mask) == machine.online
+
+
+def test_layouts_that_are_made_of_each_other_end_in_the_same_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """23 cards on 256 CPUs were planned for ever; what turns here is one queue on two CPUs."""
+    machine = topology(nodes=1, cores=2, threads=1)
+    asked = request(machine, 2, 1)
+    real, homes = module._place, []
+
+    def turned(
+        host: Topology, requests: Sequence[Request], seats: Seats
+    ) -> tuple[module.Placement, bool]:
+        (home,) = real(host, [asked], seats)[0].layouts[2]
+        homes.append(home)
+        return real(host, [replace(asked, pool=host.online - home)], seats)[0], True
+
+    monkeypatch.setattr(module, "_place", turned)
+    first = place(machine, [asked])
+    assert homes[0] != homes[1]
+    assert place(machine, [asked], first.seats).layouts == first.layouts
+    assert len(homes) < 10
