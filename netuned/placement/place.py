@@ -72,11 +72,13 @@ def place(topology: Topology, requests: Iterable[Request], seats: Seats = NOBODY
     while rough:  # what the next pass would make of it is made at once
         made.append(placed)
         placed, _ = _place(topology, asked, placed.seats)
-        rough = all(placed.layouts != before.layouts for before in made)
-    again = [number for number, before in enumerate(made) if before.layouts == placed.layouts]
-    # where each is made of another in a circle, all who begin in that end with the same one
-    circle = [placed, *(made[again[0] + 1 :] if again else ())]
-    return min(circle, key=lambda one: _worth(topology, asked, one)) if circle[1:] else placed
+        layouts = [before.layouts for before in made]
+        if placed.layouts in layouts[:-1]:
+            # each is made of another in a circle: all who begin in that end with the same one
+            circle = [placed, *made[layouts.index(placed.layouts) + 1 :]]
+            return min(circle, key=lambda one: _worth(topology, asked, one))
+        rough = placed.layouts != layouts[-1]
+    return placed
 
 
 def _worth(
