@@ -71,6 +71,12 @@ def plugins(lines: Iterable[Assignment]) -> dict[str, str]:
     return found
 
 
+def disabled(lines: Iterable[Assignment]) -> set[str]:
+    """Sections of TuneD's that are off."""
+    said = {line.section: line.value for line in lines if line.key == "enabled"}
+    return {section for section, value in said.items() if value not in ("1", "true", "True")}
+
+
 def sysctl_lines(text: str) -> Iterator[Assignment]:
     """All of sysctl.d(5), by names with dots (or globs); the value is empty where none is set."""
     for number, line in enumerate(text.split("\n"), 1):
@@ -89,8 +95,10 @@ def dotted(name: str) -> str:
 def bounded(value: str) -> tuple[str, str]:
     """The bound and the number of what TuneD raises or lowers a sysctl to: of ``>1`` >= and 1.
 
-    There is none of an exact value. Source: TuneD's plugins/base.py, assignment modifiers.
+    There is none of an exact value. Quotes around it do not count. Source: TuneD's
+    plugins/base.py, assignment modifiers.
     """
+    value = value.strip("\"'")
     if value[:1] not in ("<", ">"):
         return "", value
     return f"{value[0]}=", value[1:].removeprefix("=").strip()

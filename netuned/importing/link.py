@@ -34,6 +34,8 @@ def read(text: str) -> Iterator[Found]:
     asked = globs(lines, "Match")
     selected = {_MATCH[key]: " ".join(words) for key, words in asked.items() if key in _MATCH}
     why = "" if selected else "without a [Match] section systemd ignores the file"
+    if asked and not selected:
+        why = "the file is for every Ethernet card, and a profile is for cards that it names"
     if len(selected) < len(asked.keys() & _MATCH.keys()):
         why = "the file is for cards that have both addresses, and a profile cannot say that"
     others = {key for key in asked.keys() - _MATCH.keys() if (key, asked[key]) != _ETHERNET}

@@ -12,10 +12,8 @@ OWN = ("net.", "vm.")
 
 def read(text: str) -> Iterator[Found]:
     for line in sysctl_lines(text):
-        if line.value:
-            yield setting(line.line, str(line), line.key, line.value)
-        else:
-            yield Found(line.line, line.key, why="it sets nothing")
+        text = str(line) if line.value else line.key
+        yield setting(line.line, text, line.key, line.value)
 
 
 def setting(line: int, text: str, name: str, value: str) -> Found:
@@ -23,7 +21,8 @@ def setting(line: int, text: str, name: str, value: str) -> Found:
     name = dotted(name)
     if not name.startswith(OWN):
         return Found(line, text, why=NOT_OF_THE_NETWORK)
-    value = value.strip("\"'")
+    if not value:
+        return Found(line, text, why="it sets nothing")
     path: Path = ("host", "sysctl", name)
     bound, limit = bounded(value)
-    return Found(line, text, path, f"{bound}{limit}" if bound else word(value))
+    return Found(line, text, path, f"{bound}{limit}" if bound else word(limit))

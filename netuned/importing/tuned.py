@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from netuned.assignments import parse_lines, plugins
+from netuned.assignments import disabled, parse_lines, plugins
 from netuned.importing import sysctl
 from netuned.importing.found import EVERY, NOT_OF_THE_NETWORK, Found, pairs, word
 from netuned.tunables import TUNABLES
@@ -26,6 +26,7 @@ def read(text: str) -> Iterator[Found]:
     for _, section, key, value in lines:
         if plugin_of[section] == "variables":
             variables[key] = _filled(value, variables)
+    off = disabled(line._replace(value=_filled(line.value, variables)) for line in lines)
     sections: dict[str, dict[str, str]] = {}
     for _, section, key, value in lines:
         sections.setdefault(section, {})[key] = _filled(value, variables)
@@ -40,6 +41,8 @@ def read(text: str) -> Iterator[Found]:
             continue
         elif plugin not in PLUGINS_OF_THE_NETWORK:
             yield Found(number, said, why=NOT_OF_THE_NETWORK)
+        elif section in off:
+            yield Found(number, said, why="its section is not enabled")
         elif why := _barred(plugin, sections[section]):
             yield Found(number, said, why=why)
         elif _COMPUTED.search(full):
@@ -52,9 +55,7 @@ def read(text: str) -> Iterator[Found]:
 
 
 def _barred(plugin: str, options: Mapping[str, str]) -> str:
-    """Why nothing of a section is brought: it is off, or for what a profile cannot select."""
-    if options.get("enabled", "1") not in ("1", "true", "True"):
-        return "its section is not enabled"
+    """Why nothing of a section is brought: it is for what a profile cannot select."""
     for key, value in options.items():
         if (
             key.endswith("_regex")

@@ -240,6 +240,9 @@ class Ethtool:
 
     def set_rule(self, ifindex: int, location: int, rule: FlowRule) -> None:
         """Insert a flow rule at a location, in place of what is there."""
+        if not rules.is_writable(rule):
+            why = f"netuned has no words for {rule}"
+            raise KernelError("set", "flow rules", errno.EOPNOTSUPP, why)
         request = ctypes.create_string_buffer(rules.encode(_SRXCLSRLINS, location, rule))
         self._call(ifindex, "flow rules", request, write=True)
         self._wrote()

@@ -8,6 +8,7 @@ Source: include/uapi/linux/ethtool.h, ``struct ethtool_rxnfc``, ``struct ethtool
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ PROTOS: Mapping[str, tuple[int, Mapping[str, tuple[int, int]]]] = {
 }
 """By name the kernel's number of a kind of packet, and where its fields are and how long."""
 
+_OWN_TARGET = re.compile(r"drop|queue [0-9]+", re.ASCII)
 _IP_VERSION_AT = 13
 """Of ip4: the kind of header that is meant, ETH_RX_NFC_IP4."""
 _VLAN_ID = 0x0FFF
@@ -55,8 +57,13 @@ class RuleTable:
     rules: Mapping[int, FlowRule]
 
 
+def is_writable(rule: FlowRule) -> bool:
+    """Whether ``encode`` can say it: others' rules are read that netuned has no words for."""
+    return rule.proto in PROTOS and _OWN_TARGET.fullmatch(rule.to) is not None
+
+
 def encode(command: int, location: int, rule: FlowRule) -> bytes:
-    """The ioctl's argument that inserts a rule. Raises: ValueError for one of another form."""
+    """The ioctl's argument that inserts a rule that ``is_writable``."""
     number, fields = PROTOS[rule.proto]
     request = bytearray(SIZE)
     struct.pack_into("=I", request, 0, command)

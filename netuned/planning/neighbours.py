@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from netuned.assignments import (
     Assignment,
     bounded,
+    disabled,
     dotted,
     globs,
     parse_lines,
@@ -29,6 +30,7 @@ from netuned.kernel.files import FileTree
 from netuned.kernel.writers import Writer, find
 from netuned.planning.planner import Desired
 from netuned.profiles.match import selects
+from netuned.profiles.sysctls import ALIASES, names_of
 from netuned.tunables import BY_NAME, HOST_TUNABLES, TUNABLES
 from netuned.tunables.base import Boot, Wanted, Writers
 from netuned.values import Sysctl, Value
@@ -219,7 +221,11 @@ def _sysctl_files(files: FileTree, wanted: Sysctls) -> Iterator[str]:
     last: dict[str, tuple[str, str]] = {}
     for path in _by_name(files, SYSCTL_DIRECTORIES, ".conf") if wanted else ():
         for _, _, name, text in sysctl_lines(files.read_text(path, "")):
-            last |= {key: (path, text) for key in wanted if text and fnmatchcase(key, name)}
+            last |= {
+                key: (path, text)
+                for key in wanted
+                if text and any(fnmatchcase(one, name) for one in names_of(key))
+            }
     for key, (path, text) in sorted(last.items()):
         value, otherwise = wanted[key]
         if otherwise(key, value, text):
@@ -235,12 +241,16 @@ def _sysctl_files(files: FileTree, wanted: Sysctls) -> Iterator[str]:
 def _tuned_sysctls(files: FileTree, writer: Writer, wanted: Sysctls) -> Iterator[str]:
     active = files.read_text(TUNED_ACTIVE, "").split()
     lines = [line for name in active for line in _tuned_profile(files, name)]
-    plugin_of = plugins(lines)
-    said = {dotted(k): v for _, section, k, v in lines if plugin_of[section] == "sysctl"}
+    plugin_of, off = plugins(lines), disabled(lines)
+    said = {
+        ALIASES.get(dotted(k), dotted(k)): v
+        for _, section, k, v in lines
+        if plugin_of[section] == "sysctl" and section not in off and "${" not in v
+    }
     for key in sorted(wanted.keys() & said.keys()):
         value, otherwise = wanted[key]
-        text = said[key]
-        bound, limit = bounded(text)
+        bound, limit = bounded(said[key])
+        text = limit
         if bound and isinstance(value, Sysctl):
             if value.bound == bound:
                 continue  # both hold

@@ -153,6 +153,12 @@ _TWIN: Mapping[str, str] = {**_PAIRS, **{other: one for one, other in _PAIRS.ite
 ALIASES: Mapping[str, str] = {"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
 """Other names of a sysctl."""
 
+
+def names_of(key: str) -> list[str]:
+    """All names of a sysctl, by each of which it can be written."""
+    return [key, *(other for other, name in ALIASES.items() if name == key)]
+
+
 IP_FORWARD, ACCEPT_REDIRECTS = "net.ipv4.ip_forward", "net.ipv4.conf.all.accept_redirects"
 _OF_ALL = {
     "4": ("forwarding",),

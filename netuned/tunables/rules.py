@@ -22,7 +22,7 @@ from dataclasses import replace
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.questions import RULES as QUESTION
-from netuned.kernel.rules import RuleTable
+from netuned.kernel.rules import RuleTable, is_writable
 from netuned.profiles.flows import FlowSpec
 from netuned.profiles.profile import Profile
 from netuned.tunables import channels
@@ -93,7 +93,14 @@ def limits(view: View) -> Limits:
 
 
 def _own(view: View, found: State) -> set[int]:
-    return {_location(key) for key in view.own(NAME, found)}
+    """Where netuned's own rules are, or were; not where another is by now that cannot be remade."""
+    there = {_location(key): rule for key, rule in found.items()}
+    own = {_location(key) for key in view.own(NAME, found)}
+    return {at for at in own if at not in there or _is_writable(there[at])}
+
+
+def _is_writable(rule: Value) -> bool:
+    return isinstance(rule, FlowRule) and is_writable(rule)
 
 
 def wanted_of(profile: Profile) -> tuple[FlowRule, ...]:

@@ -24,6 +24,7 @@ from netuned.profiles.sysctls import (
     RESETTING,
     TWINS,
     is_key,
+    names_of,
     parse,
     path_of,
     reset_by,
@@ -214,13 +215,8 @@ def _joined(key: str, one: Value, other: Value) -> Value | None:
     return None
 
 
-def _names(key: str) -> list[str]:
-    """All names of a sysctl, by each of which it can be written."""
-    return [key, *(other for other, name in ALIASES.items() if name == key)]
-
-
 def watched_by_key(key: str) -> list[Watched]:
-    return [os.path.split(path_of(name)) for name in _names(key)]
+    return [os.path.split(path_of(name)) for name in names_of(key)]
 
 
 def says_otherwise(key: str, wanted: Value, text: str) -> bool:
@@ -245,7 +241,7 @@ SYSCTL = Tunable(
     waits=waits,
     watched_by_key=watched_by_key,
     writers=Writers(
-        files=lambda nic, key: tuple(path_of(n).removeprefix("/proc/sys/") for n in _names(key)),
+        files=lambda nic, key: tuple(path_of(n).removeprefix("/proc/sys/") for n in names_of(key)),
         sysctl=says_otherwise,
     ),
     summary=keyed_summary,

@@ -134,7 +134,7 @@ def test_a_setting_that_is_fought_over(lab: TracedLab) -> None:
     assert lab.logged().count(f"WARNING Repaired {CARD} rps rx-0") == LIMITS.repairs
     # and is as any other
     lab.shell(WRITE)
-    lab.wait(lambda: lab.attribute(CARD, "rx-0", "rps_cpus") == "3", "its repair")
+    lab.wait(lambda: lab.attribute(CARD, "rx-0", "rps_cpus") == "3", "its repair", 1)
 
 
 def _repairs(lab: TracedLab) -> int:

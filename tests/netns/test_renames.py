@@ -118,7 +118,7 @@ def test_a_card_that_takes_anothers_place_during_a_transaction_is_left_alone(
 
     async def scenario(daemon: Daemon) -> None:
         await daemon.wait(lambda: bool(replaced))
-        await daemon.wait(lambda: daemon.card("v0").state == "unmanaged")
+        await daemon.wait(lambda: daemon.state("v0") == "unmanaged")
         await daemon.reconciler.until_quiet()
         assert untouched()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,13 +81,13 @@ class Daemon:
     def card(self, name: str) -> NicStatus:
         return self._latest[name]
 
+    def state(self, name: str) -> str:
+        """A card's; empty while it is not there."""
+        return self._latest[name].state if name in self._latest else ""
+
     async def wait(self, condition: Callable[[], bool]) -> None:
-        """Poll until true; it is not while a card it asks about is not there."""
         async with asyncio.timeout(30):
-            while True:
-                with suppress(KeyError):
-                    if condition():
-                        return
+            while not condition():
                 await asyncio.sleep(0.005)
 
     def publish(self, status: Status) -> None:

@@ -428,3 +428,13 @@ def test_no_text_breaks_it_or_makes_a_wrong_profile(name: str, text: str) -> Non
         return
     for profile in found.profiles.values():
         assert not load((), dropped={"a.yaml": dump(profile).encode()}).errors
+
+
+def test_a_link_file_for_every_ethernet_card_has_a_match() -> None:
+    (found,) = of("a.link", "[Match]\nType=ether\n[Link]\nTxBufferSize=max\n").left
+    assert "for every Ethernet card" in found.why
+
+
+def test_a_sysctl_of_tuneds_that_is_empty_sets_nothing() -> None:
+    (found,) = of("tuned.conf", "[sysctl]\nnet.core.rmem_max=\n").left
+    assert found.why == "it sets nothing"

@@ -126,6 +126,10 @@ def test_tuned(root: Root, conf: str, tunable: str, named: str) -> None:
         ("<9", Sysctl("5"), False),
         ("<3", Sysctl("5"), True),
         ("<3", Sysctl("5", ">="), True),
+        ('"5"', Sysctl("5"), False),
+        ("'>9'", Sysctl("5", "<="), True),
+        ("${many}", Sysctl("5"), False),
+        ("9\nenabled=0", Sysctl("5"), False),
     ],
 )
 def test_tuneds_sysctls_may_be_bounds(root: Root, said: str, wanted: Sysctl, named: bool) -> None:

@@ -187,6 +187,28 @@ def test_a_rule_that_comes_between_a_look_and_its_write_keeps_its_place(
     assert not baseline.of(card.nic)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        FlowRule("0x10", (("form", "12345678"),), "queue 1"),
+        *(FlowRule("tcp4", (("dport", "99"),), to) for to in ("context 1", "wake", "vf 0 queue 3")),
+    ],
+)
+def test_a_rule_that_could_not_be_put_back_is_not_written_over(
+    kernel: WritableKernel, baseline: Baseline, rule: FlowRule
+) -> None:
+    card = card_of(kernel)
+    assert tune(card, baseline, [said(443)]).error is None
+    table = kernel.get(RULES, 2)
+    kernel.answers.cards(RULES)[2] = replace(table, rules={**table.rules, 0: rule})  # ethtool's
+    assert reconcile_card(card, baseline).error is None
+    found = kernel.get(RULES, 2).rules
+    assert (found[0], found[1], dict(found[2].match)["dport"]) == (rule, OTHERS, "443")
+    assert not sweep(kernel, [card])
+    assert tune(card, baseline, None).error is None
+    assert kernel.get(RULES, 2).rules == {0: rule, 1: OTHERS}
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_rule_in_the_place_of_one_that_goes_stays(
     kernel: WritableKernel, tmp_path: Path, baseline: Baseline, restarted: bool

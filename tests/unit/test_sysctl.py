@@ -404,6 +404,16 @@ def test_files_of_sysctl_d_that_say_otherwise(tmp_path: Path, text: str, count: 
     assert all("/etc/sysctl.d/90-x.conf" in sentence for sentence in found)
 
 
+@pytest.mark.parametrize("wanted", ["net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding"])
+@pytest.mark.parametrize(
+    "written", ["net.ipv4.ip_forward", "net/ipv4/conf/all/forwarding", "net.ipv4.conf.all.*"]
+)
+def test_a_file_may_say_it_by_another_name(tmp_path: Path, wanted: str, written: str) -> None:
+    (tmp_path / "proc").mkdir()
+    (sentence,) = said(tmp_path, f"{written} = 0\n", {wanted: 1})
+    assert "sets net.ipv4.ip_forward to 0 by /etc/sysctl.d/90-x.conf" in sentence
+
+
 def test_the_last_file_holds_and_a_bound_may_hold_for_it(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     said(tmp_path, f"{BUDGET} = 300\n", {BUDGET: 600}, "usr/lib/sysctl.d/50-a.conf")
