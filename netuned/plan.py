@@ -20,6 +20,12 @@ WHY_WITHHELD = "policy.disruptive is deny, and it drops the link"
 """Why a change is withheld: nothing else withholds one."""
 
 
+class Waiting(str):
+    """Why a setting stays as it is for now: something needs it so, and once that goes it is set."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One write. ``key`` names the queue (``rx-3``, ``root``) or is empty for the whole card.

@@ -22,6 +22,8 @@ NOT_RUNNING = "not-running"
 PAUSED = "paused"
 UNSUPPORTED = "unsupported"
 """A setting's state only: this card or kernel has no such feature."""
+WAITING = "waiting"
+"""A setting's state only: something that is bound to a queue needs it as it is until it ends."""
 WITHHELD = "withheld"
 """A setting's state only: the profile's policy forbids the write."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from netuned.planning.claims import Claim
     from netuned.planning.explain import Explanation, QueueReason, Steered
     from netuned.planning.funnel import Funnel, Stage
+    from netuned.planning.zerocopy import Facts
     from netuned.profiles.loader import ProfileSet
 
 MISSES_SHOWN = 5
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(escape(said), file=sys.stderr)
     found = look(kernel, profiles, arguments.nic)
     if arguments.json:
-        print_json(as_json(found, arguments.queue, arguments.why_not))
+        print_json(as_json(found, kernel, arguments.queue, arguments.why_not))
     else:
         text = show(found, kernel, arguments.queue, arguments.why_not, Screen.of_stdout())
         print(text, end="")
@@ -104,7 +105,14 @@ def show(
         return show_card(found, screen)
     irqs = found.queue(queue).irqs.values()
     actions = {n: kernel.files.read_text(f"/sys/kernel/irq/{n}/actions", "") for n in irqs}
-    return show_queue(found, queue, actions, screen)
+    shown = show_queue(found, queue, actions, screen)
+    return f"{shown}\n{show_zero_copy(_zero_copy(found, kernel, queue), screen)}"
+
+
+def _zero_copy(found: Explanation, kernel: Kernel, queue: int) -> Facts:
+    from netuned.planning import zerocopy
+
+    return zerocopy.read(kernel, found.nic, queue)
 
 
 def show_card(found: Explanation, screen: Screen) -> str:
@@ -286,6 +294,30 @@ def show_queue(found: Explanation, number: int, actions: Mapping[int, str], scre
     return "\n".join(filter(None, (text, table)))
 
 
+def show_zero_copy(facts: Facts, screen: Screen) -> str:
+    """What a queue can serve without copies as it is now, and what each other use needs."""
+    from netuned.planning.zerocopy import USES, bound_to, conditions, ready
+
+    found = conditions(facts)
+    use = {name: ready(found, use) for use, name in USES.items()}
+    for_, not_for = (", ".join(n for n in use if use[n] is yes) for yes in (True, False))
+    said = [f"ready for {for_}" * bool(for_), f"not ready for {not_for}" * bool(not_for)]
+    text = f"Zero copy: {'; '.join(filter(None, said))}."
+    if bound := bound_to(facts):
+        text += f" {bound} is bound to the queue."
+    if met := ", ".join(condition.name for condition in found if condition.met):
+        text += f" Met: {met}."
+    rows = [(c.name, _uses(c.uses), c.why, c.todo) for c in found if not c.met]
+    table = screen.table(("IT NEEDS", "FOR", "NOW", "TO DO"), rows) if rows else ""
+    return screen.sentence(text) + table
+
+
+def _uses(uses: Sequence[str]) -> str:
+    from netuned.planning.zerocopy import USES
+
+    return "all" if len(uses) == len(USES) else ", ".join(USES[use] for use in uses)
+
+
 def _others(found: Explanation, number: int) -> list[tuple[CpuSet, str, str]]:
     """All CPUs that do not serve a queue: (CPUs, rule, why), those alike together."""
     from netuned.planning.whynot import SERVES
@@ -328,7 +360,9 @@ def _verdicts(found: Explanation, number: int | None, cpu: int) -> list[tuple[Cp
     return serving or verdicts
 
 
-def as_json(found: Explanation, number: int | None, cpu: int | None) -> dict[str, object]:
+def as_json(
+    found: Explanation, kernel: Kernel, number: int | None, cpu: int | None
+) -> dict[str, object]:
     """The documented form: of a card, of one queue, or of why not a CPU."""
     nic = found.nic
     card: dict[str, object] = {"name": nic.name, "profile": found.profile}
@@ -347,6 +381,7 @@ def as_json(found: Explanation, number: int | None, cpu: int | None) -> dict[str
             "others": [
                 {**_numbers("cpus", cpus), "rule": rule, "why": why} for cpus, rule, why in others
             ],
+            "zero_copy": _zero_copy_as_json(_zero_copy(found, kernel, number)),
         }
     way = found.funnel
     return card | {
@@ -394,6 +429,17 @@ def _queue_as_json(queue: QueueReason) -> dict[str, object]:
             name: {"value": steered.value, "why": steered.why, "data": steered.data}
             for name, steered in queue.steered.items()
         },
+    }
+
+
+def _zero_copy_as_json(facts: Facts) -> dict[str, object]:
+    from netuned.planning.zerocopy import USES, bound_to, conditions, ready
+
+    found = conditions(facts)
+    return {
+        "ready": [use for use in USES if ready(found, use)],
+        "bound": bound_to(facts) or None,
+        "conditions": [asdict(condition) for condition in found],
     }
 
 

@@ -14,7 +14,7 @@ from netuned.cli import answers, cutoff
 from netuned.cli.text import Screen, card_name, own_name, print_json
 from netuned.errors import NetunedError
 from netuned.plan import WHY_WITHHELD, Change, Lack, Plan, Problem, merged
-from netuned.status import UNSUPPORTED, Status
+from netuned.status import UNSUPPORTED, WAITING, Status
 from netuned.text import escape
 from netuned.valuejson import typed
 from netuned.values import describe
@@ -156,7 +156,7 @@ def unsupported(status: Status) -> tuple[Lack, ...]:
         Lack(ifname, setting.tunable, setting.reason)
         for ifname, settings in of
         for setting in settings
-        if setting.state == UNSUPPORTED
+        if setting.state in (UNSUPPORTED, WAITING)
     )
 
 

@@ -23,6 +23,7 @@ from netuned.status import (
     RESYNCED,
     STARTING,
     UNSUPPORTED,
+    WAITING,
     WITHHELD,
     Applied,
     NicStatus,
@@ -32,7 +33,17 @@ from netuned.status import (
 )
 from netuned.text import escape
 
-OUT_OF_SYNC = (STARTING, APPLYING, DRIFTED, CONTENDED, DEGRADED, PARTIAL, WITHHELD, UNSUPPORTED)
+OUT_OF_SYNC = (
+    STARTING,
+    APPLYING,
+    DRIFTED,
+    CONTENDED,
+    DEGRADED,
+    PARTIAL,
+    WITHHELD,
+    UNSUPPORTED,
+    WAITING,
+)
 IDLE_SHOWN = 3
 PENDING = 3
 """The exit status for drift and pending changes."""

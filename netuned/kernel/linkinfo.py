@@ -9,7 +9,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from netuned.kernel.netlink import ATTRIBUTE, attributes
@@ -34,6 +34,10 @@ _IFLA_NUM_TX_QUEUES = 31
 _IFLA_NUM_RX_QUEUES = 32
 _IFLA_LINK_NETNSID = 37
 _IFLA_EXT_MASK = 29
+_IFLA_XDP = 43
+_IFLA_XDP_PROG_ID = 4
+_IFLA_XDP_PROGS = (5, 6, 7)
+"""Of the generic one, the driver's and the device's, where there are several."""
 _IFLA_PROP_LIST = 52
 """Its attributes all are IFLA_ALT_IFNAME."""
 RTEXT_FILTER_SKIP_STATS = 1 << 3
@@ -94,6 +98,24 @@ def parse_link(payload: bytes) -> LinkInfo:
         tx_queues=number(_IFLA_NUM_TX_QUEUES),
         altnames=tuple(_strings(raw(_IFLA_PROP_LIST))),
     )
+
+
+def xdp_programs(messages: Iterable[bytes]) -> dict[int, int]:
+    """The XDP program of each link, by ifindex: its id, 0 without; of several one.
+
+    Source: net/core/rtnetlink.c, rtnl_xdp_fill().
+    """
+    found = {}
+    for payload in messages:
+        start, end = attributes(payload, _IFINFOMSG_SIZE).get(_IFLA_XDP, (0, 0))
+        nest = payload[start:end]
+        ids = [
+            int.from_bytes(nest[begin:stop], sys.byteorder)
+            for number, (begin, stop) in attributes(nest, 0).items()
+            if number in (_IFLA_XDP_PROG_ID, *_IFLA_XDP_PROGS)
+        ]
+        found[int.from_bytes(payload[4:8], sys.byteorder)] = max(ids, default=0)
+    return found
 
 
 def _strings(nest: bytes) -> Iterator[str]:

@@ -137,8 +137,19 @@ RSS = Message(
 QUEUES = Message(
     NETDEV,
     10,
-    Table(("id", 1, U32), ("ifindex", 2, U32), ("type", 3, U32), ("napi-id", 4, U32)),
-    told=frozenset(("napi-id",)),
+    Table(
+        *(("id", 1, U32), ("ifindex", 2, U32), ("type", 3, U32), ("napi-id", 4, U32)),
+        *(("dmabuf", 5, U32), ("io-uring", 6, Type.NESTED), ("xsk", 7, Type.NESTED)),
+    ),
+    told=frozenset(("napi-id", "dmabuf", "io-uring", "xsk")),
+)
+"""The nests are empty: that they are there says that a queue is bound (xsk since Linux 6.15)."""
+
+DEVICES = Message(
+    NETDEV,
+    1,
+    Table(("ifindex", 1, U32), ("xdp-features", 3, Type.U64)),
+    told=frozenset(("xdp-features",)),
 )
 
 NAPIS = Message(
@@ -154,4 +165,4 @@ NAPIS = Message(
 )
 """``ifindex`` is told, and asked for where one card's are listed; it is not set."""
 
-MESSAGES = (FAMILY, RINGS, CHANNELS, COALESCE, STRINGS, FEATURES, RSS, QUEUES, NAPIS)
+MESSAGES = (FAMILY, RINGS, CHANNELS, COALESCE, STRINGS, FEATURES, RSS, QUEUES, DEVICES, NAPIS)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel import threads
 from netuned.kernel.genl import Client, Numbers, unsupported
-from netuned.kernel.messages import NAPIS, NETDEV, QUEUES, Message
+from netuned.kernel.messages import DEVICES, NAPIS, NETDEV, QUEUES, Message
 from netuned.kernel.netlink import NLM_F_DUMP, decoding
 from netuned.kernel.tables import GENERIC_HEADER
 
@@ -20,6 +20,14 @@ _QUEUE_TYPES = {0: "rx", 1: "tx"}
 
 QueueInterrupts = dict[tuple[str, int], int]
 """The interrupt behind each queue: ("rx" or "tx", queue) -> number."""
+
+Bound = Mapping[tuple[str, int], str]
+"""What is bound to queues: ("rx" or "tx", queue) -> ``XSK``, ``IO_URING``, ``DMABUF`` and id."""
+
+XSK, IO_URING, DMABUF = "xsk", "io_uring", "dmabuf"
+
+_XSK_ZERO_COPY = 8
+"""NETDEV_XDP_ACT_XSK_ZEROCOPY."""
 
 SETTINGS = ("defer-hard-irqs", "gro-flush-timeout", "irq-suspend-timeout", "threaded")
 """What can be set of a NAPI instance; times are nanoseconds."""
@@ -41,6 +49,7 @@ class NetdevNetlink(Client):
         super().__init__()
         self._wrote = wrote
         self._told: tuple[_Dump, _Dump, dict[int, QueueInterrupts]] | None = None
+        self._bound: tuple[_Dump, Mapping[int, Bound]] | None = None
         self._set: tuple[_Dump, _Dump, Mapping[int, Numbers], Mapping[_Place, int]] | None = None
         self._pinned: tuple[Mapping[int, Numbers], Mapping[_Place, int], Mapping[int, Numbers]]
         self._pinned = {}, {}, {}
@@ -69,6 +78,28 @@ class NetdevNetlink(Client):
             with decoding("queues"):
                 last = self._told = *told, _by_queue(*_numbers(told))
         return last[2]
+
+    def bound(self) -> Mapping[int, Bound]:
+        """What is bound to queues, of all cards that have some, in one request; the same object
+        while nothing has changed.
+
+        An AF_XDP socket that copies counts, too. Kernels before 6.15 tell of none, but for dmabufs
+        from 6.12 on. Raises: UnsupportedError where this kernel does not list queues; KernelError.
+        """
+        told, last = self._dump(QUEUES, "queues"), self._bound
+        if last is None or last[0] is not told:
+            with decoding("queues"):
+                last = self._bound = told, _bound(told)
+        return last[1]
+
+    def zero_copy(self) -> Mapping[int, bool]:
+        """Whether a driver lets AF_XDP do without copies, by card. Raises: as ``bound``."""
+        with decoding("devices"):
+            told = [
+                DEVICES.table.numbers(payload, GENERIC_HEADER)
+                for payload in self._dump(DEVICES, "devices")
+            ]
+            return {at["ifindex"]: bool(at["xdp-features"] & _XSK_ZERO_COPY) for at in told}
 
     def lists_napis(self) -> bool:
         """Whether the kernel lists NAPI instances and their threads, since Linux 6.8.
@@ -168,6 +199,19 @@ def _by_queue(
         if irq is not None:
             place = _QUEUE_TYPES[queue["type"]], queue["id"]
             found.setdefault(queue["ifindex"], {})[place] = irq
+    return found
+
+
+def _bound(payloads: _Dump) -> dict[int, dict[tuple[str, int], str]]:
+    """Raises: ValueError, LookupError."""
+    found: dict[int, dict[tuple[str, int], str]] = {}
+    for payload in payloads:
+        there = QUEUES.table.raw(payload, GENERIC_HEADER).keys()
+        if not there.isdisjoint(("dmabuf", "io-uring", "xsk")):
+            queue = QUEUES.table.numbers(payload, GENERIC_HEADER)
+            provider = IO_URING if "io-uring" in there else XSK
+            what = f"{DMABUF} {queue['dmabuf']}" if "dmabuf" in there else provider
+            found.setdefault(queue["ifindex"], {})[_QUEUE_TYPES[queue["type"]], queue["id"]] = what
     return found
 
 

@@ -28,10 +28,10 @@ from netuned.kernel.forms import (
 )
 from netuned.kernel.genl import EthtoolNetlink, Numbers
 from netuned.kernel.hashing import FLOWS, Hashing
-from netuned.kernel.linkinfo import LinkInfo
+from netuned.kernel.linkinfo import LinkInfo, xdp_programs
 from netuned.kernel.linknumbers import LinkNumbers
 from netuned.kernel.messages import Message
-from netuned.kernel.netdev import NetdevNetlink
+from netuned.kernel.netdev import DMABUF, IO_URING, XSK, Bound, NetdevNetlink
 from netuned.kernel.rtnl import QdiscEntry, Rtnl
 from netuned.kernel.rules import RuleTable
 from netuned.values import FlowRule, HashKey
@@ -118,18 +118,42 @@ def _all_channels(sockets: Sockets) -> Mapping[int, Channels]:
     }
 
 
-def _write_napi(found: QueueInterrupts, _: Pool) -> dict[str, int]:
-    return {f"{kind}-{queue}": irq for (kind, queue), irq in found.items()}
+def _all_xdp(sockets: Sockets) -> Mapping[int, Numbers]:
+    programs = xdp_programs(sockets.rtnl.link_messages())
+    try:
+        zero_copy = sockets.netdev.zero_copy()
+    except UnsupportedError:
+        zero_copy = {}
+    return {
+        ifindex: {"program": program}
+        | ({"zero-copy": int(zero_copy[ifindex])} if ifindex in zero_copy else {})
+        for ifindex, program in programs.items()
+    }
 
 
-def _read_napi(data: Any, what: str, _: Pool) -> QueueInterrupts:
-    found = {}
-    for key, irq in mapping(data, what).items():
-        kind, _dash, queue = key.rpartition("-")
-        if kind not in ("rx", "tx"):
-            raise ValueError(f"{what}: {key!r} is not a queue")
-        found[kind, index(queue)] = whole(irq, what)
-    return found
+def _by_queue(read: Callable[[Any, str], A]) -> Form[Mapping[tuple[str, int], A]]:
+    """A value of each queue; ``read`` takes it and what to call it."""
+
+    def write(found: Mapping[tuple[str, int], A], _: Pool) -> dict[str, A]:
+        return {f"{kind}-{queue}": value for (kind, queue), value in found.items()}
+
+    def read_all(data: Any, what: str, _: Pool) -> Mapping[tuple[str, int], A]:
+        found = {}
+        for key, value in mapping(data, what).items():
+            kind, _dash, queue = key.rpartition("-")
+            if kind not in ("rx", "tx"):
+                raise ValueError(f"{what}: {key!r} is not a queue")
+            found[kind, index(queue)] = read(value, what)
+        return found
+
+    return Form(write, read_all)
+
+
+def _read_bound(data: Any, what: str) -> str:
+    kind, _, number = data.partition(" ") if type(data) is str else ("", "", "")
+    if kind not in (XSK, IO_URING, DMABUF) or (kind == DMABUF) is not bool(number):
+        raise ValueError(f"{what}: {str(data)[:20]!r} is nothing that is bound to a queue")
+    return str(data)
 
 
 def _write_qdiscs(entries: tuple[QdiscEntry, ...], pool: Pool) -> list[list[Any]]:
@@ -287,12 +311,33 @@ Source: net/ethtool/features.c.
 NAPI_INTERRUPTS: Question[QueueInterrupts] = Question(
     "napi_interrupts",
     "NAPI instances",
-    Form(_write_napi, _read_napi),
+    _by_queue(whole),
     ask=lambda sockets, ifindex: sockets.netdev.napi_interrupts(ifindex),
     ask_all=lambda sockets: sockets.netdev.all_napi_interrupts(),
     absent=lambda _: {},
 )
 """The interrupt behind each queue, ("rx" or "tx", queue) -> number; empty where none is told."""
+
+BOUND: Question[Bound] = Question(
+    "bound",
+    "what is bound to queues",
+    _by_queue(_read_bound),
+    ask=None,
+    ask_all=lambda sockets: sockets.netdev.bound(),
+    absent=lambda _: {},
+)
+"""See ``NetdevNetlink.bound``; empty where nothing is, or where the kernel does not tell."""
+
+XDP: Question[Numbers] = Question(
+    "xdp",
+    "XDP",
+    NUMBERS,
+    ask=None,
+    ask_all=_all_xdp,
+    absent=lambda _: {"program": 0},
+)
+"""``program``: the id of a card's XDP program, 0 without; ``zero-copy``: 1 where its driver lets
+AF_XDP do without copies, 0 where it does not, absent before Linux 6.3, which does not tell."""
 
 NAPIS: Setting[Numbers] = Setting(
     "napis",
@@ -339,6 +384,6 @@ LINK_NUMBERS: Setting[Numbers] = Setting(
 
 QUESTIONS: tuple[Question[Any], ...] = (
     *(DRIVER_INFO, CHANNELS, RSS_TABLE, HASHING, RULES, RX_RINGS, NAPI_INTERRUPTS, NAPIS),
-    *(RINGS, COALESCE, FEATURES, QDISCS, LINKS, LINK_NUMBERS),
+    *(BOUND, XDP, RINGS, COALESCE, FEATURES, QDISCS, LINKS, LINK_NUMBERS),
 )
 """All of them."""

@@ -40,13 +40,14 @@ class Type(IntEnum):
     U8 = 2
     U16 = 3
     U32 = 4
+    U64 = 5
     BINARY = 10
     NUL_STRING = 12
     NESTED = 13
     UINT = 17
 
 
-_SIZES = {Type.U8: (1,), Type.U16: (2,), Type.U32: (4,), Type.UINT: (4, 8)}
+_SIZES = {Type.U8: (1,), Type.U16: (2,), Type.U32: (4,), Type.U64: (8,), Type.UINT: (4, 8)}
 
 Content = int | bool | bytes
 """A number; whether a flag is there; binary data, a string or the attributes of a nest."""

@@ -181,6 +181,8 @@ def _reconcile(
     while (rounds := rounds + 1) <= ROUNDS + len(outcome.unrestored):
         asked = yield
         found = card.differences(card.observe(outcome.scope, asked), asked)
+        if card.outplanned:
+            return
         check_here(card.kernel, card.nic)
         if misplaced := card.misplaced - moved:
             moved |= misplaced
@@ -351,7 +353,7 @@ def _settle(card: Card, baseline: Baseline, outcome: Outcome) -> None:
     """
     if not card.restoring:
         return
-    withheld = {(change.tunable, change.key) for change in card.withheld}
+    withheld = {(change.tunable, change.key) for change in card.withheld} | card.waiting
     done = {
         (name, key)
         for name, key in card.restoring - withheld - _unrestored(card, card.restoring, outcome)

@@ -16,8 +16,10 @@ from netuned.hardware.opening import open_same
 from netuned.kernel import Kernel
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.once import Once
-from netuned.plan import Change
+from netuned.kernel.questions import BOUND
+from netuned.plan import Change, Waiting
 from netuned.planning.diff import diff
+from netuned.planning.zerocopy import why_held
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.verdicts import Verdicts
 from netuned.tunables import TUNABLES
@@ -348,6 +350,7 @@ class Card:
             obstacles = self.tunables[name].obstacles(self.view(asked), self.found[name], values)
             barred |= {(name, key): why for key, why in obstacles.items()}
         barred |= {(c.tunable, c.key): why for c in changes if (why := self._leave(c))}
+        barred |= self._holding(changes, asked)
         for change in changes:  # in the order in which one needs another
             at, needs = (change.tunable, change.key), self.tunables[change.tunable].needs
             for above in needs(change.key):
@@ -357,6 +360,26 @@ class Card:
             self.barred = barred
             self.version += 1
         return tuple(change for change in changes if (change.tunable, change.key) not in barred)
+
+    def _holding(self, changes: Iterable[Change], asked: Once | None) -> dict[Setting, Waiting]:
+        """What would take from a queue what something that is bound to it needs, and who that is.
+
+        Where the rest is to be planned for what stays so, it is given up until it is tried again.
+        Raises: KernelError.
+        """
+        risky = [(c, ground) for c in changes if (ground := self.tunables[c.tunable].ground)]
+        try:
+            bound = self.view(asked).ask(BOUND) if risky else {}
+        except UnsupportedError:  # the kernel refuses what it knows by itself
+            bound = {}
+        found = {}
+        for change, ground in risky if bound else ():
+            if queues := sorted(ground(change.key, change.before, change.after, bound)):
+                at = change.tunable, change.key
+                why = found[at] = Waiting(why_held(queues, bound))
+                if self.tunables[change.tunable].stands and at not in self.restoring:
+                    self.give_up(change, why)
+        return found
 
     def _await(self, changes: tuple[Change, ...], looked_at: Collection[str]) -> tuple[Change, ...]:
         """Those that are to be made: the others were, and only do not show yet."""
@@ -508,9 +531,15 @@ class Card:
         return {key for key in there if recorded.get(key) is ABSENT}
 
     @property
+    def waiting(self) -> frozenset[Setting]:
+        """What is not written as long as something that is bound to a queue needs it as it is."""
+        return frozenset(at for at, why in self.barred.items() if isinstance(why, Waiting))
+
+    @property
     def misplaced(self) -> frozenset[Setting]:
         """What is not written, and for which another place may be found: see ``aim_again``."""
-        return frozenset(at for at in self.barred if self.tunables[at[0]].limits_change)
+        barred = self.barred.keys() - self.waiting
+        return frozenset(at for at in barred if self.tunables[at[0]].limits_change)
 
     @property
     def watchable(self) -> frozenset[str]:

@@ -116,11 +116,11 @@ class Passes:
             return
         if paused:
             await self._observe(slot)
-            return
-        rounds = Rounds(card, self._context.baseline, scope, repairs, slot.recorder)
-        while not await in_worker(partial(self._turns, rounds, self._fresh())):
-            pass
-        self._note(slot, rounds.outcome, look)
+        else:
+            rounds = Rounds(card, self._context.baseline, scope, repairs, slot.recorder)
+            while not await in_worker(partial(self._turns, rounds, self._fresh())):
+                pass
+            self._note(slot, rounds.outcome, look)
         if card.nic is not nic:  # restructured by our own writes: what is there now is new
             await self._replan(slot)
 
@@ -133,6 +133,7 @@ class Passes:
             self._lost(slot, error)
         else:
             slot.observed(withheld)
+            slot.look_for_refused(partial(self.look, slot, facts=True))
 
     def _fresh(self) -> Once:
         """What is asked from now on: of several cards together, of a single one by itself."""

@@ -62,7 +62,7 @@ def put_back(
         problems = [str(outcome.error)]
     problems += [f"{change}: {WHY_WITHHELD}" for change in outcome.withheld]
     refused = _refused(card, states)
-    final = bool(refused) and not problems
+    final = bool(refused) and not (problems or card.waiting)
     return PutBack(outcome.made, [*problems, *refused], final=final)
 
 

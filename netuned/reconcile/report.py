@@ -8,7 +8,7 @@ from dataclasses import replace
 from netuned import __version__
 from netuned.hardware.nic import HOST
 from netuned.hardware.vectors import COMBINED, RX, TX
-from netuned.plan import Change
+from netuned.plan import Change, Waiting
 from netuned.planning.matching import Through
 from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet
@@ -29,6 +29,7 @@ from netuned.status import (
     STARTING,
     UNMANAGED,
     UNSUPPORTED,
+    WAITING,
     WITHHELD,
     Applied,
     ManagerStatus,
@@ -154,7 +155,8 @@ def _settings(
     for name, tunable in card.tunables.items():
         wanted, found = card.wanted.get(name), card.found.get(name)
         if name in card.unsupported:
-            state, reason, wanted, found = UNSUPPORTED, card.unsupported[name], None, None
+            reason, wanted, found = card.unsupported[name], None, None
+            state = _lacks(reason)
         elif wanted is None:
             continue
         elif found is None:
@@ -200,8 +202,13 @@ def _left(card: Card, tunable: Tunable, wanted: State, found: State) -> dict[str
     if not (left or card.is_as_wanted(name, wanted, found)):
         left[DRIFTED] = ""
     if why := _refused(card, tunable, wanted, found):
-        left[UNSUPPORTED] = why
+        left[_lacks(why)] = why
     return left
+
+
+def _lacks(why: str) -> str:
+    """The state of what cannot be had, for good or for now."""
+    return WAITING if isinstance(why, Waiting) else UNSUPPORTED
 
 
 def _rounded(card: Card, name: str, wanted: State, found: State) -> list[str]:
@@ -250,6 +257,8 @@ def _refused(card: Card, tunable: Tunable, wanted: State, found: State) -> str:
     first = f"{key}: {why}" if tunable.by_key else why
     if card.nic is HOST and count > 1:  # whose keys have nothing to do with each other
         first += "".join(f"; {other}: {why}" for other, why in [*refused.items()][1:HOST_MOST])
+    if all(isinstance(why, Waiting) for why in refused.values()):
+        return Waiting(f"{len(refused)} of {count} waits: {first}")
     are = "are left" if all((name, key) in card.left for key in refused) else "cannot be set"
     return f"{len(refused)} of {count} {are}: {first}"
 

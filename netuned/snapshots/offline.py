@@ -169,9 +169,13 @@ def _read_stdin() -> bytes:
 def host_and_desired(kernel: Kernel, profiles: ProfileSet) -> tuple[Host, Desired]:
     """What is there, and what the profiles make of it. Raises: KernelError."""
     host = read_host(kernel)
+    return host, _desired(kernel, profiles, host)
+
+
+def _desired(kernel: Kernel, profiles: ProfileSet, host: Host) -> Desired:
     desired = plan_host(profiles.profiles, host, read_seats(kernel))
     unknown = (*_without_macs(kernel, profiles), *_without_seats(kernel))
-    return host, replace(desired, problems=(*desired.problems, *unknown))
+    return replace(desired, problems=(*desired.problems, *unknown))
 
 
 def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | None = None) -> Plan:
@@ -185,7 +189,11 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
     changes: list[Change] = []
     withheld: list[Change] = []
     unsupported: list[Lack] = []
-    for look in looks(kernel, profiles, (host, desired), baseline):
+    found = tuple(looks(kernel, profiles, (host, desired), baseline))
+    if kept := {look.card.nic.ifindex: look.card.nic for look in found if look.card.outplanned}:
+        host = replace(host, nics={**host.nics, **kept})  # what they turned out not to have
+        return plan(kernel, profiles, (host, _desired(kernel, profiles, host)))
+    for look in found:
         name = look.card.nic.name
         changes += look.changes
         withheld += look.withheld

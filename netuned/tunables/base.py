@@ -19,6 +19,7 @@ from netuned.hardware.nic import Nic
 from netuned.hardware.topology import Topology
 from netuned.kernel import Kernel
 from netuned.kernel.files import FileTree, KeptFiles
+from netuned.kernel.netdev import Bound
 from netuned.kernel.once import Once
 from netuned.kernel.questions import Question
 from netuned.placement.objective import Places
@@ -333,6 +334,10 @@ class Tunable:
     """Whether a key that is not found can be put back all the same, with what is found."""
     closes: Callable[[Value | None, Value], frozenset[Queue]] = lambda before, after: frozenset()
     """The queues that a write ends, by what was there before and what comes."""
+    ground: Callable[[str, Value | None, Value, Bound], Iterable[Queue]] | None = None
+    """Of the queues that something is bound to, those of which a write would take away what that
+    needs, by what was there before and what comes: it waits until they are free. None where no
+    value does."""
     ends_with: Callable[[str], Queue] | None = None
     """The queue that takes a key's value away when it ends, whoever set that; None where all of
     them stay."""

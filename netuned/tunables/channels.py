@@ -145,6 +145,7 @@ CHANNELS = Tunable(
     stale=lambda key: CARD,
     yields=shrinks,
     closes=closes,
+    ground=lambda key, before, after, bound: bound.keys() & closes(before, after),
     stands=stands,
     captured=captured,
     events=frozenset({"channels"}),

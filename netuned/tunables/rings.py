@@ -8,11 +8,13 @@ Source: ethtool(8) -G; Documentation/networking/ethtool-netlink.rst, RINGS_SET; 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+from netuned.kernel.netdev import XSK, Bound
 from netuned.kernel.questions import RINGS as QUESTION
 from netuned.tunables import numbers
-from netuned.tunables.base import CARD, Writers
+from netuned.tunables.base import CARD, Queue, Writers
 from netuned.tunables.numbers import SWITCH, Field
 from netuned.values import Number, Value, Word
 
@@ -39,9 +41,20 @@ def within(key: str, wanted: Value, found: Value) -> bool:
     return wanted == Word("auto")
 
 
+def ground(key: str, before: Value | None, after: Value, bound: Bound) -> Iterator[Queue]:
+    """What takes memory of its own for received data has only that land there.
+
+    Source: net/ethtool/rings.c, ethnl_set_rings(), dev_get_min_mp_channel_count().
+    """
+    needed = {"tcp-data-split": Word("on"), "hds-thresh": Number(0, "bytes")}
+    if after != needed.get(key, after):
+        yield from (queue for queue, what in bound.items() if what != XSK)
+
+
 RINGS = replace(
     numbers.tunable(NAME, QUESTION, FIELDS, lambda profile: profile.rings),
     within=within,
+    ground=ground,
     disruptive=lambda key, before, after: True,
     stale=lambda key: CARD,
     events=frozenset({"rings"}),

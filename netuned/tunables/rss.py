@@ -13,12 +13,15 @@ from functools import lru_cache
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
+from netuned.hardware.vectors import RX
+from netuned.kernel.netdev import Bound
 from netuned.kernel.questions import RSS_TABLE, RX_RINGS
 from netuned.text import counted
 from netuned.tunables import channels
 from netuned.tunables.base import (
     NOT_ASKED,
     Limits,
+    Queue,
     Seen,
     Target,
     Tunable,
@@ -163,6 +166,21 @@ def recorded(nic: Nic, value: Value) -> Value:
     return RssTable((), nic.rss_queues) if unfilled or value.even_over == nic.rss_queues else value
 
 
+def ground(key: str, before: Value | None, after: Value, bound: Bound) -> Iterator[Queue]:
+    """A queue that comes into the table has others' packets come to what is bound to it.
+
+    One that leaves it keeps what rules lead there, and what was hashed there goes elsewhere.
+    """
+    coming = _named(after) - _named(before)
+    return ((role, queue) for role, queue in bound if role == RX and queue in coming)
+
+
+def _named(table: Value | None) -> set[int]:
+    if not isinstance(table, RssTable):
+        return set()
+    return set(table.entries or range(table.queues))
+
+
 def fits(states: Mapping[str, State]) -> bool:
     """The kernel ends no queue that the table names, and takes no table that names others."""
     table = states.get(NAME, {}).get("")
@@ -210,6 +228,7 @@ RSS = Tunable(
     leaves=True,
     captured=captured,
     fits=fits,
+    ground=ground,
     events=frozenset({"rss"}),
     silent=lambda kernel: not kernel.ethtool_netlink.tells_of_rss(),
     writers=Writers(hint="look for `ethtool -X` in scripts and timers"),

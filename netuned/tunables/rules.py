@@ -21,6 +21,8 @@ from dataclasses import replace
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
+from netuned.hardware.vectors import RX
+from netuned.kernel.netdev import Bound
 from netuned.kernel.questions import RULES as QUESTION
 from netuned.kernel.rules import RuleTable, is_writable
 from netuned.profiles.flows import FlowSpec
@@ -29,6 +31,7 @@ from netuned.tunables import channels
 from netuned.tunables.base import (
     NOT_ASKED,
     Limits,
+    Queue,
     Target,
     Tunable,
     View,
@@ -128,7 +131,7 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     return wanted
 
 
-def _queue(rule: Value) -> int | None:
+def _queue(rule: Value | None) -> int | None:
     """The card's own queue that a rule names."""
     if isinstance(rule, FlowRule) and rule.to.startswith("queue "):
         return int(rule.to.removeprefix("queue "))
@@ -226,6 +229,12 @@ def _about(key: str) -> Iterator[None]:
         raise replace(error, attribute=key if error.errno in _REFUSED else "") from None
 
 
+def ground(key: str, before: Value | None, after: Value, bound: Bound) -> Iterator[Queue]:
+    """A rule that goes takes its packets from what is bound to its queue."""
+    if after != before and (queue := _queue(before)) is not None and (RX, queue) in bound:
+        yield RX, queue
+
+
 def why(target: Target, nic: Nic, key: str) -> str:
     return "the profile's rule" if target.profile.flows is not None else NOT_ASKED
 
@@ -255,6 +264,7 @@ RULES = Tunable(
     needs=lambda key: ((channels.NAME, ""),),
     leaves=True,
     fits=fits,
+    ground=ground,
     obstacles=obstacles,
     instead=instead,
     silent=lambda kernel: True,

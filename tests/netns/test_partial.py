@@ -119,14 +119,14 @@ def test_channels_that_a_socket_keeps_are_tried_again(lab: Lab) -> None:
         lab.profile("edge", REST + "channels: {combined: 2}\nqdisc: {kind: pfifo, limit: 9}\n")
         lab.ctl("reload")
         applied, lacking = lab.ctl("apply", "--confirm", "60s").stdout.split("Cannot be had")
-        assert "lan0  rps rx 0-1" in applied
+        assert "lan0  rps rx 0-3" in applied
         assert "channels" not in applied, "what was refused was not done"
         assert "lan0 channels: " in lacking
         lab.ctl("confirm", lacking.split()[-1])
         lab.wait_state("lan0", "partial")
         settings = {entry["tunable"]: entry for entry in lab.card("lan0")["settings"]}
-        assert settings["channels"]["state"] == "unsupported"
-        assert "too low for existing zerocopy AF_XDP sockets" in settings["channels"]["reason"]
+        assert settings["channels"]["state"] == "waiting"
+        assert settings["channels"]["reason"].startswith("AF_XDP holds queue 3, ")
         assert settings["rps"]["state"] == settings["qdisc"]["state"] == "in-sync"
         assert masks(lab) == ["3"] * 4
         assert lab.shell("tc qdisc show dev lan0").count("limit 9p") == 4

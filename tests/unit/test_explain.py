@@ -203,17 +203,17 @@ def test_json_has_the_same_facts() -> None:
     kernel = machine("cores: 4\ncards: [{name: eth0, driver: ice, queues: 2}]\n")
     loaded = profiles(edge="match: {}\nirq: {cpus: local}\n")
     found = command.look(kernel, loaded, "eth0")
-    card: Any = command.as_json(found, None, None)
+    card: Any = command.as_json(found, kernel, None, None)
     assert (card["name"], card["profile"], card["cpus"]["cpus"]) == ("eth0", "edge", "0-3")
     assert [queue["cpus"] for queue in card["queues"]] == ["1", "2"]
-    queue: Any = command.as_json(found, 1, None)
+    queue: Any = command.as_json(found, kernel, 1, None)
     assert queue["queue"] == card["queues"][1]
     assert {entry["cpus"]: entry["rule"] for entry in queue["others"]} == {
         "0": "boot",
         "1": "cores",
         "3": "equal",
     }
-    why_not: Any = command.as_json(found, None, 1)
+    why_not: Any = command.as_json(found, kernel, None, 1)
     assert [(v["queues"], v["rule"]) for v in why_not["verdicts"]] == [("0", "serves")]
     assert why_not["verdicts"][0]["queues_value"] == [0]
 
@@ -221,7 +221,7 @@ def test_json_has_the_same_facts() -> None:
 def test_json_has_values_beside_their_text() -> None:
     kernel = machine("cores: 4\ncards: [{name: eth0, driver: ice, queues: 2}]\n")
     loaded = profiles(edge="match: {}\nirq: {cpus: local}\nrps: {cpus: 0-1}\n")
-    card: Any = command.as_json(command.look(kernel, loaded, "eth0"), None, None)
+    card: Any = command.as_json(command.look(kernel, loaded, "eth0"), kernel, None, None)
     assert card["cpus"]["cpus_value"] == [0, 1, 2, 3]
     assert [queue["cpus_value"] for queue in card["queues"]] == [[1], [2]]
     assert (card["queues"][0]["rps"]["value"], card["queues"][0]["rps"]["data"]) == ("0-1", [0, 1])
