@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from netuned.errors import KernelError
@@ -73,6 +73,7 @@ class NetdevCalls(Protocol):
     """``netdev.NetdevNetlink``, or what a snapshot holds of it."""
 
     def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]: ...
+    def holders(self, ifindex: int, queues: Iterable[int]) -> Mapping[int, str]: ...
     def lists_napis(self) -> bool: ...
     def sets_napis(self) -> bool: ...
 

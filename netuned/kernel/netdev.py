@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.kernel import threads
+from netuned.kernel import holders, threads
 from netuned.kernel.genl import Client, Numbers, unsupported
 from netuned.kernel.messages import DEVICES, NAPIS, NETDEV, QUEUES, Message
 from netuned.kernel.netlink import NLM_F_DUMP, decoding
@@ -91,6 +91,10 @@ class NetdevNetlink(Client):
             with decoding("queues"):
                 last = self._bound = told, _bound(told)
         return last[1]
+
+    def holders(self, ifindex: int, queues: Iterable[int]) -> Mapping[int, str]:
+        """Who holds the AF_XDP sockets of these queues. Raises: as ``holders.of_queues``."""
+        return holders.of_queues(ifindex, queues)
 
     def zero_copy(self) -> Mapping[int, bool]:
         """Whether a driver lets AF_XDP do without copies, by card. Raises: as ``bound``."""

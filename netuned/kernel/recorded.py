@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import getsizeof
 from typing import TypeAlias, TypeVar
@@ -303,6 +303,10 @@ class RecordedCalls:
 
     def napi_interrupts(self, ifindex: int) -> Mapping[tuple[str, int], int]:
         return self._kernel.get(NAPI_INTERRUPTS, ifindex)
+
+    def holders(self, ifindex: int, queues: Iterable[int]) -> Mapping[int, str]:
+        """Not held: processes are nobody's who reads a snapshot."""
+        return {}
 
     def lists_napis(self) -> bool:
         """Nothing here changes."""

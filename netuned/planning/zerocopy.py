@@ -202,13 +202,15 @@ def _driver(facts: Facts) -> tuple[Condition, ...]:
     return (Condition("AF_XDP without copies", met=has, why=why, uses=(XSK,)),)
 
 
-def why_held(queues: Collection[tuple[str, int]], bound: Bound) -> str:
-    """Why what these queues need is left as it is: what is bound to them."""
-    by_use: dict[str, list[int]] = {}
+def why_held(queues: Collection[tuple[str, int]], bound: Bound, holders: Mapping[int, str]) -> str:
+    """Why what these queues need is left as it is: what is bound to them, and by whom, if known."""
+    alike: dict[tuple[str, str], list[int]] = {}
     for queue in queues:
-        by_use.setdefault(_words(bound[queue]), []).append(queue[1])
+        who = holders.get(queue[1], "") if bound[queue] == XSK else ""
+        alike.setdefault((_words(bound[queue]), who), []).append(queue[1])
     said = [
         f"{use} holds queue{'s' if len(set(numbers)) > 1 else ''} {CpuSet.of(numbers)}"
-        for use, numbers in by_use.items()
+        + f" for {who}" * bool(who)
+        for (use, who), numbers in alike.items()
     ]
     return f"{' and '.join(said)}, and needs it as it is; it is set once that has ended"

@@ -376,7 +376,9 @@ class Card:
         for change, ground in risky if bound else ():
             if queues := sorted(ground(change.key, change.before, change.after, bound)):
                 at = change.tunable, change.key
-                why = found[at] = Waiting(why_held(queues, bound))
+                numbers = {number for _, number in queues}
+                holders = self.kernel.netdev.holders(self.nic.ifindex, numbers)
+                why = found[at] = Waiting(why_held(queues, bound, holders))
                 if self.tunables[change.tunable].stands and at not in self.restoring:
                     self.give_up(change, why)
         return found

@@ -126,7 +126,7 @@ def test_channels_that_a_socket_keeps_are_tried_again(lab: Lab) -> None:
         lab.wait_state("lan0", "partial")
         settings = {entry["tunable"]: entry for entry in lab.card("lan0")["settings"]}
         assert settings["channels"]["state"] == "waiting"
-        assert settings["channels"]["reason"].startswith("AF_XDP holds queue 3, ")
+        assert settings["channels"]["reason"].startswith("AF_XDP holds queue 3")
         assert settings["rps"]["state"] == settings["qdisc"]["state"] == "in-sync"
         assert masks(lab) == ["3"] * 4
         assert lab.shell("tc qdisc show dev lan0").count("limit 9p") == 4

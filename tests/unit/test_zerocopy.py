@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 from netuned.errors import UnsupportedError
 from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
-from netuned.kernel import linkinfo, netdev
+from netuned.kernel import holders, linkinfo, netdev
+from netuned.kernel.netlink import NetlinkSocket
 from netuned.kernel.once import Once
 from netuned.kernel.questions import BOUND, CHANNELS, RINGS, RSS_TABLE, RULES, Question
 from netuned.kernel.rules import RuleTable
@@ -154,6 +157,32 @@ def test_xdp_programs_are_read_as_the_kernel_writes_them() -> None:
     one, none = link(2, attribute(2, b"\1"), u32(4, 66), u32(6, 66)), link(3, attribute(2, b"\0"))
     several = link(4, attribute(2, b"\4"), u32(5, 6), u32(6, 7))
     assert linkinfo.xdp_programs([one, none, several]) == {2: 66, 3: 0, 4: 7}
+
+
+def test_who_has_a_socket_is_read_as_the_kernel_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """xsk_diag_fill(): one that is bound has a place; a process is found by what it has open."""
+
+    def told(inode: int, *more: bytes) -> bytes:
+        return struct.pack("=BBHIII", 44, 3, 0, inode, 1, 0) + b"".join(more)
+
+    with socket.socket(socket.AF_UNIX) as own:
+        inode = os.fstat(own.fileno()).st_ino
+        bound = attribute(1, struct.pack("=II", 2, 3))
+        answers = [
+            told(inode, bound, u32(2, 0)),
+            told(1, attribute(1, struct.pack("=II", 2, 4)), u32(2, 77)),
+        ]
+        assert holders.parse([*answers, told(9, u32(2, 0))]) == [
+            holders.XdpSocket(inode, 2, 3, 0),
+            holders.XdpSocket(1, 2, 4, 77),
+        ]
+        monkeypatch.setattr(NetlinkSocket, "request", lambda *given: answers)
+        found = holders.of_queues(2, [3, 4, 5])
+        assert f"(pid {os.getpid()}" in found[3]
+        assert found[4] == "a process of user 77"
+        assert holders.of_queues(3, [3]) == {}
+    said = zerocopy.why_held([("rx", 4), ("tx", 4)], {("rx", 4): "xsk", ("tx", 4): "xsk"}, found)
+    assert said.startswith("AF_XDP holds queue 4 for a process of user 77, and needs it")
 
 
 # Nobody takes away what something that is bound to a queue needs
