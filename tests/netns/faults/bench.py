@@ -94,7 +94,7 @@ class Bench:
             self.calls.fault = None
             made = list(self.calls.names)
             if self.wanted and (fault is None or fault.error != DISTURBED):
-                self.promises.named((self.wanted,))
+                self.promises.named((self.wanted, self.promises.planned(loop)))
                 self.promises.told(loop, self.wanted)
             await self.again(loop)
             self.wanted = self.wanted or self.card.state()

@@ -9,7 +9,7 @@ from pathlib import Path
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.loop import Reconciler
 from netuned.status import IN_SYNC, UNSUPPORTED, NicStatus
-from netuned.tunables import BY_NAME
+from netuned.tunables import BY_NAME, channels
 from netuned.values import ABSENT
 from tests.netns.faults.card import Card, State, difference
 
@@ -65,6 +65,14 @@ class Promises:
             was = tunable.recorded(self.card.nic(), before[setting]) if setting in before else kept
             if kept != was:
                 raise Wrong(f"{name} {key}: the baseline has {kept}, it was {was}")
+
+    def planned(self, loop: Reconciler) -> State:
+        """What the rest is planned to be where the channels were refused; else nothing."""
+        slot = loop.cards.slots.get(self.card.ifindex)
+        if slot is None or channels.NAME not in slot.card.unsupported:
+            return {}
+        wanted = slot.card.wanted.items()
+        return {(name, key): value for name, state in wanted for key, value in state.items()}
 
     def told(self, loop: Reconciler, right: State) -> None:
         """Who calls a card in sync whose settings are not as they should be, lies."""
