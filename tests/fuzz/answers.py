@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import MagicMock, patch
 
 from netuned.errors import NetunedError
-from netuned.kernel import events, irqbalance
+from netuned.kernel import events, holders, irqbalance
 from netuned.kernel.answers import Answers
 from netuned.kernel.ethtool import Ethtool
 from netuned.kernel.genl import EthtoolNetlink, Family, resolve_family
@@ -90,7 +90,10 @@ def _ask_everything(*datagrams: bytes) -> None:
         part._socket = opened
     for family in netlink:
         family._family = Family(20, {}, frozenset({NAPIS.set}))
-    asked: list[Callable[[], object]] = [lambda: resolve_family(opened, "ethtool")]
+    asked: list[Callable[[], object]] = [
+        lambda: resolve_family(opened, "ethtool"),
+        lambda: holders.parse(opened.request(DONE, "list", "AF_XDP sockets")),
+    ]
     for question in QUESTIONS:
         if question.ask:
             asked.append(partial(_ask_and_keep, question, partial(question.ask, sockets, 2)))
@@ -172,6 +175,8 @@ NAPI = b"\x0b\1\0\0" + b"".join(
 SETTINGS = b"\x10\1\0\0" + _attribute(1, _attribute(1, struct.pack("=I", 2)))
 SETTINGS += b"".join(_attribute(n, struct.pack("=I", n)) for n in range(2, 11))
 SETTINGS += _attribute(11, b"\1") + _attribute(13, b"\0")
+XDP_SOCKET = struct.pack("=BBHIII", 44, 3, 0, 77, 0, 0)
+XDP_SOCKET += _attribute(1, struct.pack("=II", 2, 3)) + _attribute(2, bytes(4))
 REFUSED = _message(
     2,
     struct.pack("=i", -22) + bytes(16) + _attribute(1, b"why not\0") + _attribute(2, b"\x24\0\0\0"),
@@ -231,7 +236,7 @@ TARGETS = (
     Target(
         "netlink payload",
         _netlink_payloads,
-        (*QDISCS, LINK, GENERIC, NAPI, SETTINGS, b"\n--\n".join(QDISCS)),
+        (*QDISCS, LINK, GENERIC, NAPI, SETTINGS, XDP_SOCKET, b"\n--\n".join(QDISCS)),
         (b"\0\0\0\0", b"\xff\xff", b"\4\0\1\0", b"fq\0\0", b"cake\0\0\0\0", b"\n--\n"),
     ),
     Target(
