@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "netuned"
 LAYERS = (
     "kernel",
     "hardware",
+    "counters",
     "profiles",
     "placement",
     "tunables",

@@ -1,0 +1,137 @@
+"""Taking a sample of this host: what it counts now, of some cards or of all."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from netuned.counters.sample import CardSample, Sample, by_queue
+from netuned.errors import KernelError
+from netuned.hardware.nic import Nic
+from netuned.hardware.vectors import RX, TX
+from netuned.kernel import Kernel, counts
+from netuned.kernel.counting import Counting
+from netuned.kernel.counts import Counts
+from netuned.kernel.netlink import decoding
+from netuned.kernel.rtnl import ROOT
+
+A = TypeVar("A")
+_LIMIT = 1 << 22
+"""Bytes of /proc/stat and the like, on the largest hosts."""
+_CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_"
+_THREAD = "ksoftirqd/"
+
+
+class Taker:
+    """Takes samples of this host; keeps what does not change between them.
+
+    Reading is all that it does, and what a user may not read is ``missing`` of the sample.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._counting = Counting()
+        self._threads: dict[int, int] | None = None
+
+    def take(self, nics: Mapping[int, Nic]) -> Sample:
+        """The CPUs', the host's and these cards' counts. Raises: KernelError."""
+        at = time.monotonic()
+        missing: dict[str, str] = {}
+
+        def tried(what: str, ask: Callable[[], Mapping[int, A]]) -> Mapping[int, A]:
+            try:
+                return ask()
+            except KernelError as error:
+                missing[what] = str(error)
+                return {}
+
+        links = tried("statistics of links", self._counting.links)
+        qdiscs = tried("statistics of qdiscs", self._counting.qdiscs)
+        queues = tried("statistics of queues", self._counting.queues)
+        cards = {}
+        for ifindex, nic in nics.items():
+            try:
+                card, told = self._counting.of_driver(ifindex)
+            except KernelError as error:
+                missing[f"statistics of {nic.label}"] = str(error)
+                card, told = {}, {}
+            told = {place: {**told.get(place, {}), **queues.get(ifindex, {}).get(place, {})}
+                    for place in told.keys() | queues.get(ifindex, {}).keys()}  # fmt: skip
+            leaves = {_place(*at): kind for at, kind in qdiscs.get(ifindex, {}).items()}
+            leaves.pop("", None)
+            cards[ifindex] = CardSample(
+                nic.name,
+                links.get(ifindex, {}),
+                card,
+                by_queue(told, RX),
+                by_queue(told, TX),
+                {place: counted for place, (_, counted) in leaves.items()},
+                {place: kind for place, (kind, _) in leaves.items()},
+                dict(self._interrupts(nic)),
+            )
+        return Sample(at, self._cpus(missing), cards, self._host(), missing)
+
+    def _interrupts(self, nic: Nic) -> Iterator[tuple[int, dict[int, int]]]:
+        for irq in nic.interrupts:
+            with contextlib.suppress(KernelError), decoding(f"interrupt {irq}"):
+                text = self._kernel.files.read_text(f"/sys/kernel/irq/{irq}/per_cpu_count")
+                yield irq, {cpu: n for cpu, n in enumerate(counts.per_cpu(text)) if n}
+
+    def _cpus(self, missing: dict[str, str]) -> dict[int, Counts]:
+        found: dict[int, dict[str, int]] = {}
+        for path, parse in (
+            ("/proc/stat", counts.cpu_times),
+            ("/proc/softirqs", counts.softirqs),
+            ("/proc/net/softnet_stat", counts.softnet),
+        ):
+            try:
+                text = self._text(path)
+                with decoding(path):
+                    told = parse(text)
+            except KernelError as error:
+                missing[path] = str(error)
+                continue
+            for cpu, counted in told.items():
+                found.setdefault(cpu, {}).update(counted)
+        for cpu, pid in self._ksoftirqd().items():
+            if cpu in found:
+                with contextlib.suppress(KernelError, ValueError, IndexError):
+                    ran = self._kernel.files.read_text(f"/proc/{pid}/schedstat").split()[0]
+                    found[cpu]["ksoftirqd"] = int(ran)
+        return {**found}
+
+    def _ksoftirqd(self) -> dict[int, int]:
+        """CPU -> the thread, which it keeps for as long as it is online."""
+        if self._threads is None:
+            self._threads = {}
+            for pid in filter(str.isdigit, self._kernel.files.listdir("/proc")):
+                name = self._kernel.files.read_text(f"/proc/{pid}/comm", "")
+                if name.startswith(_THREAD) and name.removeprefix(_THREAD).isdigit():
+                    self._threads[int(name.removeprefix(_THREAD))] = int(pid)
+        return self._threads
+
+    def _host(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for path in ("/proc/net/snmp", "/proc/net/netstat"):
+            with contextlib.suppress(KernelError), decoding(path):
+                found |= counts.protocols(self._text(path))
+        for name, path in (("conntrack", "count"), ("conntrack_max", "max")):
+            if (number := self._kernel.files.read_int(_CONNTRACK + path, -1)) >= 0:
+                found[name] = number
+        return found
+
+    def _text(self, path: str) -> str:
+        return self._kernel.files.read_long(path, _LIMIT).decode("ascii", "replace")
+
+
+def _place(handle: int, parent: int) -> str:
+    """``root``, the queue below it of an mq (``tx-3``), or nothing: netuned shows no deeper ones.
+
+    Below an automatic mq the parent's major number is 0.
+    """
+    if parent == ROOT:
+        return "root"
+    minor = parent & 0xFFFF
+    return f"{TX}-{minor - 1}" if minor and not (handle and handle & 0xFFFF) else ""
