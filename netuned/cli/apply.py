@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confirm",
         metavar="TIME",
-        type=_timeout_s,
+        type=timeout_s,
         default=0,
         help="undo it after this time, like 60s, unless `netunedctl confirm` comes",
     )
@@ -88,7 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if set(after.changes) - waiting or after.problems else 0
 
 
-def _timeout_s(text: str) -> int:
+def timeout_s(text: str) -> int:
+    """A time on the command line. Raises: ArgumentTypeError."""
     if seconds := parse_timeout_s(text):
         return seconds
     raise argparse.ArgumentTypeError(f"{text!r} is no time from 1s to 1h, like 60s")

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from netuned.bus import wire
 from netuned.bus.client import Client
@@ -18,6 +19,10 @@ from netuned.status import UNSUPPORTED, WAITING, Status
 from netuned.text import escape
 from netuned.valuejson import typed
 from netuned.values import describe
+
+if TYPE_CHECKING:
+    from netuned.kernel import Kernel
+    from netuned.profiles.loader import Drop
 
 PENDING = 3
 """The exit status for pending changes."""
@@ -166,11 +171,17 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
     Mistakes in profiles go to standard error.
     Raises: NetunedError; also if the files have a mistake.
     """
+    from netuned.snapshots import offline
+
+    return plan_drop(*offline.load_with(files, path, directories), directories)
+
+
+def plan_drop(kernel: Kernel, drop: Drop, directories: Sequence[str]) -> Answer:
+    """The plan for a host and what its profiles would be. Raises: as ``plan_offline``."""
     from netuned.planning.dropped import idle, nowhere
     from netuned.profiles.doubts import doubts
     from netuned.snapshots import offline
 
-    kernel, drop = offline.load_with(files, path, directories)
     profiles = drop.profiles
     errors = drop.refused or profiles.errors
     doubtful = () if drop.refused else (d for loaded in profiles.profiles for d in doubts(loaded))
@@ -186,7 +197,7 @@ def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[s
         for file in drop.void
     ]
     notes += idle(drop.dropped, profiles.profiles, host.nics, desired.profiles)
-    given = bool(directories) and not files
+    given = bool(directories) and not drop.dropped
     if given and not (desired.profiles or profiles.errors):
         notes += nowhere(directories, profiles.profiles, host.nics)
     asked = any(loaded.profile.match for loaded in profiles.profiles) or not profiles.profiles

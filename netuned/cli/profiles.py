@@ -9,18 +9,9 @@ from netuned.cli.text import Screen, print_json
 from netuned.status import STARTING, ManagerStatus
 
 HOW_TO_ENABLE = """\
-To enable one, write a file edge.yaml, such as
+To try one, which undoes itself unless confirmed:
 
-  extends: [throughput]
-  match:
-    - {name: "en*"}
-
-look at what it would do, and try it: it undoes itself unless you confirm.
-
-  netunedctl plan edge.yaml
-  netunedctl pause
-  cp edge.yaml /etc/netuned/profiles.d/
-  netunedctl apply --confirm 60s
+  netunedctl enable throughput NIC --confirm 60s
   netunedctl confirm ID
 """
 

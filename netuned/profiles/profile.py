@@ -87,7 +87,7 @@ __all__ = [
 DEFAULT_PRIORITY = 50
 MAX_SETS = 64
 MAX_PRIORITY = 1000
-_PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
 def _mapping(model: type[BaseModel], example: str, *, default: bool = True) -> Leaf:
@@ -163,7 +163,7 @@ def _names(value: object) -> tuple[str, ...]:
 def _profile_name(value: object) -> str:
     refuse_number(value)
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if isinstance(text, str) and _PROFILE_NAME.fullmatch(text):
+    if isinstance(text, str) and PROFILE_NAME.fullmatch(text):
         return text
     raise mistake(
         f"{shown(value)} is not a profile's name; it begins with a letter or digit and has up to "

@@ -62,7 +62,7 @@ def capture(kernel: Kernel, host: Host, nic: Nic, *, whole: bool = False) -> Cap
     """
     baseline, _ = offline.read_baseline(kernel)
     ground = _Ground(kernel, host, nic, offline.read_seats(kernel), baseline)
-    profile: dict[str, Words] = {"match": [_match(nic)]}
+    profile: dict[str, Words] = {"match": [selecting(nic)]}
     left: dict[str, str] = {}
     for tunable in TUNABLES:
         owed = _against(ground, profile, tunable)  # what would be put back if nobody named it
@@ -81,7 +81,7 @@ def capture(kernel: Kernel, host: Host, nic: Nic, *, whole: bool = False) -> Cap
     return Captured(profile, left)
 
 
-def _match(nic: Nic) -> dict[str, str]:
+def selecting(nic: Nic) -> dict[str, str]:
     """What selects this card alone: its name, if that is no pattern, else its MAC address."""
     own = {"mac": nic.mac} if PATTERN & set(nic.name) else {"name": nic.name}
     return own if nic.kind == PHYSICAL else {"kind": nic.kind, **own}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,7 +86,21 @@ def load_with(
     Raises: SnapshotError; KernelError; ProfileError for a mistake in a description, or a file that
     cannot be read or would not be a profile by its name.
     """
-    dropped = _read_dropped(files)
+    return load_texts(_read_dropped(files), path, directories)
+
+
+def load_texts(
+    dropped: Mapping[str, bytes],
+    path: str | None,
+    directories: Sequence[str] = (),
+    *,
+    templates: bool = False,
+) -> tuple[Kernel, Drop]:
+    """As ``load_with``, with the contents of files by path.
+
+    With ``templates`` those that netuned comes with are found also where nothing is dropped.
+    Raises: SnapshotError; KernelError.
+    """
     kernel, recorded = _found(path, directories)
     last = DEFAULT_DIRECTORIES[-1]
     installed = os.path.isdir(last) if recorded is None else recorded.get(last)
@@ -96,7 +110,9 @@ def load_with(
         possible=read_topology(kernel.files).possible,
         owner=ANYONE if directories else 0,
         recorded=recorded,
-        templates=shipped_templates() if files and not (directories or installed) else "",
+        templates=shipped_templates()
+        if (dropped or templates) and not (directories or installed)
+        else "",
     )
     return kernel, drop
 

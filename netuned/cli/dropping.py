@@ -1,0 +1,145 @@
+"""Writing a profile where the daemon reads it: shown first, agreed to, whole or not at all."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from netuned.bus.client import Client
+from netuned.cli import cutoff
+from netuned.cli.plan import Answer, plan_drop, show
+from netuned.cli.text import Screen
+from netuned.errors import AbsentError, NetunedError
+from netuned.text import escape
+
+DIRECTORIES = "--profiles"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What commands that write profiles have in common."""
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        DIRECTORIES,
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="the directories of profiles, the one to write into first "
+        "(default: the daemon's, /etc/netuned/profiles.d first)",
+    )
+
+
+def first(directories: Sequence[str]) -> str:
+    """The directory that is written into."""
+    from netuned.profiles.searchpath import DEFAULT_DIRECTORIES
+
+    return (*directories, *DEFAULT_DIRECTORIES)[0].rstrip("/")
+
+
+def planned(texts: Mapping[str, bytes], directories: Sequence[str]) -> Answer:
+    """What this host's plan would be with these files, by path.
+
+    Raises: NetunedError; also if they have a mistake, which goes to standard error.
+    """
+    from netuned.snapshots import offline
+
+    return plan_drop(*offline.load_texts(texts, None, directories), directories)
+
+
+def show_plan(
+    answer: Answer, names: Sequence[str], screen: Screen, *, tried: bool = False, how: str = ""
+) -> str:
+    """The plan of these cards, or of all, with what it may cut off."""
+    shown = answer.of(answer.own_names(names)) if names else answer
+    warnings = cutoff.warnings(shown.plan.changes, tried=tried, how=how)
+    parts = [show(shown, names, screen)]
+    parts += [screen.sentence(f"Warning: {warning}") for warning in warnings]
+    return "\n".join(parts)
+
+
+def agreed(question: str, *, yes: bool) -> bool:
+    """Whether it is to be done: asked on a terminal. Raises: NetunedError where nobody is."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise NetunedError("nobody is here to agree, so nothing was written; --yes does not ask")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
+
+
+@contextlib.contextmanager
+def written(texts: Mapping[str, str | None]) -> Iterator[None]:
+    """Write files (or take away those of None), and put them back as they were on an error.
+
+    Raises: NetunedError.
+    """
+    before: dict[str, bytes | None] = {}
+    try:
+        for path, text in texts.items():
+            before[path] = _content(path)
+            _put(path, None if text is None else text.encode())
+        yield
+    except BaseException:
+        for path, content in before.items():
+            with contextlib.suppress(NetunedError):
+                _put(path, content)
+        raise
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise NetunedError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _put(path: str, content: bytes | None) -> None:
+    """Raises: NetunedError."""
+    target = Path(path)
+    try:
+        if content is None:
+            target.unlink(missing_ok=True)
+            return
+        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(prefix=".", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                os.fchmod(descriptor, 0o644)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(draft, target)
+        except BaseException:
+            os.unlink(draft)
+            raise
+    except OSError as error:
+        root = "; only root can write there" if isinstance(error, PermissionError) else ""
+        raise NetunedError(f"{path}: cannot be written: {error.strerror}{root}") from None
+
+
+def show_file(path: str, text: str) -> str:
+    """A file as it would be."""
+    lines = "".join(f"  {escape(line)}\n" for line in text.splitlines())
+    return f"{escape(path)}:\n{lines}"
+
+
+def reload() -> str:
+    """Have the daemon read the profiles and bring them into force.
+
+    Returns what there is to say where it does not run. Raises: NetunedError.
+    """
+    try:
+        with Client() as client:
+            client.reload()
+    except AbsentError as error:
+        return f"{error}; once it does (systemctl enable --now netuned), it is in force."
+    return ""
