@@ -10,7 +10,7 @@ import platform
 import sys
 from functools import partial
 
-from bench import daemon, drift, idle_pass, placement, planning, profile_drop, starting
+from bench import daemon, drift, idle_pass, peers, placement, planning, profile_drop, starting
 from bench.calibration import calibrated
 from bench.table import Row, render
 
@@ -19,6 +19,7 @@ PARTS = {
     "idle": lambda quick: idle_pass.measure(),
     "drop": lambda quick: profile_drop.measure(),
     "daemon": lambda quick: daemon.measure(5.0 if quick else 60.0),
+    "peers": lambda quick: peers.measure(5.0 if quick else 60.0),
     "starting": lambda quick: starting.measure(),
     "placement": lambda quick: placement.measure(),
     "planning": lambda quick: planning.measure(3 if quick else 9),

@@ -60,10 +60,10 @@ def test_every_command_of_a_page_does_its_work(lab: Lab, page: str, tmp_path: Pa
         quoted = command.replace("'", "'\\''")
         script += f"echo '>>> {quoted}'\n{command} < /dev/null\n"
     tools = f"PATH={Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
-    command = lab.command("unshare", "-m", "--propagation", "private", "env", tools, "sh", "-c")
+    words = lab.command("unshare", "-m", "--propagation", "private", "env", tools, "sh", "-c")
     environment = {"LC_ALL": "C.UTF-8", **lab.environment}
     done = subprocess.run(
-        [*command, script], check=False, capture_output=True, text=True, env=environment
+        [*words, script], check=False, capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stdout + done.stderr + lab.logged()[-3000:]
     assert done.stdout.count(">>> ") == len(said)
