@@ -91,6 +91,7 @@ class Reconciler:
             answered=self.touch_profiles,
         )
         self._due = False
+        self._published = asyncio.Event()
         self._first_looks: asyncio.Task[None] | None = None
         self._starting = True
         self._context = context = Context(kernel, self.work, self._baseline, listener, {}, self)
@@ -153,7 +154,11 @@ class Reconciler:
     async def _polls(self) -> None:
         silent: dict[str, bool] = {}
         """By tunable, as far as some card has had it: a kernel's answer stays as it is."""
+        polled: frozenset[str] = frozenset()
         while True:
+            if not polled:  # nor is there a timer as long as nothing changes
+                await self._published.wait()
+            self._published.clear()
             await asyncio.sleep(POLL_S)
             wanted = {name for slot in self.cards.slots.values() for name in slot.card.wanted}
             try:
@@ -440,6 +445,7 @@ class Reconciler:
 
     def publish(self) -> None:
         """Tell how everything is, if that has changed; what comes together is told together."""
+        self._published.set()
         self._telling.publish()
 
     def _manager(self, nics: tuple[NicStatus, ...]) -> ManagerStatus:
