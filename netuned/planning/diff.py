@@ -1,7 +1,7 @@
 """Pure: what must change on one card, and in which order.
 
 Order is that of the tunables but for one case that depends on values: where a change ends what
-others still name (channels that shrink end queues), those leave it first.
+others still name (channels that shrink end queues, a context goes), those leave it first.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ def diff(
 def _ordered(
     tunables: Sequence[Tunable], wanted: Mapping[str, State], found: Mapping[str, State]
 ) -> Sequence[Tunable]:
-    yielding = [
-        tunable
-        for tunable in tunables
-        if tunable.yields(wanted.get(tunable.name, NOTHING), found.get(tunable.name, NOTHING))
-    ]
-    if not yielding:
-        return tunables
-    return sorted(tunables, key=lambda tunable: not tunable.leaves)
+    ordered = list(tunables)
+    for tunable in tunables:
+        name = tunable.name
+        if tunable.yields(wanted.get(name, NOTHING), found.get(name, NOTHING)):
+            leaving = [other for other in ordered if name in other.leaves]
+            ordered = [other for other in ordered if name not in other.leaves]
+            at = ordered.index(tunable)
+            ordered[at:at] = leaving
+    return ordered

@@ -346,8 +346,8 @@ class Tunable:
     of it stays there until all are open again that netuned closed."""
     yields: Callable[[State, State], bool] = lambda wanted, found: False
     """Whether the change ends what others still name, so that those leave it first."""
-    leaves: bool = False
-    """Whether it is to be set before one that ``yields``."""
+    leaves: tuple[str, ...] = ()
+    """The tunables before which it is to be set where they ``yield``."""
     fits: Callable[[Mapping[str, State]], bool] = lambda states: True
     """Whether its state goes together with those of the others, among which it is."""
     stands: Callable[[Target, Nic, Value | None], Target] | None = None

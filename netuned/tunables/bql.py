@@ -17,7 +17,7 @@ from netuned.hardware.nic import Nic
 from netuned.profiles.numbers import (
     NO_BYTE_LIMIT,
 )
-from netuned.tunables import masks
+from netuned.tunables import channels, masks
 from netuned.tunables.base import (
     NO_LIMITS,
     NOT_ASKED,
@@ -134,7 +134,7 @@ BQL = Tunable(
     why=why,
     limits=limits,
     by_key=True,
-    leaves=True,
+    leaves=(channels.NAME,),
     watched=watched,
     writers=Writers(files=lambda nic, key: (f"{nic.name}/{_place(key)}",)),
     summary=summary,
