@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import errno
 import re
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
@@ -26,8 +24,7 @@ from netuned.kernel.netdev import Bound
 from netuned.kernel.questions import RULES as QUESTION
 from netuned.kernel.rules import RuleTable, is_writable
 from netuned.profiles.flows import FlowSpec
-from netuned.profiles.profile import Profile
-from netuned.tunables import channels
+from netuned.tunables import channels, numbered
 from netuned.tunables.base import (
     NOT_ASKED,
     Limits,
@@ -39,27 +36,20 @@ from netuned.tunables.base import (
     Writers,
     keyed_summary,
 )
+from netuned.tunables.numbered import digest_of, number_of
 from netuned.values import ABSENT, ChannelCounts, FlowRule, State, Value
 
 NAME = "flows"
 SIZE = "size"
 """Of the limits: how many locations the card has."""
 
-_KEY = re.compile(r"rule (0|[1-9][0-9]{0,9}) [0-9a-f]{8}", re.ASCII)
+_NOUN = "rule"
+_KEY = re.compile(numbered.KEY.format(_NOUN), re.ASCII)
 _REFUSED = (errno.EINVAL, errno.ENOSPC, errno.EEXIST, errno.ERANGE, errno.ENOENT)
 """What of a rule is the driver's word about that rule alone."""
 
 
-def _key(location: int, rule: FlowRule) -> str:
-    return f"rule {location} {zlib.crc32(str(rule).encode()):08x}"
-
-
-def _location(key: str) -> int:
-    return int(key.split()[1])
-
-
-def _digest(key: str) -> str:
-    return key.split()[2]
+_key = partial(numbered.key_of, _NOUN)
 
 
 def read(view: View) -> State:
@@ -72,11 +62,11 @@ def read(view: View) -> State:
 
 def _is_as_read(view: View, known: State) -> bool:
     ifindex, ethtool = view.nic.ifindex, view.kernel.ethtool
-    if ethtool.rule_places(ifindex)[1] != tuple(sorted(map(_location, known))):
+    if ethtool.rule_places(ifindex)[1] != tuple(sorted(map(number_of, known))):
         return False
     own = [key for key in view.keys(NAME) if key in known]
     try:
-        return all(ethtool.rule(ifindex, _location(key)) == known[key] for key in own)
+        return all(ethtool.rule(ifindex, number_of(key)) == known[key] for key in own)
     except KernelError:  # it went just now, or the card did, which all of them will tell
         return False
 
@@ -87,27 +77,17 @@ def state_of(found: RuleTable) -> State:
 
 def limits_of(found: RuleTable, own: Collection[int] = ()) -> Limits:
     """The card's locations; and by the key of what is at one, whether it makes room (1) or not."""
-    return {SIZE: found.size, **{key: _location(key) in own for key in state_of(found)}}
+    return {SIZE: found.size, **{key: number_of(key) in own for key in state_of(found)}}
 
 
 def limits(view: View) -> Limits:
     found = view.ask(QUESTION)
-    return limits_of(found, _own(view, state_of(found)))
-
-
-def _own(view: View, found: State) -> set[int]:
-    """Where netuned's own rules are, or were; not where another is by now that cannot be remade."""
-    there = {_location(key): rule for key, rule in found.items()}
-    own = {_location(key) for key in view.own(NAME, found)}
-    return {at for at in own if at not in there or _is_writable(there[at])}
+    return limits_of(found, numbered.own(view, NAME, state_of(found), _is_writable))
 
 
 def _is_writable(rule: Value) -> bool:
+    """Whether a rule that somebody put where one of netuned's own was can be remade."""
     return isinstance(rule, FlowRule) and is_writable(rule)
-
-
-def wanted_of(profile: Profile) -> tuple[FlowRule, ...]:
-    return tuple(rule_of(spec) for spec in profile.flows or ())
 
 
 def rule_of(spec: FlowSpec) -> FlowRule:
@@ -115,7 +95,7 @@ def rule_of(spec: FlowSpec) -> FlowRule:
 
 
 def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
-    rules = wanted_of(target.profile)
+    rules = [rule_of(spec) for spec in target.profile.flows or ()]
     queues = target.queues(nic).rx_queues
     wanted: dict[str, Value | UnsupportedError] = {}
     for number, (rule, place) in enumerate(zip(rules, _places(rules, limits), strict=True)):
@@ -141,11 +121,11 @@ def _queue(rule: Value | None) -> int | None:
 def _places(rules: Sequence[FlowRule], limits: Limits) -> Iterator[int | None]:
     """A location for each rule, ascending: where all are already, else the first that are free."""
     keys = [key for key in limits if key != SIZE]
-    taken = {_location(key): _digest(key) for key in keys if not limits[key]}
+    taken = {number_of(key): digest_of(key) for key in keys if not limits[key]}
     at: dict[str, list[int]] = {}
     for key in keys:
-        at.setdefault(_digest(key), []).append(_location(key))
-    digests = [_digest(_key(0, rule)) for rule in rules]
+        at.setdefault(digest_of(key), []).append(number_of(key))
+    digests = [digest_of(_key(0, rule)) for rule in rules]
     there: list[int] = []
     for digest in digests:
         after = there[-1] if there else -1
@@ -164,31 +144,14 @@ def _places(rules: Sequence[FlowRule], limits: Limits) -> Iterator[int | None]:
         yield place
 
 
-def instead(wanted: State, found: State) -> State:
-    if wanted.keys() <= found.keys():
-        return {}
-    at = {_location(key): rule for key, rule in found.items() if key not in wanted}
-    return {
-        key: at[_location(key)]
-        for key, rule in wanted.items()
-        if rule is not ABSENT and key not in found and _location(key) in at
-    }
-
-
 def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
     """Rules of others that came to a location after it was chosen: another is to be found."""
-    others = _others(view, found, values)
+    others = numbered.others(view, NAME, found, values, _is_writable)
     return {
         key: "a rule of somebody else is at its location"
         for key, rule in values.items()
-        if rule is not ABSENT and _location(key) in others
+        if rule is not ABSENT and number_of(key) in others
     }
-
-
-def _others(view: View, found: State, values: State) -> set[int]:
-    """The locations of rules that are neither netuned's own nor to go."""
-    going = {_location(key) for key, rule in values.items() if rule is ABSENT and key in found}
-    return {_location(key) for key in found} - going - _own(view, found)
 
 
 def write(view: View, found: State, values: State) -> None:
@@ -199,34 +162,24 @@ def write(view: View, found: State, values: State) -> None:
     """
     ifindex, ethtool = view.nic.ifindex, view.kernel.ethtool
     has = state_of(view.kernel.get(QUESTION, ifindex))
-    others, taken = _others(view, has, values), {_location(key) for key in has}
+    others = numbered.others(view, NAME, has, values, _is_writable)
+    taken = {number_of(key) for key in has}
     coming = {
         key: rule
         for key, rule in values.items()
-        if isinstance(rule, FlowRule) and has.get(key) != rule and _location(key) not in others
+        if isinstance(rule, FlowRule) and has.get(key) != rule and number_of(key) not in others
     }
-    going = {_location(key): key for key in coming if _location(key) in taken}
-    going |= {_location(key): key for key, rule in values.items() if rule is ABSENT and key in has}
+    going = {number_of(key): key for key in coming if number_of(key) in taken}
+    going |= {number_of(key): key for key, rule in values.items() if rule is ABSENT and key in has}
     for location, key in sorted(going.items()):
-        with _about(key):
+        with numbered.about(NAME, key, _REFUSED):
             ethtool.delete_rule(ifindex, location)
-    for key in sorted(coming, key=_location):
-        with _about(key):
-            ethtool.set_rule(ifindex, _location(key), coming[key])
-            if (made := ethtool.rule(ifindex, _location(key))) != coming[key]:
-                ethtool.delete_rule(ifindex, _location(key))
+    for key in sorted(coming, key=number_of):
+        with numbered.about(NAME, key, _REFUSED):
+            ethtool.set_rule(ifindex, number_of(key), coming[key])
+            if (made := ethtool.rule(ifindex, number_of(key))) != coming[key]:
+                ethtool.delete_rule(ifindex, number_of(key))
                 raise KernelError("set", NAME, errno.EINVAL, f"the driver makes {made} of it")
-
-
-@contextmanager
-def _about(key: str) -> Iterator[None]:
-    """Have an error that is the driver's word about a rule say of which."""
-    try:
-        yield
-    except UnsupportedError as error:
-        raise KernelError("set", NAME, errno.EOPNOTSUPP, error.why, key) from None
-    except KernelError as error:
-        raise replace(error, attribute=key if error.errno in _REFUSED else "") from None
 
 
 def ground(key: str, before: Value | None, after: Value, bound: Bound) -> Iterator[Queue]:
@@ -266,7 +219,7 @@ RULES = Tunable(
     fits=fits,
     ground=ground,
     obstacles=obstacles,
-    instead=instead,
+    instead=numbered.instead,
     silent=lambda kernel: True,
     writers=Writers(hint="look for `ethtool -N` in scripts and timers"),
     summary=lambda state: keyed_summary({k.rpartition(" ")[0]: v for k, v in state.items()}),
