@@ -56,10 +56,13 @@ _TABLE_NO_CHANGE = 0xFFFFFFFF
 _FUNCTION_NO_CHANGE = 0
 _XFRM_NO_CHANGE = 0xFF
 _XFRM_NONE = 0
+_NEW_CONTEXT = 0xFFFFFFFF
+_NO_CONTEXT = 0xFFFFFFFE
+"""The number of a context that none can have."""
 _ENOTSUPP = 524
 """Of the kernel alone; some drivers let it out."""
 _NO_RULE = (errno.ENOENT, errno.EINVAL)
-"""What drivers say of a location without a rule (mlx5, igb)."""
+"""What drivers say of a location without a rule (mlx5, igb), and of a context that is not there."""
 
 _NOTHING: HashValues = MappingProxyType({})
 
@@ -140,14 +143,52 @@ class Ethtool:
         size = self._rss_sizes(ifindex)[0]
         if not size:
             raise UnsupportedError("rss", "the driver has no indirection table")
-        request = _new(_RXFH.size + 4 * size, _GRSSH)
-        _RXFH.pack_into(request, 0, _GRSSH, 0, size, 0, 0, 0, 0)
-        return struct.unpack_from(f"={size}I", self._call(ifindex, "rss", request), _RXFH.size)
+        return self._table(ifindex, "rss", 0, size)
 
     def set_rss_table(self, ifindex: int, entries: Sequence[int]) -> None:
         """As ``EthtoolNetlink.set_rss_table``, which comes first as it says why when refused."""
-        table = struct.pack(f"={len(entries)}I", *entries)
-        self._set_rss(ifindex, "rss", len(entries), table)
+        self._set_rss(ifindex, "rss", len(entries), _packed(entries))
+
+    def context_entries(self, ifindex: int) -> int:
+        """How many entries the table of an RSS context has. Whether the driver has contexts shows
+        when it is asked for one that cannot be."""
+        size = self._rss_sizes(ifindex)[0]
+        try:
+            self._table(ifindex, "contexts", _NO_CONTEXT, size)
+        except KernelError as error:
+            if error.errno not in _NO_RULE:
+                raise
+        return size
+
+    def context(self, ifindex: int, context: int, size: int) -> tuple[int, ...] | None:
+        """The table of an RSS context; None if there is none of that number."""
+        try:
+            return self._table(ifindex, "contexts", context, size)
+        except KernelError as error:
+            if error.errno not in _NO_RULE:
+                raise
+        return None
+
+    def create_context(self, ifindex: int, context: int, entries: Sequence[int]) -> None:
+        """As ``EthtoolNetlink.create_context``: the kernel gives it the lowest free number.
+
+        Raises: KernelError (EEXIST) where that is another one; it is then deleted again.
+        """
+        made = self._set_rss(
+            ifindex, "contexts", len(entries), _packed(entries), context=_NEW_CONTEXT
+        )
+        if made != context:
+            self.delete_context(ifindex, made)
+            target, why = f"contexts of ifindex {ifindex}", f"the driver makes it context {made}"
+            raise KernelError("set", target, errno.EEXIST, why)
+
+    def set_context(self, ifindex: int, context: int, entries: Sequence[int]) -> None:
+        """As ``EthtoolNetlink.set_context``, which comes first as it says why when refused."""
+        self._set_rss(ifindex, "contexts", len(entries), _packed(entries), context=context)
+
+    def delete_context(self, ifindex: int, context: int) -> None:
+        """As ``EthtoolNetlink.delete_context``, which comes first as it says why when refused."""
+        self._set_rss(ifindex, "contexts", 0, b"", context=context)
 
     def hashing(self, ifindex: int) -> Hashing:
         """How the card hashes; of drivers that tell but a part of it, that part.
@@ -267,16 +308,28 @@ class Ethtool:
         told = _RXFH.unpack_from(self._call(ifindex, "rss", _new(_RXFH.size, _GRSSH)))
         return told[2], told[3], told[4], told[5]
 
+    def _table(self, ifindex: int, what: str, context: int, size: int) -> tuple[int, ...]:
+        request = _new(_RXFH.size + 4 * size, _GRSSH)
+        _RXFH.pack_into(request, 0, _GRSSH, context, size, 0, 0, 0, 0)
+        return struct.unpack_from(f"={size}I", self._call(ifindex, what, request), _RXFH.size)
+
     def _set_rss(
-        self, ifindex: int, what: str, entries: int, table: bytes, values: HashValues = _NOTHING
-    ) -> None:
+        self,
+        ifindex: int,
+        what: str,
+        entries: int,
+        table: bytes,
+        values: HashValues = _NOTHING,
+        context: int = 0,
+    ) -> int:
+        """Set it, of the card or of a context; returns the number of that."""
         key = values.get("key", b"")
         function = values.get("function", _FUNCTION_NO_CHANGE)
         symmetric = values.get("symmetric", _XFRM_NO_CHANGE)
         assert isinstance(key, bytes)
         request = ctypes.create_string_buffer(bytes(_RXFH.size) + table + key)
         try:
-            _RXFH.pack_into(request, 0, _SRSSH, 0, entries, len(key), function, symmetric, 0)
+            _RXFH.pack_into(request, 0, _SRSSH, context, entries, len(key), function, symmetric, 0)
             self._call(ifindex, what, request, write=True)
         except (UnsupportedError, KernelError) as error:
             # "no change" came with 6.8 (13e59344fb9d, "net: ethtool: add support for symmetric-xor
@@ -285,9 +338,10 @@ class Ethtool:
                 raise
             if symmetric != _XFRM_NO_CHANGE:
                 raise
-            _RXFH.pack_into(request, 0, _SRSSH, 0, entries, len(key), function, _XFRM_NONE, 0)
+            _RXFH.pack_into(request, 0, _SRSSH, context, entries, len(key), function, _XFRM_NONE, 0)
             self._call(ifindex, what, request, write=True)
         self._wrote()
+        return int(_RXFH.unpack_from(request)[1])
 
     def _call(
         self, ifindex: int, what: str, request: ctypes.Array[ctypes.c_char], *, write: bool = False
@@ -312,6 +366,10 @@ def _new(size: int, command: int) -> ctypes.Array[ctypes.c_char]:
     request = ctypes.create_string_buffer(size)
     struct.pack_into("=I", request, 0, command)
     return request
+
+
+def _packed(entries: Sequence[int]) -> bytes:
+    return struct.pack(f"={len(entries)}I", *entries)
 
 
 def _text(field: bytes) -> str:

@@ -17,12 +17,16 @@ from functools import lru_cache, partial
 from itertools import cycle, islice
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.kernel import features
+from netuned.kernel import contexts, features
+from netuned.kernel.contexts import ContextTable
 from netuned.kernel.ethtool import NO_OPERATION, Ethtool
 from netuned.kernel.hashing import HashValues, content_of
 from netuned.kernel.messages import (
     CHANNELS,
     COMMAND,
+    CONTEXTS,
+    CREATE_CONTEXT,
+    DELETE_CONTEXT,
     ETHTOOL,
     FAMILY,
     FEATURES,
@@ -247,10 +251,61 @@ class EthtoolNetlink(Client):
         Raises: UnsupportedError where the driver has no table, or none that can be set; KernelError
         with the kernel's reason, for example EINVAL for a queue that the card does not have.
         """
-        table = struct.pack(f"={len(entries)}I", *entries)
         by_ioctl = partial(self._ioctl.set_rss_table, ifindex, entries)
-        by_netlink = self._set_either(RSS, "rss", ifindex, {"indir": table}, by_ioctl)
+        by_netlink = self._set_either(RSS, "rss", ifindex, {"indir": _packed(entries)}, by_ioctl)
         if by_netlink and not self._has(ifindex, entries):
+            by_ioctl()
+
+    def contexts(self, ifindex: int) -> ContextTable:
+        """The card's RSS contexts, whoever made them.
+
+        Linux lists them since 6.12; before that those of low numbers are asked for one by one.
+
+        Raises: UnsupportedError where the driver has none; KernelError.
+        """
+        size = self._ioctl.context_entries(ifindex)
+        target = f"contexts of ifindex {ifindex}"
+        content = _header(ifindex) + CONTEXTS.table.encode({"start": 1})
+        try:
+            told = self._ask(CONTEXTS.table, CONTEXTS.get, NLM_F_DUMP, content, "list", target)
+        except (UnsupportedError, KernelError) as error:
+            if isinstance(error, KernelError) and error.errno != errno.EOPNOTSUPP:
+                raise
+            numbers = range(1, contexts.MOST_PROBED + 1)
+            asked = ((number, self._ioctl.context(ifindex, number, size)) for number in numbers)
+            return ContextTable(size, {number: table for number, table in asked if table})
+        with decoding(target):
+            return ContextTable(size, contexts.decode(told))
+
+    def create_context(self, ifindex: int, context: int, entries: Sequence[int]) -> None:
+        """Make an RSS context of this number, the lowest that is free: by the ioctl there is no
+        choice. RSS_CREATE_ACT is in Linux since 6.17.
+
+        Raises: UnsupportedError where the driver has none; KernelError with the kernel's reason.
+        """
+        content: dict[str, Content] = {"context": context, "indir": _packed(entries)}
+        by_ioctl = partial(self._ioctl.create_context, ifindex, context, entries)
+        self._set_either(CREATE_CONTEXT, "contexts", ifindex, content, by_ioctl)
+
+    def set_context(self, ifindex: int, context: int, entries: Sequence[int]) -> None:
+        """Write the whole table of an RSS context, as ``set_rss_table``; it has no default."""
+        content: dict[str, Content] = {"context": context, "indir": _packed(entries)}
+        by_ioctl = partial(self._ioctl.set_context, ifindex, context, entries)
+        by_netlink = self._set_either(RSS, "contexts", ifindex, content, by_ioctl)
+        if by_netlink and self._ioctl.context(ifindex, context, len(entries)) != tuple(entries):
+            by_ioctl()
+
+    def delete_context(self, ifindex: int, context: int) -> None:
+        """Delete an RSS context; EBUSY while a flow rule goes to it (since 6.13, with any driver).
+
+        RSS_DELETE_ACT says yes and does nothing where a driver makes contexts in the way that was
+        usual before 6.11: what is there still is deleted by the ioctl.
+        """
+        by_ioctl = partial(self._ioctl.delete_context, ifindex, context)
+        deleted = self._set_either(
+            DELETE_CONTEXT, "contexts", ifindex, {"context": context}, by_ioctl
+        )
+        if deleted and self._ioctl.context(ifindex, context, 0) is not None:
             by_ioctl()
 
     def set_hashing(self, ifindex: int, values: HashValues) -> None:
@@ -327,6 +382,10 @@ class EthtoolNetlink(Client):
         target = f"{what} of ifindex {ifindex}"
         attrs = _header(ifindex) + message.table.encode(content, target)
         self._ask(message.table, message.set, 0, attrs, "set", target)
+
+
+def _packed(entries: Sequence[int]) -> bytes:
+    return struct.pack(f"={len(entries)}I", *entries)
 
 
 def unsupported(error: KernelError, what: str, why: str) -> KernelError | UnsupportedError:

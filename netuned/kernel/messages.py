@@ -128,11 +128,18 @@ RSS = Message(
     38,
     Table(
         *(_HEADER, ("function", 3, U32), ("indir", 4, Type.BINARY), ("key", 5, Type.BINARY)),
-        *(("symmetric", 6, U32), ("fields", 8, Type.NESTED)),
+        *(("symmetric", 6, U32), ("fields", 8, Type.NESTED), ("context", 2, U32)),
     ),
     set=48,
 )
-"""The names but ``indir`` are those of ``hashing.HashValues``; ``fields`` is a nest by flow."""
+"""The names but ``indir`` and ``context`` are those of ``hashing.HashValues``; ``fields`` is a nest
+by flow. Without a context it is of the card."""
+
+_CONTEXT = (_HEADER, ("context", 2, U32), ("indir", 4, Type.BINARY))
+CONTEXTS = Message(ETHTOOL, 38, Table(*_CONTEXT, ("start", 7, U32)), told=frozenset(("indir",)))
+"""RSS contexts in a list (Linux 6.12): of those from ``start`` on."""
+CREATE_CONTEXT = Message(ETHTOOL, 38, Table(*_CONTEXT), set=49)
+DELETE_CONTEXT = Message(ETHTOOL, 38, Table(*_CONTEXT[:2]), set=50)
 
 QUEUES = Message(
     NETDEV,
@@ -165,4 +172,7 @@ NAPIS = Message(
 )
 """``ifindex`` is told, and asked for where one card's are listed; it is not set."""
 
-MESSAGES = (FAMILY, RINGS, CHANNELS, COALESCE, STRINGS, FEATURES, RSS, QUEUES, DEVICES, NAPIS)
+MESSAGES = (
+    *(FAMILY, RINGS, CHANNELS, COALESCE, STRINGS, FEATURES, QUEUES, DEVICES, NAPIS),
+    *(RSS, CONTEXTS, CREATE_CONTEXT, DELETE_CONTEXT),
+)

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel import messages
+from netuned.kernel.contexts import ContextTable
 from netuned.kernel.ethtool import NO_OPERATION, Channels, DriverInfo, Ethtool
 from netuned.kernel.forms import (
     NUMBERS,
@@ -215,6 +216,18 @@ def _read_rule(data: Any, what: str) -> FlowRule:
     raise ValueError(f"{what}: {str(data)[:60]!r} is not a rule")
 
 
+def _write_contexts(found: ContextTable, _: Pool) -> dict[str, Any]:
+    contexts = {str(number): list(table) for number, table in found.contexts.items()}
+    return {"entries": found.entries, "contexts": contexts}
+
+
+def _read_contexts(data: Any, what: str, pool: Pool) -> ContextTable:
+    given = mapping(data, what)
+    told = mapping(given.get("contexts"), f"{what}.contexts")
+    found = {index(at): TABLE.read(table, f"{what}.contexts", pool) for at, table in told.items()}
+    return ContextTable(whole(given.get("entries"), f"{what}.entries"), found)
+
+
 def _no_link(ifindex: int) -> Any:
     raise KernelError("get", f"link of ifindex {ifindex}", errno.ENODEV)
 
@@ -268,6 +281,16 @@ RULES: Question[RuleTable] = Question(
     absent=unsupported("flow rules"),
 )
 """Ntuple filters: no kernel tells of them by netlink, nor of their changes."""
+
+CONTEXTS: Question[ContextTable] = Question(
+    "contexts",
+    "contexts",
+    Form(_write_contexts, _read_contexts),
+    ask=lambda sockets, ifindex: sockets.ethtool_netlink.contexts(ifindex),
+    ask_all=None,
+    absent=unsupported("contexts"),
+)
+"""RSS contexts. The list of all cards has each driver tell the hash fields of its cards as well."""
 
 RX_RINGS: Question[int] = Question(
     "rx_rings",
@@ -383,7 +406,7 @@ LINK_NUMBERS: Setting[Numbers] = Setting(
 (``…-max``). What the kernel does not know is not in the answer."""
 
 QUESTIONS: tuple[Question[Any], ...] = (
-    *(DRIVER_INFO, CHANNELS, RSS_TABLE, HASHING, RULES, RX_RINGS, NAPI_INTERRUPTS, NAPIS),
-    *(BOUND, XDP, RINGS, COALESCE, FEATURES, QDISCS, LINKS, LINK_NUMBERS),
+    *(DRIVER_INFO, CHANNELS, RSS_TABLE, HASHING, CONTEXTS, RULES, RX_RINGS, NAPI_INTERRUPTS),
+    *(NAPIS, BOUND, XDP, RINGS, COALESCE, FEATURES, QDISCS, LINKS, LINK_NUMBERS),
 )
 """All of them."""

@@ -295,6 +295,15 @@ class RecordedCalls:
         table = self._kernel.get(RULES, ifindex)
         return table.size, tuple(sorted(table.rules))
 
+    def create_context(self, ifindex: int, context: int, entries: Sequence[int]) -> None:
+        raise cannot_be_written()
+
+    def set_context(self, ifindex: int, context: int, entries: Sequence[int]) -> None:
+        raise cannot_be_written()
+
+    def delete_context(self, ifindex: int, context: int) -> None:
+        raise cannot_be_written()
+
     def set_rule(self, ifindex: int, location: int, rule: FlowRule) -> None:
         raise cannot_be_written()
 

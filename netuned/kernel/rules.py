@@ -43,7 +43,7 @@ PROTOS: Mapping[str, tuple[int, Mapping[str, tuple[int, int]]]] = {
 }
 """By name the kernel's number of a kind of packet, and where its fields are and how long."""
 
-_OWN_TARGET = re.compile(r"drop|queue [0-9]+", re.ASCII)
+_OWN_TARGET = re.compile(r"drop|(queue|context) [0-9]+", re.ASCII)
 _IP_VERSION_AT = 13
 """Of ip4: the kind of header that is meant, ETH_RX_NFC_IP4."""
 _VLAN_ID = 0x0FFF
@@ -76,7 +76,11 @@ def encode(command: int, location: int, rule: FlowRule) -> bytes:
         request[_MASKS_AT + at : _MASKS_AT + at + size] = mask
         if name in _VLAN:
             number |= _FLOW_EXT
-    cookie = _DROP if rule.to == "drop" else int(rule.to.removeprefix("queue "))
+    kind, _, said = rule.to.partition(" ")
+    if kind == "context":
+        number |= _FLOW_RSS
+        struct.pack_into("=I", request, COUNT_AT, int(said))
+    cookie = int(said) if kind == "queue" else {"drop": _DROP, "context": 0}[kind]
     struct.pack_into("=I", request, _FLOW_AT, number)
     struct.pack_into("=QI", request, _COOKIE_AT, cookie, location)
     return bytes(request)

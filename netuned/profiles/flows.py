@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from netuned.profiles.rss import CONTEXT_NAME
 from netuned.profiles.scalars import (
     STRING,
     Leaf,
@@ -23,6 +24,7 @@ PROTOS = ("tcp4", "udp4", "sctp4", "tcp6", "udp6", "sctp6", "ip4", "ip6", "ether
 MAX_RULES = 4096
 _PORTS = ("sport", "dport")
 _QUEUE = re.compile(r"queue ([0-9]{1,5})", re.ASCII)
+_CONTEXT = re.compile(f"context {CONTEXT_NAME}", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 
 
@@ -49,7 +51,10 @@ def _to(value: object) -> str:
     found = _QUEUE.fullmatch(value) if isinstance(value, str) else None
     if found and int(found[1]) <= MAX_QUEUE:
         return f"queue {int(found[1])}"
-    raise mistake(f"{shown(value)} is not allowed here; write queue and its number, or drop")
+    if isinstance(value, str) and _CONTEXT.fullmatch(value):
+        return value
+    write = "write queue and its number, context and its name, or drop"
+    raise mistake(f"{shown(value)} is not allowed here; {write}")
 
 
 Address = Annotated[str | None, Leaf(_address, STRING)]
@@ -103,8 +108,8 @@ class FlowSpec(Spec):
     match: Annotated[RuleMatch, Field(description="Which packets.")]
     to: Annotated[
         str,
-        Leaf(_to, {"type": "string", "pattern": "^(queue [0-9]{1,5}|drop)$"}),
-        Field(description="`queue N`, or `drop`."),
+        Leaf(_to, {"type": "string", "pattern": f"^(queue [0-9]{{1,5}}|{_CONTEXT.pattern}|drop)$"}),
+        Field(description="`queue N`, `context NAME` of rss.contexts, or `drop`."),
     ]
 
 

@@ -33,6 +33,7 @@ _UNDER = {
     "rss: {function: …}": "hash-function hfunc",
     "rss: {key: …}": "hash-key hkey rss-key",
     "rss: {fields: …}": "flow-hash rx-flow-hash",
+    "rss: {contexts: …}": "context rss-context rss-contexts",
     "napi": "napi-defer-hard-irqs",
     "flows": "flow-rules ntuple-rules rules rx-rules",
     "irq: {cpus: …}": "affinity interrupts irq-affinity irqs smp-affinity smp-affinity-list",

@@ -38,6 +38,7 @@ from netuned.profiles.scalars import (
     STRING,
     Leaf,
     check_expression,
+    did_you_mean,
     enum,
     listed,
     mistake,
@@ -354,6 +355,12 @@ class Profile(Spec):
             raise mistake(
                 "a card has rules while ntuple is on, and offloads turns it off", key="flows"
             )
+        contexts = self.rss.contexts if isinstance(self.rss, RssSpec) else {}
+        for rule in self.flows or ():
+            kind, _, name = rule.to.partition(" ")
+            if kind == "context" and name not in contexts:
+                hint = did_you_mean(name, tuple(contexts)) or "define it in rss: {contexts: …}"
+                raise mistake(f"`{name}` is no context of this profile; {hint}", key="flows")
         return self
 
     def applies_to(self, facts: Facts) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -33,6 +34,10 @@ FIELDS = ("l2da", "vlan", "l3proto", "src", "dst", "sport", "dport", "teid", "la
 """What of a packet can be hashed, in the order of the kernel's bits from ``RXH_L2DA`` on."""
 
 KEY_BYTES = (24, 256)
+
+CONTEXT_NAME = "[a-zA-Z][a-zA-Z0-9_-]{0,31}"
+"""What the name of a context is, as a regular expression."""
+MAX_CONTEXTS = 64
 
 _NAMES = either(enum("none", "keep", "default"), {"type": "array", "items": enum(*FIELDS)})
 
@@ -90,6 +95,32 @@ def _flow(name: object) -> str:
     raise mistake(f"{shown(name)} is no kind of flow; {hint}")
 
 
+def _only_queues(value: object) -> tuple[int, ...]:
+    if value in ("all", "keep"):
+        raise mistake(f"{shown(value)} is not allowed here; write queues like 4-7")
+    return queue_list(value)
+
+
+def _contexts(value: object) -> object:
+    if value == "keep":
+        return {}
+    if not isinstance(value, dict):
+        write = 'write a mapping of names, like {app: {queues: "4-7"}}, or keep'
+        raise mistake(f"{shown(value)} is not allowed here; {write}")
+    if len(value) > MAX_CONTEXTS:
+        raise mistake(f"{len(value)} contexts; at most {MAX_CONTEXTS} are allowed")
+    return value
+
+
+def _context_name(name: object) -> str:
+    if isinstance(name, str) and re.fullmatch(CONTEXT_NAME, name, re.ASCII):
+        return name
+    raise mistake(
+        f"{shown(name)} is not a name for a context; it begins with a letter and has up to 32 "
+        "letters, digits, `-` and `_`"
+    )
+
+
 def _as_mapping(value: object) -> object:
     if value == "keep":
         return {}
@@ -106,19 +137,47 @@ def is_symmetric(fields: str) -> bool:
     return fields in ("none", "default") or (both and names <= {*pairs[0], *pairs[1]})
 
 
+def _fit(queues: object, weights: object) -> None:
+    """Raises: ValueError, where there is not one weight for each queue."""
+    if isinstance(queues, tuple) and isinstance(weights, tuple) and len(weights) != len(queues):
+        verb = "does" if len(weights) == 1 else "do"
+        wrong = f"{counted(len(weights), 'weight')} {verb} not fit {counted(len(queues), 'queue')}"
+        raise mistake(f"{wrong}; write one weight for each queue", key="weights")
+
+
+_LIST = either(STRING, {"type": "array", "items": CPU_SET, "minItems": 1})
+Weights = Annotated[
+    Literal["equal"] | tuple[int, ...],
+    Leaf(_weights, either(enum("equal"), {"type": "array", "items": INTEGER})),
+    Field(description="`equal`, or one weight for each of the queues in ascending order."),
+]
+
+
+class ContextSpec(Spec):
+    """A table of its own, for the packets that flow rules send to it."""
+
+    queues: Annotated[
+        tuple[int, ...],
+        Leaf(_only_queues, _LIST),
+        Field(description='Queues like "4-7".'),
+    ]
+    weights: Weights = "equal"
+
+    @model_validator(mode="after")
+    def _one_weight_each(self) -> ContextSpec:
+        _fit(self.queues, self.weights)
+        return self
+
+
 class RssSpec(Spec):
     """Which receive queues the indirection table spreads packets over, and by what hash."""
 
     queues: Annotated[
         Literal["all"] | tuple[int, ...] | None,
-        Leaf(_queues, either(STRING, {"type": "array", "items": CPU_SET, "minItems": 1})),
+        Leaf(_queues, _LIST),
         Field(description='`all`, or queues like "0-5"; the others receive nothing.'),
     ] = "all"
-    weights: Annotated[
-        Literal["equal"] | tuple[int, ...],
-        Leaf(_weights, either(enum("equal"), {"type": "array", "items": INTEGER})),
-        Field(description="`equal`, or one weight for each of the queues in ascending order."),
-    ] = "equal"
+    weights: Weights = "equal"
 
     function: Annotated[
         Literal["toeplitz", "xor", "crc32", "default"] | None,
@@ -142,15 +201,15 @@ class RssSpec(Spec):
         BeforeValidator(_as_mapping),
         Field(description="What of a packet is hashed, by kind of flow."),
     ] = Field(default_factory=dict)
+    contexts: Annotated[
+        dict[Annotated[str, BeforeValidator(_context_name)], ContextSpec],
+        BeforeValidator(_contexts, json_schema_input_type=dict[str, ContextSpec] | Literal["keep"]),
+        Field(description="Tables of their own by name, for `to: context NAME` in flows."),
+    ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_weight_each(self) -> RssSpec:
-        if isinstance(self.queues, tuple) and isinstance(self.weights, tuple):
-            weights, queues = len(self.weights), len(self.queues)
-            if weights != queues:
-                verb = "does" if weights == 1 else "do"
-                wrong = f"{counted(weights, 'weight')} {verb} not fit {counted(queues, 'queue')}"
-                raise mistake(f"{wrong}; write one weight for each queue", key="weights")
+        _fit(self.queues, self.weights)
         return self
 
     @model_validator(mode="after")

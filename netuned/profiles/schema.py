@@ -13,7 +13,7 @@ from netuned.profiles.napi import NapiQueueSpec, NapiSpec
 from netuned.profiles.numbers import BqlSpec, CoalesceSpec, LinkSpec, RingsSpec
 from netuned.profiles.profile import Profile
 from netuned.profiles.qdiscs import QDISCS
-from netuned.profiles.rss import RssSpec
+from netuned.profiles.rss import ContextSpec, RssSpec
 from netuned.profiles.specs import (
     ChannelsSpec,
     HostSpec,
@@ -40,6 +40,8 @@ def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str
             return tuple(QDISCS[data["qdisc"]["kind"]].model_fields)
         case (str(key),) if key in SECTIONS:
             return _keys(SECTIONS[key])
+        case ("rss", "contexts", _):
+            return tuple(ContextSpec.model_fields)
         case ("napi", "queues", _):
             return _keys(NapiQueueSpec)
     return ()

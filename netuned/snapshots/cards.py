@@ -12,6 +12,7 @@ from typing import TypeVar
 from netuned.cpuset import CpuSet
 from netuned.errors import UnsupportedError
 from netuned.kernel.answers import Answers, Failure
+from netuned.kernel.contexts import ContextTable
 from netuned.kernel.ethtool import NO_OPERATION, Channels, DriverInfo
 from netuned.kernel.linkinfo import LinkInfo
 from netuned.kernel.linknumbers import LEGACY_SIZE, MAX_SIZE
@@ -19,6 +20,7 @@ from netuned.kernel.netdev import SETTINGS
 from netuned.kernel.questions import (
     CHANNELS,
     COALESCE,
+    CONTEXTS,
     DRIVER_INFO,
     FEATURES,
     HASHING,
@@ -241,6 +243,7 @@ def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> No
     if driver is None or not driver.entries:
         table[ifindex] = _none(RSS_TABLE)
         answers.cards(HASHING)[ifindex] = _none(HASHING)
+        answers.cards(CONTEXTS)[ifindex] = _none(CONTEXTS)
         answers.cards(RULES)[ifindex] = _none(RULES)
         answers.cards(RX_RINGS)[ifindex] = _none(RX_RINGS)
         return
@@ -249,6 +252,8 @@ def _answer(answers: Answers, card: CardSpec, ifindex: int, bus_info: str) -> No
     answers.cards(RX_RINGS)[ifindex] = reached
     answers.cards(HASHING)[ifindex] = TOEPLITZ
     answers.cards(RULES)[ifindex] = RuleTable(driver.rules, {}) if driver.rules else _none(RULES)
+    contexts = ContextTable(entries, {}) if driver.contexts else _none(CONTEXTS)
+    answers.cards(CONTEXTS)[ifindex] = contexts
     table[ifindex] = tuple(
         index * reached // entries if driver.blocks else index % reached for index in range(entries)
     )

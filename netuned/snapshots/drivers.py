@@ -81,6 +81,8 @@ class Driver:
     """Bytes that it sends as one packet."""
     rules: int = 0
     """How many flow rules it has room for."""
+    contexts: bool = False
+    """Whether it has RSS contexts."""
     blocks: bool = False
     """The kernel's RSS table gives neighbouring entries to one queue."""
 
@@ -119,7 +121,8 @@ DRIVERS = {
     ),
     "mlx5_core": Driver(
         "15b3:1017", ("mlx5_comp{queue}@pci:{pci}",), ("mlx5_async0@pci:{pci}",),
-        entries=256, speed_mbps=100_000, features=MERGING, tso_max=MAX_SIZE,
+        entries=256, speed_mbps=100_000, features=MERGING, tso_max=MAX_SIZE, rules=1024,
+        contexts=True,
     ),
     "bnxt_en": Driver(
         "14e4:1750", ("{card}-TxRx-{queue}",), maximum=74, speed_mbps=100_000, features=MERGING,

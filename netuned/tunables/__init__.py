@@ -15,6 +15,7 @@ from netuned.tunables.base import Target, Tunable, View
 from netuned.tunables.bql import BQL
 from netuned.tunables.channels import CHANNELS
 from netuned.tunables.coalesce import COALESCE
+from netuned.tunables.contexts import CONTEXTS
 from netuned.tunables.flows import FLOWS
 from netuned.tunables.hashing import HASHING
 from netuned.tunables.hugepages import HUGEPAGES
@@ -34,8 +35,8 @@ from netuned.tunables.sysctl import SYSCTL
 from netuned.tunables.xps import XPS
 
 TUNABLES: Final[tuple[Tunable, ...]] = (
-    *(CHANNELS, RINGS, OFFLOADS, LINK, COALESCE, HASHING, RSS, RULES),
-    *(NAPI, IRQ, RPS, RFS, XPS, RXQS, BQL, QDISC),
+    *(CHANNELS, RINGS, OFFLOADS, LINK, COALESCE, HASHING, RSS, CONTEXTS),
+    *(RULES, NAPI, IRQ, RPS, RFS, XPS, RXQS, BQL, QDISC),
 )
 HOST_TUNABLES: Final[tuple[Tunable, ...]] = (FLOWS, SYSCTL, HUGEPAGES, IRQBALANCE)
 """What is no single card's: the tunables of the host."""

@@ -1,4 +1,4 @@
-"""What a card has under numbers (flow rules): netuned's own, and those of others.
+"""What a card has under numbers (rules, contexts): netuned's own, and those of others.
 
 A key is a number and a checksum of what is there, so that netuned's record says both: its own are
 those that, at their number, were not there before it.

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.profiles.profile import Profile
+from netuned.profiles.rss import ContextSpec, RssSpec
 from netuned.tunables import masks
 from netuned.tunables.base import (
     NO_LIMITS,
@@ -77,17 +78,21 @@ def within(key: str, wanted: Value, found: Value) -> bool:
 
 
 def receiving(target: Target, nic: Nic) -> frozenset[int]:
-    """The receive queues that hashing spreads packets over."""
+    """The receive queues that hashing spreads packets over, in RSS contexts as well."""
     count = target.queues(nic).rx_queues
     if nic.rss_queues < nic.rx_queues:  # ixgbe and others reach fewer queues than they open
         count = min(count, nic.rss_queues)
     spec = target.profile.rss
     if spec is None or spec == "default" or spec.queues is None:
         return frozenset(range(count))
-    queues = tuple(range(count)) if spec.queues == "all" else spec.queues
-    weights = (1,) * len(queues) if spec.weights == "equal" else spec.weights
-    weighted = zip(queues, weights, strict=False)  # where they do not fit, rss is unsupported
-    return frozenset(queue for queue, weight in weighted if weight and queue < count)
+    tables: tuple[RssSpec | ContextSpec, ...] = (spec, *spec.contexts.values())
+    reached: set[int] = set()
+    for table in tables:
+        queues = table.queues if isinstance(table.queues, tuple) else tuple(range(count))
+        weights = (1,) * len(queues) if table.weights == "equal" else table.weights
+        weighted = zip(queues, weights, strict=False)  # where they do not fit, it is unsupported
+        reached |= {queue for queue, weight in weighted if weight and queue < count}
+    return frozenset(reached)
 
 
 def desired(target: Target, nic: Nic, limits: Limits) -> State:

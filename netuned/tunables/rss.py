@@ -53,26 +53,45 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
     assert spec is not None
     if not limits[ENTRIES]:
         raise UnsupportedError(NAME, f"the driver {nic.driver} has no indirection table")
+    if spec == "default":
+        return {"": RssTable((), _reachable(target, nic))}
+    assert spec.queues is not None
+    return {"": table_of(target, nic, spec.queues, spec.weights, limits[ENTRIES])}
+
+
+def _reachable(target: Target, nic: Nic) -> int:
     reachable = target.queues(nic).rx_queues
     if nic.rss_queues < nic.rx_queues:  # ixgbe and others reach fewer queues than they open
         reachable = min(reachable, nic.rss_queues)
-    if spec == "default":
-        return {"": RssTable((), reachable)}
-    assert spec.queues is not None
-    queues = tuple(range(reachable)) if spec.queues == "all" else spec.queues
+    return reachable
+
+
+def table_of(
+    target: Target,
+    nic: Nic,
+    said: str | tuple[int, ...],
+    shares: str | tuple[int, ...],
+    entries: int,
+) -> RssTable:
+    """The table that gives queues (or ``all``) these weights (or ``equal`` ones).
+
+    Raises: UnsupportedError.
+    """
+    reachable = _reachable(target, nic)
+    queues = said if isinstance(said, tuple) else tuple(range(reachable))
     beyond = [queue for queue in queues if queue >= reachable]
     if beyond:
         raise UnsupportedError(
             NAME, f"the profile names queue {beyond[0]}, the card reaches queues 0-{reachable - 1}"
         )
-    weights = (1,) * len(queues) if spec.weights == "equal" else spec.weights
+    weights = shares if isinstance(shares, tuple) else (1,) * len(queues)
     if len(weights) != len(queues):
         raise UnsupportedError(
             NAME,
             f"the profile gives {counted(len(weights), 'weight')} "
             f"for {counted(len(queues), 'queue')}",
         )
-    return {"": RssTable(spread(queues, weights, limits[ENTRIES]))}
+    return RssTable(spread(queues, weights, entries))
 
 
 @lru_cache(maxsize=64)  # a host's cards are mostly alike, and each is asked in every pass

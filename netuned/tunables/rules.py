@@ -15,16 +15,18 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import RX
 from netuned.kernel.netdev import Bound
+from netuned.kernel.questions import CONTEXTS
 from netuned.kernel.questions import RULES as QUESTION
 from netuned.kernel.rules import RuleTable, is_writable
 from netuned.profiles.flows import FlowSpec
-from netuned.tunables import channels, numbered
+from netuned.tunables import channels, contexts, numbered
 from netuned.tunables.base import (
     NOT_ASKED,
     Limits,
@@ -82,7 +84,9 @@ def limits_of(found: RuleTable, own: Collection[int] = ()) -> Limits:
 
 def limits(view: View) -> Limits:
     found = view.ask(QUESTION)
-    return limits_of(found, numbered.own(view, NAME, state_of(found), _is_writable))
+    own = numbered.own(view, NAME, state_of(found), _is_writable)
+    wanted = view.keys(contexts.NAME)  # nothing is asked of contexts where there are to be none
+    return {**(contexts.limits(view) if wanted else {}), **limits_of(found, own)}
 
 
 def _is_writable(rule: Value) -> bool:
@@ -95,7 +99,7 @@ def rule_of(spec: FlowSpec) -> FlowRule:
 
 
 def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
-    rules = [rule_of(spec) for spec in target.profile.flows or ()]
+    rules, lacking = _rules(target, nic, limits)
     queues = target.queues(nic).rx_queues
     wanted: dict[str, Value | UnsupportedError] = {}
     for number, (rule, place) in enumerate(zip(rules, _places(rules, limits), strict=True)):
@@ -103,12 +107,33 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
             wanted[_key(limits[SIZE] + number, rule)] = UnsupportedError(
                 NAME, f"the card has {limits[SIZE]} locations, and none is free for {rule}"
             )
+        elif number in lacking:
+            wanted[_key(place, rule)] = UnsupportedError(NAME, f"{rule}: {lacking[number]}")
         elif (queue := _queue(rule)) is not None and queue >= queues:
             why = f"{rule}: the card has queues 0-{queues - 1}"
             wanted[_key(place, rule)] = UnsupportedError(NAME, why)
         else:
             wanted[_key(place, rule)] = rule
     return wanted
+
+
+def _rules(
+    target: Target, nic: Nic, limits: Limits
+) -> tuple[Sequence[FlowRule], Mapping[int, str]]:
+    """The profile's rules, with contexts by their numbers; and why some of these cannot be had."""
+    rules = [rule_of(spec) for spec in target.profile.flows or ()]
+    lacking: dict[int, str] = {}
+    if any(rule.to.startswith("context ") for rule in rules):
+        places = contexts.placed(target, nic, limits) if contexts.ENTRIES in limits else {}
+        for at, rule in enumerate(rules):
+            kind, _, name = rule.to.partition(" ")
+            if kind == "context":
+                place = places.get(name)
+                if isinstance(place, tuple):
+                    rules[at] = replace(rule, to=f"context {place[0]}")
+                else:
+                    lacking[at] = place.why if place else f"the context {name} cannot be had"
+    return rules, lacking
 
 
 def _queue(rule: Value | None) -> int | None:
@@ -120,7 +145,7 @@ def _queue(rule: Value | None) -> int | None:
 
 def _places(rules: Sequence[FlowRule], limits: Limits) -> Iterator[int | None]:
     """A location for each rule, ascending: where all are already, else the first that are free."""
-    keys = [key for key in limits if key != SIZE]
+    keys = [key for key in limits if _KEY.fullmatch(key)]
     taken = {number_of(key): digest_of(key) for key in keys if not limits[key]}
     at: dict[str, list[int]] = {}
     for key in keys:
@@ -174,12 +199,21 @@ def write(view: View, found: State, values: State) -> None:
     for location, key in sorted(going.items()):
         with numbered.about(NAME, key, _REFUSED):
             ethtool.delete_rule(ifindex, location)
+    lost = _without_context(view, coming)
     for key in sorted(coming, key=number_of):
-        with numbered.about(NAME, key, _REFUSED):
+        with numbered.about(NAME, key, () if key in lost else _REFUSED):
             ethtool.set_rule(ifindex, number_of(key), coming[key])
             if (made := ethtool.rule(ifindex, number_of(key))) != coming[key]:
                 ethtool.delete_rule(ifindex, number_of(key))
                 raise KernelError("set", NAME, errno.EINVAL, f"the driver makes {made} of it")
+
+
+def _without_context(view: View, coming: Mapping[str, FlowRule]) -> Collection[str]:
+    """The rules whose context went meanwhile: that these are refused says nothing of them."""
+    said = {key: rule.to.partition(" ") for key, rule in coming.items()}
+    asked = {key: int(number) for key, (kind, _, number) in said.items() if kind == "context"}
+    there = view.kernel.get(CONTEXTS, view.nic.ifindex).contexts if asked else ()
+    return [key for key, number in asked.items() if number not in there]
 
 
 def ground(key: str, before: Value | None, after: Value, bound: Bound) -> Iterator[Queue]:
@@ -215,7 +249,7 @@ RULES = Tunable(
     by_key=True,
     group=lambda key: NAME,
     needs=lambda key: ((channels.NAME, ""),),
-    leaves=(channels.NAME,),
+    leaves=(channels.NAME, contexts.NAME),
     fits=fits,
     ground=ground,
     obstacles=obstacles,

@@ -10,11 +10,12 @@ from netuned.errors import UnsupportedError
 from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.hardware.topology import Topology
 from netuned.hardware.vectors import COMBINED, RX, TX, Vector
+from netuned.kernel.contexts import ContextTable
 from netuned.kernel.ethtool import Channels
 from netuned.kernel.rules import RuleTable
 from netuned.snapshots.cards import link_numbers
 from netuned.snapshots.drivers import MERGING, TOEPLITZ
-from netuned.tunables import hashing, rules
+from netuned.tunables import contexts, hashing, rules
 from netuned.tunables.base import Limits, Tunable
 
 
@@ -152,12 +153,14 @@ def sender(ifindex: int, name: str, queues: int = 4, node: int = 0, maximum: int
     return replace(e1000e(ifindex, name, node=node), driver="st_gmac", tx_queues=queues)
 
 
-RSS_ENTRIES = {"ice": 128, "igb": 128, "ixgbe": 128}
+RSS_ENTRIES = {"ice": 128, "igb": 128, "ixgbe": 128, "mlx5_core": 256}
 """By driver, how many entries the RSS indirection table has; those of others have none."""
 
 
-RULES = {"ice": 1024}
+RULES = {"ice": 1024, "mlx5_core": 1024}
 """By driver, how many flow rules a card has room for."""
+CONTEXTS = frozenset({"mlx5_core"})
+"""Drivers whose cards have RSS contexts."""
 
 NUMBERS: dict[str, Mapping[str, int]] = {
     "link": link_numbers(131_072),
@@ -183,13 +186,24 @@ def limits(tunable: Tunable, card: Nic) -> Limits:
     if tunable.name == rules.NAME:
         if card.driver not in RULES:
             raise UnsupportedError(tunable.name, "the driver has no such operation")
-        return rules.limits_of(RuleTable(RULES[card.driver], {}))
+        entries = {contexts.ENTRIES: RSS_ENTRIES[card.driver]} if card.driver in CONTEXTS else {}
+        return {**entries, **rules.limits_of(RuleTable(RULES[card.driver], {}))}
+    if tunable.name == contexts.NAME:
+        if card.driver not in CONTEXTS:
+            raise UnsupportedError(tunable.name, "the driver has no such operation")
+        return contexts.limits_of(ContextTable(RSS_ENTRIES[card.driver], {}))
     entries = {"entries": RSS_ENTRIES.get(card.driver, 0)}
     return entries if tunable.name == "rss" else NUMBERS.get(tunable.name, {})
 
 
+def mlx5(ifindex: int, name: str, queues: int = 8, node: int = 0, maximum: int = 64) -> Nic:
+    """As ``nic``, with RSS contexts."""
+    return replace(nic(ifindex, name, queues, node, maximum), driver="mlx5_core")
+
+
 CARDS: dict[str, Callable[..., Nic]] = {
     "ice": nic,
+    "mlx5_core": mlx5,
     "igb": igb,
     "ixgbe": ixgbe,
     "virtio_net": virtio,

@@ -34,7 +34,6 @@ from netuned.reconcile.trialfile import TrialFile
 from netuned.reconcile.writing import Outcome
 from netuned.status import IN_SYNC, PARTIAL, WITHHELD
 from netuned.tunables import TUNABLES, Tunable
-from netuned.tunables.hashing import HASHING
 from netuned.values import (
     ABSENT,
     ChannelCounts,
@@ -50,7 +49,7 @@ from netuned.values import (
 )
 from tests.unit.writable import WritableKernel
 
-MACHINE = "cores: 4\ncards: [{name: en0, driver: ice, queues: 4}]\n"
+MACHINE = "cores: 4\ncards: [{name: en0, driver: mlx5_core, queues: 4}]\n"
 ASKED: Mapping[str, Any] = {
     "channels": {"combined": 2},
     "rings": {"rx": 1024, "tx": 256},
@@ -59,6 +58,7 @@ ASKED: Mapping[str, Any] = {
     "coalesce": {"rx-usecs": 20, "adaptive-rx": "off"},
     "hashing": {"function": "xor", "key": ":".join(["6d"] * 40), "fields": {"udp4": ["src"]}},
     "rss": {"queues": [0]},
+    "contexts": {"contexts": {"app": {"queues": [1]}}},
     "napi": {
         "threaded": "on",
         "defer-hard-irqs": 2,
@@ -75,7 +75,7 @@ ASKED: Mapping[str, Any] = {
 }
 """Of each tunable what makes a difference on this machine; one that is added needs its line."""
 
-PARTS = {"rxqs": "xps"}
+PARTS = {"contexts": "rss", "hashing": "rss", "rxqs": "xps"}
 """Where a tunable is asked for in another one's part of a profile."""
 
 VALUES: Mapping[type[Value], tuple[Value, ...]] = {
@@ -120,14 +120,16 @@ def card_of(kernel: WritableKernel, *tunables: Tunable) -> Card:
 
 def aim(card: Card, baseline: Baseline, *names: str, disruptive: str = "allow") -> None:
     """Want what a profile says that sets these tunables, under this policy."""
-    data = {
+    data: dict[str, Any] = {
         "name": "edge",
         "match": [{"name": "en0"}],
         "policy": {"disruptive": disruptive},
-        **{PARTS.get(name, name): ASKED[name] for name in names if name != HASHING.name},
     }
-    if HASHING.name in names:
-        data["rss"] = {"queues": "keep", **data.get("rss", {}), **ASKED[HASHING.name]}
+    for name in names:
+        if (part := PARTS.get(name, name)) == "rss":
+            data[part] = {"queues": "keep", **data.get(part, {}), **ASKED[name]}
+        else:
+            data[part] = ASKED[name]
     loaded = [LoadedProfile(Profile.model_validate(data), "", {})]
     card.verdicts.forget_refusals()  # as a new profile has it
     card.aim(plan_host(loaded, read_host(card.kernel)).targets[2], baseline)

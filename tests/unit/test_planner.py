@@ -40,7 +40,16 @@ from netuned.snapshots.drivers import TOEPLITZ
 from netuned.tunables import BY_NAME, TUNABLES, bql, coalesce, hashing, link, offloads, rings
 from netuned.tunables.base import Boot
 from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, State, Value, Word
-from tests.unit.machines import CARDS, NUMBERS, RSS_ENTRIES, RULES, limits, topology, with_channels
+from tests.unit.machines import (
+    CARDS,
+    CONTEXTS,
+    NUMBERS,
+    RSS_ENTRIES,
+    RULES,
+    limits,
+    topology,
+    with_channels,
+)
 
 FIELDS = {"coalesce": coalesce.FIELDS, "link": link.FIELDS, "rings": rings.FIELDS}
 GOLDEN = Path(__file__).with_name("golden") / "plan"
@@ -126,6 +135,8 @@ def _defaults(nic: Nic, online: CpuSet) -> dict[str, State]:
         state["hashing"] = hashing.state_of(TOEPLITZ)
     if nic.driver in RULES:
         state["flows"] = {}
+    if nic.driver in CONTEXTS:
+        state["contexts"] = {}
     for name, numbers in NUMBERS.items() if nic.kind == PHYSICAL else ():
         if name == offloads.NAME:
             state[name] = offloads.state_of(numbers)
@@ -323,8 +334,8 @@ def _carried_out(
                 name: {key: kept[name].get(key, default) for key, default in values.items()}
                 for name, values in fresh.items()
             }
-            if "flows" in kept:  # no queue has them
-                now["flows"] = dict(kept["flows"])
+            for name in {"contexts", "flows"} & kept.keys():  # no queue has them
+                now[name] = dict(kept[name])
         defaults = _defaults(nic, online)[change.tunable]
         if (isinstance(value, RssTable) and not value.entries) or (
             isinstance(value, Qdisc) and value.default

@@ -194,7 +194,7 @@ def test_what_a_kernel_is_silent_about_is_read_by_itself(
         assert silent_tunables(daemon.kernel) == {"flows", "link"}, "no kernel tells of all of them"
         monkeypatch.setattr(ethtool, "tells_of_rss", lambda: False)
         silent = silent_tunables(daemon.kernel)
-        assert silent == {"flows", "hashing", "link", "rss"}
+        assert silent == {"contexts", "flows", "hashing", "link", "rss"}
         ethtool.set_rss_table(2, (0,) * len(table))
         monkeypatch.setattr(files, "read_text", lambda *_: pytest.fail("a file was read"))
         slot = daemon.loop.cards.slots[2]

@@ -191,7 +191,10 @@ def test_a_rule_that_comes_between_a_look_and_its_write_keeps_its_place(
     "rule",
     [
         FlowRule("0x10", (("form", "12345678"),), "queue 1"),
-        *(FlowRule("tcp4", (("dport", "99"),), to) for to in ("context 1", "wake", "vf 0 queue 3")),
+        *(
+            FlowRule("tcp4", (("dport", "99"),), to)
+            for to in ("context 1 queue 3", "wake", "vf 0 queue 3")
+        ),
     ],
 )
 def test_a_rule_that_could_not_be_put_back_is_not_written_over(
@@ -476,11 +479,13 @@ def specs(proto: str) -> st.SearchStrategy[dict[str, Any]]:
 
 @given(
     match=st.sampled_from(flows.PROTOS).flatmap(specs),
-    to=st.sampled_from(["drop", "queue 0", "queue 63"]),
+    to=st.sampled_from(["drop", "queue 0", "queue 63", "context 7"]),
 )
 def test_what_a_profile_says_is_read_back(match: dict[str, Any], to: str) -> None:
     """From the kernel, from netuned's own files, and from a snapshot: it is the same rule."""
-    rule = rule_of(flows.FlowSpec.model_validate({"match": match, "to": to}))
+    said = "context app" if to.startswith("context") else to
+    rule = rule_of(flows.FlowSpec.model_validate({"match": match, "to": said}))
+    rule = replace(rule, to=to)  # of contexts, profiles have the names
     assert rules.decode(rules.encode(INSERT, 7, rule)) == rule
     assert valuejson.decode(json.loads(statefile.encode_part(valuejson.encode(rule)))) == rule
     table = rules.RuleTable(9, {7: rule})
@@ -585,7 +590,7 @@ def test_any_answer_is_a_rule_that_can_be_kept(answer: bytes) -> None:
     ("text", "wrong"),
     [
         ("[{match: {proto: tcp4, dport: 443}, to: 3}]", "flows[0].to: `3` is not allowed here; "
-         "write queue and its number, or drop"),
+         "write queue and its number, context and its name, or drop"),
         ("[{match: {proto: ip4, dport: 443}, to: drop}]", "packets of ip4 have no such field"),
         ("[{match: {proto: tcp6, src: 10.0.0.1}, to: drop}]", "this is no address of tcp6"),
         ("[{match: {proto: tcp4, src: 10.0.0.1/8}, to: drop}]", "no bit beyond its mask"),

@@ -11,14 +11,17 @@ import errno
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any, cast
 
 from netuned.errors import KernelError
 from netuned.kernel import rules
+from netuned.kernel.contexts import ContextTable
 from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
 from netuned.kernel.hashing import FLOWS, HashValues, key_of
 from netuned.kernel.questions import (
     CHANNELS,
+    CONTEXTS,
     FEATURES,
     HASHING,
     NAPIS,
@@ -217,11 +220,48 @@ class _Calls(RecordedCalls):
             raise KernelError("set", "hashing", errno.EINVAL, "not symmetric", next(iter(values)))
         self._writable.answers.cards(HASHING)[ifindex] = will
 
+    def _contexts(self, ifindex: int) -> ContextTable:
+        return self._writable.get(CONTEXTS, ifindex)
+
+    def _put_contexts(self, ifindex: int, contexts: dict[int, tuple[int, ...]]) -> None:
+        table = replace(self._contexts(ifindex), contexts=contexts)
+        self._writable.answers.cards(CONTEXTS)[ifindex] = table
+
+    def create_context(self, ifindex: int, context: int, entries: Sequence[int]) -> None:
+        """As the ioctl, by which the kernel gives the lowest number that is free."""
+        self._writable.begin_write("contexts")
+        has = dict(self._contexts(ifindex).contexts)
+        made = next(number for number in count(1) if number not in has)
+        if made != context or max(entries) >= self.rx_rings(ifindex):
+            raise KernelError("set", "contexts", errno.EINVAL)
+        self._put_contexts(ifindex, {**has, made: tuple(entries)})
+
+    def set_context(self, ifindex: int, context: int, entries: Sequence[int]) -> None:
+        self._writable.begin_write("contexts")
+        has = dict(self._contexts(ifindex).contexts)
+        if context not in has:
+            raise KernelError("set", "contexts", errno.ENOENT)
+        self._put_contexts(ifindex, {**has, context: tuple(entries)})
+
+    def delete_context(self, ifindex: int, context: int) -> None:
+        """As Linux since 6.13: none is deleted that a rule goes to."""
+        self._writable.begin_write("contexts")
+        has = dict(self._contexts(ifindex).contexts)
+        table = self._writable.get(RULES, ifindex)
+        if any(rule.to == f"context {context}" for rule in table.rules.values()):
+            raise KernelError("set", "contexts", errno.EBUSY)
+        if has.pop(context, None) is None:
+            raise KernelError("set", "contexts", errno.ENOENT)
+        self._put_contexts(ifindex, has)
+
     def set_rule(self, ifindex: int, location: int, rule: FlowRule) -> None:
         """As drivers that have a rule but once, and tell of it what the ioctl holds."""
         self._writable.begin_write("flow rules")
         rule = rules.decode(rules.encode(0, location, rule))
         table = self._writable.get(RULES, ifindex)
+        kind, _, number = rule.to.partition(" ")
+        if kind == "context" and int(number) not in self._contexts(ifindex).contexts:
+            raise KernelError("set", "flow rules", errno.EINVAL)
         if any(at != location and has == rule for at, has in table.rules.items()):
             raise KernelError("set", "flow rules", errno.EEXIST)
         if location >= table.size:
