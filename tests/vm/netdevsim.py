@@ -1,7 +1,8 @@
 """The kernel's simulated cards, which Debian's kernels lack: the module, built for a machine's own.
 
 netdevsim (drivers/net/netdevsim) keeps rings, coalescing and channels as numbers, and from 6.14 on
-header-data split; the script gives it flow rules besides: settings that no emulated card has.
+header-data split; the script gives it flow rules and RSS contexts besides: settings that no
+emulated card has.
 Debian brings the kernel's source and what to build a module with as packages; on two idle CPUs they
 are there and it is built within a minute, once per version of the kernel.
 """
