@@ -9,7 +9,7 @@ __net_mp_open_rxq().
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from netuned.cpuset import CpuSet
@@ -18,7 +18,7 @@ from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import RX
 from netuned.kernel import Kernel
 from netuned.kernel.netdev import DMABUF, IO_URING, XSK, Bound
-from netuned.kernel.questions import BOUND, RINGS, RSS_TABLE, RULES, XDP, Question
+from netuned.kernel.questions import BOUND, CONTEXTS, RINGS, RSS_TABLE, RULES, XDP, Question
 from netuned.values import FlowRule
 
 A = TypeVar("A")
@@ -48,6 +48,8 @@ class Facts:
     rules: Mapping[int, FlowRule] | str
     xdp: Mapping[str, int] | str
     bound: Bound | str
+    contexts: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """The tables of RSS contexts by number, where a rule goes to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,11 @@ def read(kernel: Kernel, nic: Nic, queue: int) -> Facts:
     asked = ask(RINGS), ask(RSS_TABLE), ask(RULES), ask(XDP), ask(BOUND)
     rings, table, rules, xdp, bound = asked
     held = rules if isinstance(rules, str) else rules.rules
-    return Facts(queue, nic.rx_queues, rings, table, held, xdp, bound)
+    contexts: Mapping[int, Sequence[int]] = {}
+    if not isinstance(held, str) and any(rule.to.startswith("context ") for rule in held.values()):
+        told = ask(CONTEXTS)
+        contexts = {} if isinstance(told, str) else told.contexts
+    return Facts(queue, nic.rx_queues, rings, table, held, xdp, bound, contexts)
 
 
 def conditions(facts: Facts) -> tuple[Condition, ...]:
@@ -135,15 +141,17 @@ def _table(facts: Facts) -> Condition:
 
 
 def _rule(facts: Facts) -> Condition:
-    """A rule to an RSS context may lead there, too: which queues that has is not looked at."""
-    name, rules, to = "a flow rule to it", facts.rules, f"queue {facts.queue}"
+    """To it alone, or to an RSS context that has it."""
+    name, rules = "a flow rule to it", facts.rules
+    to = {f"queue {facts.queue}"}
+    to |= {f"context {number}" for number, has in facts.contexts.items() if facts.queue in has}
     if isinstance(rules, str):
         return Condition(name, met=False, why=f"the card takes none: {rules}")
-    leads = [f"rule {at}: {rule}" for at, rule in sorted(rules.items()) if rule.to == to]
+    leads = [f"rule {at}: {rule}" for at, rule in sorted(rules.items()) if rule.to in to]
     if leads:
         return Condition(name, met=True, why=leads[0])
-    todo = f"flows: [{{match: {{proto: tcp4, dport: PORT}}, to: {to}}}]"
-    return Condition(name, met=False, why=f"none of {len(rules)} leads to it alone", todo=todo)
+    todo = f"flows: [{{match: {{proto: tcp4, dport: PORT}}, to: queue {facts.queue}}}]"
+    return Condition(name, met=False, why=f"none of {len(rules)} leads to it", todo=todo)
 
 
 def _free(facts: Facts) -> Condition:

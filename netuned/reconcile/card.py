@@ -374,7 +374,7 @@ class Card:
             bound = {}
         found = {}
         for change, ground in risky if bound else ():
-            if queues := sorted(ground(change.key, change.before, change.after, bound)):
+            if queues := sorted(ground(change.key, change.before, change.after, bound, self.found)):
                 at = change.tunable, change.key
                 numbers = {number for _, number in queues}
                 holders = self.kernel.netdev.holders(self.nic.ifindex, numbers)

@@ -334,10 +334,12 @@ class Tunable:
     """Whether a key that is not found can be put back all the same, with what is found."""
     closes: Callable[[Value | None, Value], frozenset[Queue]] = lambda before, after: frozenset()
     """The queues that a write ends, by what was there before and what comes."""
-    ground: Callable[[str, Value | None, Value, Bound], Iterable[Queue]] | None = None
+    ground: (
+        Callable[[str, Value | None, Value, Bound, Mapping[str, State]], Iterable[Queue]] | None
+    ) = None
     """Of the queues that something is bound to, those of which a write would take away what that
-    needs, by what was there before and what comes: it waits until they are free. None where no
-    value does."""
+    needs, by what was there before and what comes, and what was found of all tunables: it waits
+    until they are free. None where no value does."""
     ends_with: Callable[[str], Queue] | None = None
     """The queue that takes a key's value away when it ends, whoever set that; None where all of
     them stay."""

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import count, islice
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
+from netuned.hardware.vectors import RX
 from netuned.kernel.contexts import ContextTable
+from netuned.kernel.netdev import Bound
 from netuned.kernel.questions import CONTEXTS as QUESTION
 from netuned.profiles.profile import Profile
 from netuned.profiles.rss import ContextSpec, RssSpec
@@ -26,6 +28,7 @@ from netuned.tunables import channels, numbered, rss
 from netuned.tunables.base import (
     NOT_ASKED,
     Limits,
+    Queue,
     Target,
     Tunable,
     View,
@@ -158,6 +161,23 @@ def _delete(view: View, number: int) -> None:
         raise
 
 
+def queues_of(found: State, number: int) -> set[int]:
+    """The queues that a context's table has."""
+    return set().union(*(rss.named(found[key]) for key in found if number_of(key) == number))
+
+
+def ground(
+    key: str, before: Value | None, after: Value, bound: Bound, found: Mapping[str, State]
+) -> Iterator[Queue]:
+    """A queue that leaves a context loses what came to it there, one that comes has others'.
+
+    A table that changes is one key that goes and another that comes, under the same number.
+    """
+    comes = after if after is not ABSENT else None
+    changed = queues_of(found.get(NAME, {}), number_of(key)) ^ rss.named(comes)
+    return ((role, queue) for role, queue in bound if role == RX and queue in changed)
+
+
 def same(key: str, wanted: State, found: State) -> bool:
     return wanted[key] is not ABSENT and rss.same(key, wanted, found)
 
@@ -206,6 +226,7 @@ CONTEXTS = Tunable(
     fits=fits,
     obstacles=obstacles,
     instead=numbered.instead,
+    ground=ground,
     events=frozenset({"rss", "rss-create", "rss-delete"}),
     silent=lambda kernel: not kernel.ethtool_netlink.tells_of_rss(),
     writers=Writers(hint="look for `ethtool -X` in scripts and timers"),

@@ -8,7 +8,7 @@ Source: ethtool(8) -G; Documentation/networking/ethtool-netlink.rst, RINGS_SET; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from netuned.kernel.netdev import XSK, Bound
@@ -16,7 +16,7 @@ from netuned.kernel.questions import RINGS as QUESTION
 from netuned.tunables import numbers
 from netuned.tunables.base import CARD, Queue, Writers
 from netuned.tunables.numbers import SWITCH, Field
-from netuned.values import Number, Value, Word
+from netuned.values import Number, State, Value, Word
 
 NAME = "rings"
 FIELDS = {
@@ -41,7 +41,9 @@ def within(key: str, wanted: Value, found: Value) -> bool:
     return wanted == Word("auto")
 
 
-def ground(key: str, before: Value | None, after: Value, bound: Bound) -> Iterator[Queue]:
+def ground(
+    key: str, before: Value | None, after: Value, bound: Bound, found: Mapping[str, State]
+) -> Iterator[Queue]:
     """What takes memory of its own for received data has only that land there.
 
     Source: net/ethtool/rings.c, ethnl_set_rings(), dev_get_min_mp_channel_count().

@@ -185,16 +185,19 @@ def recorded(nic: Nic, value: Value) -> Value:
     return RssTable((), nic.rss_queues) if unfilled or value.even_over == nic.rss_queues else value
 
 
-def ground(key: str, before: Value | None, after: Value, bound: Bound) -> Iterator[Queue]:
+def ground(
+    key: str, before: Value | None, after: Value, bound: Bound, found: Mapping[str, State]
+) -> Iterator[Queue]:
     """A queue that comes into the table has others' packets come to what is bound to it.
 
     One that leaves it keeps what rules lead there, and what was hashed there goes elsewhere.
     """
-    coming = _named(after) - _named(before)
+    coming = named(after) - named(before)
     return ((role, queue) for role, queue in bound if role == RX and queue in coming)
 
 
-def _named(table: Value | None) -> set[int]:
+def named(table: Value | None) -> set[int]:
+    """The queues that a table has."""
     if not isinstance(table, RssTable):
         return set()
     return set(table.entries or range(table.queues))

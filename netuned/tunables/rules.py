@@ -216,10 +216,16 @@ def _without_context(view: View, coming: Mapping[str, FlowRule]) -> Collection[s
     return [key for key, number in asked.items() if number not in there]
 
 
-def ground(key: str, before: Value | None, after: Value, bound: Bound) -> Iterator[Queue]:
-    """A rule that goes takes its packets from what is bound to its queue."""
-    if after != before and (queue := _queue(before)) is not None and (RX, queue) in bound:
-        yield RX, queue
+def ground(
+    key: str, before: Value | None, after: Value, bound: Bound, found: Mapping[str, State]
+) -> Iterator[Queue]:
+    """A rule that goes takes its packets from what is bound to its queue, or its context's."""
+    if after != before and isinstance(before, FlowRule):
+        kind, _, number = before.to.partition(" ")
+        queues = {int(number)} if kind == "queue" else set()
+        if kind == "context":
+            queues = contexts.queues_of(found.get(contexts.NAME, {}), int(number))
+        yield from ((role, queue) for role, queue in bound if role == RX and queue in queues)
 
 
 def why(target: Target, nic: Nic, key: str) -> str:

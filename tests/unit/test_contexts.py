@@ -24,7 +24,7 @@ from netuned.kernel.ethtool import Ethtool
 from netuned.kernel.forms import Pool
 from netuned.kernel.genl import EthtoolNetlink
 from netuned.kernel.once import Once
-from netuned.kernel.questions import CONTEXTS, RULES
+from netuned.kernel.questions import BOUND, CONTEXTS, RULES
 from netuned.plan import Change
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile, load
@@ -123,6 +123,28 @@ def test_rules_leave_a_context_before_it_goes(kernel: WritableKernel, baseline: 
     assert outcome.error is None
     assert [change.tunable for change in outcome.made] == ["flows", "contexts"]
     assert tables(kernel) == {1: OTHERS}
+
+
+def test_what_is_bound_keeps_its_context_and_the_rule_to_it(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    """They wait, whether the table loses the queue, gets it, or goes with the profile."""
+    card = card_of(kernel)
+    rules = {"flows": [RULE]}
+    assert tune(card, baseline, {"app": APP}, rules).error is None
+    kernel.answers.put_all(BOUND, {2: {("rx", 3): "io_uring", ("rx", 0): "dmabuf 4"}})
+    for contexts, more in (
+        ({"app": {"queues": "2,1"}}, rules),
+        ({"app": {"queues": "0,2-3"}}, rules),
+        (None, {}),
+    ):
+        assert tune(card, baseline, contexts, more).error is None
+        assert tables(kernel) == {1: OTHERS, 2: spread(2, 3)}
+        assert targets(kernel) == {0: "context 2", 1: "context 1"}
+        assert {name for name, _ in card.waiting} >= {"contexts"}
+    kernel.answers.put_all(BOUND, {})
+    assert tune(card, baseline, None).error is None
+    assert (tables(kernel), targets(kernel)) == ({1: OTHERS}, {1: "context 1"})
 
 
 def test_another_table_is_set_in_place(kernel: WritableKernel, baseline: Baseline) -> None:

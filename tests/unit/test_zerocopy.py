@@ -102,6 +102,12 @@ def test_what_is_not_met_is_said(
     assert uses(**changes) == left
 
 
+def test_a_rule_to_a_context_leads_to_its_queues() -> None:
+    rules = {5: FlowRule("tcp4", HTTPS, "context 2")}
+    assert unmet(rules=rules, contexts={2: (6, 7)}) == {}
+    assert list(unmet(rules=rules, contexts={2: (5, 6), 3: (7,)})) == ["a flow rule to it"]
+
+
 def test_the_only_queue_of_a_card_has_all_its_packets() -> None:
     found = unmet(queue=0, rx_queues=1, table=(0, 0))
     assert found["open queues"].todo == "channels: {combined: 2}"
