@@ -17,7 +17,7 @@ from itertools import combinations, pairwise
 
 from netuned.cpuset import CpuSet
 from netuned.placement.filling import Loads
-from netuned.placement.objective import BOOT_CORE
+from netuned.placement.objective import BOOT_CORE, Places
 
 LIMIT = 256
 """Cards times CPUs beyond which a look for cycles would be felt; there only loads are looked at."""
@@ -54,7 +54,7 @@ def exchange(loads: Loads, parties: Sequence[Party]) -> bool:
         if sum(len(party.pool) for party in together) > LIMIT:
             while _cross(together) and _relieve(loads, together):
                 rough = True
-        elif _may_gain(together):
+        elif _may_gain(together) and not _at_best(loads, together):
             network = _Network(loads, together)
             while cycle := network.cycle():
                 network.carry_out(cycle)
@@ -64,6 +64,46 @@ def exchange(loads: Loads, parties: Sequence[Party]) -> bool:
 def _may_gain(parties: Sequence[Party]) -> bool:
     """A card alone is at its optimum already, but for a bond."""
     return len(parties) > 1 or bool(parties[0].partners)
+
+
+def _at_best(loads: Loads, parties: Sequence[Party]) -> bool:
+    """Whether no layout is better in any term, which costs far less to see than to look for cycles.
+
+    False says nothing: what the terms allow together may be less than what each allows alone.
+    """
+    if any(party.partners for party in parties):
+        return False
+    places = loads.places
+    cpus = CpuSet()
+    for party in parties:
+        cpus |= party.pool
+    for level, load in ((CPU, loads.threads), (CORE, loads.cores), (DOMAIN, loads.domains)):
+        found = {places.levels[level][cpu]: load[places.levels[level][cpu]] for cpu in cpus}
+        idlest = min(found.values())
+        if max(found.values()) - idlest > 1:
+            return False
+        # where loads are as even as can be, no core has fewer queues than the idlest
+        if level == CORE and found.get(BOOT_CORE, idlest) > idlest:
+            return False
+    return all(_as_near(places, party) and _at_home(party) for party in parties)
+
+
+def _as_near(places: Places, party: Party) -> bool:
+    """Whether the party's queues are on as many and as large cores, domains, nodes as can be."""
+    for lowest, size in zip(places.levels, places.size, strict=True):
+        settled = {lowest[cpu] for cpu in party.own}
+        free = {lowest[cpu] for cpu in party.pool} - settled
+        taken = {lowest[cpu] for cpu in party.slots} - settled
+        largest = sorted((size[at] for at in free), reverse=True)[: len(party.slots)]
+        if sum(size[at] for at in taken) < sum(largest):
+            return False
+    return True
+
+
+def _at_home(party: Party) -> bool:
+    """Whether every queue of the party is where it wishes to stay."""
+    slots = Counter(party.slots)
+    return all(slots[cpu] >= queues for cpu, queues in (party.wished or {}).items())
 
 
 def _cross(parties: Sequence[Party]) -> bool:

@@ -90,23 +90,27 @@ def fill(
         heaps.setdefault(domain_of[cpu], []).append(cost(cpu))
     for heap in heaps.values():
         heapify(heap)
+
+    def total(domain: int) -> tuple[int, int, int, int, int, int, int]:
+        """What the domain's best CPU adds, with what all of the domain have in common."""
+        core, thread, unaligned, lost, away, number = heaps[domain][0]
+        if domain not in domains:
+            lost -= domain_size[domain]
+        if node_of[domain] not in nodes:
+            lost -= node_size[node_of[domain]]
+        return core, thread, domain_load[domain], unaligned, lost, away, number
+
+    ahead = [total(domain) for domain in heaps]
+    heapify(ahead)
     chosen = []
     for _ in range(units):
-        best: tuple[int, ...] | None = None
-        for domain, heap in heaps.items():
-            core, thread, unaligned, lost, away, number = heap[0]
-            cpu = sign * number % last
-            if best is not None and (core, thread) > best[:2]:
-                continue
-            if domain not in domains:
-                lost -= domain_size[domain]
-            if node_of[cpu] not in nodes:
-                lost -= node_size[node_of[cpu]]
-            total = (core, thread, domain_load[domain], unaligned, lost, away, number)
-            if best is None or total < best:
-                best = total
-        assert best is not None
-        cpu = sign * best[-1] % last
+        # in both kinds of heap costs only grow: an entry may be too low, and is replaced
+        while True:
+            cpu = sign * ahead[0][-1] % last
+            domain = domain_of[cpu]
+            if (best := total(domain)) == ahead[0]:
+                break
+            heapreplace(ahead, best)
         chosen.append(cpu)
         loads.add((cpu,))
         wanted[cpu] -= 1
@@ -114,12 +118,10 @@ def fill(
             partner[cpu] -= 1
         covered.add(cpu)
         cores.add(core_of[cpu])
-        domains.add(domain_of[cpu])
+        domains.add(domain)
         nodes.add(node_of[cpu])
-        heap = heaps[domain_of[cpu]]
-        while (now := cost(sign * heap[0][-1] % last)) != heap[
-            0
-        ]:  # costs only grow: an entry may be too low
+        heap = heaps[domain]
+        while (now := cost(sign * heap[0][-1] % last)) != heap[0]:
             heapreplace(heap, now)
     return chosen if BOOT_CORE not in cores else _in_order(chosen, domain_of)
 
