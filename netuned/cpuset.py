@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 from string import hexdigits
 
 MAX_CPU = 1 << 16
 """No machine has CPU numbers past this; a bound so that "0-999999999" costs nothing."""
+
+_BITS = bytes.maketrans(b"0", b"\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,19 @@ class CpuSet:
             raise ValueError("the empty CPU set has no first CPU")
         return (self.bits & -self.bits).bit_length() - 1
 
+    @property
+    def only(self) -> int:
+        """The set's CPU if it has just one, else -1."""
+        bits = self.bits
+        return -1 if bits & (bits - 1) else bits.bit_length() - 1
+
     def __iter__(self) -> Iterator[int]:
+        length = self.bits.bit_length()
+        if length < 16 * self.bits.bit_count():  # then it is quicker to look at each bit
+            return compress(range(length), f"{self.bits:b}".encode().translate(_BITS)[::-1])
+        return self._few()
+
+    def _few(self) -> Iterator[int]:
         bits = self.bits
         while bits:
             low = bits & -bits

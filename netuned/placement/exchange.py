@@ -102,7 +102,7 @@ def _as_near(places: Places, party: Party) -> bool:
 
 def _at_home(party: Party) -> bool:
     """Whether every queue of the party is where it wishes to stay."""
-    slots = Counter(party.slots)
+    slots = Counter(party.wished and party.slots)
     return all(slots[cpu] >= queues for cpu, queues in (party.wished or {}).items())
 
 
@@ -116,7 +116,7 @@ def _meeting(loads: Loads, parties: Sequence[Party]) -> list[list[Party]]:
     """The parties in sets that have L3 domains in common; others can give each other nothing."""
     sets: list[tuple[set[int], list[Party]]] = []
     for party in parties:
-        domains = {loads.places.domain[cpu] for cpu in party.pool}
+        domains = set(loads.places.by_domain(party.pool))
         members = [party]
         apart = []
         for others, theirs in sets:

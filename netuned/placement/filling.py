@@ -10,10 +10,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from heapq import heapify, heapreplace
 
-from netuned.cpuset import CpuSet
+from netuned.cpuset import MAX_CPU, CpuSet
 from netuned.placement.objective import BOOT_CORE, Places
+
+NUMBER = MAX_CPU - 1
+BOOT = MAX_CPU
+AWAY = 4 * BOOT
+TRANSMIT = 4 * AWAY
+UNALIGNED = 4 * MAX_CPU * TRANSMIT
+DOMAIN = 2**12 * UNALIGNED
+MANY = 2**20
+THREAD = MANY * DOMAIN
+CORE = MANY * THREAD
+"""What a CPU adds is one number, for those are quick to compare and to add to.
+
+Each term outweighs all that later ones can come to: transmit is at most all CPUs of a core, domain
+and node, a bond has fewer than 4,096 cards, a core fewer than a million queues. The lowest bits are
+the CPU's own number, by which it is found again.
+"""
 
 
 class Loads:
@@ -24,10 +41,16 @@ class Loads:
         self.threads = [0] * len(places.core)
         self.cores = [0] * len(places.core)
         self.domains = [0] * len(places.core)
+        size = places.size[1]
+        self.idle = [
+            cpu + BOOT * (core == BOOT_CORE) + AWAY - TRANSMIT * (1 + size[core])
+            for cpu, core in enumerate(places.core)
+        ]
+        """What each CPU would add if nothing were on its core: of a card that has none there."""
 
     def copy(self) -> Loads:
         """The same loads, to be changed apart."""
-        copied = Loads(self.places)
+        copied = copy(self)
         copied.threads, copied.cores = list(self.threads), list(self.cores)
         copied.domains = list(self.domains)
         return copied
@@ -60,12 +83,9 @@ def fill(
     """
     places = loads.places
     core_of, domain_of, node_of = places.core, places.domain, places.node
-    sign, last = -1 if from_top else 1, len(core_of)
-    numbers = places.turn
-    if from_top:
-        numbers = [number - 2 * cpu for cpu, number in enumerate(places.turn)]
     _, core_size, domain_size, node_size = places.size
-    thread_load, core_load, domain_load = loads.threads, loads.cores, loads.domains
+    sign = -1 if from_top else 1
+    domain_cpus = places.by_domain(cpus)
     wanted = Counter(wishes)
     claimed = claims or {}
     left = [Counter(partner) for partner in partners if partner]
@@ -74,55 +94,81 @@ def fill(
         {level[cpu] for cpu in covered} for level in (core_of, domain_of, node_of)
     )
 
-    def cost(cpu: int) -> tuple[int, int, int, int, int, int]:
-        """What the CPU adds: to the core's load, the thread's, bond, transmit, movement; itself.
-
-        Its number is the last, from ``last`` on where it is of CPU 0's core.
-        """
-        core = core_of[cpu]
-        gain = core_size[core] + 1 if core not in cores else cpu not in covered
-        unaligned = sum(partner[cpu] <= 0 for partner in left) if left else 0
-        away = 0 if wanted[cpu] > 0 else 2 if claimed.get(cpu) else 1
-        return core_load[core], thread_load[cpu], unaligned, -gain, away, numbers[cpu]
-
-    heaps: dict[int, list[tuple[int, int, int, int, int, int]]] = {}
-    for cpu in cpus:
-        heaps.setdefault(domain_of[cpu], []).append(cost(cpu))
+    # what each CPU adds by itself, and what all of an L3 domain add in common
+    cost = [0] * len(core_of)
+    for members in domain_cpus.values():
+        for cpu in members:
+            load = loads.cores[core_of[cpu]] * MANY + loads.threads[cpu]
+            cost[cpu] = loads.idle[cpu] + THREAD * load
+    for cpu in sorted(covered):
+        cost[cpu] += TRANSMIT
+    for core in sorted(cores):
+        for cpu in places.threads[core]:
+            cost[cpu] += TRANSMIT * core_size[core]
+    for cpu, queues in claimed.items():
+        cost[cpu] += AWAY if queues else 0
+    for cpu in wanted:
+        cost[cpu] -= AWAY * (2 if claimed.get(cpu) else 1)
+    for partner in left:
+        for cpu in partner:
+            cost[cpu] -= UNALIGNED if partner[cpu] > 0 else 0
+    if from_top:
+        for cpu in cpus:
+            cost[cpu] -= 2 * cpu
+    common = {
+        domain: DOMAIN * loads.domains[domain]
+        - TRANSMIT * (domain not in domains) * domain_size[domain]
+        - TRANSMIT * (node_of[domain] not in nodes) * node_size[node_of[domain]]
+        for domain in domain_cpus
+    }
+    heaps = {domain: [cost[cpu] for cpu in members] for domain, members in domain_cpus.items()}
     for heap in heaps.values():
         heapify(heap)
-
-    def total(domain: int) -> tuple[int, int, int, int, int, int, int]:
-        """What the domain's best CPU adds, with what all of the domain have in common."""
-        core, thread, unaligned, lost, away, number = heaps[domain][0]
-        if domain not in domains:
-            lost -= domain_size[domain]
-        if node_of[domain] not in nodes:
-            lost -= node_size[node_of[domain]]
-        return core, thread, domain_load[domain], unaligned, lost, away, number
-
-    ahead = [total(domain) for domain in heaps]
+    ahead = [heap[0] + common[domain] for domain, heap in heaps.items()]
     heapify(ahead)
     chosen = []
     for _ in range(units):
         # in both kinds of heap costs only grow: an entry may be too low, and is replaced
         while True:
-            cpu = sign * ahead[0][-1] % last
+            cpu = sign * ahead[0] & NUMBER
             domain = domain_of[cpu]
-            if (best := total(domain)) == ahead[0]:
+            heap = heaps[domain]
+            if (now := heap[0] + common[domain]) == ahead[0]:
                 break
-            heapreplace(ahead, best)
+            heapreplace(ahead, now)
         chosen.append(cpu)
-        loads.add((cpu,))
-        wanted[cpu] -= 1
+        core = core_of[cpu]
+        more = CORE
+        if core not in cores:
+            cores.add(core)
+            more += TRANSMIT * core_size[core]
+        for thread in places.threads[core]:
+            cost[thread] += more
+        more = THREAD
+        if cpu not in covered:
+            covered.add(cpu)
+            more += TRANSMIT
+        if wanted and wanted.get(cpu):
+            wanted[cpu] -= 1
+            if not wanted[cpu]:
+                more += AWAY * (2 if claimed.get(cpu) else 1)
         for partner in left:
             partner[cpu] -= 1
-        covered.add(cpu)
-        cores.add(core_of[cpu])
-        domains.add(domain)
-        nodes.add(node_of[cpu])
-        heap = heaps[domain]
-        while (now := cost(sign * heap[0][-1] % last)) != heap[0]:
+            if partner[cpu] == 0:
+                more += UNALIGNED
+        cost[cpu] += more
+        common[domain] += DOMAIN
+        if domain not in domains:
+            domains.add(domain)
+            common[domain] += TRANSMIT * domain_size[domain]
+            if (node := node_of[domain]) not in nodes:
+                nodes.add(node)
+                for other in heaps:
+                    common[other] += TRANSMIT * node_size[node] * (node_of[other] == node)
+        while (now := cost[sign * heap[0] & NUMBER]) != heap[0]:
             heapreplace(heap, now)
+        heapreplace(ahead, heap[0] + common[domain])
+    loads.add(chosen)
     return chosen if BOOT_CORE not in cores else _in_order(chosen, domain_of)
 
 

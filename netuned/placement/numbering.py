@@ -29,6 +29,8 @@ def number(bond: Sequence[Member]) -> list[dict[int, int]]:
     First the queues that can be on one CPU in all cards and stay there, then those that some cards
     have to move for it, then those of which ever fewer cards agree; what is left stays if it can.
     """
+    if len(bond) == 1 and not bond[0].wishes:
+        return [dict(zip(bond[0].open, bond[0].slots, strict=True))]
     left = [Counter(member.slots) for member in bond]
     numbered: list[dict[int, int]] = [{} for _ in bond]
     if len(bond) > 1:

@@ -7,7 +7,7 @@ one decides only between placements that all earlier ones find equally good.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from netuned.cpuset import CpuSet
@@ -117,13 +117,26 @@ class Places:
         own = list(range(length))
         self.levels = (own, self.core, self.domain, self.node)
         self.size = tuple(Counter(level[cpu] for cpu in online) for level in self.levels)
-        self.turn = [cpu + length * (core == BOOT_CORE) for cpu, core in enumerate(self.core)]
-        """Numbers by which equal CPUs come in turn: their own, those of CPU 0's core after all."""
+        self.threads: dict[int, list[int]] = {}
+        """The CPUs of each core."""
+        for cpu in online:
+            self.threads.setdefault(self.core[cpu], []).append(cpu)
+        self.alone = {cpu: CpuSet(1 << cpu) for cpu in online}
+        """The set of each CPU by itself."""
+        self._by_domain: dict[CpuSet, dict[int, list[int]]] = {}
         self.order = sorted(
             online, key=lambda cpu: (self.node[cpu], self.domain[cpu], self.core[cpu], cpu)
         )
         """CPUs so that neighbours in the machine are next to each other."""
         self.online = online
+
+    def by_domain(self, cpus: CpuSet) -> Mapping[int, Sequence[int]]:
+        """The CPUs of a set in each L3 domain; most cards ask of the same few sets."""
+        if cpus not in self._by_domain:
+            found = self._by_domain[cpus] = {}
+            for cpu in cpus:
+                found.setdefault(self.domain[cpu], []).append(cpu)
+        return self._by_domain[cpus]
 
 
 def _squares(places: Iterable[int]) -> int:

@@ -108,7 +108,7 @@ def _place(topology: Topology, requests: Sequence[Request], seats: Seats) -> tup
         loads = laid.loads
         rough = rough or laid.rough
     layouts = {card.request.ifindex: card.layout() for card in done}
-    sat = {card.request.place: (card.near, card.layout()) for card in done}
+    sat = {card.request.place: (card.near, layouts[card.request.ifindex]) for card in done}
     return Placement(layouts, seats.settle(topology.online, sat), loads.places), rough
 
 
@@ -177,10 +177,12 @@ class _Card:
 
     def open(self) -> list[int]:
         """The queues without CPUs yet."""
+        if not self.done:
+            return list(range(self.request.queues))
         return [queue for queue in range(self.request.queues) if queue not in self.done]
 
     def layout(self) -> Layout:
-        return tuple(self.done[queue] for queue in range(self.request.queues))
+        return tuple(map(self.done.__getitem__, range(self.request.queues)))
 
     def own(self) -> list[int]:
         """The CPUs it has for good."""
@@ -195,11 +197,10 @@ class _Card:
 
     def moves(self) -> bool:
         """Whether a queue that has a choice is not at home, though that may serve it."""
-        chosen = range(0 if self.request.spread in (PACK, ALL) else self.request.queues)
-        return any(
-            queue in self.wishes and self.done[queue].first != self.wishes[queue]
-            for queue in chosen
-            if queue not in self.request.fixed
+        return self.request.spread not in (PACK, ALL) and any(
+            queue not in self.request.fixed and self.done[queue].first != home
+            for queue, home in self.wishes.items()
+            if queue < self.request.queues
         )
 
     def judged(self) -> Card:
@@ -224,7 +225,9 @@ class _Card:
 
     def wished(self) -> Counter[int]:
         """The CPUs that its open queues want to keep."""
-        return Counter(self.wishes[queue] for queue in self.open() if queue in self.wishes)
+        return Counter(
+            self.wishes[queue] for queue in self.wishes and self.open() if queue in self.wishes
+        )
 
 
 def _in_turn(cards: Iterable[_Card]) -> list[list[_Card]]:
@@ -253,10 +256,12 @@ def _seat_kept(cards: Sequence[_Card], topology: Topology, loads: Loads) -> None
     """
     closed = CpuSet()
     for card in sorted(cards, key=lambda card: len(card.near)):
+        kept = card.request.kept & set(card.open())
+        if not kept:
+            continue
         scarce = Counter(
             cpu for other in cards if len(other.near) < len(card.near) for cpu in other.near
         )
-        kept = card.request.kept & set(card.open())
         others = len(card.open()) > len(kept)
         for queue in sorted(kept, reverse=True):
             wish = [card.wishes[queue]] if queue in card.wishes else []
@@ -316,11 +321,13 @@ def _exchange(bonds: Sequence[Sequence[_Card]], loads: Loads) -> bool:
 
 
 def _number_all(bonds: Sequence[Sequence[_Card]], loads: Loads) -> None:
-    open_queues = {id(card): set(card.open()) for bond in bonds for card in bond}
+    bonded = any(len(bond) > 1 for bond in bonds)
+    open_queues = {id(card): set(card.open()) for bond in bonds for card in bond if bonded}
+    alone = loads.places.alone
     for bond in bonds:
         for card, numbered in zip(bond, number([card.member() for card in bond]), strict=True):
-            card.done |= {queue: CpuSet(1 << cpu) for queue, cpu in numbered.items()}
-    if any(len(bond) > 1 for bond in bonds):
+            card.done |= {queue: alone[cpu] for queue, cpu in numbered.items()}
+    if bonded:
         cards = [card for bond in bonds for card in bond]
         judged = [card.judged() for card in cards]
         layouts = [card.layout() for card in cards]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from netuned.cpuset import CpuSet
@@ -59,14 +61,19 @@ class Seats:
         for place, (pool, layout) in laid_out.items():
             before = self.cards.get(place, ())
             rows = []
-            for queue, cpus in enumerate(layout):
-                seat = before[queue] if queue < len(before) else NO_SEAT
-                if len(cpus) == 1:
+            for cpus, seat in zip(layout, chain(before, repeat(NO_SEAT)), strict=False):
+                now = cpus.only
+                if now >= 0:
                     stays = seat.home >= 0 and not (whole and seat.home in pool)
-                    seat = Seat(seat.home if stays else cpus.first, cpus.first)
+                    seat = Seat(seat.home, now) if stays else _at_home(now)
                 rows.append(seat)
             cards[place] = (*rows, *before[len(rows) :])
         return Seats(cards, online if whole else self.online)
+
+
+@cache
+def _at_home(cpu: int) -> Seat:
+    return Seat(cpu, cpu)
 
 
 NOBODY = Seats()

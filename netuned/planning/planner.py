@@ -252,18 +252,19 @@ def _steering(host: Host, drafts: Mapping[int, _Draft], layouts: Mapping[int, La
     no benefit for interrupts). Cores kept for interrupts, and those of queues that an application
     serves, are not for others' packets.
     """
-    busy = kept = CpuSet()
+    kept, serving = CpuSet(), set[int]()
     for ifindex, draft in drafts.items():
         request = draft.request
         if request.spread == DEDICATED:
             kept |= request.pool
-        working = _working(host.nics[ifindex], draft) if request.counts else ()
-        for queue in working:
-            cpus = layouts[ifindex][queue] if queue < request.queues else CpuSet()
+        layout = layouts[ifindex] if request.counts else ()
+        for queue in _working(host.nics[ifindex], draft):
+            cpus = layout[queue] if queue < len(layout) else CpuSet()
             if queue in request.kept:
                 kept |= cpus
-            elif len(cpus) == 1:  # what may run anywhere keeps no CPU busy
-                busy |= cpus
+            elif (cpu := cpus.only) >= 0:  # what may run anywhere keeps no CPU busy
+                serving.add(cpu)
+    busy = CpuSet.of(serving)
     useful = idle = CpuSet()
     for core in host.topology.cores:
         usable = core & host.topology.housekeeping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netuned.cpuset import MAX_CPU, CpuSet
@@ -32,6 +32,7 @@ def test_mask_text_reads_back(cpus: set[int]) -> None:
 
 
 @ROUNDS
+@example({1000}, set())
 @given(CPUS, CPUS)
 def test_behaves_as_a_set(a: set[int], b: set[int]) -> None:
     left, right = CpuSet.of(a), CpuSet.of(b)
@@ -41,6 +42,8 @@ def test_behaves_as_a_set(a: set[int], b: set[int]) -> None:
     assert len(left) == len(a)
     assert bool(left) == bool(a)
     assert list(left) == sorted(a)
+    assert list(CpuSet.of(range(1024)) - left) == sorted(set(range(1024)) - a)
+    assert left.only == (min(a) if len(a) == 1 else -1)
     assert all(cpu in left for cpu in a)
     assert not any(cpu in left for cpu in b - a)
     assert not a or left.first == min(a)
