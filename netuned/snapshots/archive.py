@@ -2,7 +2,8 @@
 
 Reading happens in memory, header by header: nothing is ever extracted, and every size is bounded
 before anything of that size is held. ``tarfile.TarFile`` was rejected for it: it reads extended
-headers of any size, and sparse maps without a bound.
+headers of any size, and sparse maps without a bound. ``tarfile.TarInfo`` was, because it takes four
+times as long for the 6,000 members of a host of 128 CPUs.
 
 Source: POSIX pax (ustar, extended headers); GNU tar's long names.
 """
@@ -19,7 +20,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from netuned.errors import KernelError, SnapshotError
 from netuned.kernel.recorded import File, Link, Node, Tree
@@ -208,7 +209,7 @@ class _Reader:
             if name:  # else the archive's own ./
                 yield name, self._member(info, name, target)
 
-    def _header(self) -> tarfile.TarInfo | None:
+    def _header(self) -> Header | None:
         block = self._stream.read(_BLOCK)
         if not block.strip(b"\0"):
             return None
@@ -216,17 +217,17 @@ class _Reader:
         if self._count > MAX_MEMBERS:
             raise SnapshotError(f"{self._path}: has more than {MAX_MEMBERS} members")
         try:
-            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except (tarfile.HeaderError, ValueError):
+            info = parse_header(block)
+        except ValueError:
             raise SnapshotError(f"{self._path}: member {self._count} has no tar header") from None
         if info.size < 0:
             raise _refused(self._path, info.name, "has a negative size")
         return info
 
-    def _member(self, info: tarfile.TarInfo, name: str, target: str) -> File | Link | None:
-        if info.isdir():
+    def _member(self, info: Header, name: str, target: str) -> File | Link | None:
+        if info.type == tarfile.DIRTYPE:
             return None
-        if info.issym():
+        if info.type == tarfile.SYMTYPE:
             return Link(self._target(name, target))
         if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             kind = {
@@ -262,16 +263,14 @@ class _Reader:
             raise _refused(self._path, name, "is a link that no host has")
         return target
 
-    def _extended(self, info: tarfile.TarInfo) -> bytes:
+    def _extended(self, info: Header) -> bytes:
         if info.size > MAX_EXTENDED:
             problem = f"has an extended header larger than {MAX_EXTENDED >> 10} KB"
             raise _refused(self._path, info.name, problem)
         return self._content(info.size)
 
     def _content(self, size: int) -> bytes:
-        content = self._stream.read(size)
-        self._stream.read(-size % _BLOCK)
-        return content
+        return self._stream.read(size + -size % _BLOCK)[:size]
 
     def _pax(self, data: bytes) -> dict[str, str]:
         """Path and link target of records like ``25 path=proc/interrupts``."""
@@ -291,13 +290,52 @@ class _Reader:
         return found
 
 
+class Header(NamedTuple):
+    """What is looked at of a member's header."""
+
+    name: str
+    mode: int
+    size: int
+    type: bytes
+    linkname: str
+
+
+def parse_header(block: bytes) -> Header:
+    """The fields of a member's header that are looked at. Raises: ValueError if it is none."""
+    # Adler's first sum is that of all bytes and one, modulo a prime; the checksum's own eight
+    # count as spaces
+    bytes_sum = zlib.adler32(block[:148] + b" " * 8 + block[156:]) & 0xFFFF
+    if bytes_sum != (_number(block[148:156]) + 1) % 65521:
+        raise ValueError("checksum")
+    name, kind, prefix = _string(block[:100]), block[156:157], _string(block[345:500])
+    if kind == tarfile.AREGTYPE and name.endswith("/"):  # before there was a type for directories
+        kind = tarfile.DIRTYPE
+    if prefix and kind not in tarfile.GNU_TYPES:
+        name = f"{prefix}/{name}"
+    mode, size = _number(block[100:108]), _number(block[124:136])
+    return Header(name, mode, size, kind, _string(block[157:257]))
+
+
+def _string(field: bytes) -> str:
+    return _text(field.partition(b"\0")[0])
+
+
+def _number(field: bytes) -> int:
+    """Octal digits, or what GNU writes for large numbers. Raises: ValueError."""
+    if field[0] in (0o200, 0o377):
+        value = int.from_bytes(field[1:], "big")
+        return value if field[0] == 0o200 else value - (1 << 8 * (len(field) - 1))
+    return int(field.partition(b"\0")[0].strip() or b"0", 8)
+
+
 class _Stream:
     """An archive's bytes, unpacked piece by piece; at most ``MAX_BYTES`` of them."""
 
     def __init__(self, file: BinaryIO, path: str) -> None:
         self._path = path
         self._pieces = self._unpacked(file)
-        self._buffer = b""
+        self._piece = b""
+        self._at = 0
         self._left = MAX_BYTES
 
     def read(self, size: int) -> bytes:
@@ -305,15 +343,18 @@ class _Stream:
         self._left -= size
         if self._left < 0:
             raise SnapshotError(f"{self._path}: unpacks to more than {MAX_BYTES >> 20} MB")
-        parts, missing = [], size
+        part = self._piece[self._at : self._at + size]
+        self._at += len(part)
+        if len(part) == size:
+            return part
+        parts, missing = [part], size - len(part)
         while missing:
-            if not self._buffer:
-                self._buffer = next(self._pieces, b"")
-            if not self._buffer:
+            self._piece = next(self._pieces, b"")
+            if not self._piece:
                 raise SnapshotError(f"{self._path}: is cut off")
-            parts.append(self._buffer[:missing])
-            missing -= len(parts[-1])
-            self._buffer = self._buffer[len(parts[-1]) :]
+            parts.append(self._piece[:missing])
+            self._at = len(parts[-1])
+            missing -= self._at
         return b"".join(parts)
 
     def _unpacked(self, file: BinaryIO) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
@@ -335,6 +335,40 @@ def refusal(tmp_path: Path, content: bytes) -> str:
 )
 def test_members_that_are_refused(tmp_path: Path, bad: Any, problem: str) -> None:
     assert problem in refusal(tmp_path, packed(*DOCUMENTS, bad))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.text(
+        st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=150
+    ),
+    size=st.integers(0, 1 << 40),
+    kind=st.sampled_from(
+        [tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, b"L"]
+    ),
+    form=st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT]),
+    changed=st.integers(0, 147) | st.integers(156, 511),
+)
+def test_headers_are_read_as_tarfile_reads_them(
+    name: str, size: int, kind: bytes, form: Any, changed: int
+) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.mode, info.linkname = size, kind, 0o4640, "../x"
+    try:
+        block = bytearray(info.tobuf(form)[-tarfile.BLOCKSIZE :])
+    except ValueError:
+        return  # a name or size that the form has no room for
+    read, theirs = (parse(bytes(block)) for parse in (archive.parse_header, _by_tarfile))
+    assert (read.name.rstrip("/"), *read[1:]) == (theirs.name, *theirs[1:])
+    block[changed] ^= 1
+    with pytest.raises(ValueError, match="checksum"):
+        archive.parse_header(bytes(block))
+
+
+def _by_tarfile(block: bytes) -> archive.Header:
+    info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    name = info.name.rstrip("/")
+    return archive.Header(name, info.mode, info.size, info.type, info.linkname)
 
 
 def test_names_are_there_once(tmp_path: Path) -> None:
