@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +24,7 @@ from netuned.placement.place import place
 from netuned.placement.seats import Seats
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile
+from netuned.snapshots import snapshot
 from netuned.snapshots.described import machine
 from netuned.tunables import TUNABLES
 
@@ -43,6 +47,7 @@ cards:
 ONE_NODE = COMMON.replace("node: 1", "node: 0")
 DOUBLED = (16, 32, 64, 128, 256)
 DOUBLING = 1.6
+WHOLE_MS = 200
 MOST_MS = 100
 """For all cards of the large machine, on which of its shapes ever."""
 
@@ -66,9 +71,32 @@ def measure(rounds: int) -> list[Row]:
         *_planning(profiles, _host(large(nodes=2)), rounds, MOST_MS, f"{shape}, 2 nodes"),
         *_planning(profiles, _host(COMMON), 5 * rounds, 5, small),
         *_planning(profiles, _host(ONE_NODE), 5 * rounds, 5, f"{small}, both on a node"),
+        _whole_process(rounds),
         *_doubled(profiles, rounds, 16),
         *_doubled(profiles, rounds, 2),
     ]
+
+
+def _whole_process(rounds: int) -> Row:
+    """``netunedctl plan`` of the small machine's snapshot, with compiled files, as installed."""
+    ctl = Path(sys.executable).with_name("netunedctl")
+    with tempfile.TemporaryDirectory() as directory:
+        profiles, host = Path(directory) / "profiles", Path(directory) / "host.tar.xz"
+        profiles.mkdir()
+        (profiles / "edge.yaml").write_text(PROFILE)
+        snapshot.write(snapshot.take(machine(COMMON)), str(host))
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": f"{directory}/compiled"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        command = [str(ctl), "plan", "--snapshot", str(host), "--profiles", str(profiles)]
+
+        def run() -> None:
+            subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+
+        run()
+        took = _median(run, 3 * rounds)
+    what = "netunedctl plan --snapshot"
+    shape = "128 CPUs × 2 cards × 64 queues, whole process"
+    return Row(what, took, "ms", WHOLE_MS, f"{shape}; {3 * rounds} runs")
 
 
 def _doubled(profiles: Sequence[LoadedProfile], rounds: int, nodes: int) -> list[Row]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from netuned.bus.client import Client
 from netuned.errors import AbsentError
 from netuned.status import NOT_RUNNING, STARTING, ManagerStatus, Status
 from netuned.text import escape
+
+if TYPE_CHECKING:
+    from netuned.bus.client import Client
 
 T = TypeVar("T")
 
@@ -30,6 +32,8 @@ def ask(daemon: Callable[[Client], T], alone: Callable[[str], T]) -> T:
 
     Raises: NetunedError.
     """
+    from netuned.bus.client import Client
+
     try:
         with Client() as client:
             return daemon(client)
@@ -53,4 +57,4 @@ def status(*, json: bool) -> Status:
             found, manager=replace(found.manager, problems=(absent, *found.manager.problems))
         )
 
-    return ask(Client.status, alone)
+    return ask(lambda client: client.status(), alone)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from netuned.errors import NetunedError
+from netuned.leanness import leave_out
 from netuned.text import escape
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ INTERRUPTED = 130
 def main() -> NoReturn:
     """Entry point of ``netunedctl``."""
     gc.disable()  # a process this short has nothing worth collecting
+    leave_out()
     status = run(sys.argv[1:])
     with contextlib.suppress(OSError):
         sys.stderr.flush()

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from netuned.bus import wire
-from netuned.bus.client import Client
 from netuned.cli import answers, cutoff
 from netuned.cli.text import Screen, card_name, own_name, print_json
 from netuned.errors import NetunedError
@@ -21,6 +20,7 @@ from netuned.valuejson import typed
 from netuned.values import describe
 
 if TYPE_CHECKING:
+    from netuned.bus.client import Client
     from netuned.kernel import Kernel
     from netuned.profiles.loader import Drop
 

@@ -6,19 +6,22 @@ What is no single card's waits until no trial does, and while a card is paused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from netuned.hardware.nic import HOST, Nic
 from netuned.kernel import Kernel
 from netuned.planning.planner import Desired
 from netuned.reconcile.aim import Aim
 from netuned.reconcile.baseline import Baseline
-from netuned.reconcile.cards import Cards
-from netuned.reconcile.context import Context
-from netuned.reconcile.passes import Passes
-from netuned.reconcile.slot import Slot
-from netuned.reconcile.trials import Trials
 from netuned.tunables import HOST_TUNABLES, TUNABLES, irqbalance, rfs
 from netuned.tunables.base import HostTarget, Target, Tunable, Wanted
+
+if TYPE_CHECKING:  # netunedctl takes the first half of this module, and has no loop
+    from netuned.reconcile.cards import Cards
+    from netuned.reconcile.context import Context
+    from netuned.reconcile.passes import Passes
+    from netuned.reconcile.slot import Slot
+    from netuned.reconcile.trials import Trials
 
 PROFILE = "host"
 """What its aim is called: many profiles make it."""

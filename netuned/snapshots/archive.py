@@ -322,6 +322,9 @@ def _string(field: bytes) -> str:
 
 def _number(field: bytes) -> int:
     """Octal digits, or what GNU writes for large numbers. Raises: ValueError."""
+    digits = field.rstrip(b"\0 ")
+    if digits.isdigit():
+        return int(digits, 8)
     if field[0] in (0o200, 0o377):
         value = int.from_bytes(field[1:], "big")
         return value if field[0] == 0o200 else value - (1 << 8 * (len(field) - 1))

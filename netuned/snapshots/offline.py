@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netuned import statefile
 from netuned.errors import KernelError, ProfileError, SnapshotError, StateFileError
@@ -27,7 +28,6 @@ from netuned.kernel.recording import MAX_FILE
 from netuned.placement.seatfile import parse_seats
 from netuned.placement.seats import NOBODY, Seats
 from netuned.plan import Change, Lack, Plan, Problem
-from netuned.planning.explain import LimitsOf
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import Drop, ProfileSet, load_dropped
 from netuned.profiles.loader import load as load_profiles
@@ -47,10 +47,13 @@ from netuned.reconcile.card import Card
 from netuned.reconcile.host import host_target, is_left_over, mode_of
 from netuned.reconcile.trialfile import NAME as TRIALS
 from netuned.reconcile.trialfile import TrialFile
-from netuned.snapshots import described, snapshot
+from netuned.snapshots import snapshot
 from netuned.snapshots.archive import is_archive, open_regular
 from netuned.tunables import TUNABLES, tunables_of
 from netuned.tunables.base import AnyTarget, HostTarget, Limits, Tunable
+
+if TYPE_CHECKING:
+    from netuned.planning.explain import LimitsOf
 
 WAITING = f"/var/lib/netuned/{TRIALS}"
 STDIN = "stdin.yaml"
@@ -145,6 +148,8 @@ def _found(path: str | None, directories: Sequence[str]) -> tuple[Kernel, Record
         return taken.kernel, None if directories else snapshot.recorded_profiles(taken)
     if b"\0" in head:
         raise SnapshotError(f"{path}: is neither a snapshot nor a described machine")
+    from netuned.snapshots import described  # nor does a snapshot need its models
+
     text = _read(path, MAX_BYTES + 1).decode("utf-8", "surrogateescape")
     return described.machine(text, path), None
 

@@ -285,6 +285,23 @@ def test_a_file_from_standard_input(host: Host) -> None:
     ]
 
 
+def test_a_plan_without_the_daemon_imports_nothing_for_it(host: Host) -> None:
+    host.write("etc/edge.yaml", "match: {name: eth0}\nrps: {cpus: 1}")
+    script = (
+        "import os, sys; from netuned.cli.main import main;"
+        "os._exit = lambda status: print(status, *sys.modules, file=sys.stderr); main()"
+    )
+    words = ("plan", "--snapshot", "machine", "--profiles", "etc")
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, env=env, check=True
+    )
+    status, *modules = done.stderr.split()
+    costly = {"asyncio", "dbus_fast", "jeepney", "rich", "psutil", "_ssl", "email", "zipfile"}
+    assert status == "0"
+    assert not set(modules) & costly
+
+
 def test_a_mistake_is_told_with_its_place_and_nothing_is_planned(host: Host) -> None:
     host.write("etc/web.yaml", "match: {name: eth1}\nrps: {cpus: 3}")
     host.write("new.yaml", "match: {name: eth0}\nrps: {cpu: 1}\npriority: high")

@@ -1,0 +1,19 @@
+"""What libraries would import and is left out: it costs time and memory and serves nothing here."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+
+def leave_out() -> None:
+    """Leave out OpenSSL, and what looks for plugins of pydantic; before anything is imported."""
+    # OpenSSL would cost 8 MB and 15 ms: asyncio works without ssl, and hashlib has its own hashes.
+    # None makes their import fail as in a Python built without it.
+    for name in ("ssl", "_hashlib"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    # pydantic asks for plugins, of which there are to be none; email and zipfile, which come along
+    # with the module that knows, would cost 2.6 MB
+    metadata = ModuleType("importlib.metadata")
+    metadata.entry_points = lambda **_: ()  # type: ignore[attr-defined]
+    sys.modules.setdefault(metadata.__name__, metadata)
