@@ -147,6 +147,12 @@ class Topology:
         )
 
 
+def read_possible(files: Files) -> CpuSet:
+    """The CPUs that there are or can come to be. Raises: KernelError as ``read_topology`` does."""
+    there = read_cpus(files, f"{_CPU}/present") | _read_online(files)
+    return read_cpus(files, f"{_CPU}/possible") | there
+
+
 def read_topology(files: Files) -> Topology:
     """Read the host's topology from sysfs.
 

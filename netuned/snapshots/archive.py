@@ -45,6 +45,7 @@ PRESET = 2
 """xz's; 6 makes a snapshot a tenth smaller and takes five times as long."""
 
 _BLOCK = tarfile.BLOCKSIZE
+_END = bytes(_BLOCK)
 _PIECE = 1 << 16
 _XZ, _GZIP = b"\xfd7zXZ\0", b"\x1f\x8b"
 _MAGIC = slice(257, 262)
@@ -211,7 +212,7 @@ class _Reader:
 
     def _header(self) -> Header | None:
         block = self._stream.read(_BLOCK)
-        if not block.strip(b"\0"):
+        if block == _END:
             return None
         self._count += 1
         if self._count > MAX_MEMBERS:
@@ -307,7 +308,8 @@ def parse_header(block: bytes) -> Header:
     bytes_sum = zlib.adler32(block[:148] + b" " * 8 + block[156:]) & 0xFFFF
     if bytes_sum != (_number(block[148:156]) + 1) % 65521:
         raise ValueError("checksum")
-    name, kind, prefix = _string(block[:100]), block[156:157], _string(block[345:500])
+    name, kind = _string(block[:100]), block[156:157]
+    prefix = _string(block[345:500]) if block[345] else ""
     if kind == tarfile.AREGTYPE and name.endswith("/"):  # before there was a type for directories
         kind = tarfile.DIRTYPE
     if prefix and kind not in tarfile.GNU_TYPES:

@@ -20,7 +20,7 @@ from netuned.errors import KernelError, ProfileError, SnapshotError, StateFileEr
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.namespace import check_namespace
 from netuned.hardware.nic import HOST, Nic
-from netuned.hardware.topology import read_topology
+from netuned.hardware.topology import read_possible
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once
 from netuned.kernel.recorded import RecordedKernel
@@ -71,7 +71,7 @@ def load(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, Pro
     kernel, recorded = _found(path, directories)
     profiles = load_profiles(
         tuple(directories) or DEFAULT_DIRECTORIES,
-        possible=read_topology(kernel.files).possible,
+        possible=read_possible(kernel.files),
         owner=ANYONE if directories else 0,
         recorded=recorded,
     )
@@ -110,7 +110,7 @@ def load_texts(
     drop = load_dropped(
         dropped,
         tuple(directories) or DEFAULT_DIRECTORIES,
-        possible=read_topology(kernel.files).possible,
+        possible=read_possible(kernel.files),
         owner=ANYONE if directories else 0,
         recorded=recorded,
         templates=shipped_templates()
