@@ -90,10 +90,11 @@ def _at_best(loads: Loads, parties: Sequence[Party]) -> bool:
 
 def _as_near(places: Places, party: Party) -> bool:
     """Whether the party's queues are on as many and as large cores, domains, nodes as can be."""
+    cpus = set(party.slots)
     for lowest, size in zip(places.levels, places.size, strict=True):
         settled = {lowest[cpu] for cpu in party.own}
         free = {lowest[cpu] for cpu in party.pool} - settled
-        taken = {lowest[cpu] for cpu in party.slots} - settled
+        taken = {lowest[cpu] for cpu in cpus} - settled
         largest = sorted((size[at] for at in free), reverse=True)[: len(party.slots)]
         if sum(size[at] for at in taken) < sum(largest):
             return False

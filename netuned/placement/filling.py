@@ -56,11 +56,12 @@ class Loads:
         return copied
 
     def add(self, cpus: Iterable[int], queues: int = 1) -> None:
-        places = self.places
+        core_of, domain_of = self.places.core, self.places.domain
+        threads, cores, domains = self.threads, self.cores, self.domains
         for cpu in cpus:
-            self.threads[cpu] += queues
-            self.cores[places.core[cpu]] += queues
-            self.domains[places.domain[cpu]] += queues
+            threads[cpu] += queues
+            cores[core_of[cpu]] += queues
+            domains[domain_of[cpu]] += queues
 
 
 def fill(

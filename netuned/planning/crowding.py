@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
 from netuned.cpuset import CpuSet
@@ -45,7 +47,8 @@ def crowded(cards: Mapping[int, Card], most: int) -> dict[int, dict[int, str]]:
     Those that are on their CPU already, or stay there, have their vectors; the others get theirs by
     the number of the queue, so that all cards have some.
     """
-    queues = Counter(cpus.bits for card in cards.values() for cpus in card.layout)
+    layouts = chain.from_iterable(card.layout for card in cards.values())
+    queues = Counter(map(attrgetter("bits"), layouts))
     if MOST_OF_QUEUE * max(queues.values(), default=0) <= most:
         return {}
     seats = sorted(seat for card in cards.values() for seat in _seats(card))

@@ -223,6 +223,8 @@ def _fixed_affinity(nic: Nic, profile: Profile) -> dict[int, CpuSet]:
     """
     fixed: dict[int, CpuSet] = {}
     all_stay = profile.irq is None
+    if not all_stay and not nic.managed:
+        return {}
     for vector, cpus in zip(nic.vectors, nic.affinity, strict=True):
         if all_stay or vector.irq in nic.managed:
             fixed[vector.queue] = fixed.get(vector.queue, CpuSet()) | cpus
