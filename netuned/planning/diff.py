@@ -1,7 +1,8 @@
 """Pure: what must change on one card, and in which order.
 
-Order is that of the tunables but for one case that depends on values: where a change ends what
-others still name (channels that shrink end queues, a context goes), those leave it first.
+Order is that of the tunables but for two cases that depend on values: where a change ends what
+others still name (channels that shrink end queues, a context goes), those leave it first; and one
+that another needs (header split the card's own GRO, flow rules ntuple filters) is made before it.
 """
 
 from __future__ import annotations
@@ -49,12 +50,19 @@ def diff(
 def _ordered(
     tunables: Sequence[Tunable], wanted: Mapping[str, State], found: Mapping[str, State]
 ) -> Sequence[Tunable]:
-    ordered = list(tunables)
+    def states(tunable: Tunable) -> tuple[State, State]:
+        return wanted.get(tunable.name, NOTHING), found.get(tunable.name, NOTHING)
+
+    order = list(tunables)
     for tunable in tunables:
-        name = tunable.name
-        if tunable.yields(wanted.get(name, NOTHING), found.get(name, NOTHING)):
-            leaving = [other for other in ordered if name in other.leaves]
-            ordered = [other for other in ordered if name not in other.leaves]
-            at = ordered.index(tunable)
-            ordered[at:at] = leaving
-    return ordered
+        if tunable.yields(*states(tunable)):
+            leaving = [other for other in order if tunable.name in other.leaves]
+            order = [other for other in order if tunable.name not in other.leaves]
+            at = order.index(tunable)
+            order[at:at] = leaving
+    for tunable in tunables:
+        others = tunable.precedes(*states(tunable))
+        at = [one is tunable or one.name in others for one in order].index(True)
+        order.remove(tunable)
+        order.insert(at, tunable)
+    return order

@@ -187,7 +187,7 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _D
         node=nic.numa_node,
         spread=spread,
         fixed=_fixed_affinity(nic, profile),
-        kept=_kept_queues(profile, rx),
+        kept=profile.queues_apart(rx),
         group=bond,
         counts=bool(nic.device),
     )
@@ -206,14 +206,6 @@ def _draft(loaded: LoadedProfile, nic: Nic, topology: Topology, bond: str) -> _D
 def _steered(spec: RpsSpec | XpsSpec | Literal["default"] | None) -> str:
     """The expression for the CPUs of a kind of packet steering."""
     return "auto" if spec is None or spec == "default" else spec.cpus
-
-
-def _kept_queues(profile: Profile, rx_queues: int) -> frozenset[int]:
-    """The receive queues that the profile leaves out of the RSS table, for AF_XDP and the like."""
-    rss = profile.rss
-    if rss is None or rss == "default" or rss.queues in ("all", None):
-        return frozenset()
-    return frozenset(range(rx_queues)) - frozenset(rss.queues)
 
 
 def _fixed_affinity(nic: Nic, profile: Profile) -> dict[int, CpuSet]:

@@ -21,6 +21,7 @@ from netuned.profiles.references import circles, needed_sets, suggestion, undefi
 from netuned.profiles.syntax import (
     NAME,
     RESERVED,
+    Around,
     Chosen,
     Expression,
     Indexed,
@@ -151,6 +152,8 @@ def _asks(node: Node, named: Mapping[str, bool]) -> bool:
             return name in ("isolated", "nohz-full")
         case Indexed(kind):
             return kind == "core"
+        case Around(kind, of):
+            return kind == "core" and named[of.name]
         case Reference(name):
             return named[name]
         case Chosen():
@@ -202,6 +205,10 @@ class _Evaluation:
                 return self.named[name]
             case Indexed(kind, number):
                 return self._indexed(kind, number)
+            case Around(kind, of):
+                return CpuSet.of(
+                    cpu for each in self.value(of) for cpu in self._indexed(kind, each)
+                )
             case Chosen():
                 return choose(node.function, node.count, self.value(node.of), self.topology)
             case United(parts):
@@ -259,6 +266,8 @@ class _Evaluation:
         match node:
             case Reference(name):
                 return self.blame(self.sets[name], self.sets[name].root, f" in the set `{name}`")
+            case Around():
+                return self.blame(expression, node.of, where)
             case Chosen():
                 return self.blame(expression, node.of, where)
             case United(parts):

@@ -5,6 +5,7 @@ Source: Documentation/networking/napi.rst; Documentation/netlink/specs/netdev.ya
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -24,6 +25,7 @@ from netuned.profiles.scalars import (
     whole,
     word_or_keep,
 )
+from netuned.profiles.specs import MAX_QUEUE
 
 MOST_DEFERRALS = (1 << 31) - 1
 """The kernel's own limit since 6.13 (netdev.yaml: s32-max)."""
@@ -53,14 +55,22 @@ class NapiQueueSpec(NumbersSpec):
     ] = None
 
 
+APART = "apart"
+"""In place of queue numbers: all that ``rss.queues`` leaves out of the table."""
+
+
 def _queues(key: object) -> str:
-    """Queue numbers as a key: ``0-3,8``."""
+    """Queue numbers as a key: ``0-3,8``; or ``apart``."""
+    if key == APART:
+        return APART
     try:
         queues = str(CpuSet.parse_list(str(key)))
     except ValueError:
         queues = ""
     if not queues:
-        raise mistake(f"{shown(key)} names no queues; write their numbers, like 3 or 0-5,8")
+        raise mistake(
+            f"{shown(key)} names no queues; write their numbers, like 3 or 0-5,8, or apart"
+        )
     return queues
 
 
@@ -91,21 +101,32 @@ class NapiSpec(NapiQueueSpec):
         of_all = ("queues", "threads")
         return {key: value for key, value in super().named().items() if key not in of_all}
 
-    def of_queue(self, queue: int) -> Numbers:
-        """What it says of the instances that serve a queue."""
-        own = (of.named() for key, of in self.queues.items() if queue in CpuSet.parse_list(key))
-        return {**self.named(), **next(own, {})}
+    @property
+    def numbered(self) -> Mapping[CpuSet, NapiQueueSpec]:
+        """What is said of queues by their numbers."""
+        return {CpuSet.parse_list(k): of for k, of in self.queues.items() if k != APART}
+
+    def of_queue(self, queue: int, apart: bool = False) -> Numbers:
+        """What it says of the instances that serve a queue; a number counts before ``apart``."""
+        own = [of.named() for queues, of in self.numbered.items() if queue in queues]
+        if apart and APART in self.queues:
+            own.insert(0, self.queues[APART].named())
+        return {name: said for of in (self.named(), *own) for name, said in of.items()}
 
     @model_validator(mode="after")
     def _goes_together(self) -> NapiSpec:
         seen = CpuSet()
-        for key in self.queues:
-            queues = CpuSet.parse_list(key)
+        for queues in self.numbered:
             if twice := seen & queues:
                 raise mistake(f"queue {twice.first} is named twice", key="queues")
             seen |= queues
-        firsts = (CpuSet.parse_list(key).first for key in self.queues)
-        for said in (self.named(), *map(self.of_queue, firsts)):
+        firsts = [queues.first for queues in self.numbered]
+        of_each = (
+            self.of_queue(first, apart)
+            for first in (*firsts, MAX_QUEUE + 1)
+            for apart in (False, True)
+        )
+        for said in of_each:
             off = [key for key in ("defer-hard-irqs", "gro-flush-timeout") if said.get(key) == 0]
             if off and said.get("irq-suspend-timeout") not in (None, 0, "default"):
                 raise mistake(f"irq-suspend-timeout does nothing where {off[0]} is 0")

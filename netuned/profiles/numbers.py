@@ -12,6 +12,7 @@ from netuned.profiles.scalars import (
     Leaf,
     mistake,
     size_bytes,
+    up_to,
     whole,
     word_or_keep,
 )
@@ -43,15 +44,13 @@ class NumbersSpec(Spec):
 
 Switch = Annotated[Literal["on", "off", "default"] | None, word_or_keep("on", "off", "default")]
 Ring = Annotated[
-    int | Literal["max", "default"] | None,
-    whole(0, U32_MAX, "entries", words=("max", "default", "keep")),
+    int | str | None, up_to(whole(0, U32_MAX, "entries", words=("max", "default", "keep")))
 ]
 Bytes = Annotated[
     int | Literal["default"] | None, whole(0, U32_MAX, "bytes", words=("default", "keep"))
 ]
 MostBytes = Annotated[
-    int | Literal["max", "default"] | None,
-    whole(0, U32_MAX, "bytes", words=("max", "default", "keep")),
+    int | str | None, up_to(whole(0, U32_MAX, "bytes", words=("max", "default", "keep")))
 ]
 
 
@@ -92,7 +91,7 @@ def _size(low: int, high: int) -> Leaf:
     return size_bytes(low, high, words={"max": "max", "default": "default"})
 
 
-Merged = Annotated[int | Literal["max", "default"] | None, _size(512, MAX_MERGED)]
+Merged = Annotated[int | str | None, up_to(_size(512, MAX_MERGED))]
 
 
 class LinkSpec(NumbersSpec):

@@ -387,3 +387,10 @@ class Profile(Spec):
             link=self.link.model_copy(update={"txqueuelen": None, "upper": None}),
             policy=self.policy,
         )
+
+    def queues_apart(self, rx_queues: int) -> frozenset[int]:
+        """Of so many receive queues, those left out of the RSS table, for AF_XDP and the like."""
+        rss = self.rss
+        if rss is None or rss == "default" or rss.queues in ("all", None):
+            return frozenset()
+        return frozenset(range(rx_queues)) - frozenset(rss.queues)

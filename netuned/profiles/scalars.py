@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any
@@ -223,6 +223,26 @@ def whole(low: int, high: int, unit: str = "", *, words: tuple[str, ...] = ("kee
 
     number: JsonSchema = {"type": "integer", "minimum": low, "maximum": high}
     return Leaf(validate, either(number, enum(*words)) if words else number)
+
+
+MAX_OF = "max "
+"""What stands before the most of a value that is as large as the card has it up to there."""
+
+
+def up_to(leaf: Leaf) -> Leaf:
+    """The same, or ``max N``: all that the card has, at most N; kept so, as a text."""
+
+    def validate(value: object) -> object:
+        if not isinstance(value, str) or not value.startswith(MAX_OF):
+            return leaf.validate(value)
+        text = value.removeprefix(MAX_OF).strip()
+        most = leaf.validate(int(text) if text.isdecimal() else text)
+        if not isinstance(most, int):
+            raise mistake(f"{shown(value)} cannot be read; write max and a number, like max 4096")
+        return f"{MAX_OF}{most}"
+
+    text: JsonSchema = {"type": "string", "pattern": "^max [0-9]+[A-Za-z]*$"}
+    return replace(leaf, validate=validate, schema=either(leaf.schema, text))
 
 
 def time_us(high: int = U32_MAX, *, words: dict[str, int] | None = None) -> Leaf:

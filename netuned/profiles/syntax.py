@@ -2,7 +2,8 @@
 
     set    := term { "|" term }
     term   := part { ("&" | "-") part }
-    part   := "(" set ")" | function "(" N "," set ")" | cpulist | word | word ":" N | ["@"] name
+    part   := "(" set ")" | function "(" N "," set ")" | cpulist | word | word ":" N
+            | ("l3" | "core") ":" name | ["@"] name
 
 ``&`` (both) and ``-`` (without) bind equally, from left to right, and tighter than ``|`` (either):
 every expression means what it means for Python's sets. A ``-`` with a letter or digit directly on
@@ -80,6 +81,16 @@ class Indexed:
 
 
 @dataclass(frozen=True, slots=True)
+class Around:
+    """``l3:NAME``, ``core:NAME``: of every CPU of a set of the profile."""
+
+    kind: str
+    of: Reference
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A cpulist."""
 
@@ -127,7 +138,7 @@ class United:
     end: int
 
 
-Node = Word | Indexed | Listed | Reference | Chosen | Narrowed | United
+Node = Word | Indexed | Around | Listed | Reference | Chosen | Narrowed | United
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +155,7 @@ class Expression:
             node = pending.pop()
             yield node
             match node:
-                case Chosen():
+                case Chosen() | Around():
                     pending.append(node.of)
                 case Narrowed():
                     pending += [part for _, part in reversed(node.steps)]
@@ -286,12 +297,13 @@ class _Parser:
                 f"did you mean `{near}:`?" if near else f"only {', '.join(INDEXED)} take a number"
             )
             raise self._error(f"`{kind}:` names no CPU set; {hint}", start)
-        what = "CPU" if kind in ("l3", "core") else "number"
+        of_cpus = kind in ("l3", "core")
+        at = start + len(kind) + 1
+        if of_cpus and NAME.fullmatch(number) and number not in RESERVED:
+            return Around(kind, Reference(number, at, end), start, end)
         if not number.isdigit() or len(number) > 5:
-            raise self._error(
-                f"`{kind}:` takes one {what}, like {kind}:0; join several with `|`",
-                start + len(kind) + 1,
-            )
+            takes = "one CPU, or a set by its name" if of_cpus else "one number"
+            raise self._error(f"`{kind}:` takes {takes}, like {kind}:0; join several with `|`", at)
         return Indexed(kind, int(number), start, end)
 
     def _function(self, word: str, start: int) -> Node:

@@ -350,6 +350,8 @@ class Tunable:
     """Whether the change ends what others still name, so that those leave it first."""
     leaves: tuple[str, ...] = ()
     """The tunables before which it is to be set where they ``yield``."""
+    precedes: Callable[[State, State], Collection[str]] = lambda wanted, found: ()
+    """The tunables that need the change made before theirs, wherever its own place is."""
     fits: Callable[[Mapping[str, State]], bool] = lambda states: True
     """Whether its state goes together with those of the others, among which it is."""
     stands: Callable[[Target, Nic, Value | None], Target] | None = None

@@ -151,21 +151,23 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     queues = dict.fromkeys([f"rx-{queue}" for queue in receiving])
     queues |= dict.fromkeys(queue for queue in map(queue_of, limits) if queue)
     has = CpuSet.of(masks.ends_with(queue)[1] for queue in queues)
+    apart = target.profile.queues_apart(len(receiving))
     for queue in queues:
-        of_queue = spec.of_queue(masks.ends_with(queue)[1]) if ONE_BY_ONE in limits else {}
+        number = masks.ends_with(queue)[1]
+        of_queue = spec.of_queue(number, number in apart) if ONE_BY_ONE in limits else {}
         for name, said in of_queue.items():
             if _is_told(name, limits):
                 wanted[f"{queue} {name}"] = _wanted(name, said)
             elif name not in spec.named():
                 wanted[f"{queue} {name}"] = UnsupportedError(name, _lacks("queues"))
         if spec.threads and THREADS in limits:
-            wanted[f"{queue} {THREADS}"] = _thread_cpus(target, masks.ends_with(queue)[1])
+            wanted[f"{queue} {THREADS}"] = _thread_cpus(target, number)
     if spec.threads and THREADS not in limits:
         why = "this kernel does not tell which threads they are; Linux 6.8 does"
         wanted[THREADS] = UnsupportedError(THREADS, why)
     if spec.queues and ONE_BY_ONE not in limits:
         wanted["queues"] = UnsupportedError("queues", _lacks("queues"))
-    elif beyond := CpuSet.parse_list(",".join(spec.queues)) - has:
+    elif beyond := CpuSet.of(queue for queues in spec.numbered for queue in queues) - has:
         wanted["queues"] = UnsupportedError("queues", f"the card has no queue {beyond.first}")
     return wanted
 
@@ -246,7 +248,10 @@ def why(target: Target, nic: Nic, key: str) -> str:
     if name == THREADS and spec.threads != "default":
         irq = spec.threads == "irq"
         return "where the queue is served" if irq else f"the profile's set {spec.threads}"
-    said = spec.of_queue(masks.ends_with(queue)[1]) if queue else spec.named()
+    said = spec.named()
+    if queue:
+        number = masks.ends_with(queue)[1]
+        said = spec.of_queue(number, number in target.profile.queues_apart(nic.rx_queues))
     if name == THREADS or said.get(name) == "default":
         return why_said("default")
     own = bool(queue) and said != spec.named()

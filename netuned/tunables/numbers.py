@@ -30,7 +30,7 @@ from netuned.tunables.base import (
 )
 from netuned.values import Number, State, Value, Word
 
-MAX, DEFAULT = "max", "default"
+MAX, DEFAULT, OFF = "max", "default", "off"
 SWITCH: Mapping[int, str] = {0: "off", 1: "on"}
 NONE_USUAL: Mapping[str, int] = MappingProxyType({})
 
@@ -88,9 +88,14 @@ def tunable(
         view.kernel.set(question, view.nic.ifindex, numbers)
 
     def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
+        """Of each field that the profile names. A switch that the card does not have is off."""
         spec = spec_of(target.profile)
         assert spec is not None
-        return {k: _wanted(k, said, nic, limits, fields[k]) for k, said in spec.named().items()}
+        return {
+            key: _wanted(key, said, nic, limits, fields[key])
+            for key, said in spec.named().items()
+            if key in limits or (said, fields[key].words) != (OFF, SWITCH)
+        }
 
     def why(target: Target, nic: Nic, key: str) -> str:
         spec = spec_of(target.profile)
@@ -132,10 +137,10 @@ def _wanted(
     if said == DEFAULT:
         return BOOT
     most = limits.get(f"{name}-{MAX}")
-    if said == MAX:
+    if isinstance(said, str) and said.startswith(MAX):
         if most is None:
             return UnsupportedError(name, f"the driver {nic.driver} does not say how much it has")
-        return Number(most, field.unit)
+        return Number(min(most, int(said.removeprefix(MAX) or most)), field.unit)
     if isinstance(said, str):
         return Word(said)
     if most is not None and said > most:
@@ -147,4 +152,7 @@ def why_said(said: int | str | None) -> str:
     """The reason for a value, by what the profile says of it."""
     if said == DEFAULT:
         return "default: what was there before netuned"
-    return "max: all that the card has" if said == MAX else "the profile's value"
+    if isinstance(said, str) and said.startswith(MAX):
+        most = said.removeprefix(MAX)
+        return f"{said}: all that the card has{most and ', up to'}{most}"
+    return "the profile's value"

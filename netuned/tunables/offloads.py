@@ -18,6 +18,7 @@ from netuned.hardware.nic import Nic
 from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
 from netuned.kernel.questions import FEATURES as QUESTION
 from netuned.profiles.features import CHECKSUMMED, CHECKSUMS, GROUPS, NEEDS
+from netuned.tunables import rings
 from netuned.tunables.base import (
     BOOT,
     CARD,
@@ -106,6 +107,15 @@ def _wanted(name: str, said: str, nic: Nic, limits: Limits) -> Value | Unsupport
     return UnsupportedError(name, f"the driver {nic.driver} has it fixed {fixed}")
 
 
+def precedes(wanted: State, found: State) -> str:
+    """mlx5 splits headers off only with its own GRO on, and keeps that on while it does.
+
+    Source: mlx5/core/en_ethtool.c, mlx5e_ethtool_set_tcp_data_split().
+    """
+    merges = wanted.get("rx-gro-hw") == Word("on") != found.get("rx-gro-hw")
+    return rings.NAME if merges else ""
+
+
 def captured(seen: Seen) -> Iterator[Words]:
     """What can be set and is not as cards mostly come: all on but what few want."""
     said = {
@@ -165,6 +175,7 @@ OFFLOADS = Tunable(
     by_key=True,
     group=lambda key: NAME,
     same=same,
+    precedes=precedes,
     disruptive=lambda key, before, after: key in REOPENS,
     stale=lambda key: CARD if key in REOPENS else NOTHING,
     events=frozenset({"features"}),

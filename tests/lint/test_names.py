@@ -29,7 +29,7 @@ KINDS = "Kinds of values in netuned's files, some named like the tunable that ha
 HOST = "What the host's settings should be, all cards together decide."
 
 JOINT: dict[str, tuple[str, dict[str, int]]] = {
-    "planning/planner.py": (QUEUES, {"channels": 1, "irq": 2, "rps": 1, "rss": 1, "xps": 1}),
+    "planning/planner.py": (QUEUES, {"channels": 1, "irq": 2, "rps": 1, "xps": 1}),
     "planning/explain.py": (TOLD, {"channels": 2, "irq": 4}),
     "planning/funnel.py": (TOLD, {"irq": 2}),
     "planning/whynot.py": (TOLD, {"irq": 1}),

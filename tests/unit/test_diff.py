@@ -8,7 +8,7 @@ from netuned.cpuset import CpuSet
 from netuned.planning.diff import diff
 from netuned.tunables import BY_NAME
 from netuned.tunables.rss import spread
-from netuned.values import ABSENT, ChannelCounts, Number, Qdisc, RssTable, State
+from netuned.values import ABSENT, ChannelCounts, Number, Qdisc, RssTable, State, Word
 
 
 def because(tunable: str, key: str) -> str:
@@ -33,6 +33,15 @@ def test_shrinking_moves_the_table_off_the_dying_queues_first() -> None:
 
 def test_growing_brings_the_queues_first() -> None:
     assert names(state(4, (0, 3)), state(2, (0, 1))) == ["channels", "rss", "irq rxtx-0"]
+
+
+def test_the_cards_own_gro_comes_before_the_split_of_headers_and_goes_after_it() -> None:
+    def split(word: str) -> dict[str, State]:
+        return {"rings": {"tcp-data-split": Word(word)}, "offloads": {"rx-gro-hw": Word(word)}}
+
+    order = ["rings tcp-data-split", "offloads rx-gro-hw"]
+    assert names(split("on"), split("off")) == order[::-1]
+    assert names(split("off"), split("on")) == order
 
 
 def test_nothing_to_do() -> None:

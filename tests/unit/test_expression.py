@@ -125,6 +125,14 @@ def test_named_sets() -> None:
     assert value("@irq | 0", irq="3") == "0,3"
 
 
+def test_caches_and_cores_of_a_named_set() -> None:
+    assert value("l3:app - core:app", app="6") == "4-5,7,20-21,23"
+    assert value("core:app", app="1,20") == "1,4,17,20"
+    assert error("l3:app", app="99")[1].startswith("`99` in the set `app`: CPU 99 is not on this")
+    sets = {"app": parse("9"), "far": parse("last(1, local)")}
+    assert [names_isolated(parse(f"core:{name}"), sets) for name in sets] == [True, False]
+
+
 OFFLINE = Topology(
     possible=CpuSet.parse_list("0-7"),
     present=CpuSet.parse_list("0-3"),
@@ -241,7 +249,10 @@ TAKE = "`take` is written take(N, set), like take(4, local)"
         ("0-3x", 0, "`0-3x` is neither a CPU list like 0-3,8 nor a name"),
         ("node:", 5, "`node:` takes one number, like node:0; join several with `|`"),
         ("node:0-1", 5, "`node:` takes one number, like node:0; join several with `|`"),
-        ("core:x", 5, "`core:` takes one CPU, like core:0; join several with `|`"),
+        ("core:0-1", 5,
+         "`core:` takes one CPU, or a set by its name, like core:0; join several with `|`"),
+        ("l3:local", 3,
+         "`l3:` takes one CPU, or a set by its name, like l3:0; join several with `|`"),
         ("nod:1", 0, "`nod:` names no CPU set; did you mean `node:`?"),
         ("cpu:1", 0, "`cpu:` names no CPU set; only node, l3, package, core take a number"),
         ("take 2", 0, TAKE),
