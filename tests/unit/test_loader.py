@@ -947,7 +947,10 @@ def test_shipped_profiles_are_sound_templates_and_apply_to_nothing() -> None:
     found = load([str(SHIPPED)], possible=CpuSet(1), owner=SHIPPED.stat().st_uid)
     assert found.errors == ()
     names = [loaded.profile.name for loaded in found.profiles]
-    assert names == ["af-xdp", "base", "low-latency", "throughput", "virtual-machine"]
+    assert names == [
+        *("af-xdp", "base", "bulk-100g", "forwarding", "isolated-guest", "low-latency"),
+        *("realtime", "throughput", "virtual-machine", "zero-copy"),
+    ]
     for loaded in found.profiles:
         assert loaded.profile.match == ()
         assert loaded.profile.description
