@@ -18,10 +18,10 @@ NAME = "coalesce"
 _DIRECTIONS = ("rx", "tx")
 _WHEN = ("", "-irq", "-low", "-high")
 FIELDS = {
-    **{f"adaptive-{way}": Field(words=SWITCH) for way in _DIRECTIONS},
+    **{f"adaptive-{way}": Field(words=SWITCH, absent="off") for way in _DIRECTIONS},
     **{f"{way}-usecs{when}": Field("µs") for way in _DIRECTIONS for when in _WHEN},
     **{f"{way}-frames{when}": Field("frames") for way in _DIRECTIONS for when in _WHEN},
-    **{f"cqe-mode-{way}": Field(words=SWITCH) for way in _DIRECTIONS},
+    **{f"cqe-mode-{way}": Field(words=SWITCH, absent="off") for way in _DIRECTIONS},
     **dict.fromkeys(("stats-block-usecs", "tx-aggr-time-usecs"), Field("µs")),
     **dict.fromkeys(("pkt-rate-low", "pkt-rate-high"), Field("packets/s")),
     "sample-interval": Field("s"),

@@ -30,7 +30,7 @@ from netuned.tunables.base import (
 )
 from netuned.values import Number, State, Value, Word
 
-MAX, DEFAULT, OFF = "max", "default", "off"
+MAX, DEFAULT = "max", "default"
 SWITCH: Mapping[int, str] = {0: "off", 1: "on"}
 NONE_USUAL: Mapping[str, int] = MappingProxyType({})
 
@@ -41,6 +41,10 @@ class Field:
 
     unit: str = ""
     words: Mapping[int, str] | None = None
+    absent: int | str | None = None
+    """What a card that does not have it is said to have: 0, or a word."""
+    untold: bool = False
+    """Whether a card may have it and not tell, until it is set to other than ``absent``."""
 
     def value(self, number: int) -> Value:
         """What the kernel's number means. One that has no word is shown as it is."""
@@ -81,20 +85,21 @@ def tunable(
     """
 
     def build(numbers: Mapping[str, int]) -> State:
-        return {key: fields[key].value(numbers[key]) for key in fields if key in numbers}
+        untold = {key: Word(str(field.absent)) for key, field in fields.items() if field.untold}
+        return untold | {key: fields[key].value(numbers[key]) for key in fields if key in numbers}
 
     def write(view: View, found: State, values: State) -> None:
         numbers = {key: fields[key].number(value) for key, value in values.items()}
         view.kernel.set(question, view.nic.ifindex, numbers)
 
     def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
-        """Of each field that the profile names. A switch that the card does not have is off."""
+        """Of each field that the profile names, but for what it has by not being there."""
         spec = spec_of(target.profile)
         assert spec is not None
         return {
             key: _wanted(key, said, nic, limits, fields[key])
             for key, said in spec.named().items()
-            if key in limits or (said, fields[key].words) != (OFF, SWITCH)
+            if key in limits or said != fields[key].absent
         }
 
     def why(target: Target, nic: Nic, key: str) -> str:

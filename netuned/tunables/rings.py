@@ -11,20 +11,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from netuned.kernel.features import CHANGEABLE
 from netuned.kernel.netdev import XSK, Bound
+from netuned.kernel.questions import FEATURES
 from netuned.kernel.questions import RINGS as QUESTION
 from netuned.tunables import numbers
-from netuned.tunables.base import CARD, Queue, Writers
+from netuned.tunables.base import CARD, Limits, Queue, View, Writers
 from netuned.tunables.numbers import SWITCH, Field
 from netuned.values import Number, State, Value, Word
 
 NAME = "rings"
+SPLIT = "tcp-data-split"
 FIELDS = {
     **dict.fromkeys(("rx", "rx-mini", "rx-jumbo", "tx"), Field("entries")),
     **dict.fromkeys(("rx-buf-len", "cqe-size"), Field("bytes")),
-    "tcp-data-split": Field(words={0: "auto", 1: "off", 2: "on"}),
-    **dict.fromkeys(("tx-push", "rx-push"), Field(words=SWITCH)),
-    **dict.fromkeys(("tx-push-buf-len", "hds-thresh"), Field("bytes")),
+    SPLIT: Field(words={0: "auto", 1: "off", 2: "on"}, absent="auto", untold=True),
+    **dict.fromkeys(("tx-push", "rx-push"), Field(words=SWITCH, absent="off")),
+    "tx-push-buf-len": Field("bytes"),
+    "hds-thresh": Field("bytes", absent=0),
 }
 
 SMALLEST = 128
@@ -41,6 +45,18 @@ def within(key: str, wanted: Value, found: Value) -> bool:
     return wanted == Word("auto")
 
 
+def limits(view: View) -> Limits:
+    """What the card has; header split also where it may have it and does not tell.
+
+    mlx5 tells once it was set, and has it with its own GRO; the kernel refuses it of others.
+    Source: net/ethtool/rings.c, rings_fill_reply(); mlx5e_ethtool_set_tcp_data_split().
+    """
+    has = view.ask(QUESTION)
+    if SPLIT not in has and view.ask(FEATURES).get("rx-gro-hw", 0) & CHANGEABLE:
+        return {**has, SPLIT: 0}
+    return has
+
+
 def ground(
     key: str, before: Value | None, after: Value, bound: Bound, found: Mapping[str, State]
 ) -> Iterator[Queue]:
@@ -48,13 +64,14 @@ def ground(
 
     Source: net/ethtool/rings.c, ethnl_set_rings(), dev_get_min_mp_channel_count().
     """
-    needed = {"tcp-data-split": Word("on"), "hds-thresh": Number(0, "bytes")}
+    needed = {SPLIT: Word("on"), "hds-thresh": Number(0, "bytes")}
     if after != needed.get(key, after):
         yield from (queue for queue, what in bound.items() if what != XSK)
 
 
 RINGS = replace(
     numbers.tunable(NAME, QUESTION, FIELDS, lambda profile: profile.rings),
+    limits=limits,
     within=within,
     ground=ground,
     disruptive=lambda key, before, after: True,

@@ -50,7 +50,7 @@ def test_what_it_has_is_set_repaired_and_put_back(lab: Lab) -> None:
 
 
 def test_what_it_does_not_have_is_named_and_the_rest_set(lab: Lab) -> None:
-    lab.profile("edge", PROFILE % "rx-frames: 16, rx-usecs: 50, adaptive-rx: off")
+    lab.profile("edge", PROFILE % "rx-frames: 16, rx-usecs: 50, adaptive-rx: on")
     lab.start()
     lab.wait(lambda: frames(lab) == 16, "what it has")
     lab.wait(lambda: coalesce(lab)["state"] == "unsupported", "the state")

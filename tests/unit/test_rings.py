@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from netuned.errors import KernelError
 from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
-from netuned.kernel.questions import RINGS, A, Setting
+from netuned.kernel.features import ACTIVE
+from netuned.kernel.questions import FEATURES, RINGS, A, Setting
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import Profile
@@ -222,3 +224,65 @@ def test_what_somebody_else_may_have_set_is_written_once_more(
     card.verdicts.forget_accepted(card.came_out(disruptive=True))
     tune(kernel, baseline, card, rx=500)
     assert len(kernel.requests) == 3
+
+
+class Splitting(WritableKernel):
+    """Header split as mlx5 has it: with its own GRO on, and told of only once it was set."""
+
+    def __init__(self) -> None:
+        super().__init__(MACHINE.replace("igb", "mlx5_core"))
+        self.has_it = True
+
+    def set(self, setting: Setting[A], ifindex: int, values: Any) -> None:
+        rings = cast("dict[int, Mapping[str, int]]", self.answers.cards(RINGS))
+        if setting.name == RINGS.name and "tcp-data-split" in values:
+            merges = self.get(FEATURES, ifindex)["rx-gro-hw"] & ACTIVE
+            if not self.has_it or (values["tcp-data-split"] == 2 and not merges):
+                raise KernelError("set", "rings", errno.EOPNOTSUPP, "no split", "tcp-data-split")
+            rings[ifindex] = {**rings[ifindex], "tcp-data-split": 0}
+        super().set(setting, ifindex, values)
+        if setting.name == RINGS.name:
+            told = rings[ifindex].items()
+            rings[ifindex] = {key: n for key, n in told if (key, n) != ("tcp-data-split", 0)}
+
+
+def split(kernel: Splitting, baseline: Baseline, *sections: str) -> tuple[Outcome, Card]:
+    """A profile with these sections in force; without any, it goes."""
+    profile = {"name": "edge", "match": [{"name": "en0"}]} | {
+        name: SPLIT[name] for name in sections
+    }
+    card = Card(kernel, read_nic(kernel, 2, "en0"))
+    loaded = [LoadedProfile(Profile.model_validate(profile), "", {})] if sections else []
+    card.aim(plan_host(loaded, read_host(kernel)).targets.get(2), baseline)
+    return reconcile_card(card, baseline), card
+
+
+SPLIT = {"offloads": {"rx-gro-hw": "on"}, "rings": {"tcp-data-split": "on", "hds-thresh": 0}}
+
+
+def test_header_split_is_set_where_a_card_does_not_tell_of_it_and_goes_back(
+    baseline: Baseline,
+) -> None:
+    kernel = Splitting()
+    outcome, card = split(kernel, baseline, "offloads", "rings")
+    assert outcome.error is None
+    assert kernel.get(RINGS, 2)["tcp-data-split"] == 2
+    assert {setting.state for setting in _settings(card, {}, "", Tallies())} == {"in-sync"}
+    assert split(kernel, baseline, "offloads", "rings")[0].made == []
+    assert split(kernel, baseline)[0].error is None
+    assert "tcp-data-split" not in kernel.get(RINGS, 2)
+    assert not kernel.get(FEATURES, 2)["rx-gro-hw"] & ACTIVE
+    assert baseline.of(card.nic) == {}
+    assert split(kernel, baseline)[0].made == []
+
+
+def test_header_split_that_the_kernel_refuses_is_unsupported(baseline: Baseline) -> None:
+    kernel = Splitting()
+    kernel.has_it = False
+    outcome, card = split(kernel, baseline, "rings")
+    assert outcome.error is None
+    (setting,) = _settings(card, {}, "", Tallies())
+    assert (setting.state, setting.reason) == (
+        "unsupported",
+        "1 of 1 cannot be set: tcp-data-split: no split",
+    )

@@ -129,7 +129,7 @@ def test_deny_withholds_a_resize_and_nothing_else(guest: Guest) -> None:
     ("ifname", "settings", "tunable", "key", "rest"),
     [
         # refused by name: the attribute that the kernel points at
-        (FIRST, "coalesce: {rx-usecs: 50, adaptive-rx: off}", "coalesce", "adaptive-rx", 50),
+        (FIRST, "coalesce: {rx-usecs: 50, adaptive-rx: on}", "coalesce", "adaptive-rx", 50),
         (hardware.E1000E, "coalesce: {tx-usecs: 9, rx-usecs: 50}", "coalesce", "tx-usecs", 50),
         (FIRST, "coalesce: {rx-usecs: 50}\nrings: {rx-push: on}", "rings", "rx-push", 50),
         (FIRST, "coalesce: {rx-usecs: 50}\nrings: {rx-mini: 9}", "rings", "rx-mini", 50),
