@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 
 from netuned import __version__
 from netuned.hardware.nic import HOST
@@ -42,8 +43,8 @@ from netuned.tunables.base import Tunable
 from netuned.valuejson import Typed
 from netuned.values import State, Value, describe
 
-HOST_MOST = 8
-"""Of the host's settings so many that cannot be set are each named in a sentence."""
+MOST_REASONS, MOST_KEYS = 8, 3
+"""So many reasons why settings cannot be had are named, and so many keys for each."""
 
 
 def nic_status(
@@ -233,7 +234,7 @@ def _came_out(
 
 
 def _refused(card: Card, tunable: Tunable, wanted: State, found: State) -> str:
-    """How many keys cannot be set, and why the first; empty where all can.
+    """How many keys cannot be set, which, and why; empty where all can.
 
     Of a key that is wanted, another value could not be.
     """
@@ -254,13 +255,25 @@ def _refused(card: Card, tunable: Tunable, wanted: State, found: State) -> str:
     key, why = next(iter(refused.items()))
     if not key:
         return why
-    first = f"{key}: {why}" if tunable.by_key else why
-    if card.nic is HOST and count > 1:  # whose keys have nothing to do with each other
-        first += "".join(f"; {other}: {why}" for other, why in [*refused.items()][1:HOST_MOST])
+    named = _named(refused) if tunable.by_key else why
     if all(isinstance(why, Waiting) for why in refused.values()):
-        return Waiting(f"{len(refused)} of {count} waits: {first}")
+        return Waiting(f"{len(refused)} of {count} waits: {named}")
     are = "are left" if all((name, key) in card.left for key in refused) else "cannot be set"
-    return f"{len(refused)} of {count} {are}: {first}"
+    return f"{len(refused)} of {count} {are}: {named}"
+
+
+def _named(refused: Mapping[str, str]) -> str:
+    """Keys by why they cannot be had: ``rx-usecs, tx-usecs: the driver does not have it``."""
+    alike: dict[str, list[str]] = {}
+    for key, why in refused.items():
+        alike.setdefault(why, []).append(key)
+    of_each = (
+        ", ".join(keys[:MOST_KEYS])
+        + (f" and {more} more" if (more := len(keys) - MOST_KEYS) > 0 else "")
+        + f": {why}"
+        for why, keys in alike.items()
+    )
+    return "; ".join(islice(of_each, MOST_REASONS))
 
 
 def lacking(card: Card) -> dict[str, str]:

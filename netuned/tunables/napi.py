@@ -209,7 +209,7 @@ def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
     if not view.kernel.netdev.sets_napis():
         here |= queues  # before that they show by their threads alone
     absent = {key: why for key in values if (queue := queue_of(key)) and queue not in here}
-    for key in values.keys() - found.keys() - absent.keys():
+    for key in [key for key in values if key not in found and key not in absent]:
         comes = {values.get(at, Word("off")) for _, at in needs(key)} - {Word("off")}
         if name_of(key) == THREADS and not comes:
             absent[key] = NO_THREAD

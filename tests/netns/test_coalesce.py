@@ -54,7 +54,7 @@ def test_what_it_does_not_have_is_named_and_the_rest_set(lab: Lab) -> None:
     lab.start()
     lab.wait(lambda: frames(lab) == 16, "what it has")
     lab.wait(lambda: coalesce(lab)["state"] == "unsupported", "the state")
-    assert "2 of 3 cannot be set: adaptive-rx: the driver tun does not have it" in str(
+    assert "2 of 3 cannot be set: adaptive-rx, rx-usecs: the driver tun does not have it" in str(
         coalesce(lab)["reason"]
     )
     plan = json.loads(lab.ctl("plan", "--json").stdout)
