@@ -11,14 +11,14 @@ net/core/dev.c, netdev_fix_features().
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
 from netuned.kernel.questions import FEATURES as QUESTION
 from netuned.profiles.features import CHECKSUMMED, CHECKSUMS, GROUPS, NEEDS
-from netuned.tunables import rings
+from netuned.tunables import rings, rules
 from netuned.tunables.base import (
     BOOT,
     CARD,
@@ -107,13 +107,15 @@ def _wanted(name: str, said: str, nic: Nic, limits: Limits) -> Value | Unsupport
     return UnsupportedError(name, f"the driver {nic.driver} has it fixed {fixed}")
 
 
-def precedes(wanted: State, found: State) -> str:
-    """mlx5 splits headers off only with its own GRO on, and keeps that on while it does.
+def precedes(wanted: State, found: State) -> Sequence[str]:
+    """What needs a feature that goes on, and goes before one that goes off.
 
-    Source: mlx5/core/en_ethtool.c, mlx5e_ethtool_set_tcp_data_split().
+    mlx5 splits headers off only with its own GRO on, and keeps that on while it does; many cards
+    take flow rules only while they have ntuple filters on.
+    Source: mlx5e_ethtool_set_tcp_data_split(); ice_add_fdir_ethtool().
     """
-    merges = wanted.get("rx-gro-hw") == Word("on") != found.get("rx-gro-hw")
-    return rings.NAME if merges else ""
+    needs = {"rx-gro-hw": rings.NAME, "rx-ntuple-filter": rules.NAME}
+    return [at for name, at in needs.items() if wanted.get(name) == Word("on") != found.get(name)]
 
 
 def captured(seen: Seen) -> Iterator[Words]:

@@ -22,9 +22,10 @@ from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
 from netuned.kernel import rules
 from netuned.kernel.ethtool import Ethtool
+from netuned.kernel.features import ACTIVE
 from netuned.kernel.forms import Pool
 from netuned.kernel.once import Once
-from netuned.kernel.questions import RULES
+from netuned.kernel.questions import FEATURES, RULES
 from netuned.plan import Change
 from netuned.planning.planner import plan_host
 from netuned.profiles import flows
@@ -611,3 +612,20 @@ def test_mistakes_are_named(tmp_path: Path, text: str, wrong: str) -> None:
 
 def test_names_of_profiles_are_the_kernels() -> None:
     assert set(flows.PROTOS) == set(rules.PROTOS)
+
+
+def test_ntuple_filters_come_before_the_rules_also_where_channels_shrink(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    """Rules leave queues that end, so they come before the channels; new ones need the filters."""
+    put = kernel.ethtool.set_rule
+
+    def set_rule(ifindex: int, location: int, rule: FlowRule) -> None:
+        if not kernel.get(FEATURES, ifindex)["rx-ntuple-filter"] & ACTIVE:
+            raise KernelError("set", "flow rules", errno.EOPNOTSUPP)
+        put(ifindex, location, rule)
+
+    kernel.ethtool.set_rule = set_rule  # type: ignore[method-assign]
+    more = {"channels": {"combined": 3}, "offloads": {"ntuple": "on"}}
+    assert tune(card_of(kernel), baseline, [said(443)], more).error is None
+    assert ports(kernel) == {0: "443", 1: "4789"}
