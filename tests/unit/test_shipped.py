@@ -31,6 +31,10 @@ MACHINES = {
     "cloud": "{cores: 8, threads: 2, cards: [{name: en0, driver: ena, queues: 8}]}",
 }
 ENABLED = {
+    "af-xdp": """\
+offloads: {ntuple: on}
+flows: [{match: {proto: udp4, dport: 4789}, to: queue 4}]
+""",
     "zero-copy": "flows: [{match: {proto: tcp6, dport: 443}, to: queue 7}]\n",
     "bulk-100g": 'cpus: {app: "1"}\n',
 }

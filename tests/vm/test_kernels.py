@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from .guest_host import FIRST, IGB, NODE1, PROFILES, SECOND, Guest, cpus_of
 pytestmark = pytest.mark.every_kernel
 
 PYTHON = f"{image.VENV}/bin/python"
+TEMPLATES = sorted(path.stem for path in Path(__file__).parents[2].glob("profiles/*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_a_fresh_install_runs_and_touches_nothing(guest: Guest, untouched: dict[
         found = {nic["name"]: nic["state"] for nic in nics}
         assert found == dict.fromkeys(hardware.CARDS, "unmanaged")
     templates = guest.sh("netunedctl profiles")
-    for name in ("base", "throughput", "low-latency", "virtual-machine", "af-xdp"):
+    for name in TEMPLATES:
         assert name in templates
 
 

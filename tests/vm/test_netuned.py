@@ -78,25 +78,6 @@ def test_every_kind_of_qdisc(igb: Guest, spec: str, shown: str) -> None:
         igb.wait_state(FIRST, "in-sync")
 
 
-SHIPPED = ("base", "throughput", "low-latency", "virtual-machine", "af-xdp")
-
-
-def test_shipped_profiles_come_into_force(igb: Guest) -> None:
-    """Each enabled as README says, by a file of a few lines."""
-    try:
-        for name in SHIPPED:
-            igb.drop("igb", f"extends: [{name}]\nmatch: [{{driver: igb}}]\ndescription: {name}\n")
-            shown = f"netunedctl profiles --json | grep -q 'description.*{name}'"
-            igb.wait(f"the profile {name}", shown)
-            for ifname in hardware.IGB:
-                igb.wait_state(ifname, "in-sync")
-            assert igb.sh("netunedctl plan --exit-code >/dev/null; echo $?") == "0"
-    finally:
-        igb.drop("igb", IGB)
-        igb.machine.wait_until(lambda: len(igb.queue_cpus(FIRST)) == 8, 60, "eight queues")
-        igb.wait_state(FIRST, "in-sync")
-
-
 def test_an_irqbalance_restart_changes_nothing(igb: Guest, wanted: dict[str, object]) -> None:
     igb.sh("systemctl restart irqbalance")
     igb.machine.wait_until(lambda: _balanced(igb), 60, "irqbalance to answer")
