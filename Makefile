@@ -19,6 +19,7 @@ RUN := $(SUDO) $(CARRIED) $(VENV)/bin/python -B
 
 LAYERS := lint unit fuzz netns vm
 # Tests beside each other: of a namespace's most is waiting. What must be alone there says so.
+BESIDE_lint := -n 2 --dist worksteal
 BESIDE_unit := -n 2 --dist worksteal
 BESIDE_netns := -n 4 --dist loadscope
 layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
