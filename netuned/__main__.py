@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+from types import ModuleType
 
 from netuned.leanness import leave_out
 
@@ -14,6 +15,11 @@ M_ARENA_MAX = -8
 
 def main() -> None:
     """Entry point."""
+    load().main()
+
+
+def load() -> ModuleType:
+    """Import the daemon, for no more than it takes. Returns ``netuned.daemon``."""
     leave_out()
     # an arena of the allocator for each worker thread would cost 0.3 MB; musl has no such call
     with contextlib.suppress(AttributeError):
@@ -21,7 +27,7 @@ def main() -> None:
     gc.disable()  # imports make no garbage, and daemon.main enables it again
     from netuned import daemon
 
-    daemon.main()
+    return daemon
 
 
 if __name__ == "__main__":

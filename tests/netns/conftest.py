@@ -20,6 +20,10 @@ from typing import Any, NoReturn
 
 import pytest
 
+from .lab import Lab
+
+Lab.forks = True
+
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
 MS_REC = 0x4000

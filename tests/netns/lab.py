@@ -23,6 +23,8 @@ from typing import Any, Self
 from netuned.bus.client import Client
 from netuned.errors import BusError
 
+from . import forked
+
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -49,6 +51,8 @@ class Lab:
     """Use as a context manager; everything it made is gone afterwards, also after Ctrl-C."""
 
     module = "netuned"
+    forks = False
+    """Whether daemons are forked off a process that has their imports: where it is all the same."""
 
     def __init__(self) -> None:
         self.namespace = f"netuned-{os.getpid()}-{next(_serial)}"
@@ -56,7 +60,7 @@ class Lab:
         self.profiles = self.directory / "profiles.d"
         self.log = self.directory / "netuned.log"
         self._bus: subprocess.Popen[bytes] | None = None
-        self.daemon: subprocess.Popen[bytes] | None = None
+        self.daemon: subprocess.Popen[bytes] | forked.Forked | None = None
 
     def __enter__(self) -> Self:
         self.directory.chmod(0o755)
@@ -82,6 +86,10 @@ class Lab:
     def command(self, *words: str) -> list[str]:
         """The words that run a command inside, where /sys shows the namespace's own cards."""
         return ["ip", "netns", "exec", self.namespace, *words]
+
+    def _runs_plainly(self) -> bool:
+        """Whether ``command`` is this class's own."""
+        return type(self).command is Lab.command and "command" not in vars(self)
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -130,16 +138,20 @@ class Lab:
         """Start the daemon, and return once systemd would have been told READY."""
         if bus and self._bus is None:
             self.start_bus()
-        words = self.command(
-            sys.executable,
-            *("-m", self.module, "--profiles", str(self.profiles)),
+        words = (
+            *("--profiles", str(self.profiles)),
             *("--state-directory", str(self.directory / "state")),
             *("--runtime-directory", str(self.directory / "run")),
             *("--settings", str(self.directory / "netuned.yaml"), *arguments),
         )
         with _notify_socket(self.directory / "notify") as heard, self.log.open("ab") as log:
             environment = {**self.environment, "NOTIFY_SOCKET": str(self.directory / "notify")}
-            self.daemon = subprocess.Popen(words, env=environment, stderr=log)
+            if self.forks and self.module == "netuned" and self._runs_plainly():
+                where = Path("/run/netns", self.namespace)
+                self.daemon = forked.start(where, words, environment, log)
+            else:
+                program = self.command(sys.executable, "-m", self.module, *words)
+                self.daemon = subprocess.Popen(program, env=environment, stderr=log)
             if wait:
                 process = self.daemon
                 ready = lambda: b"READY=1" in heard() or process.poll() is not None  # noqa: E731

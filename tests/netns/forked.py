@@ -1,0 +1,150 @@
+"""The daemon without its imports: ``python -m tests.netns.forked`` has them, and forks each.
+
+They are most of what a start costs. What is inherited is otherwise as with a program that
+`ip netns exec` runs: a namespace of the network's, and mounts of its own with that one's /sys.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from netuned import __main__ as program
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
+MS_REC, MS_SLAVE = 1 << 14, 1 << 19
+MNT_DETACH = 2
+
+
+class Forked:
+    """A daemon that was forked, with what is used of ``subprocess.Popen``."""
+
+    def __init__(self, pid: int, ended: socket.socket) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._ended = ended
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._ended], [], [], 0)[0]:
+            self.returncode = os.waitstatus_to_exitcode(int(self._ended.recv(16)))
+            self._ended.close()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            select.select([self._ended], [], [], timeout)
+        status = self.poll()
+        if status is None:
+            raise subprocess.TimeoutExpired("netuned", timeout or 0)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def start(
+    namespace: Path, words: Sequence[str], environment: Mapping[str, str], stderr: IO[bytes]
+) -> Forked:
+    """Fork a daemon in a named namespace of the network's; ``words`` are its arguments."""
+    server = _server()
+    request = json.dumps({"words": words, "environment": dict(environment), "cwd": os.getcwd()})
+    ours, theirs = socket.socketpair()
+    with theirs, namespace.open() as net, open("/proc/thread-self/ns/mnt") as mounts:
+        files = [stderr.fileno(), net.fileno(), mounts.fileno(), theirs.fileno()]
+        socket.send_fds(server, [len(request).to_bytes(4, "big")], files)
+        server.sendall(request.encode())
+        return Forked(int.from_bytes(server.recv(4, socket.MSG_WAITALL), "big"), ours)
+
+
+@functools.cache
+def _server() -> socket.socket:
+    """The other end of the process that forks; it goes with this one."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        words = [sys.executable, "-m", __name__, str(theirs.fileno())]
+        subprocess.Popen(words, pass_fds=[theirs.fileno()], start_new_session=True)
+    return ours
+
+
+def serve(control: socket.socket) -> None:
+    """Fork as asked, and tell of each that ended with what, until nobody can ask any more."""
+    daemon = program.load()
+    woken, wakes = socket.socketpair()
+    wakes.setblocking(False)
+    signal.set_wakeup_fd(wakes.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    running: dict[int, int] = {}
+    while True:
+        ready, _, _ = select.select([control, woken], [], [])
+        if woken in ready:
+            woken.recv(4096)
+            while running and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                os.write(running[ended[0]], str(ended[1]).encode())
+                os.close(running.pop(ended[0]))
+        if control in ready:
+            head, files, _, _ = socket.recv_fds(control, 4, 4)
+            if not head:
+                return
+            said = control.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+            *inherited, status = files
+            if (pid := os.fork()) == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for file in (control, woken, wakes):
+                    file.close()
+                for number in (*running.values(), status):
+                    os.close(number)
+                _become(inherited, **json.loads(said))
+                daemon.main()
+            running[pid] = status
+            for number in inherited:
+                os.close(number)
+            control.sendall(pid.to_bytes(4, "big"))
+
+
+def _become(
+    files: Sequence[int], words: Sequence[str], environment: Mapping[str, str], cwd: str
+) -> None:
+    """What `ip netns exec` does, then what an exec of the daemon would."""
+    stderr, net, mounts = files
+    os.dup2(stderr, 2)
+    _call("setns", mounts, CLONE_NEWNS)
+    _call("setns", net, CLONE_NEWNET)
+    _call("unshare", CLONE_NEWNS)
+    _call("mount", b"", b"/", b"none", ctypes.c_ulong(MS_SLAVE | MS_REC), None)
+    _call("umount2", b"/sys", MNT_DETACH)
+    _call("mount", b"netns", b"/sys", b"sysfs", ctypes.c_ulong(0), None)
+    for number in files:
+        os.close(number)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["netuned", *words]
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))
