@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
+
+from jeepney import Message, MessageType, Parser, message_bus
 
 from . import hardware, host
 from .channel import Answer, Channel
@@ -162,6 +164,25 @@ class Machine:
     def get(self, path: str) -> bytes:
         """Read a file of the guest."""
         return base64.b64decode(self._request("get", path=path)["data"])
+
+    def call(self, message: Message) -> tuple[Any, ...]:
+        """Call a method on the guest's system bus, as root: what it returns.
+
+        Raises:
+            CommandError: the answer was an error.
+        """
+        hello, sent = (
+            base64.b64encode(each.serialise(serial)).decode()
+            for serial, each in ((1, message_bus.Hello()), (2, message))
+        )
+        answer = self._request("bus", 2 * ANSWER_S, hello=hello, message=sent, timeout_s=ANSWER_S)
+        parser = Parser()
+        parser.add_data(base64.b64decode(answer["answer"]))
+        reply = parser.get_next_message()
+        if reply.header.message_type is MessageType.error:
+            raise CommandError(f"{message.header.fields}: {reply.header.fields} {reply.body}")
+        returned: tuple[Any, ...] = reply.body
+        return returned
 
     def monotonic_s(self) -> float:
         """The guest's CLOCK_MONOTONIC: what its journal and its kernel stamp with."""

@@ -38,11 +38,11 @@ def test_a_fresh_install_runs_and_touches_nothing(guest: Guest, untouched: dict[
     assert guest.sh("systemctl is-active netuned") == "active"
     assert guest.sh("systemctl is-enabled netuned") == "enabled"
     assert guest.writes() == 0
-    shown = json.loads(guest.sh("netunedctl status --json"))["nics"]
+    shown = json.loads(guest.sh("/usr/bin/netunedctl status --json"))["nics"]
     for nics in (shown, guest.status()["nics"]):
         found = {nic["name"]: nic["state"] for nic in nics}
         assert found == dict.fromkeys(hardware.CARDS, "unmanaged")
-    templates = guest.sh("netunedctl profiles")
+    templates = guest.sh("/usr/bin/netunedctl profiles")
     for name in TEMPLATES:
         assert name in templates
 

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from jeepney import message_bus
 
 from .guest_host import Guest
 from .hardware import E1000E, IGB, QUEUES, TAP, VIRTIO, VMXNET3
@@ -174,6 +175,24 @@ def test_commands_run_side_by_side(machine: Machine) -> None:
         reader = pool.submit(machine.run, "cat /run/lab/fifo")
         machine.run("echo through >/run/lab/fifo")
         assert reader.result().stdout == "through\n"
+
+
+def test_netunedctl_is_forked_and_is_the_same(machine: Machine) -> None:
+    for words in ("--version", "status nonesuch", "bogus"):
+        program, forked = (
+            machine.run(f"cd /run; echo before; {path}netunedctl {words} | cat; "
+                        "echo ${PIPESTATUS[@]}", check=False)
+            for path in ("/usr/bin/", "")
+        )  # fmt: skip
+        assert (forked.stdout, forked.stderr) == (program.stdout, program.stderr)
+    kind = machine.run("type -t netunedctl; type -t /usr/bin/netunedctl").stdout.split()
+    assert kind == ["function", "file"]
+
+
+def test_the_bus_is_called_and_says_what_is_wrong(machine: Machine) -> None:
+    assert machine.call(message_bus.NameHasOwner("org.netuned1")) == (1,)
+    with pytest.raises(CommandError, match="NameHasNoOwner"):
+        machine.call(message_bus.GetNameOwner("org.nobody"))
 
 
 def test_clock(machine: Machine) -> None:

@@ -20,8 +20,8 @@ def test_what_was_done_and_who_asked_is_on_record(igb: Guest) -> None:
     igb.wait_state(FIRST, "in-sync")  # what tests before have left undone is done
     igb.sh("sleep 1")  # a time in the journal has whole seconds
     since = igb.sh("date '+%F %T'")
-    igb.sh(f"netunedctl restore {FIRST} qdisc")
-    igb.sh(f"netunedctl apply {FIRST}")
+    igb.sh(f"/usr/bin/netunedctl restore {FIRST} qdisc")
+    igb.sh(f"/usr/bin/netunedctl apply {FIRST}")
     igb.sh("systemctl reload netuned")
     igb.wait_state(FIRST, "in-sync")
     igb.sh(f"tc qdisc replace dev {FIRST} root pfifo")
