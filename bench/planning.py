@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import statistics
@@ -9,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.machines import large
 from bench.placement import load_profile
@@ -20,13 +22,16 @@ from bench.table import Row
 from netuned.errors import UnsupportedError
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.topology import read_topology
+from netuned.kernel import Kernel
 from netuned.placement.place import place
 from netuned.placement.seats import Seats
 from netuned.planning.planner import Desired, plan_host
 from netuned.profiles.loader import LoadedProfile
+from netuned.reconcile.card import Card
 from netuned.snapshots import snapshot
 from netuned.snapshots.described import machine
 from netuned.tunables import TUNABLES
+from netuned.tunables.base import Limits
 
 PROFILE = """\
 match: [{driver: mlx5_core}]
@@ -48,7 +53,20 @@ ONE_NODE = COMMON.replace("node: 1", "node: 0")
 DOUBLED = (16, 32, 64, 128, 256)
 DOUBLING = 1.6
 WHOLE_MS = 200
+EVERY = f"""\
+{PROFILE}
+rings: {{rx: 4096, tx: max}}
+offloads: {{gro: on, tso: on, gso: on, rx-gro-hw: on}}
+link: {{gro-max-size: 128K, gso-max-size: 128K, txqueuelen: 1000}}
+coalesce: {{adaptive-rx: on, tx-usecs: 16}}
+flows: [{{match: {{proto: tcp4, dport: 443}}, to: queue 3}}]
+napi: {{gro-flush-timeout: 20us, defer-hard-irqs: 2, queues: {{0-7: {{gro-flush-timeout: 50us}}}}}}
+bql: {{max: 500K}}
+qdisc: {{kind: fq, flow_limit: 1000}}
+"""
 MOST_MS = 100
+ALL_MS = 150
+"""With the values of all tunables of ``EVERY``: what planning alone was once bounded by."""
 """For all cards of the large machine, on which of its shapes ever."""
 
 
@@ -71,10 +89,32 @@ def measure(rounds: int) -> list[Row]:
         *_planning(profiles, _host(large(nodes=2)), rounds, MOST_MS, f"{shape}, 2 nodes"),
         *_planning(profiles, _host(COMMON), 5 * rounds, 5, small),
         *_planning(profiles, _host(ONE_NODE), 5 * rounds, 5, f"{small}, both on a node"),
+        _every(kernel, rounds, shape),
         _whole_process(rounds),
         *_doubled(profiles, rounds, 16),
         *_doubled(profiles, rounds, 2),
     ]
+
+
+def _every(kernel: Kernel, rounds: int, shape: str) -> Row:
+    """Planning, and what each tunable of ``EVERY`` wants of each setting of each card."""
+    with tempfile.TemporaryDirectory() as directory:
+        profiles = load_profile(Path(directory), EVERY)
+    host = read_host(kernel)
+    nic = next(iter(host.nics.values()))
+    limits: dict[str, Limits] = {}
+    for tunable in TUNABLES:
+        card = Card(kernel, nic, (tunable,))
+        if tunable.asked(profiles[0].profile):
+            with contextlib.suppress(UnsupportedError):
+                limits[tunable.name] = tunable.limits(card.view())
+        card.close()
+
+    def whole() -> int:
+        return wanted(plan_host(profiles, host), host, limits)
+
+    against = f"{shape}: {len(limits)} tunables, {whole():,} settings"
+    return Row("plan, with all values wanted", _median(whole, rounds), "ms", ALL_MS, against)
 
 
 def _whole_process(rounds: int) -> Row:
@@ -154,14 +194,17 @@ def _planning(
 LIMITS = {"entries": 128}
 
 
-def wanted(desired: Desired, host: Host) -> int:
+def wanted(
+    desired: Desired, host: Host, limits: Mapping[str, Limits] = MappingProxyType({})
+) -> int:
     """How many settings all tunables want of all cards."""
     settings = 0
     for ifindex, target in desired.targets.items():
         for tunable in TUNABLES:
+            of = limits.get(tunable.name, LIMITS)
             if tunable.asked(target.profile):
                 try:
-                    settings += len(tunable.desired(target, host.nics[ifindex], LIMITS))
+                    settings += len(tunable.desired(target, host.nics[ifindex], of))
                 except UnsupportedError:
                     continue
     return settings

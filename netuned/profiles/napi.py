@@ -5,7 +5,8 @@ Source: Documentation/networking/napi.rst; Documentation/netlink/specs/netdev.ya
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
+from itertools import chain
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -106,12 +107,17 @@ class NapiSpec(NapiQueueSpec):
         """What is said of queues by their numbers."""
         return {CpuSet.parse_list(k): of for k, of in self.queues.items() if k != APART}
 
-    def of_queue(self, queue: int, apart: bool = False) -> Numbers:
-        """What it says of the instances that serve a queue; a number counts before ``apart``."""
-        own = [of.named() for queues, of in self.numbered.items() if queue in queues]
-        if apart and APART in self.queues:
-            own.insert(0, self.queues[APART].named())
-        return {name: said for of in (self.named(), *own) for name, said in of.items()}
+    def of_queues(
+        self, queues: Iterable[int], apart: Container[int] = frozenset()
+    ) -> dict[int, Numbers]:
+        """What it says of the instances that serve these; a number counts before ``apart``."""
+        of_all, numbered = self.named(), [(at, of.named()) for at, of in self.numbered.items()]
+        kept = self.queues[APART].named() if APART in self.queues else {}
+        found: dict[int, Numbers] = {}
+        for queue in queues:
+            own = [of for at, of in numbered if queue in at]
+            found[queue] = {**of_all, **(kept if queue in apart else {}), **(own or [{}])[0]}
+        return found
 
     @model_validator(mode="after")
     def _goes_together(self) -> NapiSpec:
@@ -121,12 +127,9 @@ class NapiSpec(NapiQueueSpec):
                 raise mistake(f"queue {twice.first} is named twice", key="queues")
             seen |= queues
         firsts = [queues.first for queues in self.numbered]
-        of_each = (
-            self.of_queue(first, apart)
-            for first in (*firsts, MAX_QUEUE + 1)
-            for apart in (False, True)
-        )
-        for said in of_each:
+        firsts.append(MAX_QUEUE + 1)
+        of_each = (self.of_queues(firsts, apart).values() for apart in ((), firsts))
+        for said in chain.from_iterable(of_each):
             off = [key for key in ("defer-hard-irqs", "gro-flush-timeout") if said.get(key) == 0]
             if off and said.get("irq-suspend-timeout") not in (None, 0, "default"):
                 raise mistake(f"irq-suspend-timeout does nothing where {off[0]} is 0")

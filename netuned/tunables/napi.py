@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
@@ -117,7 +117,8 @@ def _parse(name: str, content: bytes) -> Value:
 def _merged(found: tuple[State, Mapping[str, int], int]) -> State:
     card, told, count = found
     state = dict(card)
-    singly = {name: value for name, value in card.items() if _is_told(name, told)}
+    singles = _singles(told)
+    singly = {name: value for name, value in card.items() if _is_told(name, singles)}
     for queue in range(count):
         state |= {f"rx-{queue} {name}": value for name, value in singly.items()}
     for key, number in told.items():
@@ -129,19 +130,24 @@ def _merged(found: tuple[State, Mapping[str, int], int]) -> State:
     return state
 
 
-def _is_told(name: str, told: Mapping[str, int]) -> bool:
+def _singles(told: Mapping[str, int]) -> set[str]:
+    """What is told of single instances."""
+    return {name_of(key) for key in told if queue_of(key)}
+
+
+def _is_told(name: str, singles: Collection[str]) -> bool:
     """Whether this kernel has a setting of single instances, as far as they show."""
-    others = [key for key in told if queue_of(key)]
-    return name != THREADED or not others or any(name_of(key) == name for key in others)
+    return name != THREADED or not singles or name in singles
 
 
 def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     spec = target.profile.napi
     assert spec is not None
     wanted: dict[str, Value | UnsupportedError | Boot] = {}
-    for name, said in spec.named().items():
+    singles, of_all = _singles(limits), spec.named()
+    for name, said in of_all.items():
         if said == BUSY_POLL or name not in FILES:
-            if ONE_BY_ONE not in limits or not _is_told(name, limits):
+            if ONE_BY_ONE not in limits or not _is_told(name, singles):
                 wanted[name] = UnsupportedError(name, _lacks(said if said == BUSY_POLL else name))
         elif name in limits:
             wanted[name] = _wanted(name, said)
@@ -150,15 +156,14 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     receiving = range(target.queues(nic).rx_queues)
     queues = dict.fromkeys([f"rx-{queue}" for queue in receiving])
     queues |= dict.fromkeys(queue for queue in map(queue_of, limits) if queue)
-    has = CpuSet.of(masks.ends_with(queue)[1] for queue in queues)
-    apart = target.profile.queues_apart(len(receiving))
-    for queue in queues:
-        number = masks.ends_with(queue)[1]
-        of_queue = spec.of_queue(number, number in apart) if ONE_BY_ONE in limits else {}
-        for name, said in of_queue.items():
-            if _is_told(name, limits):
+    numbers = {queue: masks.ends_with(queue)[1] for queue in queues}
+    has = CpuSet.of(numbers.values())
+    said_of = spec.of_queues(has, target.profile.queues_apart(len(receiving)))
+    for queue, number in numbers.items():
+        for name, said in said_of[number].items() if ONE_BY_ONE in limits else ():
+            if _is_told(name, singles):
                 wanted[f"{queue} {name}"] = _wanted(name, said)
-            elif name not in spec.named():
+            elif name not in of_all:
                 wanted[f"{queue} {name}"] = UnsupportedError(name, _lacks("queues"))
         if spec.threads and THREADS in limits:
             wanted[f"{queue} {THREADS}"] = _thread_cpus(target, number)
@@ -251,7 +256,8 @@ def why(target: Target, nic: Nic, key: str) -> str:
     said = spec.named()
     if queue:
         number = masks.ends_with(queue)[1]
-        said = spec.of_queue(number, number in target.profile.queues_apart(nic.rx_queues))
+        apart = target.profile.queues_apart(nic.rx_queues)
+        said = spec.of_queues([number], apart)[number]
     if name == THREADS or said.get(name) == "default":
         return why_said("default")
     own = bool(queue) and said != spec.named()

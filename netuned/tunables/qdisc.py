@@ -125,10 +125,13 @@ def desired(target: Target, nic: Nic, limits: Limits) -> State:
         places = [f"tx-{queue}" for queue in range(count)]
         state[ROOT] = Qdisc("mq")
     state |= dict.fromkeys(places, Qdisc(spec.kind))
+    parameters = {
+        name: _number(spec.kind, name, value) for name, value in sorted(spec.parameters().items())
+    }
     return state | {
-        f"{place} {spec.kind} {name}": _number(spec.kind, name, value)
+        f"{place} {spec.kind} {name}": value
         for place in places
-        for name, value in sorted(spec.parameters().items())
+        for name, value in parameters.items()
     }
 
 

@@ -95,17 +95,21 @@ def _queues_at(
 
 
 def _deal(masks_of: list[int], queues: Sequence[int], cpus: Sequence[int]) -> None:
-    """Level the queues' numbers of CPUs, each taking neighbours of the order given."""
-    takes = dict.fromkeys(queues, 0)
+    """Level the queues' numbers of CPUs, each taking neighbours of the order given.
+
+    ``queues`` are in ascending order.
+    """
     heap = [(masks_of[queue].bit_count(), queue) for queue in queues]
-    if len(queues) > 1:
+    if max(heap)[0] == min(heap)[0]:
+        each, more = divmod(len(cpus), len(queues))
+        takes = {queue: each + (at < more) for at, queue in enumerate(queues)}
+    else:
+        takes = dict.fromkeys(queues, 0)
         heapq.heapify(heap)
         for _ in cpus:
             count, queue = heap[0]
             heapq.heapreplace(heap, (count + 1, queue))
             takes[queue] += 1
-    else:
-        takes[queues[0]] = len(cpus)
     left = iter(cpus)
     for queue, count in takes.items():
         bits = 0
