@@ -69,7 +69,7 @@ def nic_status(
         driver=card.nic.driver,
         profile=profile,
         state=state,
-        queues=_queues(card) if profile else (),
+        queues=queues(card) if profile else (),
         settings=_settings(card, contended, failed, tallies, last_error, deaf) if profile else (),
         last_change=last_change,
         last_error=last_error,
@@ -313,20 +313,21 @@ def _why_withheld(card: Card, change: Change) -> str:
     return f"policy.disruptive is deny: {what} is not set"
 
 
-def _queues(card: Card) -> tuple[QueueStatus, ...]:
+def queues(card: Card) -> tuple[QueueStatus, ...]:
+    """Each queue of a card, with what was last found of it."""
     nic = card.nic
     columns = {
         tunable.column: tunable.queues(nic, card.found.get(tunable.name, {}))
         for tunable in card.tunables.values()
         if tunable.column
     }
-    queues = []
+    records = []
     for kind, count in ((RX, nic.rx_queues), (TX, nic.tx_queues)):
         irqs = {v.queue: v.irq for v in nic.vectors if v.role in (kind, COMBINED)}
         for index in range(count):
             texts = {name: found.get((kind, index), "") for name, found in columns.items()}
-            queues.append(QueueStatus(kind, index, irqs.get(index, -1), **texts))
-    return tuple(queues)
+            records.append(QueueStatus(kind, index, irqs.get(index, -1), **texts))
+    return tuple(records)
 
 
 def card_state(card: Card, pending: tuple[Change, ...]) -> str:

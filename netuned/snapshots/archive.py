@@ -18,7 +18,7 @@ import stat
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -63,21 +63,36 @@ def write_archive(
 
     Raises: SnapshotError; then there is no such file, or the one that was there before.
     """
-    target = Path(path)
-    if not force and os.path.lexists(target):
-        raise SnapshotError(f"{path} is there already; --force replaces it")
+    refuse_existing(path, force=force)
     members = [(name, File(data)) for name, data in documents.items()]
     nodes = [(where, node) for where, node in tree.walk() if _is_member(node)]
     try:
         _build(nodes)
     except KernelError:
         raise too_large(path) from None
+    with new_file(path) as file:
+        _write(file, path, [*members, *nodes], mtime)
+
+
+def refuse_existing(path: str, *, force: bool) -> None:
+    """Raises: SnapshotError where something is there that may not be replaced."""
+    if not force and os.path.lexists(path):
+        raise SnapshotError(f"{path} is there already; --force replaces it")
+
+
+@contextmanager
+def new_file(path: str) -> Iterator[BinaryIO]:
+    """A file, readable by its owner alone, that takes this place once it is whole and on disk.
+
+    Raises: SnapshotError; then there is no such file, or the one that was there before.
+    """
+    target = Path(path)
     draft = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                _write(file, path, [*members, *nodes], mtime)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(draft, target)

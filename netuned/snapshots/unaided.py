@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from netuned import status
+from netuned.hardware.host import Host
 from netuned.hardware.nic import HOST, Nic
+from netuned.kernel import Kernel
 from netuned.planning.neighbours import conflicts, governed_by
+from netuned.planning.planner import Desired
+from netuned.profiles.loader import ProfileSet
 from netuned.profiles.settings import DEFAULT_PATH, Settings, load_settings
 from netuned.reconcile import report
 from netuned.reconcile.card import Card
@@ -22,10 +26,24 @@ def look() -> Status:
     What it alone knows is not in it: counts, who fights over a setting, which cards are paused.
     """
     kernel, profiles = offline.load(None)
-    host, desired = offline.host_and_desired(kernel, profiles)
-    baseline, problems = offline.read_baseline(kernel)
-    waiting, unread = offline.read_waiting(kernel)
     settings = load_settings(DEFAULT_PATH, Settings())
+    known = offline.host_and_desired(kernel, profiles)
+    return look_at(kernel, profiles, known, tuple(map(str, settings.errors)))
+
+
+def look_at(
+    kernel: Kernel,
+    profiles: ProfileSet,
+    known: tuple[Host, Desired],
+    problems: tuple[str, ...] = (),
+) -> Status:
+    """The same of any host; ``known`` is what was planned for it. Raises: KernelError.
+
+    ``problems`` are sentences on netuned's own files.
+    """
+    host, desired = known
+    baseline, unknown = offline.read_baseline(kernel)
+    waiting, unread = offline.read_waiting(kernel)
     looks = {
         each.card.nic.ifindex: _status(each, profile.profile.name if profile else "")
         for each in offline.looks(kernel, profiles, (host, desired), baseline)
@@ -51,9 +69,9 @@ def look() -> Status:
         nics,
         host_status,
         (
-            *(p.message for p in (*problems, *desired.problems) if not p.ifname),
+            *(p.message for p in (*unknown, *desired.problems) if not p.ifname),
             *unread,
-            *map(str, settings.errors),
+            *problems,
         ),
         (*(of_host.conflicts if of_host else ()), *neighbours),
         0,
