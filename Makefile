@@ -6,6 +6,8 @@
 #   make clean-lab  removes those disks: 0.7 GB for each kernel, more as the source changes
 #   make bench    a table of ratios
 #   make soak     200 cards for a simulated day, faults, kills, odd input: a table of figures
+#   make report-check    pages of `netunedctl report` in a headless Chromium, judged by axe-core
+#   make report-picture  docs/report.png, for the README
 #   make fuzz     odd input for SECONDS=60 each: a table of inputs tried and tracebacks
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -28,7 +30,7 @@ layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
             libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace
 
-.PHONY: setup demo test lint unit netns vm atheris fuzz bench soak lab install uninstall clean clean-lab
+.PHONY: setup demo test lint unit netns vm atheris fuzz bench soak browser report-check report-picture lab install uninstall clean clean-lab
 
 setup: $(VENV)/.ready
 
@@ -65,6 +67,17 @@ atheris: setup
 
 fuzz: atheris
 	@$(RUN) -m tests.fuzz $(or $(SECONDS),60)
+
+# A browser is 200 MB, so `make test` does without; axe-core comes in a wheel for another driver of it
+browser: setup
+	@units/apt-ensure chromium-headless-shell fonts-dejavu-core
+	@$(PIP_INSTALL_HERE) --only-binary :all: --no-deps --require-hashes -r tests/browser/requirements.lock
+
+report-check: browser
+	@$(VENV)/bin/python -B -m tests.browser build/report
+
+report-picture: browser
+	@$(VENV)/bin/python -B -m tests.browser --picture docs/report.png
 
 lab: setup
 	@$(RUN) -m tests.vm.lab shell

@@ -44,6 +44,7 @@ COMMANDS = {
     "explain": "tell why a card has its profile, CPUs and queues, without the daemon",
     "capture": "write a profile that says what a card is set to now",
     "import": "make profiles of what other tools' files set",
+    "report": "write one page that shows CPUs, queues, load, the plan and what was changed",
     "snapshot": "write what netuned reads of this host into one file",
 }
 """Each is a module of that name with ``add_arguments(parser)`` and ``run(arguments) -> int``."""

@@ -22,6 +22,7 @@ LAYERS = (
     "snapshots",
     "importing",
     "bus",
+    "report",
     "cli",
 )
 """Each may import those before it; modules beside them are plain values, or the daemon's wiring."""

@@ -61,7 +61,10 @@ def test_nothing_runs_a_program_or_code_from_outside(path: Path) -> None:
 
 
 INSTALLED = ROOT / "requirements.lock"
-LOCKS = (INSTALLED, ROOT / "tests/requirements.lock", ROOT / "tests/fuzz/requirements.lock")
+LOCKS = (
+    INSTALLED,
+    *(ROOT / f"tests/{of}requirements.lock" for of in ("", "fuzz/", "browser/")),
+)
 
 
 def locked(lock: Path) -> dict[str, str]:

@@ -1,0 +1,147 @@
+"""``netunedctl report``: one page that shows the host, its cards' queues, the plan and the rest."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from netuned.cli import answers
+from netuned.cli import plan as plans
+from netuned.cli.text import Screen
+from netuned.errors import NetunedError
+from netuned.text import escape
+
+if TYPE_CHECKING:
+    from netuned.bus.client import Client
+    from netuned.counters.sample import Sample
+    from netuned.hardware.host import Host
+    from netuned.kernel import Kernel
+    from netuned.plan import Plan
+    from netuned.planning.planner import Desired
+    from netuned.profiles.loader import ProfileSet
+    from netuned.status import Status
+
+DEFAULT = "netuned-report.html"
+DEFAULT_S = 10
+STDOUT = "-"
+
+NO_JINJA = (
+    "the report needs Jinja2, which is not installed: `apt install python3-jinja2`, or "
+    "`pip install 'netuned[report]'` where netuned came from there"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        default=DEFAULT,
+        help=f"where to, - is standard output (default: {DEFAULT})",
+    )
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+    parser.add_argument(
+        "--for",
+        metavar="TIME",
+        dest="seconds",
+        type=_seconds,
+        help=f"measure so long, like 30s or 2min; off: not at all (default: {DEFAULT_S}s)",
+    )
+    parser.add_argument(
+        "--snapshot", metavar="FILE", help="of the host of a snapshot or a described machine"
+    )
+    parser.add_argument(
+        "--profiles",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="with the profiles in here (may be given several times)",
+    )
+
+
+def _seconds(text: str) -> int:
+    from netuned.profiles.timeout import parse_timeout_s
+
+    seconds = parse_timeout_s(text)
+    if not seconds and text != "off":
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time like 30s or 2min, at most 1h, or off"
+        )
+    return seconds
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from netuned.snapshots.archive import new_file, refuse_existing
+
+    if arguments.seconds and arguments.snapshot is not None:
+        raise NetunedError("--for measures this host; a snapshot is of one that is not here")
+    if arguments.out == STDOUT:
+        sys.stdout.buffer.write(_page(arguments))
+        return 0
+    refuse_existing(arguments.out, force=arguments.force)
+    with new_file(arguments.out) as file:  # before it is measured: it may not be to be made
+        file.write(_page(arguments))
+    print(Screen.of_stdout().sentence(f"Wrote {arguments.out}."), end="")
+    return 0
+
+
+def _page(arguments: argparse.Namespace) -> bytes:
+    """The document. Raises: NetunedError."""
+    try:
+        from netuned.report.page import Page, html
+    except ModuleNotFoundError as error:
+        if error.name not in ("jinja2", "markupsafe"):
+            raise
+        raise NetunedError(NO_JINJA) from None
+    from netuned.report.seen import see
+    from netuned.snapshots import offline
+
+    kernel, profiles = offline.load(arguments.snapshot, arguments.profiles)
+    hints = offline.where_templates_are(profiles.errors, arguments.profiles)
+    for said in (*map(str, profiles.errors), *hints):
+        print(escape(said), file=sys.stderr)
+    known = offline.host_and_desired(kernel, profiles)
+    what, unmeasured, source = None, "--for is off", "this host"
+    if arguments.snapshot is not None:
+        unmeasured = "a snapshot tells nothing of it"
+        source = f"the host of {os.path.basename(arguments.snapshot)}"
+    elif seconds := DEFAULT_S if arguments.seconds is None else arguments.seconds:
+        what = _measure(kernel, known[0], seconds)
+    given = arguments.snapshot is not None or bool(arguments.profiles)
+    status, plan, notes = _state(kernel, profiles, known, given=given)
+    seen = see(kernel, profiles, known, status, what, unmeasured)
+    text = html(Page(seen, status, plan, time.time(), source, notes))
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _measure(kernel: Kernel, host: Host, seconds: int) -> Sample:
+    """What happens on this host in that time."""
+    from netuned.counters.sample import between
+    from netuned.counters.take import Taker
+
+    taker = Taker(kernel)
+    before = taker.take(host.nics)
+    time.sleep(seconds)
+    return between(before, taker.take(host.nics))
+
+
+def _state(
+    kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired], *, given: bool
+) -> tuple[Status, Plan, tuple[str, ...]]:
+    """How all is and what would be changed, as the daemon has it; or found here, and why.
+
+    ``given``: the host or its profiles are not those of the daemon.
+    """
+    from netuned.snapshots import offline, unaided
+
+    def daemon(client: Client) -> tuple[Status, Plan, tuple[str, ...]]:
+        return client.status(), plans.of_daemon(client).plan, ()
+
+    def alone(absent: str) -> tuple[Status, Plan, tuple[str, ...]]:
+        status = unaided.look_at(kernel, profiles, known)
+        plan = offline.plan(kernel, profiles, known)
+        return status, plan, tuple(filter(None, (absent, *status.manager.problems)))
+
+    return alone("") if given else answers.ask(daemon, alone)

@@ -1,0 +1,1 @@
+"""The report's page in a real browser: outside ``make test``, for that would have to fetch one."""
