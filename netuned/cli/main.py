@@ -42,6 +42,7 @@ COMMANDS = {
     "schema": "print the JSON Schema of profiles",
     "history": "show what was changed, why, and who asked for it",
     "explain": "tell why a card has its profile, CPUs and queues, without the daemon",
+    "doctor": "find what costs packets, CPU time or latency, and what mends it",
     "capture": "write a profile that says what a card is set to now",
     "import": "make profiles of what other tools' files set",
     "report": "write one page that shows CPUs, queues, load, the plan and what was changed",

@@ -5,6 +5,7 @@ Not rich's tables: with them ``netunedctl status`` takes 70 ms instead of 40.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
@@ -189,6 +190,15 @@ def _fit(rows: Sequence[Sequence[str]], width: int) -> list[int]:
 def card_name(argument: str) -> str:
     """The name of a card on the command line as D-Bus shows it, whatever the locale's encoding."""
     return wire.text(os.fsencode(argument).decode("utf-8", "surrogateescape"))
+
+
+def duration_s(argument: str) -> int:
+    """A time on the command line, like ``10s``, in seconds."""
+    from netuned.profiles.timeout import parse_timeout_s
+
+    if not (seconds := parse_timeout_s(argument)):
+        raise argparse.ArgumentTypeError(f"{argument!r} is not a time like 10s or 1min, up to 1h")
+    return seconds
 
 
 def own_name(name: str, cards: Mapping[str, Collection[str]]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from netuned.cpuset import MAX_CPU
 from netuned.hardware.vectors import RX, TX
 from netuned.kernel import counts
 from netuned.kernel.counts import Counts, Queue
@@ -172,18 +173,20 @@ def from_json(data: Any) -> Sample:
             _numbers(card["driver"]),
             _keyed(card["rx"], _numbers),
             _keyed(card["tx"], _numbers),
-            {place: _numbers(counts) for place, counts in _mapping(card["qdiscs"]).items()},
+            {_place(at): _numbers(counts) for at, counts in _mapping(card["qdiscs"]).items()},
             {place: _text(kind) for place, kind in _mapping(card["kinds"]).items()},
-            _keyed(card["interrupts"], lambda by_cpu: _keyed(by_cpu, _whole)),
+            {_number(irq): _keyed(by_cpu, _whole)
+             for irq, by_cpu in _mapping(card["interrupts"]).items()},
         )
         for i, card in _mapping(whole["cards"]).items()
-    }
+    }  # fmt: skip
     at, seconds = whole["at"], whole["seconds"]
     if not all(isinstance(time, int | float) and 0 <= time < 1e12 for time in (at, seconds)):
         raise ValueError("at and seconds are no times")
     missing = {what: _text(why) for what, why in _mapping(whole["missing"]).items()}
     cpus = _keyed(whole["cpus"], _numbers)
-    return Sample(float(at), cpus, cards, _numbers(whole["host"]), missing, float(seconds))
+    host = {name: _signed(number) for name, number in _mapping(whole["host"]).items()}
+    return Sample(float(at), cpus, cards, host, missing, float(seconds))
 
 
 def _mapping(data: Any) -> Mapping[str, Any]:
@@ -193,20 +196,34 @@ def _mapping(data: Any) -> Mapping[str, Any]:
 
 
 def _keyed(data: Any, read: Callable[[Any], Any]) -> dict[int, Any]:
-    return {_number(key): read(value) for key, value in _mapping(data).items()}
+    """By CPU or queue."""
+    return {_number(key, MAX_CPU): read(value) for key, value in _mapping(data).items()}
 
 
 def _numbers(data: Any) -> dict[str, int]:
     return {name: _whole(number) for name, number in _mapping(data).items()}
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 12):
+def _number(text: str, beyond: int = WORD) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) < beyond):
         raise ValueError(f"{text[:20]!r} is no number")
     return int(text)
 
 
+def _place(text: str) -> str:
+    if text != "root":
+        _number(text.removeprefix(f"{TX}-"), MAX_CPU)
+    return text
+
+
 def _whole(data: Any) -> int:
+    if _signed(data) < 0:
+        raise ValueError(f"{data} is no count")
+    return int(data)
+
+
+def _signed(data: Any) -> int:
+    """Of protocols some are settings: ``TcpMaxConn`` is -1."""
     if type(data) is not int or not -WORD < data < WORD * WORD:
         raise ValueError(f"{str(data)[:20]!r} is no count")
     return data

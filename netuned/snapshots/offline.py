@@ -53,6 +53,7 @@ from netuned.tunables import TUNABLES, tunables_of
 from netuned.tunables.base import AnyTarget, HostTarget, Limits, Tunable
 
 if TYPE_CHECKING:
+    from netuned.counters.sample import Sample
     from netuned.planning.explain import LimitsOf
 
 WAITING = f"/var/lib/netuned/{TRIALS}"
@@ -76,6 +77,15 @@ def load(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, Pro
         recorded=recorded,
     )
     return kernel, profiles
+
+
+def load_counted(path: str) -> tuple[Kernel, tuple[Sample, ...]]:
+    """The host of a snapshot, with its two samples if it has them, or of a description.
+
+    Raises: as ``load``.
+    """
+    kernel, taken = _opened(path)
+    return kernel, taken.samples if taken else ()
 
 
 def load_with(
@@ -143,9 +153,15 @@ def _found(path: str | None, directories: Sequence[str]) -> tuple[Kernel, Record
         kernel = Kernel()
         check_namespace(kernel)
         return kernel, None
+    kernel, taken = _opened(path)
+    return kernel, snapshot.recorded_profiles(taken) if taken and not directories else None
+
+
+def _opened(path: str) -> tuple[Kernel, snapshot.Taken | None]:
+    """What is in a file: a snapshot, or None with the host that is described there."""
     if is_archive(head := _read(path, 512)):
         taken = snapshot.read(path)
-        return taken.kernel, None if directories else snapshot.recorded_profiles(taken)
+        return taken.kernel, taken
     if b"\0" in head:
         raise SnapshotError(f"{path}: is neither a snapshot nor a described machine")
     from netuned.snapshots import described  # nor does a snapshot need its models

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from netuned import __version__, statefile
+from netuned.counters.sample import Sample, from_json, to_json
 from netuned.errors import KernelError, NetunedError, ProfileError, SnapshotError
 from netuned.hardware.host import read_host
 from netuned.kernel import Kernel
@@ -35,12 +36,15 @@ from netuned.profiles.sysctls import KNOWN, path_of
 from netuned.profiles.trust import read_trusted, trusted_directory
 from netuned.reconcile.card import Card
 from netuned.snapshots.archive import MAX_MEMBERS, read_archive, too_large, write_archive
+from netuned.text import escape
 from netuned.tunables import TUNABLES
 
 FORMAT = 1
 MANIFEST = "snapshot.json"
 ANSWERS = "answers.json"
-DOCUMENTS = {MANIFEST: None, ANSWERS: None}
+COUNTERS = "counters.json"
+DOCUMENTS = {MANIFEST: None, ANSWERS: None, COUNTERS: None}
+SAMPLES = 2
 MAX_VALUES = 1 << 19
 """Of a JSON document, each some 100 bytes in memory; 64 cards of 128 queues have 60,000."""
 
@@ -71,7 +75,10 @@ GATHERED = (
     *(f"{_NET}/*/{name}" for name in ("napi_defer_hard_irqs", "gro_flush_timeout", "threaded")),
     *(f"{_NET}/*/device/{side}_link_{what}" for side in ("current", "max")
       for what in ("speed", "width")),
-    f"{_NET}/*/device/local_cpulist",
+    *(f"{_NET}/*/device/{name}" for name in ("local_cpulist", "iommu_group/type")),
+    *("/proc/sys/net/ipv4/ip_forward", f"{_CPU}/cpu*/cpufreq/scaling_governor"),
+    *(f"{_CPU}/cpu0/{name}" for name in ("cpufreq/scaling_driver", "cpuidle/state*/name")),
+    *(f"{_CPU}/cpu0/cpuidle/state*/{name}" for name in ("latency", "disable")),
     *("/etc/netuned/netuned.yaml", BASELINE, PLACEMENT),
 )  # fmt: skip
 """What is taken besides what netuned's readers ask for; ``*`` is any name."""
@@ -106,6 +113,8 @@ class Taken:
     left_out: Mapping[str, str]
     taken_at: int
     macs: bool
+    samples: tuple[Sample, ...] = ()
+    """Two of what it counted, the earlier first, or none."""
 
     @property
     def unreadable(self) -> dict[str, int]:
@@ -119,9 +128,16 @@ class Taken:
 
 
 def take(
-    kernel: Kernel, directories: Sequence[str] = DEFAULT_DIRECTORIES, *, macs: bool = False
+    kernel: Kernel,
+    directories: Sequence[str] = DEFAULT_DIRECTORIES,
+    *,
+    macs: bool = False,
+    counted: Sequence[Sample] = (),
 ) -> Taken:
-    """Read a host. Raises: KernelError when /proc or /sys cannot be read at all."""
+    """Read a host. ``counted`` are samples that go into the snapshot, too.
+
+    Raises: KernelError when /proc or /sys cannot be read at all.
+    """
     recording = RecordingKernel(kernel)
     for nic in read_host(recording).nics.values():
         view = Card(recording, nic).view()
@@ -146,7 +162,10 @@ def take(
     left_out |= hiding.renamed
     taken = hiding.hidden(recording)
     errors = {path: hiding.text(problem) for path, problem in errors.items()}
-    return Taken(taken, errors, left_out, int(time.time()), macs)
+    samples = tuple(
+        from_json(json.loads(hiding.text(json.dumps(to_json(sample))))) for sample in counted
+    )
+    return Taken(taken, errors, left_out, int(time.time()), macs, samples)
 
 
 def write(taken: Taken, path: str, *, force: bool = False) -> None:
@@ -171,6 +190,9 @@ def write(taken: Taken, path: str, *, force: bool = False) -> None:
         MANIFEST: json.dumps(manifest, indent=1).encode(),
         ANSWERS: json.dumps(kernel.answers.to_json(), separators=(",", ":")).encode(),
     }
+    if taken.samples:
+        counted = {"samples": [*map(to_json, taken.samples)]}
+        documents[COUNTERS] = json.dumps(counted, separators=(",", ":")).encode()
     if any(_values(document) > MAX_VALUES for document in documents.values()):
         raise too_large(path)
     write_archive(path, documents, kernel.tree, taken.taken_at, force=force)
@@ -188,6 +210,7 @@ def read(path: str) -> Taken:
         answers = Answers.from_json(_document(path, ANSWERS, documents))
     except (ValueError, TypeError, RecursionError) as error:
         raise SnapshotError(f"{path}: {ANSWERS}: {error}") from None
+    samples = _samples(path, documents) if COUNTERS in documents else ()
     try:
         _add_refused(tree, manifest)
         return Taken(
@@ -196,6 +219,7 @@ def read(path: str) -> Taken:
             _texts(manifest, "left_out"),
             _whole(manifest, "taken_at"),
             manifest.get("macs") is True,
+            samples,
         )
     except (ValueError, KernelError) as error:
         raise SnapshotError(f"{path}: {MANIFEST}: {error}") from None
@@ -382,6 +406,20 @@ def _document(path: str, name: str, documents: dict[str, bytes]) -> dict[str, An
     if not isinstance(document, dict):
         raise SnapshotError(f"{path}: {name}: is not a JSON object")
     return document
+
+
+def _samples(path: str, documents: dict[str, bytes]) -> tuple[Sample, ...]:
+    """Raises: SnapshotError for what is not two samples, one after the other."""
+    data = _document(path, COUNTERS, documents).get("samples")
+    if not isinstance(data, list) or len(data) != SAMPLES:
+        raise SnapshotError(f"{path}: {COUNTERS}: has not {SAMPLES} samples")
+    try:
+        before, after = map(from_json, data)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise SnapshotError(f"{path}: {COUNTERS}: no sample: {escape(str(error))}") from None
+    if before.at >= after.at:
+        raise SnapshotError(f"{path}: {COUNTERS}: the second sample is not later than the first")
+    return before, after
 
 
 def _add_refused(tree: Tree, manifest: Mapping[str, Any]) -> None:

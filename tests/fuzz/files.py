@@ -14,9 +14,15 @@ from functools import cache
 from pathlib import Path
 
 from netuned import statefile
+from netuned.cli import doctor
+from netuned.cli.text import Screen
+from netuned.counters.sample import CardSample, Sample, between, from_json, to_json
 from netuned.cpuset import CpuSet
+from netuned.doctor.examine import examine
+from netuned.doctor.facts import CardFacts, Facts
 from netuned.errors import NetunedError
 from netuned.hardware.nic import HOST
+from netuned.hardware.topology import Topology
 from netuned.placement import seatfile
 from netuned.profiles.timeout import MOST_S
 from netuned.reconcile import baseline, pauses
@@ -139,6 +145,26 @@ def _packed(*members: tuple[str, bytes]) -> bytes:
     return buffer.getvalue()[: -8 * tarfile.BLOCKSIZE]
 
 
+def _counted(data: bytes) -> None:
+    """What is read of samples can be told between, judged, and written; it is then the same."""
+    path = _directory() / "counted.tar"
+    members = ("snapshot.json", MANIFEST), ("answers.json", ANSWERS), ("counters.json", data)
+    path.write_bytes(_packed(*members) + bytes(2 * tarfile.BLOCKSIZE))
+    try:
+        taken = snapshot.read(str(path))
+    except NetunedError as error:
+        sound(error)
+        return
+    before, after = taken.samples
+    assert from_json(json.loads(json.dumps(to_json(after)))) == after
+    topology = Topology(CpuSet(3), CpuSet(3), CpuSet(3), cores=(CpuSet(1), CpuSet(2)))
+    facts = Facts(topology, {2: CardFacts(CARD, rings={"rx": 4}, table=(0, 1))})
+    what = between(before, after)
+    findings = examine(facts, what)
+    json.dumps(doctor.as_json(findings, ["eth0"], what.seconds, what.missing))
+    assert doctor.show(findings, ["eth0"], what.seconds, what.missing, Screen())
+
+
 MANIFEST = b'{"format": 1, "taken_at": 1, "refused": {"/proc/stat": ["EACCES", 292]}}'
 ANSWERS = b"""{"links": {"2": {"name": "eth0", "kind": "", "up": true, "running": true, "master": 0,
 "lower": 0, "mac": "", "rx_queues": 1, "tx_queues": 1}}, "cards": {"2": {"rx_rings": 4}}}"""
@@ -153,6 +179,22 @@ BEFORE: dict[str, State] = {
     "qdisc": {"root": Qdisc("mq", default=True), "tx-0": Qdisc("fq"), "tx-0 fq limit": Number(100)},
 }
 AFTER: dict[str, State] = {"channels": {"": ChannelCounts(0, 0, 4)}, "rps": {"rx-0": CpuSet(1)}}
+
+
+def _two_samples() -> bytes:
+    card = CardSample(
+        "eth0",
+        {"rx_packets": 5, "rx_missed_errors": 0},
+        {"rx_no_buffer_count": 0, "tx_xoff": 0},
+        {0: {"packets": 1, "overruns": 0}, 1: {"packets": 0}},
+        {0: {"packets": 1, "bytes": 4}},
+        {"root": {"packets": 1, "drops": 0}, "tx-0": {"drops": 0, "flows_plimit": 0}},
+        {"root": "mq", "tx-0": "fq"},
+        {200: {0: 4}},
+    )
+    cpus = {0: {"softirq": 1, "idle": 9, "processed": 1, "dropped": 0, "ksoftirqd": 5}}
+    before = Sample(1.0, cpus, {2: card}, {"TcpRetransSegs": 0, "conntrack_max": 9}, {"x": "y"})
+    return json.dumps({"samples": [to_json(before), to_json(replace(before, at=3.0))]}).encode()
 
 
 def _kept_baseline() -> bytes:
@@ -213,6 +255,12 @@ TARGETS = (
             *(b'"\\u0000"', b'"\\u001b[2J"', b"e" * 10_000, b'"qdisc"', b'"ifindex": 2', b'""'),
             *(b'"trials"', b'"holds"', b'"cards"', b'"left": null', b'{"cpus": "0-99999"}'),
         ),
+    ),
+    Target(
+        "counters.json",
+        _counted,
+        (_two_samples(),),
+        (b"null", b"[" * 5000, b"1e999", b"NaN", b"-1", b"9" * 19, b"0.5", b'"\\u001b[2J"', b'"2"'),
     ),
     Target(
         "seats",

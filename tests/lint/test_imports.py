@@ -20,6 +20,7 @@ LAYERS = (
     "planning",
     "reconcile",
     "snapshots",
+    "doctor",
     "importing",
     "bus",
     "report",

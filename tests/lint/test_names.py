@@ -26,6 +26,7 @@ QUEUES = "How many queues a card has, and where they are served, is what is plac
 TOLD = "Tells of the placement: of queues, and of what is done with their interrupts."
 RECORD = "The record of a queue, or a card, has columns of its own: a documented contract."
 KINDS = "Kinds of values in netuned's files, some named like the tunable that had them first."
+KEPT = "What a profile keeps as it is somebody wants so; and a kind of a CPU's time."
 HOST = "What the host's settings should be, all cards together decide."
 
 JOINT: dict[str, tuple[str, dict[str, int]]] = {
@@ -33,6 +34,10 @@ JOINT: dict[str, tuple[str, dict[str, int]]] = {
     "planning/explain.py": (TOLD, {"channels": 2, "irq": 4}),
     "planning/funnel.py": (TOLD, {"irq": 2}),
     "planning/whynot.py": (TOLD, {"irq": 1}),
+    "doctor/cpus.py": (KEPT, {"irq": 2}),
+    "doctor/load.py": (KEPT, {"irq": 1}),
+    "doctor/receive.py": (KEPT, {"rss": 1}),
+    "doctor/transmit.py": (KEPT, {"qdisc": 1, "xps": 1}),
     "bus/wire.py": (RECORD, {"irq": 1, "qdisc": 1, "rps": 1, "xps": 1}),
     "cli/explain.py": (RECORD, {"channels": 1}),
     "valuejson.py": (KINDS, {"channels": 2, "flows": 2, "qdisc": 2}),

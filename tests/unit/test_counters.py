@@ -155,7 +155,8 @@ def test_a_sample_survives_json(sample: Sample) -> None:
     "change",
     [{"at": "1"}, {"cpus": {"x": {}}}, {"cpus": {"1": {"a": True}}}, {"host": [1]},
      {"host": {"a": 1 << 65}}, {"cards": {"1": {"name": 3}}}, {"missing": {"a": 1}},
-     {"at": float("nan")}],
+     {"at": float("nan")}, {"cpus": {"65536": {}}}, {"cpus": {"1": {"a": -1}}},
+     {"cards": {"4294967296": {}}}],
 )  # fmt: skip
 def test_what_is_no_sample_is_refused(change: dict[str, object]) -> None:
     with pytest.raises((ValueError, KeyError)):

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from netuned.cpuset import CpuSet
+from netuned.doctor.examine import examine
+from netuned.doctor.facts import CardFacts, Facts
 from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel.recorded import File, RecordedFiles, Tree
+from tests.unit.doctored import LOADS, loaded
+from tests.unit.machines import nic
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures" / "lscpu"
 MACHINES = sorted(path.name[: -len(".tar.gz")] for path in FIXTURES.glob("dumps/*.tar.gz"))
@@ -145,3 +149,15 @@ def test_every_online_cpu_is_somewhere(machine: tuple[Topology, Printed]) -> Non
     for name, sets in groups.items():
         assert sum(map(len, sets)) == len(topology.online), name
         assert CpuSet.of(cpu for cpus in sets for cpu in cpus) == topology.online, name
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_the_doctor_finds_nothing_where_cards_are_placed_well(
+    machine: tuple[Topology, Printed], load: str
+) -> None:
+    queues = min(len(machine[0].first_threads), 8)
+    cards = {
+        i: CardFacts(nic(i, f"en{i}", queues, -1), table=(*range(queues),) * 16) for i in (2, 3)
+    }
+    facts = Facts(machine[0], cards)
+    assert [finding.name for finding in examine(facts, loaded(facts, load))] == []

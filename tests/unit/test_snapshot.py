@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netuned.counters.sample import CardSample, Sample, to_json
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, SnapshotError, UnsupportedError
 from netuned.hardware.facts import read_nic
@@ -112,6 +113,44 @@ def test_without_macs_none_is_in_it(tmp_path: Path) -> None:
         assert form not in content
     names = [nic.name for nic in read_host(snapshot.read(str(path)).kernel).nics.values()]
     assert names == ["eth0", "enx000000000003", "v0", "bond0"]
+
+
+COUNTED = tuple(
+    Sample(at, {0: {"processed": 9}}, {3: CardSample("enx5ea1deadbef0", {"rx_packets": 7})})
+    for at in (1.0, 11.0)
+)
+
+
+def test_two_samples_go_through_a_file_without_macs(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    snapshot.write(snapshot.take(machine(MACHINE), (), counted=COUNTED), str(path))
+    assert b"5ea1deadbe" not in path.read_bytes()
+    kernel, (before, after) = offline.load_counted(str(path))
+    assert (before.at, after.at, after.cpus) == (1.0, 11.0, COUNTED[1].cpus)
+    name = read_host(kernel).nics[3].name
+    assert after.cards[3] == CardSample(name, {"rx_packets": 7})
+    assert offline.load_counted(str(path))[0].files.exists("/proc") is kernel.files.exists("/proc")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"[", "is not JSON"),
+        (b"{}", "has not 2 samples"),
+        (b'{"samples": [1]}', "has not 2 samples"),
+        (b'{"samples": [1, 2]}', "no sample: '1' is no mapping"),
+        (b'{"samples": [{}, {}]}', "no sample: 'cards'"),
+        (json.dumps({"samples": [*map(to_json, reversed(COUNTED))]}).encode(), "is not later"),
+        (b'{"samples": [' + b"1," * snapshot.MAX_VALUES + b"1]}", "has more than 524,288 values"),
+    ],
+)
+def test_counts_that_are_none(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = str(tmp_path / "a.tar")
+    documents = {"snapshot.json": MANIFEST, "answers.json": b"{}", "counters.json": content}
+    archive.write_archive(path, documents, Tree(), 1, force=False)
+    with pytest.raises(SnapshotError, match=r"counters\.json: ") as caught:
+        snapshot.read(path)
+    assert problem in str(caught.value)
 
 
 def test_the_command_line_is_shortened() -> None:

@@ -1,0 +1,399 @@
+"""Interrupts and CPUs: who serves a host's packets, and who would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netuned.counters.sample import Sample, interrupts_by_cpu
+from netuned.cpuset import CpuSet
+from netuned.doctor.facts import CardFacts, Facts
+from netuned.doctor.finding import (
+    CERTAIN,
+    FULL,
+    LATENT,
+    LIKELY,
+    POSSIBLE,
+    WASTED,
+    Finding,
+    cost,
+    profile,
+)
+from netuned.doctor.load import (
+    BUSY_IRQS,
+    BUSY_PPS,
+    HOT,
+    busy,
+    cards,
+    heat,
+    hottest,
+    idle_cores,
+    per_second,
+    percent,
+    received,
+    receiving,
+    sent,
+    takers,
+)
+from netuned.hardware.vectors import TX
+
+FLOOD_IRQS = 50_000
+"""Interrupts a second of one vector: at 1 to 2 µs to enter and leave each, a tenth of a CPU. Under
+load drivers that moderate go down to 20,000 (IGB_20K_ITR, IXGBE_20K_ITR) or fewer."""
+ALONE = 1.2
+"""Packets that an interrupt brings, up to which moderation does nothing."""
+DISTURBED = 10
+"""Interrupts a second that an isolated CPU is not to have: the tick that remains there is 1."""
+STRAY = 0.1
+"""Share of a vector's interrupts that says it was served elsewhere, not moved at the very end."""
+SATURATED = 0.9
+"""Of a CPU's time, in softirqs or in the thread that takes over from them."""
+PLACE = ("irq: {cpus: local & housekeeping, spread: one-per-queue}",)
+
+
+def few_cpus(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """Few CPUs take a card's interrupts; of cards without any, packets as a whole."""
+    for card, sample in busy(facts, what):
+        nic, by_cpu = card.nic, receiving(card, sample)
+        if not by_cpu:
+            continue
+        taken, idle = takers(by_cpu), idle_cores(facts, what, nic.numa_node)
+        burning = hottest(what, taken)
+        if burning < HOT or len(idle) < len(taken):
+            continue
+        most = _most_queues(card)
+        if most <= len(taken):
+            continue  # it has no more to spread: see rps_missing of the module receive
+        grows = most > nic.rx_queues
+        lines = (*["channels: {combined: auto}"] * grows, *PLACE)
+        by_hand = f"ethtool -L {nic.name} combined {min(most, len(taken) + len(idle))}"
+        yield Finding(
+            "few-cpus",
+            cost(FULL, burning),
+            f"{len(taken)} of {len(facts.topology.online)} CPUs ({taken}) take "
+            f"{percent(sum(by_cpu.get(cpu, 0) for cpu in taken) / sum(by_cpu.values()))} of "
+            f"{per_second(what, sum(by_cpu.values()))} interrupts, the busiest is in softirqs for "
+            f"{percent(burning)} of its time; {len(idle)} cores near the card ({idle}) idle",
+            "Packets wait for the CPUs that serve them, and applications there for the packets, "
+            "while others have nothing to do.",
+            {f"interrupts on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
+            CERTAIN,
+            nic.name,
+            profile(nic, *lines),
+            by_hand if grows else _by_hand(card, idle),
+        )
+    yield from _few_without_interrupts(facts, what)
+
+
+def _few_without_interrupts(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """Packets of virtual cards, which are served where somebody sends them."""
+    virtual = [(c, s) for c, s in busy(facts, what) if not c.nic.vectors]
+    by_cpu = {cpu: counts.get("processed", 0) for cpu, counts in what.cpus.items()}
+    taken, idle = takers(by_cpu), idle_cores(facts, what)
+    if not virtual or not taken or len(idle) < len(taken) or hottest(what, taken) < HOT:
+        return
+    if len(virtual) < len([*busy(facts, what)]):
+        return  # those of cards with interrupts are told of by these
+    card, sample = max(virtual, key=lambda pair: received(what, pair[1]))
+    if any(card.rps.values()) or received(what, sample) < BUSY_PPS:
+        return
+    yield Finding(
+        "few-cpus",
+        cost(FULL, hottest(what, taken)),
+        f"CPUs {taken} process {percent(sum(by_cpu[c] for c in taken) / sum(by_cpu.values()))} of "
+        f"{per_second(what, sum(by_cpu.values()))} packets, the busiest is in softirqs for "
+        f"{percent(hottest(what, taken))} of its time; {len(idle)} cores idle",
+        "A virtual card's packets are processed where their sender runs, unless RPS spreads them.",
+        {f"processed on CPU {cpu}": by_cpu[cpu] for cpu in sorted(by_cpu)},
+        LIKELY,
+        card.nic.name,
+        profile(card.nic, "rps: {cpus: housekeeping}"),
+        f"echo {facts.topology.housekeeping.to_mask()} > "
+        f"/sys/class/net/{card.nic.name}/queues/rx-0/rps_cpus",
+    )
+
+
+def _most_queues(card: CardFacts) -> int:
+    """The receive queues that the card can have, as far as hashing reaches them."""
+    channels = card.nic.channels
+    most = max(channels.combined_max, channels.rx_max) if channels else 0
+    reach = card.nic.rss_queues
+    return most if reach == card.nic.rx_queues and not card.nic.fixed and most else reach
+
+
+def _by_hand(card: CardFacts, cpus: CpuSet) -> str:
+    irq = next(v.irq for v in card.nic.vectors if v.role != TX)
+    return f"echo {cpus.first} > /proc/irq/{irq}/smp_affinity_list   # and so on, one each"
+
+
+def isolated(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """Interrupts on CPUs that are kept apart, where no profile wants them there."""
+    apart = facts.topology.isolated | facts.topology.nohz_full
+    for card, sample in cards(facts, what):
+        hit = {cpu: n for cpu, n in interrupts_by_cpu(sample).items()
+               if cpu in apart and what.rate(n) > DISTURBED}  # fmt: skip
+        if not hit or facts.is_kept(card.nic, "irq"):
+            continue
+        yield Finding(
+            "isolated-cpus",
+            cost(WASTED, sum(hit.values()) / max(what.seconds, 1e-9) / FLOOD_IRQS),
+            f"{per_second(what, sum(hit.values()))} interrupts on CPUs {CpuSet.of(hit)}, which are "
+            f"isolated or tickless",
+            "Each takes the CPU from what it is kept apart for, as long as its packets take.",
+            {f"interrupts on CPU {cpu}": number for cpu, number in sorted(hit.items())},
+            CERTAIN,
+            card.nic.name,
+            profile(card.nic, *PLACE),
+            _by_hand(card, facts.topology.housekeeping) if card.nic.vectors else "",
+        )
+
+
+def remote(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """Interrupts on another node than the card's."""
+    for card, sample in busy(facts, what):
+        nic, by_cpu = card.nic, receiving(card, sample)
+        near = facts.topology.nodes.get(nic.numa_node, CpuSet())
+        far = {cpu: n for cpu, n in by_cpu.items() if cpu not in near}
+        share = sum(far.values()) / sum(by_cpu.values()) if by_cpu else 0.0
+        if (
+            not near & facts.topology.housekeeping
+            or share < HOT
+            or what.rate(sum(far.values())) < BUSY_IRQS
+            or facts.is_kept(nic, "irq")
+        ):
+            continue
+        yield Finding(
+            "remote-node",
+            cost(WASTED, share / 2),
+            f"{percent(share)} of {per_second(what, sum(by_cpu.values()))} interrupts are on CPUs "
+            f"{CpuSet.of(far)}, and the card is on node {nic.numa_node} (CPUs {near})",
+            "Descriptors and packets cross the link between the nodes: each cache miss takes about "
+            "twice as long, and the CPU serves fewer packets.",
+            {f"interrupts on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
+            LIKELY,
+            nic.name,
+            profile(nic, *PLACE),
+            _by_hand(card, near & facts.topology.housekeeping),
+            "If the application runs on that node, move it instead, or use a card there.",
+        )
+
+
+def other_cache(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """Packets are served in one L3 domain, and used in another."""
+    for card, sample in busy(facts, what):
+        by_cpu = receiving(card, sample)
+        taken = takers(by_cpu)
+        domains = {facts.topology.l3_of(cpu) for cpu in taken}
+        if len(domains) != 1 or len(facts.topology.l3_domains) < 2:
+            continue
+        here = next(iter(domains))
+        used = {cpu: what.share(cpu, "user") for cpu in facts.topology.online}
+        whole = sum(used.values())
+        there = {cpu: share for cpu, share in used.items() if cpu not in here}
+        # Half a CPU of application at least, nearly none of it beside its packets.
+        if whole < HOT or sum(there.values()) < 0.9 * whole or hottest(what, here) < HOT / 2:
+            continue
+        users = CpuSet.of(cpu for cpu, share in there.items() if share >= 0.1 * whole)
+        yield Finding(
+            "other-l3",
+            cost(WASTED, sum(there.values()) / whole / 4),
+            f"CPUs {taken} serve its packets, in the L3 domain of CPUs {here}; "
+            f"{percent(sum(there.values()) / whole)} of what applications compute is on others "
+            f"({users})",
+            "If they are who reads the packets, each comes out of another domain's cache: slower, "
+            "and bimodal where a process moves between them.",
+            {f"interrupts on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
+            POSSIBLE,
+            card.nic.name,
+            profile(card.nic, f'irq: {{cpus: "l3:{users.first if users else here.first}"}}'),
+            _by_hand(card, users or here),
+            "Or keep the application on the CPUs near the card.",
+        )
+
+
+def shared_core(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """Two busy vectors on one core, while another core idles."""
+    by_core: dict[CpuSet, dict[int, str]] = {}
+    counted: dict[int, int] = {}
+    owner: dict[int, CardFacts] = {}
+    for card, sample in cards(facts, what):
+        for vector in card.nic.vectors:
+            by_cpu = sample.interrupts.get(vector.irq, {})
+            if vector.role == TX or what.rate(sum(by_cpu.values())) < BUSY_IRQS:
+                continue
+            cpu = max(by_cpu, key=lambda one: by_cpu[one])
+            core = facts.topology.core_of(cpu)
+            by_core.setdefault(core, {})[vector.irq] = f"{card.nic.name} {vector.key}"
+            counted[vector.irq], owner[vector.irq] = sum(by_cpu.values()), card
+    for core, vectors in by_core.items():
+        nic = owner[next(iter(vectors))].nic
+        idle = idle_cores(facts, what, nic.numa_node)
+        if len(vectors) < 2 or not idle or hottest(what, core) < HOT:
+            continue
+        yield Finding(
+            "shared-core",
+            cost(FULL, hottest(what, core) / 2),
+            f"{len(vectors)} busy queues ({', '.join(vectors.values())}) are on one core (CPUs "
+            f"{core}), which is in softirqs for {percent(hottest(what, core))} of its time; cores "
+            f"{idle} idle",
+            "Threads of one core share its units and caches: two queues there get little more than "
+            "one would.",
+            {f"interrupts of {name}": counted[irq] for irq, name in vectors.items()},
+            CERTAIN,
+            nic.name,
+            profile(nic, *PLACE),
+            f"echo {idle.first} > /proc/irq/{max(vectors)}/smp_affinity_list",
+        )
+
+
+def moved(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """Interrupts that were on several CPUs in that time, though they go to one at any moment."""
+    for card, sample in cards(facts, what):
+        proof: dict[str, int] = {}
+        for vector in card.nic.vectors:
+            by_cpu = {c: n for c, n in sample.interrupts.get(vector.irq, {}).items() if n}
+            whole = sum(by_cpu.values())
+            served = CpuSet.of(cpu for cpu, number in by_cpu.items() if number >= STRAY * whole)
+            if (
+                len(card.takers.get(vector.irq, ())) == 1
+                and len(served) > 1
+                and what.rate(whole) >= BUSY_IRQS / 10
+            ):
+                proof |= {f"{vector.key} on CPU {cpu}": by_cpu[cpu] for cpu in served}
+        if not proof:
+            continue
+        who = ", ".join(facts.agents)
+        yield Finding(
+            "moved-interrupts",
+            cost(WASTED, len(proof) / 2 / max(len(card.nic.vectors), 1)),
+            f"{len({key.partition(' ')[0] for key in proof})} of {len(card.nic.vectors)} "
+            f"interrupts were on more than one CPU within {what.seconds:.1f} s",
+            "Each move leaves warm caches behind and can reorder packets; what places them anew "
+            "all the time never finds a better place for long.",
+            proof,
+            LIKELY,
+            card.nic.name,
+            profile(card.nic, *PLACE, "host: {irqbalance: exclude}"),
+            "systemctl stop irqbalance" if "irqbalance" in who else "",
+            f"It is most likely {who}." if who else "Who does it is not known: a script, maybe.",
+        )
+
+
+def silent_queue(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """A queue without interrupts, though in the RSS table, while others are at their end."""
+    for card, sample in busy(facts, what):
+        counted = {v: sum(sample.interrupts.get(v.irq, {}).values())
+                   for v in card.nic.vectors if v.role != TX}  # fmt: skip
+        silent = [v for v, n in counted.items() if not n and v.queue in card.table]
+        loud = [v for v, n in counted.items() if what.rate(n) >= BUSY_IRQS]
+        at = CpuSet.of(c for v in loud for c in sample.interrupts[v.irq])
+        if not silent or len(loud) < 2 or hottest(what, at) < HOT:
+            continue
+        yield Finding(
+            "silent-queue",
+            cost(FULL, len(silent) / len(counted) / 2),
+            f"queues {CpuSet.of(v.queue for v in silent)} had no interrupt, and have their part of "
+            f"the RSS table; of others the busiest CPU is in softirqs for "
+            f"{percent(hottest(what, at))} of its time",
+            "Either their interrupt is lost or masked (packets there wait), or the hash does not "
+            "tell this traffic's flows apart.",
+            {f"interrupts of {v.key}": n for v, n in sorted(counted.items())},
+            LIKELY,
+            card.nic.name,
+            profile(card.nic, "rss: {queues: all, fields: {udp4: [src, dst, sport, dport]}}"),
+            f"ethtool -N {card.nic.name} rx-flow-hash udp4 sdfn",
+        )
+
+
+def saturated(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """CPUs that do nothing but softirqs, in interrupts or in ksoftirqd."""
+    thread = {cpu: what.rate(counts.get("ksoftirqd", 0)) / 1e9 for cpu, counts in what.cpus.items()}
+    full = CpuSet.of(
+        cpu for cpu in what.cpus
+        if thread[cpu] >= HOT or heat(what, cpu) >= SATURATED
+    )  # fmt: skip
+    if not full:
+        return
+    worst = max(full, key=lambda cpu: max(thread[cpu], heat(what, cpu)))
+    proof = {f"ksoftirqd/{cpu} ms": int(thread[cpu] * 1000 * what.seconds) for cpu in full}
+    proof |= {f"squeezed on CPU {cpu}": what.cpus[cpu].get("squeezed", 0) for cpu in full}
+    served = [
+        (card, per_cpu) for card, sample in cards(facts, what)
+        if (per_cpu := sum(receiving(card, sample).get(cpu, 0) for cpu in full))
+    ]  # fmt: skip
+    nic = max(served, key=lambda pair: pair[1])[0].nic if served else None
+    yield Finding(
+        "softirq-saturated",
+        cost(FULL, max(thread[worst], heat(what, worst))),
+        f"CPUs {full} are at their end: CPU {worst} is in softirqs for "
+        f"{percent(heat(what, worst))} of its time, and ksoftirqd/{worst} runs for "
+        f"{percent(min(thread[worst], 1.0))}",
+        "What else is to run there waits for its turn behind packets, and packets behind it: the "
+        "queue in front of it grows until it drops.",
+        proof,
+        CERTAIN,
+        nic.name if nic else "",
+        profile(nic, "channels: {combined: auto}", *PLACE, "rps: {cpus: auto}") if nic else (),
+        "",
+        "Findings about the same CPUs say how to spread it; what only one flow sends no "
+        "spreading helps.",
+    )
+
+
+def interrupt_rate(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """So many interrupts that they cost, or one for every packet."""
+    for card, sample in busy(facts, what):
+        each = {v: sum(sample.interrupts.get(v.irq, {}).values()) for v in card.nic.vectors}
+        if not (whole := sum(each.values())) or _wants_latency(facts):
+            continue
+        top = max(each, key=lambda vector: each[vector])
+        packets = received(what, sample) + sent(what, sample)
+        alone = packets / what.rate(whole) <= ALONE and what.rate(each[top]) >= BUSY_PPS
+        if what.rate(each[top]) < FLOOD_IRQS and not alone:
+            continue
+        adapts = "adaptive-rx" in card.coalesce
+        line = "coalesce: {adaptive-rx: on}" if adapts else "coalesce: {rx-usecs: 50}"
+        by_hand = "adaptive-rx on" if adapts else "rx-usecs 50"
+        yield Finding(
+            "interrupt-rate",
+            cost(WASTED, what.rate(each[top]) / 4 / FLOOD_IRQS),
+            f"{per_second(what, whole)} interrupts for {packets:,.0f} packets a second, "
+            f"{per_second(what, each[top])} of {top.key} alone",
+            "To enter and leave an interrupt takes a CPU 1 to 2 µs, as much as a packet: fewer of "
+            "them serve the same packets in less time.",
+            {f"interrupts of {v.key}": number for v, number in sorted(each.items())},
+            CERTAIN,
+            card.nic.name,
+            profile(card.nic, line) if card.coalesce else profile(
+                card.nic, "napi: {defer-hard-irqs: 2, gro-flush-timeout: 20us}"),
+            f"ethtool -C {card.nic.name} {by_hand}" if card.coalesce else "",
+        )  # fmt: skip
+
+
+def adaptive(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """Adaptive coalescing on a host that polls for low latency."""
+    for card, sample in cards(facts, what):
+        if not card.coalesce.get("adaptive-rx") or not _wants_latency(facts):
+            continue
+        if received(what, sample) < BUSY_PPS / 10:
+            continue
+        yield Finding(
+            "adaptive-latency",
+            cost(LATENT, 0.5),
+            "net.core.busy_poll or busy_read is set, and the card's receive coalescing adapts "
+            f"itself (rx-usecs {card.coalesce.get('rx-usecs', 0)} now)",
+            "Applications that ask for low latency wait for an interrupt that the card puts off by "
+            "as much as it likes, differently from one moment to the next.",
+            {"rx_packets": sample.totals.get("rx_packets", 0)},
+            POSSIBLE,
+            card.nic.name,
+            profile(card.nic, "coalesce: {adaptive-rx: off, rx-usecs: 0}"),
+            f"ethtool -C {card.nic.name} adaptive-rx off rx-usecs 0",
+        )
+
+
+def _wants_latency(facts: Facts) -> bool:
+    return max(facts.number("net.core.busy_read"), facts.number("net.core.busy_poll")) > 0
+
+
+FINDINGS = (few_cpus, isolated, remote, other_cache, shared_core, moved, silent_queue, saturated,
+            interrupt_rate, adaptive)  # fmt: skip

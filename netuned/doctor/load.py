@@ -1,0 +1,99 @@
+"""What is busy: of a card its traffic, of a CPU its time; and which CPUs have nothing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from netuned.counters.sample import CardSample, Sample, interrupts_by_cpu
+from netuned.cpuset import CpuSet
+from netuned.doctor.facts import CardFacts, Facts
+from netuned.hardware.vectors import TX
+
+BUSY_PPS = 10_000
+"""Packets a second from which it matters how they are spread: 1 to 2 % of a core, at the 1 to 2 µs
+that the stack takes for each."""
+BUSY_IRQS = 1_000
+"""Interrupts a second from which a vector counts as busy: below, it costs a CPU 0.2 % or less."""
+HOT = 0.5
+"""Share of a CPU's time in interrupts and softirqs: the other half is soon filled by the
+application that its packets wake there."""
+COLD = 0.2
+"""Share of its time up to which a CPU counts as idle; above, work moved there competes."""
+MOST = 0.9
+"""Share of a card's packets or interrupts that says where it is served; the rest are stragglers."""
+
+SERVING = ("irq", "softirq")
+WORKING = ("user", "nice", "system", "steal", *SERVING)
+
+
+def busy(facts: Facts, what: Sample) -> Iterator[tuple[CardFacts, CardSample]]:
+    """The cards that receive or send ``BUSY_PPS``, with what they did."""
+    for card, sample in cards(facts, what):
+        if max(received(what, sample), sent(what, sample)) >= BUSY_PPS:
+            yield card, sample
+
+
+def cards(facts: Facts, what: Sample) -> Iterator[tuple[CardFacts, CardSample]]:
+    """All cards, with what they did."""
+    for ifindex, card in facts.cards.items():
+        yield card, what.cards.get(ifindex) or CardSample(card.nic.name)
+
+
+def received(what: Sample, card: CardSample) -> float:
+    """Packets a second."""
+    return what.rate(card.totals.get("rx_packets", 0))
+
+
+def sent(what: Sample, card: CardSample) -> float:
+    """Packets a second."""
+    return what.rate(card.totals.get("tx_packets", 0))
+
+
+def heat(what: Sample, cpu: int) -> float:
+    """The share of its time that a CPU served interrupts and softirqs."""
+    return what.share(cpu, *SERVING)
+
+
+def hottest(what: Sample, cpus: CpuSet) -> float:
+    """The heat of the one that serves most."""
+    return max((heat(what, cpu) for cpu in cpus), default=0.0)
+
+
+def idle_cores(facts: Facts, what: Sample, node: int = -1) -> CpuSet:
+    """A CPU of each core of which no thread does much, among those that may serve packets.
+
+    Of the node, where one is named and has CPUs that may.
+    """
+    topology = facts.topology
+    near = topology.nodes.get(node, CpuSet()) & topology.housekeeping
+    return CpuSet.of(
+        cpu
+        for cpu in topology.first_threads & (near or topology.housekeeping)
+        if all(what.share(one, *WORKING) <= COLD for one in topology.core_of(cpu))
+    )
+
+
+def receiving(card: CardFacts, sample: CardSample) -> dict[int, int]:
+    """CPU -> interrupts of a card's receive queues there."""
+    return interrupts_by_cpu(sample, (v.irq for v in card.nic.vectors if v.role != TX))
+
+
+def takers(by_cpu: Mapping[int, int]) -> CpuSet:
+    """The fewest CPUs that take ``MOST`` of it together."""
+    found, taken, whole = [], 0, sum(by_cpu.values())
+    for cpu, number in sorted(by_cpu.items(), key=lambda item: -item[1]):
+        if taken >= MOST * whole:
+            break
+        found.append(cpu)
+        taken += number
+    return CpuSet.of(found)
+
+
+def per_second(what: Sample, number: float) -> str:
+    """A number as people read it."""
+    rate = what.rate(number)
+    return f"{rate:,.0f}/s" if rate >= 10 or not rate else f"{rate:.2g}/s"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

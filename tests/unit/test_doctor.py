@@ -1,0 +1,276 @@
+"""The doctor: each finding where it is, and none on hosts that are well."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from netuned.cli.doctor import as_json, show
+from netuned.cli.text import Screen
+from netuned.counters.sample import Sample
+from netuned.cpuset import CpuSet
+from netuned.doctor.examine import FINDINGS, examine
+from netuned.doctor.facts import Bus, Facts
+from netuned.doctor.finding import Finding
+from netuned.kernel.features import ACTIVE
+from netuned.kernel.netdev import XSK
+from netuned.profiles.loader import check
+from netuned.status import Applied, ManagerStatus, NicStatus, SettingStatus, Status
+from netuned.tunables import BY_NAME
+from tests.unit.doctored import LOADS, SECONDS, counted, cpu, described, hot, known, loaded, traffic
+
+MACHINES = {
+    "one core": "cards: [{name: eth0, driver: virtio_net, queues: 1}]",
+    "two cores": "cores: 2\ncards: [{name: eth0, driver: virtio_net, queues: 2}]",
+    "a web tier": "cores: 8\nthreads: 2\ncards: [{name: eth0, driver: igb, queues: 8}]",
+    "two cards, two nodes": "nodes: 2\ncores: 8\nthreads: 2\ncards:\n"
+    "  - {name: eth0, driver: ice, node: 0, queues: 8}\n"
+    "  - {name: eth1, driver: mlx5_core, node: 1, queues: 8}\n",
+    "L3 domains": "l3s: 4\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 16}]",
+    "isolated": "cores: 16\nisolated: 8-15\ncards: [{name: eth0, driver: i40e, queues: 8}]",
+    "offline": "cores: 8\nthreads: 2\noffline: 3,11\ncards: [{name: eth0, driver: bnxt_en}]",
+    "hybrid": "cores: 8\nthreads: 2\nefficiency: 8\ncards: [{name: eth0, driver: r8169}]",
+    "a bond": "cores: 8\ncards:\n  - {name: eth0, driver: ice, queues: 4, count: 2}\n"
+    "  - {name: bond0, kind: bond, over: [eth0, eth1]}",
+    "cloud": "cores: 4\nthreads: 2\ncards: [{name: ens5, driver: ena, queues: 4, node: -1}]",
+    "many cards": "nodes: 4\ncores: 16\ncards:\n"
+    "  - {name: eth0, driver: mlx5_core, count: 4, queues: 16, node: 1}",
+    "veths": "cores: 4\ncards: [{name: v0, driver: veth, count: 6, queues: 4}]",
+}
+
+
+def names(facts: Facts, what: Sample) -> list[str]:
+    return [finding.name for finding in examine(facts, what)]
+
+
+# Hosts that are well
+
+
+@pytest.mark.parametrize("load", LOADS)
+@pytest.mark.parametrize("name", MACHINES)
+def test_nothing_is_found_on_a_healthy_machine(name: str, load: str) -> None:
+    facts = described(MACHINES[name])
+    what = loaded(facts, load)
+    assert names(facts, what) == []
+    settled = {"net.core.default_qdisc": "pfifo_fast", "net.core.rps_sock_flow_entries": "0",
+               "net.ipv4.tcp_rmem": "4096 131072 6291456", "net.ipv4.ip_forward": "1"}  # fmt: skip
+    facts = replace(
+        facts, sysctls=settled, late_us=400.0, idle={"POLL": 0, "C1": 2}, scaling="intel_pstate",
+        governors={"powersave": facts.topology.online}, steps=(what,) * 5,
+        status=Status(ManagerStatus("1", "in-sync"), ()),
+    )  # fmt: skip
+    for ifindex in facts.cards:
+        facts = known(
+            facts, ifindex, bus=Bus("0", 8.0, 16, 8.0, 16), iommu="DMA-FQ", duplex="full",
+            xps={q: CpuSet(1 << q) for q in range(4)} if len(facts.topology.online) == 4 else {},
+        )  # fmt: skip
+    assert names(facts, what) == []
+    assert names(facts, Sample(0.0)) == [], "without samples, settings alone"
+
+
+# Each finding
+
+PLAIN = described(
+    "nodes: 2\ncores: 16\ncards: [{name: eth0, driver: ice, queues: 8, maximum: 64, speed: 100G}]"
+)
+"""Node 0 has CPUs 0 to 15, its card interrupts on 0 to 7."""
+CALM = traffic(PLAIN)
+IRQS = [vector.irq for vector in PLAIN.cards[2].nic.vectors]
+FULL = traffic(described("nodes: 2\ncores: 8\ncards: [{name: eth0, driver: ice, queues: 8}]"))
+EIGHT = described("nodes: 2\ncores: 8\ncards: [{name: eth0, driver: ice, queues: 8}]")
+VETH = described("cores: 4\ncards: [{name: v0, driver: veth, queues: 1}]")
+TURNS = [replace(CALM, cards={2: replace(CALM.cards[2], tx={q: {"bytes": 1000}, 9: {"bytes": 1}})})
+         for q in (1, 5, 1, 5, 5)]  # fmt: skip
+
+
+def on(*cpus: int, rate: int = 4_000) -> Mapping[int, Mapping[int, int]]:
+    """The card's interrupts, vector by vector on these CPUs."""
+    return {irq: {cpus[i % len(cpus)]: int(rate * SECONDS)} for i, irq in enumerate(sorted(IRQS))}
+
+
+def sysctls(**values: str) -> Facts:
+    return replace(PLAIN, sysctls={f"net.{k.replace('__', '.')}": v for k, v in values.items()})
+
+
+def kept(state: str, **more: object) -> Facts:
+    setting = SettingStatus("irq", state, "0", "1", "tune.sh does it", repairs=4, **more)  # type: ignore[arg-type]
+    card = NicStatus(2, "eth0", "ice", "edge", state, settings=(setting,))
+    return replace(PLAIN, status=Status(ManagerStatus("1", state), (card,)))
+
+
+def host(**counts: int) -> Sample:
+    return replace(CALM, host={**CALM.host, **counts})
+
+
+REPAIR = Applied(time.time() - 120, "irq", "rx-3", "0-15", "3", "drift")
+HALF = (*[0] * 64, *[q for q in range(8) for _ in range(8)])
+ODD = {q: {"packets": 100_000} for q in range(1, 8)}
+SPIN = {"adaptive-rx": 1, "rx-usecs": 50}
+BULK = {"rx_packets": 1_000_000, "rx_bytes": 1_448_000_000}
+SEGMENTS = {"IpInReceives": 1_000_000, "IpExtInNoECTPkts": 1_010_000, "TcpInSegs": 1_000_000}
+
+MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
+    # name, and where it is found; then the like of it that is well
+    ("few-cpus", PLAIN, hot(CALM, 0.7, range(8)), PLAIN, hot(CALM, 0.4, range(8))),
+    ("few-cpus", VETH, hot(traffic(VETH), 0.7, [0], processed=9_000_000),
+     VETH, hot(traffic(VETH), 0.7, [0, 1, 2, 3], processed=9_000_000)),
+    ("isolated-cpus", replace(PLAIN, topology=replace(PLAIN.topology, isolated=CpuSet(0xF0))), CALM,
+     PLAIN, CALM),
+    ("remote-node", PLAIN, counted(CALM, interrupts=on(20, 21)),
+     PLAIN, counted(CALM, interrupts=on(2, 3))),
+    ("other-l3", described("l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]"),
+     replace(traffic(described("l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]")),
+             cpus={c: cpu(0.4) if c < 4 else cpu(user=0.8) for c in range(8)}),
+     described("l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]"),
+     replace(traffic(described("l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]")),
+             cpus={c: cpu(0.4, 0.4) if c < 4 else cpu() for c in range(8)})),
+    ("shared-core", PLAIN, hot(counted(CALM, interrupts={IRQS[0]: {1: 40_000}}), 0.7, [1]),
+     PLAIN, hot(CALM, 0.7, [1])),
+    ("moved-interrupts",
+     replace(known(PLAIN, takers={irq: CpuSet(1) for irq in IRQS}), agents=("irqbalance (pid 7)",)),
+     counted(CALM, interrupts={IRQS[0]: {0: 30_000, 9: 20_000}}),
+     known(PLAIN, takers={irq: CpuSet(1) for irq in IRQS}),
+     counted(CALM, interrupts={IRQS[0]: {0: 39_999, 9: 1}})),
+    ("silent-queue", PLAIN, hot(counted(CALM, interrupts={IRQS[3]: {}}), 0.6, range(16)),
+     PLAIN, counted(CALM, interrupts={IRQS[3]: {}})),
+    ("softirq-saturated", PLAIN, hot(CALM, 0.95, [3], ksoftirqd=int(9e9), squeezed=900),
+     PLAIN, hot(CALM, 0.4, [3], ksoftirqd=int(1e9))),
+    ("interrupt-rate", PLAIN, counted(CALM, interrupts=on(*range(8), rate=60_000)), PLAIN, CALM),
+    ("interrupt-rate", PLAIN, counted(CALM, interrupts=on(*range(8), rate=45_000),
+                                      totals={"rx_packets": 2_000_000, "tx_packets": 1_700_000}),
+     PLAIN, counted(CALM, interrupts=on(*range(8), rate=9_000))),
+    ("adaptive-latency", known(sysctls(core__busy_poll="50"), coalesce=SPIN), CALM,
+     known(sysctls(core__busy_poll="0"), coalesce=SPIN), CALM),
+    ("softnet-drops", PLAIN, hot(CALM, 0.3, [2], dropped=500, processed=90_000, flow_limit=7),
+     PLAIN, hot(CALM, 0.3, [2], dropped=3, processed=90_000)),
+    ("time-squeeze", PLAIN, hot(CALM, 0.4, [2], squeezed=900),
+     PLAIN, hot(CALM, 0.1, [2], squeezed=900)),
+    ("backlog", sysctls(core__netdev_max_backlog="1000"), hot(CALM, 0.3, [2], backlog=800),
+     sysctls(core__netdev_max_backlog="5000"), hot(CALM, 0.3, [2], backlog=800)),
+    ("ring-overflow", known(PLAIN, rings={"rx": 512, "rx-max": 4096}),
+     counted(CALM, totals={"rx_missed_errors": 9_000, "rx_dropped": 50_000}),
+     PLAIN, counted(CALM, totals={"rx_dropped": 50_000})),
+    ("ring-overflow", PLAIN, counted(CALM, driver={"rx_no_buffer_count": 900}),
+     PLAIN, counted(CALM, driver={"rx_no_buffer_count": 3, "rx_packets_phy": 9_000_000})),
+    ("ring-overflow", PLAIN, counted(CALM, rx={3: {"packets": 9, "overruns": 900}}), PLAIN, CALM),
+    ("uneven-rss", known(PLAIN, table=HALF),
+     hot(counted(CALM, rx={0: {"packets": 2_000_000}, **ODD}), 0.8, [0]),
+     known(PLAIN, table=HALF), counted(CALM, rx={0: {"packets": 2_000_000}, **ODD})),
+    ("uneven-rss", PLAIN,
+     hot(counted(CALM, rx={**ODD, 0: {"packets": 900_000}, 4: {"packets": 500_000}}), 0.8, [0]),
+     PLAIN, hot(CALM, 0.8, [0])),
+    ("elephant-flow", PLAIN, hot(counted(CALM, rx={0: {"packets": 2_000_000}, **ODD}), 0.8, [0]),
+     PLAIN, counted(CALM, rx={0: {"packets": 2_000_000}, **ODD})),
+    ("rps-costs", known(EIGHT, rps=dict.fromkeys(range(8), CpuSet(0xFF))),
+     hot(FULL, 0.2, range(8), received_rps=50_000),
+     known(PLAIN, rps=dict.fromkeys(range(8), CpuSet(0xFF))),
+     hot(CALM, 0.2, range(8), received_rps=50_000)),
+    ("rps-missing", known(PLAIN, fixed=True), hot(CALM, 0.7, range(8)),
+     known(PLAIN, fixed=True), hot(CALM, 0.4, range(8))),
+    ("rfs-without-table", known(sysctls(core__rps_sock_flow_entries="0"), flows={0: 4096}), CALM,
+     known(sysctls(core__rps_sock_flow_entries="32768"), flows={0: 4096}), CALM),
+    ("rfs-without-queues", sysctls(core__rps_sock_flow_entries="32768"), CALM,
+     sysctls(core__rps_sock_flow_entries="0"), CALM),
+    ("gro-not-merging", PLAIN, counted(host(**SEGMENTS), totals=BULK),
+     PLAIN, counted(host(**{**SEGMENTS, "IpInReceives": 40_000}), totals=BULK)),
+    ("lro-forwarding", known(sysctls(ipv4__ip_forward="1"), features={"rx-lro": ACTIVE}),
+     host(IpForwDatagrams=10_000), known(sysctls(ipv4__ip_forward="1"), features={"rx-lro": 4}),
+     host(IpForwDatagrams=10_000)),
+    ("fq-flow-limit", PLAIN, counted(host(TcpRetransSegs=900),
+     qdiscs={"tx-3": {"packets": 1_000_000, "flows_plimit": 900, "drops": 900}},
+     kinds={"tx-3": "fq"}),
+     PLAIN, counted(CALM, qdiscs={"tx-3": {"packets": 1_000_000}}, kinds={"tx-3": "fq"})),
+    ("qdisc-drops", known(PLAIN, limits={"pfifo": 10}), counted(CALM,
+     qdiscs={"tx-3": {"packets": 90_000, "drops": 900}}, kinds={"tx-3": "pfifo"}),
+     PLAIN, counted(CALM, qdiscs={"tx-3": {"packets": 9, "drops": 900}}, kinds={"tx-3": "netem"})),
+    ("qdisc-differs", sysctls(core__default_qdisc="fq_codel"), CALM,
+     sysctls(core__default_qdisc="pfifo_fast"), CALM),
+    ("xps-unequal", known(PLAIN, xps={0: CpuSet((1 << 32) - 1), 1: CpuSet(), 2: CpuSet(1)}), CALM,
+     known(PLAIN, xps={q: CpuSet(0xF << 4 * q) for q in range(8)}), CALM),
+    ("xps-missing", known(PLAIN, xps=dict.fromkeys(range(8), CpuSet())),
+     counted(CALM, tx={3: {"packets": 9_000_000}}),
+     known(PLAIN, xps=dict.fromkeys(range(8), CpuSet())), CALM),
+    ("tx-flapping", replace(PLAIN, steps=tuple(TURNS)), CALM,
+     replace(PLAIN, steps=(*TURNS[:1], *TURNS[2:3] * 4)), CALM),
+    ("slow-bus", known(PLAIN, bus=Bus("0000:01:00", 8.0, 8, 16.0, 16)), CALM,
+     known(PLAIN, bus=Bus("0000:01:00", 16.0, 8, 16.0, 16)), CALM),
+    ("strict-iommu", known(PLAIN, iommu="DMA"), CALM, known(PLAIN, iommu="identity"), CALM),
+    ("pause-frames", known(PLAIN, rings={"rx": 512, "rx-max": 4096}),
+     counted(CALM, driver={"tx_xoff.nic": 400}), PLAIN, counted(CALM, driver={"tx_xoff.nic": 3})),
+    ("pause-frames", PLAIN, counted(CALM, driver={"rx_pause_ctrl_phy": 400}),
+     PLAIN, counted(CALM, driver={"rx_pause_duration": 4_000, "rx_64_bytes": 4_000})),
+    ("half-duplex", known(PLAIN, duplex="half"), CALM, known(PLAIN, duplex="full"), CALM),
+    ("xdp-copies", known(PLAIN, bound={("rx", 3): XSK}, copies=True), CALM,
+     known(PLAIN, bound={("rx", 3): XSK}), CALM),
+    ("conntrack-full", PLAIN, host(conntrack=250_000), PLAIN, host(conntrack=200_000)),
+    ("tcp-buffers", sysctls(ipv4__tcp_rmem="4096 131072 6291456"),
+     host(TcpExtTCPToZeroWindowAdv=500), sysctls(ipv4__tcp_rmem="4096 131072 67108864"),
+     host(TcpExtTCPToZeroWindowAdv=500)),
+    ("udp-buffers", PLAIN, host(UdpRcvbufErrors=500, UdpInDatagrams=9_000), PLAIN,
+     host(UdpRcvbufErrors=3)),
+    ("late-wake-ups", replace(PLAIN, late_us=400.0, idle={"C1": 2, "C6": 133}), CALM,
+     replace(PLAIN, late_us=90.0, idle={"C1": 2, "C6": 133}), CALM),
+    ("late-wake-ups", replace(PLAIN, late_us=400.0, scaling="acpi-cpufreq",
+                              governors={"powersave": CpuSet(0xFF)}), CALM,
+     replace(PLAIN, late_us=400.0, scaling="acpi-cpufreq", governors={"ondemand": CpuSet(1)}),
+     CALM),
+    *((f"profile-{state}", kept(state), CALM, kept("in-sync"), CALM)
+      for state in ("contended", "degraded", "withheld", "drifted", "waiting", "unsupported")),
+    ("repaired", kept("in-sync", last_change=REPAIR), CALM,
+     kept("in-sync", last_change=replace(REPAIR, cause="profile")), CALM),
+]  # fmt: skip
+IDS = [f"{name}-{number}" for number, (name, *_) in enumerate(MADE)]
+
+
+@pytest.mark.parametrize(("name", "facts", "what", "well", "calm"), MADE, ids=IDS)
+def test_a_finding_is_where_it_is_made_and_nowhere_else(
+    name: str, facts: Facts, what: Sample, well: Facts, calm: Sample, tmp_path: Path
+) -> None:
+    found = [finding for finding in examine(facts, what) if finding.name == name]
+    assert len(found) == 1, names(facts, what)
+    assert name not in names(well, calm)
+    finding = found[0]
+    assert finding.proof
+    assert finding.seen
+    assert finding.why
+    assert 0 <= finding.cost <= 100
+    assert finding.profile or finding.command or finding.other
+    assert_profile(finding, tmp_path)
+    screen = Screen()
+    assert "\n" not in show(found, ["eth0"], 10.0, {}, screen).splitlines()
+    json.dumps(as_json(found, ["eth0"], 10.0, {}))
+
+
+def assert_profile(finding: Finding, directory: Path) -> None:
+    """The lines are a profile, as they stand."""
+    if finding.profile:
+        path = directory / "edge.yaml"
+        path.write_text("\n".join(finding.profile))
+        assert check(str(path), (str(directory),)) == (), finding.profile
+
+
+def test_every_finding_is_made() -> None:
+    """Functions of the doctor, each with a case here that it finds."""
+    left = [
+        each.__qualname__ for each in FINDINGS
+        if not any([*each(facts, what)] for _, facts, what, _, _ in MADE)
+    ]  # fmt: skip
+    assert not left
+
+
+def test_what_is_lost_comes_before_what_is_slow() -> None:
+    what = hot(CALM, 0.7, range(8), dropped=900)
+    facts = known(PLAIN, iommu="DMA")
+    assert names(facts, what)[0] == "softnet-drops"
+    assert names(facts, what)[-1] == "strict-iommu"
+
+
+def test_what_a_profile_wants_is_no_finding() -> None:
+    isolated = replace(kept("in-sync"), topology=replace(PLAIN.topology, isolated=CpuSet(0xF0)))
+    assert "irq" in BY_NAME
+    assert names(isolated, CALM) == []
