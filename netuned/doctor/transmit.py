@@ -144,6 +144,7 @@ def xps(facts: Facts, what: Sample) -> Iterator[Finding]:
         sizes = [len(cpus & facts.topology.online) for cpus in card.xps.values()]
         packets = {q: c.get("packets", 0) for q, c in sample.queues(TX).items()}
         proof = {f"packets of tx-{queue}": number for queue, number in sorted(packets.items())}
+        proof = proof or {"tx_packets": sample.totals.get("tx_packets", 0)}
         mapped = CpuSet.of(cpu for cpus in card.xps.values() for cpu in cpus)
         unmapped = facts.topology.online - mapped
         uneven = max(sizes) > 2 * min(sizes) + 1 or (mapped and unmapped)

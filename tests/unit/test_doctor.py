@@ -11,15 +11,20 @@ from pathlib import Path
 import pytest
 
 from netuned.cli.doctor import as_json, show
+from netuned.cli.main import run
 from netuned.cli.text import Screen
 from netuned.counters.sample import Sample
 from netuned.cpuset import CpuSet
+from netuned.doctor import facts as reading
 from netuned.doctor.examine import FINDINGS, examine
 from netuned.doctor.facts import Bus, Facts
 from netuned.doctor.finding import Finding
+from netuned.hardware.host import read_host
 from netuned.kernel.features import ACTIVE
 from netuned.kernel.netdev import XSK
+from netuned.kernel.recorded import File
 from netuned.profiles.loader import check
+from netuned.snapshots.described import machine
 from netuned.status import Applied, ManagerStatus, NicStatus, SettingStatus, Status
 from netuned.tunables import BY_NAME
 from tests.unit.doctored import LOADS, SECONDS, counted, cpu, described, hot, known, loaded, traffic
@@ -274,3 +279,52 @@ def test_what_a_profile_wants_is_no_finding() -> None:
     isolated = replace(kept("in-sync"), topology=replace(PLAIN.topology, isolated=CpuSet(0xF0)))
     assert "irq" in BY_NAME
     assert names(isolated, CALM) == []
+
+
+def test_of_a_described_machine_it_says_what_it_cannot_see(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "machine.yaml"
+    path.write_text("cores: 4\ncards: [{name: eth0, driver: ice}, {name: eth1, driver: igb}]\n")
+    assert run(["doctor", "eth1", "--snapshot", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("No finding (eth1, settings).")
+    assert "counters: what moves is not seen" in shown
+    assert run(["doctor", "eth7", "--snapshot", str(path)]) == 1
+    assert "there is no card named eth7" in capsys.readouterr().err
+    assert run(["doctor", "--for", "5d"]) == 2
+    assert "'5d' is not a time like 10s" in capsys.readouterr().err
+
+
+def test_facts_are_read_of_files_that_a_host_has() -> None:
+    kernel = machine("cores: 2\ncards: [{name: eth0, driver: ice, queues: 2}]")
+    device = "/sys/devices/pci0000:00/0000:01:00.0"
+    card, cpu0 = f"{device}/net/eth0", "/sys/devices/system/cpu/cpu0"
+    for path, text in {
+        f"{device}/current_link_speed": "8.0 GT/s PCIe",
+        f"{device}/current_link_width": "4",
+        f"{device}/max_link_speed": "16.0 GT/s PCIe",
+        f"{device}/max_link_width": "16",
+        f"{device}/iommu_group/type": "DMA",
+        f"{card}/duplex": "full",
+        f"{cpu0}/cpufreq/scaling_governor": "powersave",
+        f"{cpu0}/cpufreq/scaling_driver": "acpi-cpufreq",
+        f"{cpu0}/cpuidle/state2/name": "C6",
+        f"{cpu0}/cpuidle/state2/latency": "133",
+        f"{cpu0}/cpuidle/state3/name": "C8",
+        f"{cpu0}/cpuidle/state3/latency": "800",
+        f"{cpu0}/cpuidle/state3/disable": "1",
+        "/proc/sys/net/ipv4/tcp_rmem": "4096\t131072\t6291456",
+    }.items():
+        directory, _, name = path.rpartition("/")
+        kernel.tree.add_directory(directory)[name] = File(f"{text}\n".encode())
+    host = read_host(kernel)
+    facts = reading.read(kernel, host, host.nics)
+    found = facts.cards[2]
+    assert found.bus == Bus("0000:01:00", 8.0, 4, 16.0, 16)
+    assert (str(found.bus), found.bus.mbps) == ("8 GT/s x4 of 16 GT/s x16", 4 * 7877)
+    assert (found.iommu, found.duplex, found.table[:2]) == ("DMA", "full", (0, 1))
+    assert found.leaves.keys() == {0xFFFFFFFF, 1, 2}
+    assert (facts.governors, facts.scaling) == ({"powersave": CpuSet(1)}, "acpi-cpufreq")
+    assert facts.idle == {"C6": 133}
+    assert facts.number("net.ipv4.tcp_rmem") == 6291456

@@ -1,0 +1,132 @@
+"""The doctor on a running kernel: what costs something is made to happen, and found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.netns.lab import Lab
+
+pytestmark = pytest.mark.netns
+
+QUEUES = max(len(os.sched_getaffinity(0)), 2)
+PEER = "192.0.2.2 lladdr 02:00:00:00:00:02 dev lan0"
+SLOW = (
+    f"ip address add 192.0.2.1/24 dev lan0; ip neighbour add {PEER}; "
+    "tc qdisc replace dev lan0 root handle 1: tbf rate 1mbit burst 10kb limit 100kb; "
+    "tc qdisc add dev lan0 parent 1:1 handle 2: pfifo limit 5"
+)
+LAN, FROM = "/sys/class/net/lan0/queues", "/sys/class/net/peer0/queues"
+EACH = f"n=1; for q in {LAN}/tx-*; do echo $n > $q/xps_cpus; n=$((n * 2)); done"
+
+MADE = {
+    # finding: what happens, how the host is set, and a counter of the proof
+    "xps-unequal": ("flood", f"echo 3 > {LAN}/tx-0/xps_cpus", "tx_packets"),
+    "rps-costs": ("flood", f"for q in {FROM}/rx-*; do echo 3 > $q/rps_cpus; done", "received_rps"),
+    "tx-flapping": ("alternate", f"tc qdisc replace dev lan0 root mq; {EACH}", "bytes of tx-0"),
+    "qdisc-drops": ("datagrams", SLOW, "drops of tx-0"),
+    "udp-buffers": ("unread-datagrams", "true", "UdpRcvbufErrors"),
+    "tcp-buffers": ("unread-stream", "sysctl -qw net.ipv4.tcp_rmem='4096 16384 65536'", "TcpExt"),
+    "rfs-without-table": ("nothing", f"echo 4096 > {LAN}/rx-0/rps_flow_cnt", "rps_flow_cnt"),
+    "qdisc-differs": ("nothing", "tc qdisc replace dev lan0 root mq", "queues with"),
+}
+
+
+class HostLab(Lab):
+    """A namespace in which programs see the sysctls of a host in ``core``."""
+
+    def see(self, **core: str) -> None:
+        """Show these in /proc/sys/net/core, as the first namespace would."""
+        directory = self.directory / "core"
+        directory.mkdir()
+        for name, text in core.items():
+            (directory / name).write_text(f"{text}\n")
+
+    def command(self, *words: str) -> list[str]:
+        bind = f'mount --bind {self.directory}/core /proc/sys/net/core && exec "$@"'
+        seen = (self.directory / "core").exists()
+        return super().command("sh", "-c", bind if seen else 'exec "$@"', "sh", *words)
+
+    def doctor(self, wanted: str, act: str) -> dict[str, Any]:
+        words = (sys.executable, "-m", "tests.netns.doctoring", wanted, act)
+        found: dict[str, Any] = json.loads(self.run(*words).stdout)
+        return found
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_made_is_found(name: str) -> None:
+    act, setting, proof = MADE[name]
+    with HostLab() as lab:
+        lab.add_pair("lan0", "peer0", queues=QUEUES)
+        lab.shell(setting)
+        if name in ("rfs-without-table", "qdisc-differs"):
+            lab.see(rps_sock_flow_entries="0", default_qdisc="fq_codel", rmem_max="212992")
+        found = lab.doctor(name, act)
+        finding = next((f for f in found["findings"] if f["name"] == name), None)
+        assert finding is not None, [f["name"] for f in found["findings"]]
+        assert any(counter.startswith(proof) for counter in finding["proof"])
+
+
+ALONE = """
+import contextlib, io, os, sys
+from netuned.cli.main import run
+words = ["doctor", "--for", "1s", "--json"]
+with contextlib.redirect_stdout(io.StringIO()):  # all is imported before rights are dropped
+    assert run(words) == 0
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+assert run(words) == 0
+"""
+
+
+def test_without_daemon_profile_and_rights_nothing_is_found_on_idle_cards() -> None:
+    with HostLab() as lab:
+        lab.add_pair("lan0", "peer0", queues=QUEUES)
+        found = json.loads(lab.run(sys.executable, "-c", ALONE).stdout)
+    assert sorted(found["cards"]) == ["lan0", "peer0"]
+    assert found["seconds"] >= 1
+    assert [f for f in found["findings"] if f["card"]] == []
+    unseen = {each["what"] for each in found["missing"]}
+    assert "net.core.default_qdisc" in unseen, "a namespace has none"
+
+
+def test_a_snapshot_holds_what_happened(tmp_path: Path) -> None:
+    path = str(tmp_path / "host.tar")
+    ctl = (sys.executable, "-m", "netuned.cli")
+    with HostLab() as lab:
+        lab.add_pair("lan0", "peer0", queues=QUEUES)
+        lab.shell(SLOW)
+        words = lab.command(sys.executable, "-m", "tests.netns.doctoring", "never", "datagrams")
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL) as sending:
+            lab.wait(lambda: "dropped 0" not in lab.shell("tc -s qdisc show dev lan0"), "drops")
+            lab.run(*ctl, "snapshot", path, "--for", "1s")
+            sending.kill()
+        shown = lab.run(*ctl, "doctor", "lan0", "--snapshot", path).stdout
+    assert "lan0: qdisc-drops" in shown
+    assert "Proof: drops of tx-0" in shown
+
+
+def test_what_the_daemon_withholds_and_puts_back_is_told() -> None:
+    with HostLab() as lab:
+        lab.add_pair("lan0", "peer0", queues=2)
+        lab.profile(
+            "edge",
+            "match: [{kind: veth, name: lan0}]\nrps: {cpus: 0-1}\nchannels: {combined: 1}\n"
+            "policy: {disruptive: deny}\n",
+        )
+        lab.start()
+        lab.wait_state("lan0", "partial")
+        lab.shell(f"echo 1 > {LAN}/rx-0/rps_cpus")
+        lab.wait(lambda: lab.attribute("lan0", "rx-0", "rps_cpus").endswith("3"), "the repair")
+        words = (sys.executable, "-m", "netuned.cli", "doctor", "lan0", "--for", "1s", "--json")
+        found = json.loads(lab.run(*words).stdout)
+    findings = {finding["name"]: finding for finding in found["findings"]}
+    assert findings["repaired"]["proof"] == {"repairs": 1}
+    assert "rps rx-0 was put back" in findings["repaired"]["seen"]
+    assert "profile-withheld" in findings
