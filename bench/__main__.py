@@ -10,7 +10,17 @@ import platform
 import sys
 from functools import partial
 
-from bench import daemon, drift, idle_pass, peers, placement, planning, profile_drop, starting
+from bench import (
+    counters,
+    daemon,
+    drift,
+    idle_pass,
+    peers,
+    placement,
+    planning,
+    profile_drop,
+    starting,
+)
 from bench.calibration import calibrated
 from bench.table import Row, render
 
@@ -21,6 +31,7 @@ PARTS = {
     "daemon": lambda quick: daemon.measure(5.0 if quick else 60.0),
     "peers": lambda quick: peers.measure(5.0 if quick else 60.0),
     "starting": lambda quick: starting.measure(),
+    "counters": lambda quick: counters.measure(1 if quick else 5),
     "placement": lambda quick: placement.measure(),
     "planning": lambda quick: planning.measure(3 if quick else 9),
 }

@@ -108,11 +108,15 @@ def _card(before: CardSample | None, after: CardSample) -> CardSample:
         _each(before.qdiscs, after.qdiscs),
         after.kinds,
         {
-            irq: {cpu: _grown("", before.interrupts.get(irq, {}).get(cpu, 0), n)
-                  for cpu, n in by_cpu.items()}
+            irq: _since(before.interrupts.get(irq, {}), by_cpu)
             for irq, by_cpu in after.interrupts.items()
         },
-    )  # fmt: skip
+    )
+
+
+def _since(before: Mapping[int, int], after: Mapping[int, int]) -> dict[int, int]:
+    """Of one interrupt, by CPU."""
+    return {cpu: _grown("", before.get(cpu, 0), number) for cpu, number in after.items()}
 
 
 def _each(before: Mapping[Any, Counts], after: Mapping[Any, Counts]) -> dict[Any, Counts]:
@@ -120,7 +124,12 @@ def _each(before: Mapping[Any, Counts], after: Mapping[Any, Counts]) -> dict[Any
 
 
 def _counts(before: Counts, after: Counts) -> dict[str, int]:
-    return {name: _grown(name, before.get(name, 0), number) for name, number in after.items()}
+    return {
+        name: number - was
+        if name not in GAUGES and (was := before.get(name, 0)) <= number
+        else _grown(name, before.get(name, 0), number)
+        for name, number in after.items()
+    }
 
 
 def _grown(name: str, before: int, after: int) -> int:

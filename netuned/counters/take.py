@@ -77,7 +77,7 @@ class Taker:
         for irq in nic.interrupts:
             with contextlib.suppress(KernelError), decoding(f"interrupt {irq}"):
                 text = self._kernel.files.read_text(f"/sys/kernel/irq/{irq}/per_cpu_count")
-                yield irq, {cpu: n for cpu, n in enumerate(counts.per_cpu(text)) if n}
+                yield irq, counts.per_cpu(text)
 
     def _cpus(self, missing: dict[str, str]) -> dict[int, Counts]:
         found: dict[int, dict[str, int]] = {}

@@ -11,6 +11,7 @@ import re
 import struct
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from netuned.kernel.netlink import attributes
 
@@ -69,10 +70,10 @@ _WHAT = {
 def cpu_times(text: str) -> dict[int, dict[str, int]]:
     """/proc/stat: CPU -> ``TIMES``."""
     found = {}
-    for line in text.splitlines():
-        name, *numbers = line.split()
+    for line in text.partition("intr ")[0].splitlines():  # that has a number for each interrupt
+        name, *numbers = line.split(None, len(TIMES) + 1)
         if name.startswith("cpu") and name != "cpu":
-            found[int(name[3:])] = dict(zip(TIMES, map(int, numbers), strict=False))
+            found[int(name[3:])] = dict(zip(TIMES, map(int, numbers[: len(TIMES)]), strict=False))
     return found
 
 
@@ -93,11 +94,13 @@ def softnet(text: str) -> dict[int, dict[str, int]]:
     """/proc/net/softnet_stat: CPU -> ``SOFTNET`` and its ``backlog``; counters of 32 bits."""
     found = {}
     for order, line in enumerate(text.splitlines()):
-        columns = [int(word, 16) for word in line.split()]
-        cpu = columns[SOFTNET_CPU] if len(columns) > SOFTNET_CPU else order
-        found[cpu] = {name: columns[at] for at, name in SOFTNET.items() if at < len(columns)}
+        columns = line.split()
+        cpu = int(columns[SOFTNET_CPU], 16) if len(columns) > SOFTNET_CPU else order
+        found[cpu] = {
+            name: int(columns[at], 16) for at, name in SOFTNET.items() if at < len(columns)
+        }
         if len(columns) > SOFTNET_BACKLOG:
-            found[cpu]["backlog"] = columns[SOFTNET_BACKLOG]
+            found[cpu]["backlog"] = int(columns[SOFTNET_BACKLOG], 16)
     return found
 
 
@@ -183,7 +186,7 @@ def of_driver(
     by_queue: dict[Queue, dict[str, int]] = {}
     place: Queue | None = None
     for name, number in zip(names, numbers, strict=False):
-        if name.strip() in ("Rx Queue#", "Tx Queue#"):
+        if "Queue#" in name:
             place = name.strip()[:2].lower(), number
             continue
         told = _of_queue(name) or (place and _below_heading(name, place))
@@ -196,6 +199,7 @@ def of_driver(
     return card, by_queue
 
 
+@lru_cache(maxsize=1 << 14)
 def _of_queue(name: str) -> tuple[Queue, str] | None:
     """The queue that a driver's name is of, and what is counted; None where it is the card's."""
     if match := _DRIVER_QUEUE.match(name):
@@ -221,6 +225,6 @@ def _below_heading(name: str, place: Queue) -> tuple[Queue, str] | None:
     return (place, what) if what else None
 
 
-def per_cpu(text: str) -> list[int]:
-    """/sys/kernel/irq/N/per_cpu_count: how often on each possible CPU."""
-    return [int(number) for number in text.split(",")] if text else []
+def per_cpu(text: str) -> dict[int, int]:
+    """/sys/kernel/irq/N/per_cpu_count: how often on each CPU, of those where it was."""
+    return {cpu: int(n) for cpu, n in enumerate(text.split(",")) if n not in ("0", "")}
