@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 
 from netuned.counters.sample import Sample
-from netuned.cpuset import CpuSet
-from netuned.doctor.facts import Facts
+from netuned.doctor.facts import CardFacts, Facts
 from netuned.doctor.finding import (
     CERTAIN,
     FULL,
@@ -21,7 +20,9 @@ from netuned.doctor.finding import (
     profile,
 )
 from netuned.doctor.load import BUSY_PPS, cards, per_second, received, sent
-from netuned.kernel.netdev import XSK
+from netuned.hardware.vectors import RX
+from netuned.kernel.netdev import DMABUF, XSK
+from netuned.planning import zerocopy
 
 HEADROOM = 1.15
 """Of a bus over its link: of 256 bytes that go over it at once (the usual MaxPayloadSize) there are
@@ -135,23 +136,42 @@ def slow_link(facts: Facts, what: Sample) -> Iterator[Finding]:
         )
 
 
-def copies(facts: Facts, what: Sample) -> Iterator[Finding]:
-    """AF_XDP sockets on a driver that copies each packet for them."""
+def zero_copy(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """A queue that is set apart for zero copy, or used by AF_XDP, and lacks something for it."""
     for card, _ in cards(facts, what):
-        queues = CpuSet.of(queue for (_, queue), use in card.bound.items() if use == XSK)
-        if queues and card.copies:
+        for queue in _set_apart(card):
+            known = zerocopy.Facts(queue, card.nic.rx_queues, card.rings, card.table, card.rules,
+                                   {"program": 0, **card.xdp}, card.bound)  # fmt: skip
+            use = XSK if card.bound.get((RX, queue)) == XSK else DMABUF
+            needed = (c for c in zerocopy.conditions(known) if not c.met and use in c.uses)
+            lacks = [c for c in needed if use != XSK or c.uses == (XSK,)]
+            if not lacks:
+                continue
             yield Finding(
-                "xdp-copies",
+                "zero-copy",
                 cost(LATENT, 0.9),
-                f"AF_XDP sockets are bound to queues {queues}, and the driver {card.nic.driver} "
-                "has no zero copy",
-                "Each packet is copied into the socket's memory: that costs most of what AF_XDP is "
-                "for.",
-                {"queues": len(queues)},
+                f"queue {queue} is {'bound to AF_XDP' if use == XSK else 'set apart'} and lacks "
+                f"for {zerocopy.USES[use]}: {', '.join(f'{c.name} ({c.why})' for c in lacks)}",
+                "Each packet is copied, or the program that is to have the queue is refused it.",
+                {"bound queues": len(card.bound), "flow rules": len(card.rules)},
                 POSSIBLE,
                 card.nic.name,
-                other=f"`netunedctl explain {card.nic.name} QUEUE` says what a queue lacks.",
+                profile(card.nic, *todo)
+                if (todo := [c.todo for c in lacks if ": {" in c.todo])
+                else (),
+                other=f"`netunedctl explain {card.nic.name} {queue}` says all that it needs.",
             )
 
 
-FINDINGS = (slow_bus, strict_iommu, paused, slow_link, copies)
+def _set_apart(card: CardFacts) -> Iterator[int]:
+    """Queues that AF_XDP has; with headers split those that only flow rules lead to, too."""
+    split = card.rings.get("tcp-data-split") == zerocopy.HEADERS_APART
+    for queue in range(card.nic.rx_queues):
+        led = card.table and queue not in card.table and any(
+            rule.to == f"queue {queue}" for rule in card.rules.values()
+        )  # fmt: skip
+        if card.bound.get((RX, queue)) == XSK or (split and led and (RX, queue) not in card.bound):
+            yield queue
+
+
+FINDINGS = (slow_bus, strict_iommu, paused, slow_link, zero_copy)

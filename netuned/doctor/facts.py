@@ -27,11 +27,14 @@ from netuned.kernel.questions import (
     QDISCS,
     RINGS,
     RSS_TABLE,
+    RULES,
     XDP,
     Question,
 )
+from netuned.kernel.rules import RuleTable
 from netuned.kernel.writers import find
 from netuned.status import Status
+from netuned.values import FlowRule
 
 A = TypeVar("A")
 
@@ -90,8 +93,8 @@ class CardFacts:
     xps: Mapping[int, CpuSet] = field(default_factory=dict)
     takers: Mapping[int, CpuSet] = field(default_factory=dict)
     bound: Bound = field(default_factory=dict)
-    copies: bool = False
-    """Whether its driver does AF_XDP with copies only."""
+    xdp: Mapping[str, int] = field(default_factory=dict)
+    rules: Mapping[int, FlowRule] = field(default_factory=dict)
     bus: Bus | None = None
     iommu: str = ""
     duplex: str = ""
@@ -180,7 +183,6 @@ def _card(kernel: Kernel, asked: Once, nic: Nic, missing: dict[str, str]) -> Car
 
     files, home = kernel.files, f"{CLASS_NET}/{nic.name}"
     entries = ask(QDISCS, ())
-    xdp = ask(XDP, {"program": 0})
 
     def masks(kind: str, count: int, name: str) -> dict[int, CpuSet]:
         return _each(count, lambda queue: _mask(kernel, f"{home}/queues/{kind}-{queue}/{name}"))
@@ -201,7 +203,8 @@ def _card(kernel: Kernel, asked: Once, nic: Nic, missing: dict[str, str]) -> Car
         xps=masks("tx", nic.tx_queues, "xps_cpus"),
         takers={v.irq: _taker(kernel, v.irq) for v in nic.vectors},
         bound=ask(BOUND, {}),
-        copies=xdp.get("zero-copy") == 0,
+        xdp=ask(XDP, {"program": 0}),
+        rules=ask(RULES, RuleTable(0, {})).rules,
         bus=_bus(kernel, nic),
         iommu=files.read_text(f"{home}/device/iommu_group/type", ""),
         duplex=files.read_text(f"{home}/duplex", ""),

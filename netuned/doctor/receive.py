@@ -372,15 +372,33 @@ def not_merging(facts: Facts, what: Sample) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+SEGMENTS = "tx-tcp-segmentation"
 MOSTLY = 0.8
 """Share that tells what traffic is."""
 
 
-def lro_forwards(facts: Facts, what: Sample) -> Iterator[Finding]:
-    """Segments merged by the card beyond recognition on a host that hands them on."""
+def merged_forwards(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """Segments that the card merged, on a host that hands them on."""
     forwards = facts.number("net.ipv4.ip_forward") == 1 and what.host.get("IpForwDatagrams", 0) > 0
     for card, sample in cards(facts, what):
-        if not card.has("rx-lro") or not forwards or not sample.totals.get("rx_packets"):
+        if not forwards or not sample.totals.get("rx_packets"):
+            continue
+        if card.has("rx-gro-hw") and not any(c.has(SEGMENTS) for c in facts.cards.values()):
+            yield Finding(
+                "gro-hw-forwarding",
+                cost(WASTED, 0.3),
+                "the card merges segments (rx-gro-hw), the host forwards "
+                f"{per_second(what, what.host['IpForwDatagrams'])} packets, and no card that is "
+                "looked at cuts them again (TSO)",
+                "What the card saved, the CPU spends on cutting each packet that goes out.",
+                {"IpForwDatagrams": what.host["IpForwDatagrams"]},
+                POSSIBLE,
+                card.nic.name,
+                profile(card.nic, "offloads: {tso: on}"),
+                f"ethtool -K {card.nic.name} tso on",
+                "Or leave rx-gro-hw off where it is forwarded.",
+            )
+        if not card.has("rx-lro"):
             continue
         yield Finding(
             "lro-forwarding",
@@ -398,4 +416,4 @@ def lro_forwards(facts: Facts, what: Sample) -> Iterator[Finding]:
 
 
 FINDINGS = (softnet_drops, squeezed, backlog, no_room, uneven, rps_costs, rps_missing, rfs_halves,
-            not_merging, lro_forwards)  # fmt: skip
+            not_merging, merged_forwards)  # fmt: skip

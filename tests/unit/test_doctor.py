@@ -27,6 +27,7 @@ from netuned.profiles.loader import check
 from netuned.snapshots.described import machine
 from netuned.status import Applied, ManagerStatus, NicStatus, SettingStatus, Status
 from netuned.tunables import BY_NAME
+from netuned.values import FlowRule
 from tests.unit.doctored import LOADS, SECONDS, counted, cpu, described, hot, known, loaded, traffic
 
 MACHINES = {
@@ -119,6 +120,12 @@ SPIN = {"adaptive-rx": 1, "rx-usecs": 50}
 BULK = {"rx_packets": 1_000_000, "rx_bytes": 1_448_000_000}
 SEGMENTS = {"IpInReceives": 1_000_000, "IpExtInNoECTPkts": 1_010_000, "TcpInSegs": 1_000_000}
 
+APART = known(
+    PLAIN,
+    table=(0, 1, 2, 3, 4, 5, 6) * 18,
+    rules={0: FlowRule("tcp4", (("dport", "443"),), "queue 7")},
+)
+
 MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
     # name, and where it is found; then the like of it that is well
     ("few-cpus", PLAIN, hot(CALM, 0.7, range(8)), PLAIN, hot(CALM, 0.4, range(8))),
@@ -210,8 +217,13 @@ MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
     ("pause-frames", PLAIN, counted(CALM, driver={"rx_pause_ctrl_phy": 400}),
      PLAIN, counted(CALM, driver={"rx_pause_duration": 4_000, "rx_64_bytes": 4_000})),
     ("half-duplex", known(PLAIN, duplex="half"), CALM, known(PLAIN, duplex="full"), CALM),
-    ("xdp-copies", known(PLAIN, bound={("rx", 3): XSK}, copies=True), CALM,
-     known(PLAIN, bound={("rx", 3): XSK}), CALM),
+    ("zero-copy", known(PLAIN, bound={("rx", 3): XSK}, xdp={"program": 7, "zero-copy": 0}), CALM,
+     known(PLAIN, bound={("rx", 3): XSK}, xdp={"program": 7, "zero-copy": 1}), CALM),
+    ("zero-copy", known(APART, rings={"tcp-data-split": 2, "hds-thresh": 512}), CALM,
+     known(APART, rings={"tcp-data-split": 0, "hds-thresh": 512}), CALM),
+    ("gro-hw-forwarding", known(sysctls(ipv4__ip_forward="1"), features={"rx-gro-hw": ACTIVE}),
+     host(IpForwDatagrams=10_000), known(sysctls(ipv4__ip_forward="1"), features={
+         "rx-gro-hw": ACTIVE, "tx-tcp-segmentation": ACTIVE}), host(IpForwDatagrams=10_000)),
     ("conntrack-full", PLAIN, host(conntrack=250_000), PLAIN, host(conntrack=200_000)),
     ("tcp-buffers", sysctls(ipv4__tcp_rmem="4096 131072 6291456"),
      host(TcpExtTCPToZeroWindowAdv=500), sysctls(ipv4__tcp_rmem="4096 131072 67108864"),
