@@ -118,21 +118,25 @@ def paused(facts: Facts, what: Sample) -> Iterator[Finding]:
 
 
 def slow_link(facts: Facts, what: Sample) -> Iterator[Finding]:
-    """A link that goes one way at a time, as where one end does not negotiate."""
+    """A link that goes one way at a time, or slower than both ends can."""
     for card, sample in cards(facts, what):
-        if card.duplex != "half" or not card.nic.up or not card.nic.speed_mbps:
+        nic, common = card.nic, card.modes.get("common", 0)
+        half = card.duplex == "half"
+        if not nic.up or not nic.speed_mbps or not (half or common > nic.speed_mbps):
             continue
+        collisions = sample.totals.get("collisions", 0)
         yield Finding(
-            "half-duplex",
-            cost(LOST, 0.3) if sample.totals.get("collisions") else cost(FULL, 0.5),
-            f"the link is {card.nic.speed_mbps} Mbit/s, half duplex",
-            "One end negotiates and the other does not (or a cable is broken): both cannot send at "
-            "once, and collide.",
-            {"collisions": sample.totals.get("collisions", 0)},
+            "slow-link",
+            cost(LOST, 0.3) if collisions else cost(FULL, 1 - nic.speed_mbps / max(common, 1)),
+            f"the link is {nic.speed_mbps} Mbit/s, {card.duplex or 'full'} duplex"
+            f"{f', and both ends can do {common} Mbit/s' * (common > nic.speed_mbps)}",
+            "One end negotiates and the other does not, one of them was told to be slow, or a "
+            "cable has lost a pair" + ("; both cannot send at once, and collide." if half else "."),
+            {"collisions": collisions},
             CERTAIN,
-            card.nic.name,
-            command=f"ethtool -s {card.nic.name} autoneg on",
-            other="The partner has to negotiate, too.",
+            nic.name,
+            command=f"ethtool -s {nic.name} autoneg on",
+            other="The partner has to negotiate, too; then try another cable.",
         )
 
 

@@ -24,6 +24,7 @@ from netuned.kernel.questions import (
     BOUND,
     COALESCE,
     FEATURES,
+    LINK_MODES,
     QDISCS,
     RINGS,
     RSS_TABLE,
@@ -93,6 +94,7 @@ class CardFacts:
     xps: Mapping[int, CpuSet] = field(default_factory=dict)
     takers: Mapping[int, CpuSet] = field(default_factory=dict)
     bound: Bound = field(default_factory=dict)
+    modes: Mapping[str, int] = field(default_factory=dict)
     xdp: Mapping[str, int] = field(default_factory=dict)
     rules: Mapping[int, FlowRule] = field(default_factory=dict)
     bus: Bus | None = None
@@ -203,6 +205,7 @@ def _card(kernel: Kernel, asked: Once, nic: Nic, missing: dict[str, str]) -> Car
         xps=masks("tx", nic.tx_queues, "xps_cpus"),
         takers={v.irq: _taker(kernel, v.irq) for v in nic.vectors},
         bound=ask(BOUND, {}),
+        modes=ask(LINK_MODES, {}),
         xdp=ask(XDP, {"program": 0}),
         rules=ask(RULES, RuleTable(0, {})).rules,
         bus=_bus(kernel, nic),

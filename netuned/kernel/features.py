@@ -23,7 +23,7 @@ ACTIVE, WANTED, CHANGEABLE = 1, 2, 4
 
 _FEATURE_NAMES = 4
 
-_BITS = Table(("size", 2, Type.U32), ("value", 4, Type.BINARY), ("mask", 5, Type.BINARY))
+BITS = Table(("size", 2, Type.U32), ("value", 4, Type.BINARY), ("mask", 5, Type.BINARY))
 _SETS = Table(("set", 1, Type.NESTED))
 _SET = Table(("id", 1, Type.U32), ("strings", 3, Type.NESTED))
 _STRING = Table(("index", 1, Type.U32), ("value", 2, Type.NUL_STRING))
@@ -56,7 +56,7 @@ def decode(payload: bytes, names: Sequence[str]) -> dict[str, int]:
     """What an answer tells of each feature, by name. Raises: ValueError, LookupError."""
     found = FEATURES.table.raw(payload, GENERIC_HEADER)
     hw, wanted, active, fixed = (
-        _number(_BITS.raw(found[name])["value"]) for name in ("hw", "wanted", "active", "nochange")
+        number(BITS.raw(found[name])["value"]) for name in ("hw", "wanted", "active", "nochange")
     )
     return {
         name: (active >> bit & 1) * ACTIVE
@@ -67,7 +67,7 @@ def decode(payload: bytes, names: Sequence[str]) -> dict[str, int]:
     }
 
 
-def _number(words: bytes) -> int:
+def number(words: bytes) -> int:
     """Bits that the kernel has in words of 32."""
     numbers = struct.unpack(f"={len(words) // 4}I", words)
     return sum(number << 32 * index for index, number in enumerate(numbers))
@@ -96,4 +96,4 @@ def encode(values: Mapping[str, int], names: Sequence[str]) -> bytes:
         "value": _words(value, size),
         "mask": _words(mask, size),
     }
-    return FEATURES.table.encode({"wanted": _BITS.encode(bits)})
+    return FEATURES.table.encode({"wanted": BITS.encode(bits)})

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from itertools import cycle, islice
 
 from netuned.errors import KernelError, UnsupportedError
-from netuned.kernel import contexts, features
+from netuned.kernel import contexts, features, linkmodes
 from netuned.kernel.contexts import ContextTable
 from netuned.kernel.ethtool import NO_OPERATION, Ethtool
 from netuned.kernel.hashing import HashValues, content_of
@@ -32,6 +32,7 @@ from netuned.kernel.messages import (
     FEATURES,
     GROUP,
     HEADER,
+    LINK_MODES,
     RSS,
     STRINGS,
     Message,
@@ -157,6 +158,8 @@ class EthtoolNetlink(Client):
         """An answer's numbers by name. Raises: ValueError, LookupError, KernelError."""
         if message is FEATURES:
             return features.decode(payload, self._feature_names())
+        if message is LINK_MODES:
+            return linkmodes.decode(payload)
         return message.table.numbers(payload, GENERIC_HEADER)
 
     def _feature_names(self) -> tuple[str, ...]:

@@ -110,6 +110,19 @@ COALESCE = Message(
 
 STRINGS = Message(ETHTOOL, 1, Table(_HEADER, ("stringsets", 2, Type.NESTED)))
 
+LINK_MODES = Message(
+    ETHTOOL,
+    4,
+    Table(
+        *(_HEADER, ("autoneg", 2, U8), ("ours", 3, Type.NESTED), ("peer", 4, Type.NESTED)),
+        *(("speed", 5, U32), ("duplex", 6, U8)),
+    ),
+    set=5,
+    flags=1,  # as of FEATURES
+    told=frozenset(("peer",)),
+)
+"""``ours`` and ``peer`` are sets of modes; it is never set."""
+
 FEATURES = Message(
     ETHTOOL,
     11,
@@ -173,6 +186,6 @@ NAPIS = Message(
 """``ifindex`` is told, and asked for where one card's are listed; it is not set."""
 
 MESSAGES = (
-    *(FAMILY, RINGS, CHANNELS, COALESCE, STRINGS, FEATURES, QUEUES, DEVICES, NAPIS),
+    *(FAMILY, RINGS, CHANNELS, COALESCE, STRINGS, LINK_MODES, FEATURES, QUEUES, DEVICES, NAPIS),
     *(RSS, CONTEXTS, CREATE_CONTEXT, DELETE_CONTEXT),
 )

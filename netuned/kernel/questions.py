@@ -83,11 +83,11 @@ class Setting(Question[A]):
     write: Callable[[Sockets, int, Numbers], None]
 
 
-def unsupported(what: str) -> Callable[[int], Any]:
+def unsupported(what: str, why: str = NO_OPERATION) -> Callable[[int], Any]:
     """For cards that have none of it. The function raises: UnsupportedError."""
 
     def absent(ifindex: int) -> Any:
-        raise UnsupportedError(what, NO_OPERATION)
+        raise UnsupportedError(what, why)
 
     return absent
 
@@ -331,6 +331,18 @@ set stays as it is, and the kernel says yes all the same.
 Source: net/ethtool/features.c.
 """
 
+LINK_MODES: Question[Numbers] = Question(
+    "link_modes",
+    "link modes",
+    NUMBERS,
+    ask=lambda sockets, ifindex: sockets.ethtool_netlink.get(
+        messages.LINK_MODES, "link modes", ifindex
+    ),
+    ask_all=lambda sockets: sockets.ethtool_netlink.dump(messages.LINK_MODES, "link modes"),
+    absent=unsupported("link modes", "failed to retrieve link settings"),  # the kernel's words
+)
+"""``autoneg`` (0, 1), ``speed`` and ``common``, the fastest of both ends; see ``linkmodes``."""
+
 NAPI_INTERRUPTS: Question[QueueInterrupts] = Question(
     "napi_interrupts",
     "NAPI instances",
@@ -407,6 +419,6 @@ LINK_NUMBERS: Setting[Numbers] = Setting(
 
 QUESTIONS: tuple[Question[Any], ...] = (
     *(DRIVER_INFO, CHANNELS, RSS_TABLE, HASHING, CONTEXTS, RULES, RX_RINGS, NAPI_INTERRUPTS),
-    *(NAPIS, BOUND, XDP, RINGS, COALESCE, FEATURES, QDISCS, LINKS, LINK_NUMBERS),
+    *(NAPIS, BOUND, XDP, RINGS, COALESCE, FEATURES, LINK_MODES, QDISCS, LINKS, LINK_NUMBERS),
 )
 """All of them."""

@@ -16,7 +16,7 @@ from netuned.counters.sample import (
     interrupts_by_cpu,
     to_json,
 )
-from netuned.kernel import counts
+from netuned.kernel import counts, linkmodes
 
 SOFTNET = "".join(
     " ".join(f"{number:08x}" for number in line) + "\n"
@@ -92,10 +92,11 @@ def test_headings_are_vmxnet3s() -> None:
     assert card == {"tx timeout count": 0}
 
 
-def test_a_qdisc_tells_the_packets_that_64_bits_count_and_fq_its_own() -> None:
-    def attribute(number: int, data: bytes) -> bytes:
-        return struct.pack("=HH", 4 + len(data), number) + data + bytes(-len(data) % 4)
+def attribute(number: int, data: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(data), number) + data + bytes(-len(data) % 4)
 
+
+def test_a_qdisc_tells_the_packets_that_64_bits_count_and_fq_its_own() -> None:
     own = struct.pack("=7Q", 1, 2, 3, 4, 55, 6, 7)
     stats = attribute(1, struct.pack("=QI", 1000, 9)) + attribute(8, struct.pack("=Q", 1 << 33))
     stats += attribute(3, struct.pack("=5I", 1, 2, 3, 4, 5)) + attribute(4, own)
@@ -104,6 +105,23 @@ def test_a_qdisc_tells_the_packets_that_64_bits_count_and_fq_its_own() -> None:
     kind, found = counts.qdiscs([payload])[2][0x10000, 0xFFFFFFFF]
     assert (kind, found["packets"], found["bytes"], found["drops"]) == ("fq", 1 << 33, 1000, 3)
     assert (found["throttled"], found["flows_plimit"]) == (4, 55)
+
+
+def test_a_link_tells_what_both_ends_can_do() -> None:
+    """1000baseT and 2500baseT here, of which 1000baseT is told; there 100baseT to 2500baseT."""
+
+    def bits(*modes: int) -> bytes:
+        whole = sum(1 << mode for mode in modes)
+        return struct.pack("=2I", whole & 0xFFFFFFFF, whole >> 32)
+
+    size = attribute(2, struct.pack("=I", 64))
+    ours = size + attribute(4, bits(5)) + attribute(5, bits(5, 6, 7, 47))
+    peer = attribute(1, b"") + size + attribute(4, bits(3, 5, 47))
+    speed = attribute(2, b"\1") + attribute(5, struct.pack("=I", 1000))
+    told = linkmodes.decode(bytes(4) + attribute(3, ours) + attribute(4, peer) + speed)
+    assert told == {"autoneg": 1, "speed": 1000, "common": 2500}
+    down = attribute(2, b"\0") + attribute(5, b"\xff" * 4)
+    assert linkmodes.decode(bytes(4) + down) == {"autoneg": 0, "speed": 0, "common": 0}
 
 
 BEFORE = Sample(
