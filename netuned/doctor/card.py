@@ -18,6 +18,7 @@ from netuned.doctor.finding import (
     Finding,
     cost,
     profile,
+    shell,
 )
 from netuned.doctor.load import BUSY_PPS, cards, per_second, received, sent
 from netuned.hardware.vectors import RX
@@ -112,7 +113,7 @@ def paused(facts: Facts, what: Sample) -> Iterator[Finding]:
             CERTAIN,
             card.nic.name,
             profile(card.nic, "rings: {rx: max}") if grows else (),
-            f"ethtool -A {card.nic.name} rx off tx off" * bool(found),
+            f"ethtool -A {shell(card.nic)} rx off tx off" * bool(found),
             "Without pause frames the same packets are dropped, of those alone who sent them.",
         )
 
@@ -135,7 +136,7 @@ def slow_link(facts: Facts, what: Sample) -> Iterator[Finding]:
             {"collisions": collisions},
             CERTAIN,
             nic.name,
-            command=f"ethtool -s {nic.name} autoneg on",
+            command=f"ethtool -s {shell(nic)} autoneg on",
             other="The partner has to negotiate, too; then try another cable.",
         )
 
@@ -163,7 +164,7 @@ def zero_copy(facts: Facts, what: Sample) -> Iterator[Finding]:
                 profile(card.nic, *todo)
                 if (todo := [c.todo for c in lacks if ": {" in c.todo])
                 else (),
-                other=f"`netunedctl explain {card.nic.name} {queue}` says all that it needs.",
+                other=f"`netunedctl explain {shell(card.nic)} {queue}` says all that it needs.",
             )
 
 

@@ -17,6 +17,8 @@ from netuned.doctor.finding import (
     Finding,
     cost,
     profile,
+    shell,
+    wire_name,
 )
 from netuned.doctor.load import (
     BUSY_IRQS,
@@ -65,7 +67,7 @@ def few_cpus(facts: Facts, what: Sample) -> Iterator[Finding]:
             continue  # it has no more to spread: see rps_missing of the module receive
         grows = most > nic.rx_queues
         lines = (*["channels: {combined: auto}"] * grows, *PLACE)
-        by_hand = f"ethtool -L {nic.name} combined {min(most, len(taken) + len(idle))}"
+        by_hand = f"ethtool -L {shell(nic)} combined {min(most, len(taken) + len(idle))}"
         yield Finding(
             "few-cpus",
             cost(FULL, burning),
@@ -108,7 +110,7 @@ def _few_without_interrupts(facts: Facts, what: Sample) -> Iterator[Finding]:
         card.nic.name,
         profile(card.nic, "rps: {cpus: housekeeping}"),
         f"echo {facts.topology.housekeeping.to_mask()} > "
-        f"/sys/class/net/{card.nic.name}/queues/rx-0/rps_cpus",
+        f"/sys/class/net/{shell(card.nic)}/queues/rx-0/rps_cpus",
     )
 
 
@@ -222,7 +224,7 @@ def shared_core(facts: Facts, what: Sample) -> Iterator[Finding]:
                 continue
             cpu = max(by_cpu, key=lambda one: by_cpu[one])
             core = facts.topology.core_of(cpu)
-            by_core.setdefault(core, {})[vector.irq] = f"{card.nic.name} {vector.key}"
+            by_core.setdefault(core, {})[vector.irq] = f"{wire_name(card.nic)} {vector.key}"
             counted[vector.irq], owner[vector.irq] = sum(by_cpu.values()), card
     for core, vectors in by_core.items():
         nic = owner[next(iter(vectors))].nic
@@ -300,7 +302,7 @@ def silent_queue(facts: Facts, what: Sample) -> Iterator[Finding]:
             LIKELY,
             card.nic.name,
             profile(card.nic, "rss: {queues: all, fields: {udp4: [src, dst, sport, dport]}}"),
-            f"ethtool -N {card.nic.name} rx-flow-hash udp4 sdfn",
+            f"ethtool -N {shell(card.nic)} rx-flow-hash udp4 sdfn",
         )
 
 
@@ -365,7 +367,7 @@ def interrupt_rate(facts: Facts, what: Sample) -> Iterator[Finding]:
             card.nic.name,
             profile(card.nic, line) if card.coalesce else profile(
                 card.nic, "napi: {defer-hard-irqs: 2, gro-flush-timeout: 20us}"),
-            f"ethtool -C {card.nic.name} {by_hand}" if card.coalesce else "",
+            f"ethtool -C {shell(card.nic)} {by_hand}" if card.coalesce else "",
         )  # fmt: skip
 
 
@@ -387,7 +389,7 @@ def adaptive(facts: Facts, what: Sample) -> Iterator[Finding]:
             POSSIBLE,
             card.nic.name,
             profile(card.nic, "coalesce: {adaptive-rx: off, rx-usecs: 0}"),
-            f"ethtool -C {card.nic.name} adaptive-rx off rx-usecs 0",
+            f"ethtool -C {shell(card.nic)} adaptive-rx off rx-usecs 0",
         )
 
 

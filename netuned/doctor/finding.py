@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,7 +47,8 @@ def cost(begin: float, share: float) -> float:
 def profile(nic: Nic, *lines: str) -> tuple[str, ...]:
     """The lines of a profile for this card alone."""
     kind = "" if nic.kind == PHYSICAL else f"kind: {nic.kind}, "
-    return (f"match: [{{{kind}name: {json.dumps(wire_name(nic))}}}]", *lines)
+    pattern = re.sub(r"[^\w.@:+-]", "?", nic.name, flags=re.ASCII)  # what means more than itself
+    return (f'match: [{{{kind}name: "{pattern}"}}]', *lines)
 
 
 def host_profile(*lines: str) -> tuple[str, ...]:
@@ -57,3 +59,8 @@ def host_profile(*lines: str) -> tuple[str, ...]:
 def wire_name(nic: Nic) -> str:
     """A card's name, whose bytes may be anything, as text without surrogates."""
     return nic.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def shell(nic: Nic) -> str:
+    """A card's name as a word of a shell's: whoever named it is not to write commands."""
+    return shlex.quote(wire_name(nic))

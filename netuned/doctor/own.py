@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 
@@ -44,7 +45,7 @@ def not_kept(facts: Facts, what: Sample) -> Iterator[Finding]:
                      "failures": setting.failures},
                     CERTAIN,
                     nic.name,
-                    command=f"netunedctl status {nic.name}",
+                    command=f"netunedctl status {shlex.quote(nic.name)}",
                 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def repaired(facts: Facts, what: Sample) -> Iterator[Finding]:
                 {"repairs": setting.repairs},
                 CERTAIN,
                 nic.name,
-                command=f"netunedctl history {nic.name}",
+                command=f"netunedctl history {shlex.quote(nic.name)}",
             )
 
 

@@ -21,6 +21,7 @@ from netuned.doctor.finding import (
     cost,
     host_profile,
     profile,
+    shell,
 )
 from netuned.doctor.load import (
     BUSY_PPS,
@@ -166,7 +167,7 @@ def no_room(facts: Facts, what: Sample) -> Iterator[Finding]:
             CERTAIN,
             card.nic.name,
             profile(card.nic, "rings: {rx: max}") if grows else (),
-            f"ethtool -G {card.nic.name} rx {most}" if grows else "",
+            f"ethtool -G {shell(card.nic)} rx {most}" if grows else "",
             ""
             if grows
             else "The ring is as long as it can be: serve it by more CPUs, or wake them sooner.",
@@ -201,7 +202,7 @@ def uneven(facts: Facts, what: Sample) -> Iterator[Finding]:
                 "The CPU of that queue is at its end while those of others wait.",
                 proof, CERTAIN, card.nic.name,
                 profile(card.nic, "rss: {queues: all, weights: equal}"),
-                f"ethtool -X {card.nic.name} equal {card.nic.rss_queues}",
+                f"ethtool -X {shell(card.nic)} equal {card.nic.rss_queues}",
             )  # fmt: skip
         elif most > ELEPHANT * max(second, 1):
             yield Finding(
@@ -210,7 +211,7 @@ def uneven(facts: Facts, what: Sample) -> Iterator[Finding]:
                 "the flow gets.",
                 proof, LIKELY, card.nic.name,
                 profile(card.nic, "offloads: {gro: on, rx-gro-hw: on}", "rfs: {entries: auto}"),
-                f"ethtool -K {card.nic.name} gro on rx-gro-hw on",
+                f"ethtool -K {shell(card.nic)} gro on rx-gro-hw on",
                 "Merging (GRO, by hardware), jumbo frames, RFS and a flow rule to a queue of its "
                 "own help; more queues, another RSS table and RPS do not. If it is a tunnel, hash "
                 "its ports.",
@@ -223,7 +224,7 @@ def uneven(facts: Facts, what: Sample) -> Iterator[Finding]:
                 proof, LIKELY, card.nic.name,
                 profile(card.nic, "rss: {queues: all, fields: {tcp4: [src, dst, sport, dport], "
                         "udp4: [src, dst, sport, dport]}}"),
-                f"ethtool -N {card.nic.name} rx-flow-hash udp4 sdfn",
+                f"ethtool -N {shell(card.nic)} rx-flow-hash udp4 sdfn",
                 "With few flows a new hash key deals them anew, and not more evenly on average.",
             )  # fmt: skip
 
@@ -267,7 +268,7 @@ def rps_costs(facts: Facts, what: Sample) -> Iterator[Finding]:
             LIKELY,
             card.nic.name,
             profile(card.nic, "rps: {cpus: none}"),
-            f"for f in /sys/class/net/{card.nic.name}/queues/rx-*/rps_cpus; do echo 0 > $f; done",
+            f"for f in /sys/class/net/{shell(card.nic)}/queues/rx-*/rps_cpus; do echo 0 > $f; done",
             "One heavy flow that shares its queue with others is where it may help all the same.",
         )  # fmt: skip
 
@@ -300,7 +301,7 @@ def rps_missing(facts: Facts, what: Sample) -> Iterator[Finding]:
             LIKELY,
             nic.name,
             profile(nic, "rps: {cpus: auto}"),
-            f"echo {idle.to_mask()} > /sys/class/net/{nic.name}/queues/rx-0/rps_cpus",
+            f"echo {idle.to_mask()} > /sys/class/net/{shell(nic)}/queues/rx-0/rps_cpus",
         )
 
 
@@ -366,7 +367,7 @@ def not_merging(facts: Facts, what: Sample) -> Iterator[Finding]:
             card.nic.name,
             profile(card.nic, "offloads: {gro: on}", "coalesce: {adaptive-rx: on}")
             if card.coalesce else profile(card.nic, "offloads: {gro: on}"),
-            f"ethtool -K {card.nic.name} gro on",
+            f"ethtool -K {shell(card.nic)} gro on",
             "" if off else "It is on, so few segments of a flow are together in a poll: many "
             "flows, too many interrupts, or an XDP program that hands packets on.",
         )  # fmt: skip
@@ -395,7 +396,7 @@ def merged_forwards(facts: Facts, what: Sample) -> Iterator[Finding]:
                 POSSIBLE,
                 card.nic.name,
                 profile(card.nic, "offloads: {tso: on}"),
-                f"ethtool -K {card.nic.name} tso on",
+                f"ethtool -K {shell(card.nic)} tso on",
                 "Or leave rx-gro-hw off where it is forwarded.",
             )
         if not card.has("rx-lro"):
@@ -411,7 +412,7 @@ def merged_forwards(facts: Facts, what: Sample) -> Iterator[Finding]:
             LIKELY,
             card.nic.name,
             profile(card.nic, "offloads: {lro: off, gro: on}"),
-            f"ethtool -K {card.nic.name} lro off gro on",
+            f"ethtool -K {shell(card.nic)} lro off gro on",
         )
 
 

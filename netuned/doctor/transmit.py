@@ -18,6 +18,7 @@ from netuned.doctor.finding import (
     Finding,
     cost,
     profile,
+    shell,
 )
 from netuned.doctor.load import BUSY_PPS, MOST, busy, cards, per_second, percent, sent
 from netuned.hardware.vectors import TX
@@ -62,7 +63,7 @@ def flow_limit(facts: Facts, what: Sample) -> Iterator[Finding]:
             CERTAIN if again else LIKELY,
             card.nic.name,
             profile(card.nic, "qdisc: {kind: fq, flow_limit: 1000}"),
-            f"tc qdisc replace dev {card.nic.name} {_where(hit)} fq flow_limit 1000",
+            f"tc qdisc replace dev {shell(card.nic)} {_where(hit)} fq flow_limit 1000",
         )
 
 
@@ -105,7 +106,7 @@ def drops(facts: Facts, what: Sample) -> Iterator[Finding]:
             CERTAIN,
             card.nic.name,
             profile(card.nic, f"qdisc: {{{line.get(kind, 'kind: fq')}}}"),
-            f"tc qdisc replace dev {card.nic.name} {_where(hit)} "
+            f"tc qdisc replace dev {shell(card.nic)} {_where(hit)} "
             f"{kind if kind in line else 'fq'} limit 10240",
             "If the link is full, a longer queue only makes all wait longer.",
         )
@@ -131,7 +132,7 @@ def default_differs(facts: Facts, what: Sample) -> Iterator[Finding]:
             CERTAIN,
             card.nic.name,
             profile(card.nic, f"qdisc: {{kind: {default}}}"),
-            f"tc qdisc replace dev {card.nic.name} root mq   # mq takes the default for each queue",
+            f"tc qdisc replace dev {shell(card.nic)} root mq   # of the default each",
         )
 
 
@@ -151,7 +152,7 @@ def xps(facts: Facts, what: Sample) -> Iterator[Finding]:
         top = max(packets.values(), default=0)
         mean = sum(packets.values()) / max(len(packets), 1)
         lines = profile(nic, "xps: {cpus: auto}")
-        by_hand = f"echo 1 > /sys/class/net/{nic.name}/queues/tx-0/xps_cpus   # and so on"
+        by_hand = f"echo 1 > /sys/class/net/{shell(nic)}/queues/tx-0/xps_cpus   # and so on"
         if mapped and uneven:
             yield Finding(
                 "xps-unequal",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,14 +19,16 @@ from netuned.cpuset import CpuSet
 from netuned.doctor import facts as reading
 from netuned.doctor.examine import FINDINGS, examine
 from netuned.doctor.facts import Bus, Facts
-from netuned.doctor.finding import Finding
+from netuned.doctor.finding import Finding, wire_name
 from netuned.hardware.host import read_host
 from netuned.kernel.features import ACTIVE
 from netuned.kernel.netdev import XSK
 from netuned.kernel.recorded import File
-from netuned.profiles.loader import check
+from netuned.profiles.loader import check, load
+from netuned.profiles.trust import ANYONE
 from netuned.snapshots.described import machine
 from netuned.status import Applied, ManagerStatus, NicStatus, SettingStatus, Status
+from netuned.text import escape
 from netuned.tunables import BY_NAME
 from netuned.values import FlowRule
 from tests.unit.doctored import LOADS, SECONDS, counted, cpu, described, hot, known, loaded, traffic
@@ -342,3 +345,17 @@ def test_facts_are_read_of_files_that_a_host_has() -> None:
     assert (facts.governors, facts.scaling) == ({"powersave": CpuSet(1)}, "acpi-cpufreq")
     assert facts.idle == {"C6": 133}
     assert facts.number("net.ipv4.tcp_rmem") == 6291456
+
+
+@pytest.mark.parametrize("name", ["$(reboot)", "a;b", "eth*", "!eth0", 'q"q', "\udcff\x1b[2J"])
+def test_a_cards_name_is_no_command_and_no_pattern(name: str, tmp_path: Path) -> None:
+    facts = known(PLAIN, name=name, rings={"rx": 512, "rx-max": 4096})
+    what = counted(CALM, totals={"rx_missed_errors": 9_000})
+    (found,) = examine(facts, what)
+    assert shlex.split(found.command)[2] == wire_name(facts.cards[2].nic)
+    assert_profile(found, tmp_path)
+    (match,) = load((str(tmp_path),), owner=ANYONE).profiles[0].profile.match
+    other = replace(PLAIN.cards[2].nic, name="eth01")
+    assert not match.matches(other)
+    assert escape(text := show([found], [], 10.0, {}, Screen()).replace("\n", "")) == text
+    json.dumps(as_json([found], [], 10.0, {})).encode()
