@@ -20,7 +20,7 @@ from netuned.doctor.finding import (
     profile,
     shell,
 )
-from netuned.doctor.load import BUSY_PPS, cards, per_second, received, sent
+from netuned.doctor.load import cards, per_second, received, sent
 from netuned.hardware.vectors import RX
 from netuned.kernel.netdev import DMABUF, XSK
 from netuned.planning import zerocopy
@@ -32,6 +32,8 @@ FAST_MBPS = 25_000
 """From where flushing the IOMMU for every packet can bound a card: below, one or two CPUs have time
 for it. Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups; kernel-parameters.txt,
 iommu.strict="""
+STRICT_PPS = 100_000
+"""Packets a second, at about 1 µs for each flush: a tenth of a CPU."""
 PAUSES = 1.0
 """Frames a second: one stops a sender for up to 65,535 times 512 bits."""
 
@@ -70,7 +72,7 @@ def strict_iommu(facts: Facts, what: Sample) -> Iterator[Finding]:
     """Each packet's mapping is flushed by itself on a fast card."""
     for card, sample in cards(facts, what):
         packets = received(what, sample) + sent(what, sample)
-        if card.iommu != "DMA" or card.nic.speed_mbps < FAST_MBPS or packets < BUSY_PPS:
+        if card.iommu != "DMA" or card.nic.speed_mbps < FAST_MBPS or packets < STRICT_PPS:
             continue
         yield Finding(
             "strict-iommu",

@@ -157,7 +157,7 @@ def remote(facts: Facts, what: Sample) -> Iterator[Finding]:
         far = {cpu: n for cpu, n in by_cpu.items() if cpu not in near}
         share = sum(far.values()) / sum(by_cpu.values()) if by_cpu else 0.0
         if (
-            not near & facts.topology.housekeeping
+            not near & facts.topology.housekeeping - CpuSet.of(by_cpu)  # all of it is used
             or share < HOT
             or what.rate(sum(far.values())) < BUSY_IRQS
             or facts.is_kept(nic, "irq")
@@ -349,7 +349,12 @@ def interrupt_rate(facts: Facts, what: Sample) -> Iterator[Finding]:
             continue
         top = max(each, key=lambda vector: each[vector])
         packets = received(what, sample) + sent(what, sample)
-        alone = packets / what.rate(whole) <= ALONE and what.rate(each[top]) >= BUSY_PPS
+        at = hottest(what, CpuSet.of(sample.interrupts[top.irq]))
+        alone = (
+            packets / what.rate(whole) <= ALONE
+            and what.rate(each[top]) >= BUSY_PPS
+            and at >= HOT / 2
+        )
         if what.rate(each[top]) < FLOOD_IRQS and not alone:
             continue
         adapts = "adaptive-rx" in card.coalesce

@@ -41,9 +41,9 @@ from netuned.hardware.vectors import TX
 
 A_LOSS = 1.0
 """Packets a second: TCP at 100 Gbit/s and 1 ms stalls on far fewer (Mathis et al., CCR 1997)."""
-SQUEEZES = 10.0
-"""Times a second that a CPU is cut short: each only means that 300 packets or 2 ms were used up
-(net.core.netdev_budget), which a burst does now and then."""
+SQUEEZES = 100.0
+"""Times a second that a CPU is cut short: each is 300 packets or 2 ms (net.core.netdev_budget), so
+it is a fifth of its time in turns that were too short; fewer are bursts."""
 BUDGET = 300
 BACKLOG = 1000
 """The kernel's defaults of netdev_budget and netdev_max_backlog."""
@@ -59,8 +59,8 @@ IPIS = 1000
 """Packets' signals a second to other CPUs: at about 1 µs each end, from here on it shows."""
 
 _NO_ROOM = re.compile(
-    r"(?i)missed|no_?buf|out_of_buffer|no_dma_resource|no_desc|discards_phy$|alloc_.*fail|no_skb"
-    r"|fifo_err|ring_full|rx_over_errors|rx_drops$"
+    r"(?i)(?!.*(?:tx|irq)).*(?:missed|no_?buf|out_of_buffer|no_dma_resource|no_desc|no_mem|no_skb"
+    r"|discards_phy$|alloc.*(?:fail|err)|fifo_err|ring_full|rx_over_errors|rx_drops$)"
 )
 """What drivers call packets that came while the ring was full or no memory was to be had; not
 ``rx_dropped``, which counts what no protocol wanted."""
@@ -143,9 +143,9 @@ def no_room(facts: Facts, what: Sample) -> Iterator[Finding]:
     for card, sample in cards(facts, what):
         names = ("rx_missed_errors", "rx_fifo_errors", "rx_over_errors")
         proof = {name: sample.totals[name] for name in names if sample.totals.get(name)}
-        proof |= {name: n for name, n in sample.driver.items() if n and _NO_ROOM.search(name)}
+        proof |= {name: n for name, n in sample.driver.items() if n and _NO_ROOM.match(name)}
         for queue, counts in sample.rx.items():
-            for name in ("overruns", "hw_drops", "alloc_fail"):
+            for name in ("overruns", "hw_drops", "drops", "alloc_fail"):
                 if counts.get(name):
                     proof[f"{name} of rx-{queue}"] = counts[name]
         lost = max(proof.values(), default=0)  # the same packets, by several names

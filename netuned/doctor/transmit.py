@@ -148,9 +148,10 @@ def xps(facts: Facts, what: Sample) -> Iterator[Finding]:
         proof = proof or {"tx_packets": sample.totals.get("tx_packets", 0)}
         mapped = CpuSet.of(cpu for cpus in card.xps.values() for cpu in cpus)
         unmapped = facts.topology.online - mapped
-        uneven = max(sizes) > 2 * min(sizes) + 1 or (mapped and unmapped)
         top = max(packets.values(), default=0)
         mean = sum(packets.values()) / max(len(packets), 1)
+        crowded = top >= 2 * mean > 0  # else those without a map are dealt out well
+        uneven = max(sizes) > 2 * min(sizes) + 1 or (unmapped and crowded)
         lines = profile(nic, "xps: {cpus: auto}")
         by_hand = f"echo 1 > /sys/class/net/{shell(nic)}/queues/tx-0/xps_cpus   # and so on"
         if mapped and uneven:

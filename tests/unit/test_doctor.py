@@ -123,6 +123,11 @@ SPIN = {"adaptive-rx": 1, "rx-usecs": 50}
 BULK = {"rx_packets": 1_000_000, "rx_bytes": 1_448_000_000}
 SEGMENTS = {"IpInReceives": 1_000_000, "IpExtInNoECTPkts": 1_010_000, "TcpInSegs": 1_000_000}
 
+ONE_EACH = counted(
+    CALM,
+    interrupts=on(*range(8), rate=45_000),
+    totals={"rx_packets": 2_000_000, "tx_packets": 1_700_000},
+)
 APART = known(
     PLAIN,
     table=(0, 1, 2, 3, 4, 5, 6) * 18,
@@ -131,6 +136,9 @@ APART = known(
 
 MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
     # name, and where it is found; then the like of it that is well
+    ("xps-unequal", known(PLAIN, xps={q: CpuSet(1 << q) for q in range(8)}),
+     counted(CALM, tx={3: {"packets": 2_000_000}}),
+     known(PLAIN, xps={q: CpuSet(1 << q) for q in range(8)}), CALM),
     ("few-cpus", PLAIN, hot(CALM, 0.7, range(8)), PLAIN, hot(CALM, 0.4, range(8))),
     ("few-cpus", VETH, hot(traffic(VETH), 0.7, [0], processed=9_000_000),
      VETH, hot(traffic(VETH), 0.7, [0, 1, 2, 3], processed=9_000_000)),
@@ -156,22 +164,20 @@ MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
     ("softirq-saturated", PLAIN, hot(CALM, 0.95, [3], ksoftirqd=int(9e9), squeezed=900),
      PLAIN, hot(CALM, 0.4, [3], ksoftirqd=int(1e9))),
     ("interrupt-rate", PLAIN, counted(CALM, interrupts=on(*range(8), rate=60_000)), PLAIN, CALM),
-    ("interrupt-rate", PLAIN, counted(CALM, interrupts=on(*range(8), rate=45_000),
-                                      totals={"rx_packets": 2_000_000, "tx_packets": 1_700_000}),
-     PLAIN, counted(CALM, interrupts=on(*range(8), rate=9_000))),
+    ("interrupt-rate", PLAIN, hot(ONE_EACH, 0.3, range(8)), PLAIN, ONE_EACH),
     ("adaptive-latency", known(sysctls(core__busy_poll="50"), coalesce=SPIN), CALM,
      known(sysctls(core__busy_poll="0"), coalesce=SPIN), CALM),
     ("softnet-drops", PLAIN, hot(CALM, 0.3, [2], dropped=500, processed=90_000, flow_limit=7),
      PLAIN, hot(CALM, 0.3, [2], dropped=3, processed=90_000)),
-    ("time-squeeze", PLAIN, hot(CALM, 0.4, [2], squeezed=900),
-     PLAIN, hot(CALM, 0.1, [2], squeezed=900)),
+    ("time-squeeze", PLAIN, hot(CALM, 0.4, [2], squeezed=9_000),
+     PLAIN, hot(CALM, 0.1, [2], squeezed=9_000)),
     ("backlog", sysctls(core__netdev_max_backlog="1000"), hot(CALM, 0.3, [2], backlog=800),
      sysctls(core__netdev_max_backlog="5000"), hot(CALM, 0.3, [2], backlog=800)),
     ("ring-overflow", known(PLAIN, rings={"rx": 512, "rx-max": 4096}),
      counted(CALM, totals={"rx_missed_errors": 9_000, "rx_dropped": 50_000}),
      PLAIN, counted(CALM, totals={"rx_dropped": 50_000})),
     ("ring-overflow", PLAIN, counted(CALM, driver={"rx_no_buffer_count": 900}),
-     PLAIN, counted(CALM, driver={"rx_no_buffer_count": 3, "rx_packets_phy": 9_000_000})),
+     PLAIN, counted(CALM, driver={"missed_irqs": 900, "tx_fifo_errors": 900, "rx_ok": 900})),
     ("ring-overflow", PLAIN, counted(CALM, rx={3: {"packets": 9, "overruns": 900}}), PLAIN, CALM),
     ("uneven-rss", known(PLAIN, table=HALF),
      hot(counted(CALM, rx={0: {"packets": 2_000_000}, **ODD}), 0.8, [0]),
@@ -266,6 +272,47 @@ def test_a_finding_is_where_it_is_made_and_nowhere_else(
     screen = Screen()
     assert "\n" not in show(found, ["eth0"], 10.0, {}, screen).splitlines()
     json.dumps(as_json(found, ["eth0"], 10.0, {}))
+
+
+BOTH_NODES = described(
+    "nodes: 2\ncores: 16\ncards: [{name: eth0, driver: mlx5_core, queues: 32, maximum: 32}]"
+)
+EVERYWHERE = {v.irq: {v.queue: 40_000} for v in BOTH_NODES.cards[2].nic.vectors}
+ONE_QUEUE = described("cores: 4\ncards: [{name: eth0, driver: virtio_net, queues: 1, maximum: 1}]")
+WELL = {
+    "fewer queues than CPUs, each sends for one": (
+        known(PLAIN, xps={q: CpuSet(1 << q) for q in range(8)}), CALM),
+    "queues on the CPUs of both nodes": (
+        BOTH_NODES, counted(traffic(BOTH_NODES), interrupts=EVERYWHERE)),
+    "coalescing adapts itself": (known(PLAIN, coalesce=SPIN), CALM),
+    "an interrupt for each packet, and nothing else to do": (PLAIN, ONE_EACH),
+    "frames that nobody wants": (PLAIN, counted(CALM, totals={"rx_dropped": 900_000})),
+    "a packet lost now and then": (PLAIN, counted(CALM, totals={"rx_missed_errors": 5})),
+    "fq_codel controls delay": (PLAIN, counted(CALM, kinds={"tx-1": "fq_codel"},
+        qdiscs={"tx-1": {"packets": 1_000_000, "drops": 4_000}})),
+    "a network is emulated": (PLAIN, counted(CALM, kinds={"root": "netem"},
+        qdiscs={"root": {"packets": 100_000, "drops": 9_000}})),
+    "irqbalance leaves it alone": (replace(PLAIN, agents=("irqbalance (pid 7)",)), CALM),
+    "RPS for one queue": (known(ONE_QUEUE, rps={0: CpuSet(15)}),
+        hot(traffic(ONE_QUEUE), 0.6, [0], received_rps=90_000)),
+    "RFS whole": (known(sysctls(core__rps_sock_flow_entries="32768"), flows={0: 4096}), CALM),
+    "a powersave that is a governor": (replace(PLAIN, late_us=400.0, scaling="intel_pstate",
+        governors={"powersave": CpuSet(0xFF)}, idle={"C1": 2}), CALM),
+    "a strict IOMMU for a slow card": (known(PLAIN, iommu="DMA", speed_mbps=10_000), CALM),
+    "a narrow bus that is wide enough": (
+        known(PLAIN, speed_mbps=10_000, bus=Bus("1", 8.0, 4, 16.0, 16)), CALM),
+    "a qdisc that a profile wants": (replace(sysctls(core__default_qdisc="fq_codel"),
+        status=Status(ManagerStatus("1", "in-sync"), (NicStatus(2, "eth0", "ice", "edge", "in-sync",
+        settings=(SettingStatus("qdisc", "in-sync", "fq", "fq"),)),))), CALM),
+    "bursts that cut turns short": (PLAIN, hot(CALM, 0.4, [2], squeezed=300)),
+    "ksoftirqd now and then": (PLAIN, hot(CALM, 0.3, [2], ksoftirqd=int(1e9))),
+    "TCP loses, and finds its speed": (PLAIN, host(TcpRetransSegs=5_000)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", WELL)
+def test_what_is_usual_is_no_finding(state: str) -> None:
+    assert names(*WELL[state]) == []
 
 
 def assert_profile(finding: Finding, directory: Path) -> None:
