@@ -10,8 +10,8 @@ from netuned.doctor.facts import CardFacts, Facts
 from netuned.doctor.finding import (
     CERTAIN,
     FULL,
-    LATENT,
     LIKELY,
+    PLACE,
     POSSIBLE,
     WASTED,
     Finding,
@@ -23,33 +23,24 @@ from netuned.doctor.finding import (
 from netuned.doctor.load import (
     BUSY_IRQS,
     BUSY_PPS,
+    FLOOD_IRQS,
     HOT,
     busy,
     cards,
-    heat,
     hottest,
     idle_cores,
     per_second,
     percent,
     received,
     receiving,
-    sent,
     takers,
 )
 from netuned.hardware.vectors import TX
 
-FLOOD_IRQS = 50_000
-"""Interrupts a second of one vector: at 1 to 2 µs to enter and leave each, a tenth of a CPU. Under
-load drivers that moderate go down to 20,000 (IGB_20K_ITR, IXGBE_20K_ITR) or fewer."""
-ALONE = 1.2
-"""Packets that an interrupt brings, up to which moderation does nothing."""
 DISTURBED = 10
 """Interrupts a second that an isolated CPU is not to have: the tick that remains there is 1."""
 STRAY = 0.1
 """Share of a vector's interrupts that says it was served elsewhere, not moved at the very end."""
-SATURATED = 0.9
-"""Of a CPU's time, in softirqs or in the thread that takes over from them."""
-PLACE = ("irq: {cpus: local & housekeeping, spread: one-per-queue}",)
 
 
 def few_cpus(facts: Facts, what: Sample) -> Iterator[Finding]:
@@ -66,7 +57,7 @@ def few_cpus(facts: Facts, what: Sample) -> Iterator[Finding]:
         if most <= len(taken):
             continue  # it has no more to spread: see rps_missing of the module receive
         grows = most > nic.rx_queues
-        lines = (*["channels: {combined: auto}"] * grows, *PLACE)
+        lines = (*["channels: {combined: auto}"] * grows, PLACE)
         by_hand = f"ethtool -L {shell(nic)} combined {min(most, len(taken) + len(idle))}"
         yield Finding(
             "few-cpus",
@@ -144,7 +135,7 @@ def isolated(facts: Facts, what: Sample) -> Iterator[Finding]:
             {f"interrupts on CPU {cpu}": number for cpu, number in sorted(hit.items())},
             CERTAIN,
             card.nic.name,
-            profile(card.nic, *PLACE),
+            profile(card.nic, PLACE),
             _by_hand(card, facts.topology.housekeeping) if card.nic.vectors else "",
         )
 
@@ -173,7 +164,7 @@ def remote(facts: Facts, what: Sample) -> Iterator[Finding]:
             {f"interrupts on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
             LIKELY,
             nic.name,
-            profile(nic, *PLACE),
+            profile(nic, PLACE),
             _by_hand(card, near & facts.topology.housekeeping),
             "If the application runs on that node, move it instead, or use a card there.",
         )
@@ -242,7 +233,7 @@ def shared_core(facts: Facts, what: Sample) -> Iterator[Finding]:
             {f"interrupts of {name}": counted[irq] for irq, name in vectors.items()},
             CERTAIN,
             nic.name,
-            profile(nic, *PLACE),
+            profile(nic, PLACE),
             f"echo {idle.first} > /proc/irq/{max(vectors)}/smp_affinity_list",
         )
 
@@ -274,133 +265,10 @@ def moved(facts: Facts, what: Sample) -> Iterator[Finding]:
             proof,
             LIKELY,
             card.nic.name,
-            profile(card.nic, *PLACE, "host: {irqbalance: exclude}"),
+            profile(card.nic, PLACE, "host: {irqbalance: exclude}"),
             "systemctl stop irqbalance" if "irqbalance" in who else "",
             f"It is most likely {who}." if who else "Who does it is not known: a script, maybe.",
         )
 
 
-def silent_queue(facts: Facts, what: Sample) -> Iterator[Finding]:
-    """A queue without interrupts, though in the RSS table, while others are at their end."""
-    for card, sample in busy(facts, what):
-        counted = {v: sum(sample.interrupts.get(v.irq, {}).values())
-                   for v in card.nic.vectors if v.role != TX}  # fmt: skip
-        silent = [v for v, n in counted.items() if not n and v.queue in card.table]
-        loud = [v for v, n in counted.items() if what.rate(n) >= BUSY_IRQS]
-        at = CpuSet.of(c for v in loud for c in sample.interrupts[v.irq])
-        if not silent or len(loud) < 2 or hottest(what, at) < HOT:
-            continue
-        yield Finding(
-            "silent-queue",
-            cost(FULL, len(silent) / len(counted) / 2),
-            f"queues {CpuSet.of(v.queue for v in silent)} had no interrupt, and have their part of "
-            f"the RSS table; of others the busiest CPU is in softirqs for "
-            f"{percent(hottest(what, at))} of its time",
-            "Either their interrupt is lost or masked (packets there wait), or the hash does not "
-            "tell this traffic's flows apart.",
-            {f"interrupts of {v.key}": n for v, n in sorted(counted.items())},
-            LIKELY,
-            card.nic.name,
-            profile(card.nic, "rss: {queues: all, fields: {udp4: [src, dst, sport, dport]}}"),
-            f"ethtool -N {shell(card.nic)} rx-flow-hash udp4 sdfn",
-        )
-
-
-def saturated(facts: Facts, what: Sample) -> Iterator[Finding]:
-    """CPUs that do nothing but softirqs, in interrupts or in ksoftirqd."""
-    thread = {cpu: what.rate(counts.get("ksoftirqd", 0)) / 1e9 for cpu, counts in what.cpus.items()}
-    full = CpuSet.of(
-        cpu for cpu in what.cpus
-        if thread[cpu] >= HOT or heat(what, cpu) >= SATURATED
-    )  # fmt: skip
-    if not full:
-        return
-    worst = max(full, key=lambda cpu: max(thread[cpu], heat(what, cpu)))
-    proof = {f"ksoftirqd/{cpu} ms": int(thread[cpu] * 1000 * what.seconds) for cpu in full}
-    proof |= {f"squeezed on CPU {cpu}": what.cpus[cpu].get("squeezed", 0) for cpu in full}
-    served = [
-        (card, per_cpu) for card, sample in cards(facts, what)
-        if (per_cpu := sum(receiving(card, sample).get(cpu, 0) for cpu in full))
-    ]  # fmt: skip
-    nic = max(served, key=lambda pair: pair[1])[0].nic if served else None
-    yield Finding(
-        "softirq-saturated",
-        cost(FULL, max(thread[worst], heat(what, worst))),
-        f"CPUs {full} are at their end: CPU {worst} is in softirqs for "
-        f"{percent(heat(what, worst))} of its time, and ksoftirqd/{worst} runs for "
-        f"{percent(min(thread[worst], 1.0))}",
-        "What else is to run there waits for its turn behind packets, and packets behind it: the "
-        "queue in front of it grows until it drops.",
-        proof,
-        CERTAIN,
-        nic.name if nic else "",
-        profile(nic, "channels: {combined: auto}", *PLACE, "rps: {cpus: auto}") if nic else (),
-        "",
-        "Findings about the same CPUs say how to spread it; what only one flow sends no "
-        "spreading helps.",
-    )
-
-
-def interrupt_rate(facts: Facts, what: Sample) -> Iterator[Finding]:
-    """So many interrupts that they cost, or one for every packet."""
-    for card, sample in busy(facts, what):
-        each = {v: sum(sample.interrupts.get(v.irq, {}).values()) for v in card.nic.vectors}
-        if not (whole := sum(each.values())) or _wants_latency(facts):
-            continue
-        top = max(each, key=lambda vector: each[vector])
-        packets = received(what, sample) + sent(what, sample)
-        at = hottest(what, CpuSet.of(sample.interrupts[top.irq]))
-        alone = (
-            packets / what.rate(whole) <= ALONE
-            and what.rate(each[top]) >= BUSY_PPS
-            and at >= HOT / 2
-        )
-        if what.rate(each[top]) < FLOOD_IRQS and not alone:
-            continue
-        adapts = "adaptive-rx" in card.coalesce
-        line = "coalesce: {adaptive-rx: on}" if adapts else "coalesce: {rx-usecs: 50}"
-        by_hand = "adaptive-rx on" if adapts else "rx-usecs 50"
-        yield Finding(
-            "interrupt-rate",
-            cost(WASTED, what.rate(each[top]) / 4 / FLOOD_IRQS),
-            f"{per_second(what, whole)} interrupts for {packets:,.0f} packets a second, "
-            f"{per_second(what, each[top])} of {top.key} alone",
-            "To enter and leave an interrupt takes a CPU 1 to 2 µs, as much as a packet: fewer of "
-            "them serve the same packets in less time.",
-            {f"interrupts of {v.key}": number for v, number in sorted(each.items())},
-            CERTAIN,
-            card.nic.name,
-            profile(card.nic, line) if card.coalesce else profile(
-                card.nic, "napi: {defer-hard-irqs: 2, gro-flush-timeout: 20us}"),
-            f"ethtool -C {shell(card.nic)} {by_hand}" if card.coalesce else "",
-        )  # fmt: skip
-
-
-def adaptive(facts: Facts, what: Sample) -> Iterator[Finding]:
-    """Adaptive coalescing on a host that polls for low latency."""
-    for card, sample in cards(facts, what):
-        if not card.coalesce.get("adaptive-rx") or not _wants_latency(facts):
-            continue
-        if received(what, sample) < BUSY_PPS / 10:
-            continue
-        yield Finding(
-            "adaptive-latency",
-            cost(LATENT, 0.5),
-            "net.core.busy_poll or busy_read is set, and the card's receive coalescing adapts "
-            f"itself (rx-usecs {card.coalesce.get('rx-usecs', 0)} now)",
-            "Applications that ask for low latency wait for an interrupt that the card puts off by "
-            "as much as it likes, differently from one moment to the next.",
-            {"rx_packets": sample.totals.get("rx_packets", 0)},
-            POSSIBLE,
-            card.nic.name,
-            profile(card.nic, "coalesce: {adaptive-rx: off, rx-usecs: 0}"),
-            f"ethtool -C {shell(card.nic)} adaptive-rx off rx-usecs 0",
-        )
-
-
-def _wants_latency(facts: Facts) -> bool:
-    return max(facts.number("net.core.busy_read"), facts.number("net.core.busy_poll")) > 0
-
-
-FINDINGS = (few_cpus, isolated, remote, other_cache, shared_core, moved, silent_queue, saturated,
-            interrupt_rate, adaptive)  # fmt: skip
+FINDINGS = (few_cpus, isolated, remote, other_cache, shared_core, moved)

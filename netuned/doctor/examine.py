@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from netuned.counters.sample import Sample
-from netuned.doctor import card, cpus, host, own, receive, transmit
+from netuned.doctor import card, cpus, host, interrupts, own, receive, spread, transmit
 from netuned.doctor.facts import Facts
 from netuned.doctor.finding import Finding
 
 FINDINGS: tuple[Callable[[Facts, Sample], Iterator[Finding]], ...] = (
     *cpus.FINDINGS,
+    *interrupts.FINDINGS,
+    *spread.FINDINGS,
     *receive.FINDINGS,
     *transmit.FINDINGS,
     *card.FINDINGS,

@@ -14,6 +14,9 @@ LOST, FULL, WASTED, LATENT = 75.0, 50.0, 25.0, 0.0
 spent for nothing; nothing is lost yet."""
 STEP = 25.0
 
+PLACE = "irq: {cpus: local & housekeeping, spread: one-per-queue}"
+"""The line of a profile that gives each queue a CPU of its own near the card."""
+
 CERTAIN, LIKELY, POSSIBLE = "certain", "likely", "possible"
 """The counters say it; they say it and could mean another thing; only settings say it."""
 

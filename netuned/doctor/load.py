@@ -14,6 +14,9 @@ BUSY_PPS = 10_000
 that the stack takes for each."""
 BUSY_IRQS = 1_000
 """Interrupts a second from which a vector counts as busy: below, it costs a CPU 0.2 % or less."""
+FLOOD_IRQS = 50_000
+"""Interrupts a second of one vector: at 1 to 2 µs to enter and leave each, a tenth of a CPU. Under
+load drivers that moderate go down to 20,000 (IGB_20K_ITR, IXGBE_20K_ITR) or fewer."""
 HOT = 0.5
 """Share of a CPU's time in interrupts and softirqs: the other half is soon filled by the
 application that its packets wake there."""

@@ -39,7 +39,7 @@ DEFAULTS = frozenset(("pfifo_fast", "fq", "fq_codel"))
 STEADY = 0.7
 """Of the most that a part of the time had, the least: one stream, whatever queue it takes."""
 UNEVEN = 3.0
-"""Times the mean: a hash of some ten flows over eight queues does not come to that."""
+"""Times the mean: 32 equal flows that a hash deals to 8 queues come to it once in 400."""
 
 
 def flow_limit(facts: Facts, what: Sample) -> Iterator[Finding]:

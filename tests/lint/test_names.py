@@ -36,7 +36,7 @@ JOINT: dict[str, tuple[str, dict[str, int]]] = {
     "planning/whynot.py": (TOLD, {"irq": 1}),
     "doctor/cpus.py": (KEPT, {"irq": 2}),
     "doctor/load.py": (KEPT, {"irq": 1}),
-    "doctor/receive.py": (KEPT, {"rss": 1}),
+    "doctor/spread.py": (KEPT, {"rss": 1}),
     "doctor/transmit.py": (KEPT, {"qdisc": 1, "xps": 1}),
     "bus/wire.py": (RECORD, {"irq": 1, "qdisc": 1, "rps": 1, "xps": 1}),
     "cli/explain.py": (RECORD, {"channels": 1}),
