@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PARTS = 5
 """Of the time: in each of them is looked which queue a stream takes."""
+PROOFS = 8
+"""Counters of a finding that people are shown: there may be one for each queue."""
 NO_SAMPLES = "what moves is not seen: `netunedctl snapshot --for 10s` takes two samples of it"
 
 
@@ -141,7 +143,9 @@ def show(
         whose = wire.text(finding.card) or "host"
         text += f"\n{screen.paint(escape(f'{number}. {whose}: {finding.name}'), BOLD)}"
         text += f"  ({finding.sure}, cost {finding.cost:.0f})\n"
-        proof = ", ".join(f"{what} {number:,}" for what, number in finding.proof.items())
+        proof = ", ".join(f"{what} {number:,}" for what, number in _largest(finding.proof))
+        if (more := len(finding.proof) - PROOFS) > 0:
+            proof += f" and {more} more (--json shows all)"
         lines = (("Seen", finding.seen), ("Why it hurts", finding.why), ("Proof", proof),
                  ("By hand", finding.command), ("Besides", finding.other))  # fmt: skip
         text += "".join(screen.sentence(f"{what}: {said}", "   ") for what, said in lines if said)
@@ -151,6 +155,12 @@ def show(
         text += "\n" + screen.sentence("Not seen:")
         text += "".join(screen.sentence(f"{what}: {why}", "  ") for what, why in missing.items())
     return text
+
+
+def _largest(proof: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The counters that moved most, in their order."""
+    shown = sorted(proof, key=lambda what: -proof[what])[:PROOFS]
+    return [(what, number) for what, number in proof.items() if what in shown]
 
 
 def as_json(

@@ -78,8 +78,8 @@ class CardFacts:
     """One card's. Mappings are by queue (``flows``: of ``rps_flow_cnt``), or as questions have it.
 
     ``takers`` are the CPUs that an interrupt goes to, by number. ``leaves`` are the kinds of
-    qdiscs by their parents, ``limits`` their sizes in packets. ``iommu`` is the type of the card's
-    domain, empty where there is none or it may not be read.
+    qdiscs by their parents, ``limits`` their sizes in packets by kind, and ``fq flow_limit``.
+    ``iommu`` is the type of the card's domain, empty where there is none or it may not be read.
     """
 
     nic: Nic
@@ -196,7 +196,13 @@ def _card(kernel: Kernel, asked: Once, nic: Nic, missing: dict[str, str]) -> Car
         features=ask(FEATURES, {}),
         table=ask(RSS_TABLE, ()),
         leaves={entry.parent: entry.kind for entry in entries},
-        limits={e.kind: e.parameters["limit"] for e in entries if "limit" in e.parameters},
+        limits={e.kind: e.parameters["limit"] for e in entries if "limit" in e.parameters}
+        | {
+            f"{e.kind} {name}": e.parameters[name]
+            for e in entries
+            for name in ("flow_limit",)
+            if name in e.parameters
+        },
         rps=masks("rx", nic.rx_queues, "rps_cpus"),
         flows=_each(
             nic.rx_queues,

@@ -145,13 +145,13 @@ def rps_missing(facts: Facts, what: Sample) -> Iterator[Finding]:
     for card, sample in busy(facts, what):
         nic, by_cpu = card.nic, receiving(card, sample)
         taken, idle = takers(by_cpu), idle_cores(facts, what, nic.numa_node)
-        channels = nic.channels
+        channels = None if nic.fixed else nic.channels
         most = max(channels.combined_max, channels.rx_max) if channels else nic.rx_queues
         reach = nic.rss_queues if nic.rss_queues < nic.rx_queues else most
         if (
             not by_cpu
             or any(card.rps.values())
-            or (reach > len(taken) and not nic.fixed)
+            or reach > len(taken)
             or not idle
             or hottest(what, taken) < HOT
         ):

@@ -51,19 +51,21 @@ def flow_limit(facts: Facts, what: Sample) -> Iterator[Finding]:
         lost = sum(hit.values())
         if what.rate(lost) < 1:
             continue
+        now = card.limits.get("fq flow_limit", FLOW_LIMIT)
         yield Finding(
             "fq-flow-limit",
             cost(LOST, lost / max(total(sample.qdiscs.values(), "packets"), 1) * 10),
-            f"fq dropped {per_second(what, lost)} packets because one flow had {FLOW_LIMIT} (or "
-            f"what is set) waiting already; TCP sent {per_second(what, again)} segments again",
+            f"fq dropped {per_second(what, lost)} packets because one flow had {now} waiting "
+            f"already; TCP sent {per_second(what, again)} segments again",
             "A fast flow loses packets on its own host and halves its speed: throughput is "
             "bimodal, high in one run and a fifth lower in the next.",
             {f"flows_plimit of {at}": number for at, number in sorted(hit.items())}
             | {"TcpRetransSegs": again},
             CERTAIN if again else LIKELY,
             card.nic.name,
-            profile(card.nic, "qdisc: {kind: fq, flow_limit: 1000}"),
-            f"tc qdisc replace dev {shell(card.nic)} {_where(hit)} fq flow_limit 1000",
+            profile(card.nic, f"qdisc: {{kind: fq, flow_limit: {max(10 * now, 1000)}}}"),
+            f"tc qdisc replace dev {shell(card.nic)} {_where(hit)} fq "
+            f"flow_limit {max(10 * now, 1000)}",
         )
 
 
@@ -158,8 +160,8 @@ def xps(facts: Facts, what: Sample) -> Iterator[Finding]:
             yield Finding(
                 "xps-unequal",
                 cost(WASTED, 0.4),
-                f"of {len(sizes)} queues to send on, one is for {max(sizes)} CPUs and one for "
-                f"{min(sizes)}{f'; CPUs {unmapped} have none' * bool(unmapped)}",
+                f"the {len(sizes)} queues to send on are for {min(sizes)} to {max(sizes)} CPUs each"
+                f"{f'; CPUs {unmapped} have none' * bool(unmapped)}",
                 "CPUs that share a queue wait for its lock, while others have one to themselves; "
                 "those without are dealt out by a hash.",
                 proof,
