@@ -204,7 +204,8 @@ def not_merging(facts: Facts, what: Sample) -> Iterator[Finding]:
 
 def merged_forwards(facts: Facts, what: Sample) -> Iterator[Finding]:
     """Segments that the card merged, on a host that hands them on."""
-    forwards = facts.number("net.ipv4.ip_forward") == 1 and what.host.get("IpForwDatagrams", 0) > 0
+    rate = what.rate(what.host.get("IpForwDatagrams", 0))
+    forwards = facts.number("net.ipv4.ip_forward") == 1 and rate >= A_LOSS
     for card, sample in cards(facts, what):
         if not forwards or not sample.totals.get("rx_packets"):
             continue

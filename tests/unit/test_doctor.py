@@ -10,17 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from netuned.cli.doctor import as_json, show
 from netuned.cli.main import run
 from netuned.cli.text import Screen
-from netuned.counters.sample import Sample
+from netuned.counters.sample import CardSample, Sample
 from netuned.cpuset import CpuSet
 from netuned.doctor import facts as reading
 from netuned.doctor.examine import FINDINGS, examine
 from netuned.doctor.facts import Bus, Facts
 from netuned.doctor.finding import Finding, wire_name
 from netuned.hardware.host import read_host
+from netuned.kernel.counts import LINK, SOFTNET, TIMES
 from netuned.kernel.features import ACTIVE
 from netuned.kernel.netdev import XSK
 from netuned.kernel.recorded import File
@@ -406,3 +409,62 @@ def test_a_cards_name_is_no_command_and_no_pattern(name: str, tmp_path: Path) ->
     assert not match.matches(other)
     assert escape(text := show([found], [], 10.0, {}, Screen()).replace("\n", "")) == text
     json.dumps(as_json([found], [], 10.0, {})).encode()
+
+
+def counts(*names: str) -> st.SearchStrategy[dict[str, int]]:
+    number = st.sampled_from((0, 1, 5, 1_000, 10**6, 10**9, 2**32 - 1, 2**64 - 1))
+    return st.dictionaries(st.sampled_from(names), number)
+
+
+QUEUES = st.integers(0, 9)
+SAMPLES = st.builds(
+    Sample,
+    at=st.just(9.0),
+    cpus=st.dictionaries(
+        st.integers(0, 33),
+        counts(*TIMES, *SOFTNET.values(), "backlog", "ksoftirqd", "net_rx"),
+    ),
+    cards=st.dictionaries(
+        st.just(2),
+        st.builds(
+            CardSample,
+            name=st.just("eth0"),
+            totals=counts(*LINK),
+            driver=counts("rx_no_buffer_count", "tx_xoff", "rx_pause", "missed_irqs"),
+            rx=st.dictionaries(QUEUES, counts("packets", "bytes", "overruns", "alloc_fail")),
+            tx=st.dictionaries(QUEUES, counts("packets", "bytes", "drops")),
+            qdiscs=st.dictionaries(
+                st.sampled_from(("root", "tx-0", "tx-9")),
+                counts("packets", "bytes", "drops", "flows_plimit"),
+            ),
+            kinds=st.dictionaries(
+                st.sampled_from(("root", "tx-0")), st.sampled_from(("fq", "mq", "pfifo"))
+            ),
+            interrupts=st.dictionaries(
+                st.sampled_from(IRQS), st.dictionaries(st.integers(0, 33), st.integers(0, 10**9))
+            ),
+        ),
+    ),
+    host=counts("TcpRetransSegs", "IpInReceives", "IpForwDatagrams", "conntrack", "conntrack_max"),
+    seconds=st.sampled_from((0.0, 0.001, 1.0, 3600.0)),
+)
+ODD_FACTS = known(
+    replace(sysctls(ipv4__ip_forward="1", core__rps_sock_flow_entries="7"), late_us=900.0),
+    table=HALF,
+    xps={0: CpuSet(1), 1: CpuSet()},
+    rps={0: CpuSet(3)},
+    takers={irq: CpuSet(1) for irq in IRQS},
+    features={"rx-lro": ACTIVE, "rx-gro-hw": ACTIVE},
+    coalesce=SPIN,
+)
+
+
+@given(SAMPLES, st.sampled_from((PLAIN, ODD_FACTS, VETH)))
+@settings(max_examples=40, deadline=None)
+def test_whatever_a_host_counts_there_is_an_answer(what: Sample, facts: Facts) -> None:
+    found = examine(replace(facts, steps=(what,) * 5), what)
+    assert all(0 <= finding.cost <= 100 and finding.proof for finding in found)
+    assert show(found, ["eth0"], what.seconds, {}, Screen())
+    if not what.seconds:
+        told = {finding.name for finding in found}
+        assert told <= {"conntrack-full", "backlog", "rfs-without-queues"}, "no time, no rate"
