@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     from netuned.doctor.examine import examine
 
     if arguments.snapshot is None:
-        facts, what = _look(arguments.nic, arguments.seconds)
+        facts, what = look(arguments.nic, arguments.seconds)
     else:
-        facts, what = _recorded(arguments.snapshot, arguments.nic)
+        facts, what = recorded(arguments.snapshot, arguments.nic)
     findings = examine(facts, what)
     missing = {**what.missing, **facts.missing}
     names = [wire.text(card.nic.name) for card in facts.cards.values()]
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _look(name: str | None, seconds: int) -> tuple[Facts, Sample]:
+def look(name: str | None, seconds: int) -> tuple[Facts, Sample]:
     """This host, looked at for so long. Raises: NetunedError."""
     from netuned.counters.sample import between
     from netuned.counters.take import Taker
@@ -99,7 +99,7 @@ def _status() -> tuple[Status | None, Mapping[str, str]]:
         return None, {"netuned's own state": str(error)}
 
 
-def _recorded(path: str, name: str | None) -> tuple[Facts, Sample]:
+def recorded(path: str, name: str | None) -> tuple[Facts, Sample]:
     """The host of a snapshot, or a described one. Raises: NetunedError."""
     from netuned.counters.sample import Sample, between
     from netuned.doctor import facts as reading

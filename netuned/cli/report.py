@@ -6,17 +6,17 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from netuned.cli import answers
+from netuned.cli import answers, doctor
 from netuned.cli import plan as plans
-from netuned.cli.text import Screen
+from netuned.cli.text import Screen, duration_s
 from netuned.errors import NetunedError
 from netuned.text import escape
 
 if TYPE_CHECKING:
     from netuned.bus.client import Client
-    from netuned.counters.sample import Sample
     from netuned.hardware.host import Host
     from netuned.kernel import Kernel
     from netuned.plan import Plan
@@ -62,14 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> int:
-    from netuned.profiles.timeout import parse_timeout_s
-
-    seconds = parse_timeout_s(text)
-    if not seconds and text != "off":
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time like 30s or 2min, at most 1h, or off"
-        )
-    return seconds
+    return 0 if text == "off" else duration_s(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -95,6 +88,7 @@ def _page(arguments: argparse.Namespace) -> bytes:
         if error.name not in ("jinja2", "markupsafe"):
             raise
         raise NetunedError(NO_JINJA) from None
+    from netuned.doctor.examine import examine
     from netuned.report.seen import see
     from netuned.snapshots import offline
 
@@ -103,28 +97,23 @@ def _page(arguments: argparse.Namespace) -> bytes:
     for said in (*map(str, profiles.errors), *hints):
         print(escape(said), file=sys.stderr)
     known = offline.host_and_desired(kernel, profiles)
-    what, unmeasured, source = None, "--for is off", "this host"
+    what, findings, unmeasured, source = None, None, "--for is off", "this host"
+    unseen: Mapping[str, str] = {}
     if arguments.snapshot is not None:
-        unmeasured = "a snapshot tells nothing of it"
+        facts, what = doctor.recorded(arguments.snapshot, None)
+        unmeasured = doctor.NO_SAMPLES
         source = f"the host of {os.path.basename(arguments.snapshot)}"
     elif seconds := DEFAULT_S if arguments.seconds is None else arguments.seconds:
-        what = _measure(kernel, known[0], seconds)
+        facts, what = doctor.look(None, seconds)
+    if what is not None:
+        findings, unseen = examine(facts, what), facts.missing
+        what = what if what.seconds else None
     given = arguments.snapshot is not None or bool(arguments.profiles)
     status, plan, notes = _state(kernel, profiles, known, given=given)
     seen = see(kernel, profiles, known, status, what, unmeasured)
-    text = html(Page(seen, status, plan, time.time(), source, notes))
+    notes += tuple(f"Not seen: {of} ({why})" for of, why in unseen.items())
+    text = html(Page(seen, status, plan, time.time(), source, notes, findings))
     return text.encode("utf-8", "backslashreplace")
-
-
-def _measure(kernel: Kernel, host: Host, seconds: int) -> Sample:
-    """What happens on this host in that time."""
-    from netuned.counters.sample import between
-    from netuned.counters.take import Taker
-
-    taker = Taker(kernel)
-    before = taker.take(host.nics)
-    time.sleep(seconds)
-    return between(before, taker.take(host.nics))
 
 
 def _state(

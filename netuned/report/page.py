@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from netuned import __version__
+from netuned.doctor.finding import Finding
 from netuned.plan import Change, Plan, merged
 from netuned.report import drawing
 from netuned.report.seen import CardSeen, Seen
@@ -32,29 +32,6 @@ TEMPLATES = Path(__file__).with_name("templates")
 CHANGES_SHOWN = 50
 ROWS_OPEN = 16
 """A table of more queues is folded until somebody asks for it."""
-
-
-class Finding(Protocol):
-    """What a page shows of something that costs something."""
-
-    @property
-    def cost(self) -> float: ...
-    @property
-    def seen(self) -> str: ...
-    @property
-    def why(self) -> str: ...
-    @property
-    def proof(self) -> Mapping[str, int]: ...
-    @property
-    def sure(self) -> str: ...
-    @property
-    def card(self) -> str: ...
-    @property
-    def profile(self) -> tuple[str, ...]: ...
-    @property
-    def command(self) -> str: ...
-    @property
-    def other(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

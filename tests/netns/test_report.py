@@ -29,12 +29,17 @@ def test_the_page_shows_what_the_daemon_keeps_and_repaired() -> None:
         lab.wait_state("lan0", "in-sync")
         words = ("-m", "netuned.cli", "report", "--for", "1s", "--out", "-")
         found = Checked(lab.run(sys.executable, *words).stdout)
+        file = str(lab.directory / "host.tar.xz")
+        lab.run(sys.executable, *words[:2], "snapshot", "--for", "1s", file)
+        elsewhere = Checked(lab.ctl("report", "--snapshot", file, "--out", "-").stdout)
     text = " ".join(found.text.split())
     assert "netuned: in-sync. Cards: 2 in-sync." in text
     assert "Measured over 1." in text
+    assert "Findings (" in text
     assert "lan0 rps rx-1 none 0-1 drift 1" in text
     assert "Nothing would be changed." in text
     assert f"Settings of {ODD} Setting State Wanted Found Why rps in-sync 0-1" in text
     assert not found.of("b")
     assert {row["data-rps"] for row in found.of("tr") if "data-rps" in row} == {"0-1"}
     assert re.search(r"It received [0-9,]+ packets and .* a second; dropped", text)
+    assert "Measured over 1." in " ".join(elsewhere.text.split())

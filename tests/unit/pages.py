@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 from typing import Any
 
 from netuned.counters.sample import USER_HZ, CardSample, Sample
 from netuned.cpuset import CpuSet
+from netuned.doctor.finding import CERTAIN, Finding
 from netuned.hardware.host import Host
 from netuned.hardware.nic import Nic
 from netuned.hardware.topology import Topology
@@ -49,19 +50,18 @@ cards: [{name: eth0, driver: ice, node: 0, queues: 64, maximum: 64, count: 4, ir
 AT = 1_795_000_000.0
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A finding that nobody had."""
-
-    cost: float = 62.5
-    seen: str = "CPUs 0-7 take 92 % of the interrupts, 8 of 32"
-    why: str = "What waits for them waits while 24 CPUs have nothing to do."
-    proof: Mapping[str, int] = field(default_factory=lambda: {"interrupts on CPU 0": 1_204_331})
-    sure: str = "certain"
-    card: str = "eth2"
-    profile: tuple[str, ...] = ('match: [{name: "eth2"}]', "irq: {cpus: local & housekeeping}")
-    command: str = "netunedctl plan eth2.yaml"
-    other: str = ""
+FINDING = Finding(
+    "few-cpus",
+    62.5,
+    "CPUs 0-7 take 92 % of the interrupts, 8 of 32",
+    "What waits for them waits while 24 CPUs have nothing to do.",
+    {"interrupts on CPU 0": 1_204_331},
+    CERTAIN,
+    "eth2",
+    ('match: [{name: "eth2"}]', "irq: {cpus: local & housekeeping}"),
+    "netunedctl plan eth2.yaml",
+)
+"""Nobody had it."""
 
 
 def page(described: str = MACHINE, *, measured: bool = True, profile: str = PROFILE) -> Page:
@@ -74,7 +74,7 @@ def page(described: str = MACHINE, *, measured: bool = True, profile: str = PROF
     why = "" if measured else "nobody asked for it"
     seen = _steered(see(kernel, profiles, known, status, what, why))
     plan = offline.plan(kernel, profiles, known)
-    return Page(seen, status, plan, AT, "a described machine", (), (Made(),))
+    return Page(seen, status, plan, AT, "a described machine", (), (FINDING,))
 
 
 def _profiles(text: str) -> ProfileSet:
