@@ -28,7 +28,7 @@ layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
         $(CARRIED) $(VENV)/bin/python -m pytest $(BESIDE_$(1)) tests/$(1) $(PYTEST)
 
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
-            libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace
+            libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace tmux
 
 .PHONY: setup demo test lint unit netns vm atheris fuzz bench soak browser report-check report-picture lab install uninstall clean clean-lab
 

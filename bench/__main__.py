@@ -20,6 +20,7 @@ from bench import (
     planning,
     profile_drop,
     starting,
+    top,
 )
 from bench.calibration import calibrated
 from bench.table import Row, render
@@ -33,6 +34,7 @@ PARTS = {
     "starting": lambda quick: starting.measure(),
     "counters": lambda quick: counters.measure(1 if quick else 5),
     "placement": lambda quick: placement.measure(),
+    "top": lambda quick: top.measure(5.0 if quick else 20.0),
     "planning": lambda quick: planning.measure(3 if quick else 9),
 }
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "profiles": "show the loaded profiles and where they are in force",
     "schema": "print the JSON Schema of profiles",
     "history": "show what was changed, why, and who asked for it",
+    "top": "show what cards, queues and CPUs do, refreshed, without the daemon",
     "explain": "tell why a card has its profile, CPUs and queues, without the daemon",
     "doctor": "find what costs packets, CPU time or latency, and what mends it",
     "capture": "write a profile that says what a card is set to now",

@@ -52,7 +52,7 @@ class Counting(Client):
         super().__init__()
         self._route = NetlinkSocket(0)
         self._ioctl = Ethtool()
-        self._names: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._places: dict[tuple[int, int], counts.Places] = {}
         """Of a card with so many statistics: which they are changes with the number of queues."""
 
     def links(self) -> Mapping[int, Counts]:
@@ -87,22 +87,25 @@ class Counting(Client):
         with decoding("statistics of queues"):
             return counts.queues(told, GENERIC_HEADER)
 
-    def of_driver(self, ifindex: int) -> tuple[Counts, Mapping[Queue, Counts]]:
+    def of_driver(
+        self, ifindex: int, *, queues_alone: bool = False
+    ) -> tuple[Counts, Mapping[Queue, Counts]]:
         """What the driver counts (``ethtool -S``): the card's by its names, and its queues'.
 
-        Empty where it has none. Raises: KernelError.
+        Empty where it has none; the card's with ``queues_alone``, too. Raises: KernelError.
         """
         with contextlib.suppress(UnsupportedError), decoding(f"statistics of ifindex {ifindex}"):
             answer = self._ioctl_of(ifindex, _SSET.pack(_GSSET_INFO, 0, 1 << _STATISTICS, 0))
             count = _SSET.unpack_from(answer)[3] if _SSET.unpack_from(answer)[2] else 0
             if not 0 < count <= _MOST:
                 return {}, {}
-            names = self._names.get((ifindex, count))
-            if names is None:
-                names = self._names[ifindex, count] = self._read_names(ifindex, count)
+            placed = self._places.get((ifindex, count))
+            names = self._read_names(ifindex, count) if placed is None else ()
             answer = self._ioctl_of(ifindex, _HEAD.pack(_GSTATS, count) + bytes(8 * count))
             numbers = struct.unpack_from(f"={count}Q", answer, _HEAD.size)
-            return counts.of_driver(names, numbers)
+            if placed is None:
+                placed = self._places[ifindex, count] = counts.places(names, numbers)
+            return counts.of_driver(placed, numbers, queues_alone=queues_alone)
         return {}, {}
 
     def _read_names(self, ifindex: int, count: int) -> tuple[str, ...]:

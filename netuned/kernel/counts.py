@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import struct
 import sys
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from netuned.kernel.netlink import attributes
 
@@ -147,59 +147,102 @@ def qdiscs(payloads: Iterable[bytes]) -> dict[int, dict[tuple[int, int], tuple[s
     ``backlog`` are what waits now; of fq its own, ``flows_plimit`` among them.
     """
     found: dict[int, dict[tuple[int, int], tuple[str, Counts]]] = {}
+    shapes: dict[int, _Shape] = {}
     for payload in payloads:
         _, _, _, ifindex, handle, parent, _ = _TC.unpack_from(payload)
-        told = attributes(payload, _TC.size)
-        kind = payload[slice(*told[_TCA_KIND])].partition(b"\0")[0].decode("ascii", "replace")
-        stats = payload[slice(*told[_TCA_STATS2])] if _TCA_STATS2 in told else b""
-        found.setdefault(ifindex, {})[handle, parent] = kind, _qdisc(kind, stats)
+        shape = shapes.get(len(payload))
+        if shape is None or shape.heads.unpack_from(payload) != shape.known:
+            shape = shapes[len(payload)] = _shape(payload)
+        kind = payload[shape.kind].partition(b"\0")[0].decode("ascii", "replace")
+        found.setdefault(ifindex, {})[handle, parent] = kind, _qdisc(kind, payload, shape.stats)
     return found
 
 
-def _qdisc(kind: str, stats: bytes) -> dict[str, int]:
-    told = attributes(stats, 0)
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Where attributes are in an answer, and in all others with the same heads at their places."""
+
+    heads: struct.Struct
+    known: tuple[bytes, ...]
+    kind: slice
+    stats: Mapping[int, tuple[int, int]]
+
+
+def _shape(payload: bytes) -> _Shape:
+    told = attributes(payload, _TC.size)
+    start, end = told.get(_TCA_STATS2, (0, 0))
+    stats = attributes(payload[:end], start)
+    form, at = "=", 0
+    for start, _ in sorted((*told.values(), *stats.values())):
+        form += f"{start - 4 - at}x4s"
+        at = start
+    heads = struct.Struct(form)
+    return _Shape(heads, heads.unpack_from(payload), slice(*told[_TCA_KIND]), stats)
+
+
+def _qdisc(kind: str, payload: bytes, told: Mapping[int, tuple[int, int]]) -> dict[str, int]:
     counts: dict[str, int] = {}
     if _BASIC in told:
-        counts["bytes"], counts["packets"] = _BASIC_FORM.unpack_from(stats, told[_BASIC][0])
+        counts["bytes"], counts["packets"] = _BASIC_FORM.unpack_from(payload, told[_BASIC][0])
     if _PACKETS_64 in told:
-        counts["packets"] = int.from_bytes(stats[slice(*told[_PACKETS_64])], sys.byteorder)
+        counts["packets"] = int.from_bytes(payload[slice(*told[_PACKETS_64])], sys.byteorder)
     if _QUEUE_STATS in told:
         names = ("qlen", "backlog", "drops", "requeues", "overlimits")
-        numbers = _QUEUE_FORM.unpack_from(stats, told[_QUEUE_STATS][0])
+        numbers = _QUEUE_FORM.unpack_from(payload, told[_QUEUE_STATS][0])
         counts |= zip(names, numbers, strict=True)
     if kind == "fq" and _APP in told:
         start, end = told[_APP]
-        own = struct.unpack_from(f"={min(len(_FQ_U64), (end - start) // 8)}Q", stats, start)
+        own = struct.unpack_from(f"={min(len(_FQ_U64), (end - start) // 8)}Q", payload, start)
         counts |= zip(_FQ_U64, own, strict=False)
     return counts
 
 
-def of_driver(
-    names: Iterable[str], numbers: Iterable[int]
-) -> tuple[dict[str, int], dict[Queue, dict[str, int]]]:
-    """``ethtool -S``: what is the card's, by the driver's names, and what its queues'.
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Of a driver's statistics, whose each is: the card's, by name, or a queue's, by what it is."""
 
-    A name that is there more than once is summed. vmxnet3 has a heading for each queue, whose
-    number is its value, and the same names below.
+    card: tuple[tuple[str, int], ...]
+    queues: Mapping[Queue, tuple[tuple[str, int], ...]]
+
+
+def places(names: Iterable[str], numbers: Iterable[int]) -> Places:
+    """Take a driver's names apart, which is worth keeping: a card can have thousands.
+
+    vmxnet3 has a heading for each queue, whose number is its value, and the same names below.
     """
-    card: dict[str, int] = {}
-    by_queue: dict[Queue, dict[str, int]] = {}
+    card: list[tuple[str, int]] = []
+    queues: dict[Queue, list[tuple[str, int]]] = {}
     place: Queue | None = None
-    for name, number in zip(names, numbers, strict=False):
-        if "Queue#" in name:
+    for at, (name, number) in enumerate(zip(names, numbers, strict=False)):
+        if name.strip() in ("Rx Queue#", "Tx Queue#"):
             place = name.strip()[:2].lower(), number
             continue
         told = _of_queue(name) or (place and _below_heading(name, place))
         if told:
-            queue, what = told
-            counts = by_queue.setdefault(queue, {})
-            counts[what] = counts.get(what, 0) + number
+            queues.setdefault(told[0], []).append((told[1], at))
         else:
-            card[name] = card.get(name, 0) + number
-    return card, by_queue
+            card.append((name, at))
+    return Places(tuple(card), {queue: tuple(told) for queue, told in queues.items()})
 
 
-@lru_cache(maxsize=1 << 14)
+def of_driver(
+    placed: Places, numbers: Sequence[int], *, queues_alone: bool = False
+) -> tuple[dict[str, int], dict[Queue, dict[str, int]]]:
+    """``ethtool -S``: what is the card's, by the driver's names, and what its queues'."""
+    card = {} if queues_alone else _summed(placed.card, numbers)
+    return card, {queue: _summed(told, numbers) for queue, told in placed.queues.items()}
+
+
+def _summed(told: tuple[tuple[str, int], ...], numbers: Sequence[int]) -> dict[str, int]:
+    """A name that is there more than once is summed."""
+    found = {what: numbers[at] for what, at in told}
+    if len(found) < len(told):
+        found = dict.fromkeys(found, 0)
+        for what, at in told:
+            found[what] += numbers[at]
+    return found
+
+
 def _of_queue(name: str) -> tuple[Queue, str] | None:
     """The queue that a driver's name is of, and what is counted; None where it is the card's."""
     if match := _DRIVER_QUEUE.match(name):
@@ -225,6 +268,16 @@ def _below_heading(name: str, place: Queue) -> tuple[Queue, str] | None:
     return (place, what) if what else None
 
 
-def per_cpu(text: str) -> dict[int, int]:
-    """/sys/kernel/irq/N/per_cpu_count: how often on each CPU, of those where it was."""
-    return {cpu: int(n) for cpu, n in enumerate(text.split(",")) if n not in ("0", "")}
+def per_cpu(content: bytes) -> dict[int, int]:
+    """/sys/kernel/irq/N/per_cpu_count: CPU -> how often, of those that had any.
+
+    An interrupt is on a few of a thousand CPUs: the zeros before and after them are skipped whole.
+    """
+    content = content.rstrip(b"\n")
+    some = content.lstrip(b"0,")
+    if not some:
+        return {}
+    first = content.count(b",", 0, len(content) - len(some))
+    end = some.find(b",", len(some.rstrip(b"0,")))  # after the last number, whose zeros are its own
+    numbers = (some if end < 0 else some[:end]).split(b",")
+    return {cpu: int(number) for cpu, number in enumerate(numbers, first) if number != b"0"}

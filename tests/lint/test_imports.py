@@ -24,6 +24,7 @@ LAYERS = (
     "importing",
     "bus",
     "report",
+    "top",
     "cli",
 )
 """Each may import those before it; modules beside them are plain values, or the daemon's wiring."""

@@ -6,6 +6,7 @@ those of the last of thirty seconds.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -70,18 +71,18 @@ def unread_datagrams() -> None:
 
 
 def unread_stream() -> None:
-    """Connections whose windows close again and again, for their reader is slow."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        for _ in range(20):
-            with socket.create_connection(server.getsockname()) as sender:
-                sender.setblocking(False)
-                reader, _ = server.accept()
-                with reader:
-                    try:
-                        while True:
-                            sender.send(bytes(65536))
-                    except BlockingIOError:
-                        continue
+    """Connections whose windows close, for nobody reads them."""
+    with contextlib.ExitStack() as held, socket.create_server(("127.0.0.1", 0)) as server:
+        for _ in range(40):
+            sender = held.enter_context(socket.create_connection(server.getsockname()))
+            held.enter_context(server.accept()[0])
+            sender.setblocking(False)
+            for _ in range(3):  # with more to come when the first is acknowledged
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        sender.send(bytes(65536))
+                time.sleep(0.01)
+        time.sleep(0.25)  # the end of a window is told with a delayed acknowledgement
 
 
 ACTS: dict[str, Callable[[], None]] = {

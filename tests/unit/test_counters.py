@@ -57,6 +57,24 @@ def test_proc_texts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "found"),
+    [(b"", {}), (b"0\n", {}), (b"0,0,0\n", {}), (b"7\n", {0: 7}), (b"120,0,0\n", {0: 120}),
+     (b"0,0,10\n", {2: 10}), (b"0,100,0,3,0,2000,0,0\n", {1: 100, 3: 3, 5: 2000})],
+)  # fmt: skip
+def test_interrupts_by_cpu(content: bytes, found: dict[int, int]) -> None:
+    assert counts.per_cpu(content) == found
+
+
+def of_driver(
+    names: list[str], numbers: list[int]
+) -> tuple[dict[str, int], dict[counts.Queue, dict[str, int]]]:
+    """As they come at first; whose they are is known then."""
+    placed = counts.places(names, numbers)
+    assert counts.of_driver(placed, numbers, queues_alone=True)[0] == {}
+    return counts.of_driver(placed, numbers)
+
+
+@pytest.mark.parametrize(
     ("name", "place", "what"),
     [
         ("rx_queue_0_packets", ("rx", 0), "packets"),  # igb, ixgbe, ice
@@ -72,19 +90,24 @@ def test_proc_texts() -> None:
 def test_a_queues_numbers_are_found_by_drivers_names(
     name: str, place: counts.Queue, what: str
 ) -> None:
-    assert counts.of_driver([name], [9]) == ({}, {place: {what: 9}})
+    assert of_driver([name], [9]) == ({}, {place: {what: 9}})
 
 
 def test_what_no_queue_has_is_the_cards() -> None:
     names = ["rx_missed_errors", "rx_queue_0_what", "tx1024_packets_phy", "rx_64_bytes_phy"]
-    assert counts.of_driver(names, [1, 2, 3, 4])[1] == {}
-    assert counts.of_driver(names, [1, 2, 3, 4])[0].keys() == {*names}
+    assert of_driver(names, [1, 2, 3, 4])[1] == {}
+    assert of_driver(names, [1, 2, 3, 4])[0].keys() == {*names}
+
+
+def test_a_name_that_is_there_twice_is_summed() -> None:
+    names = ["rx_packets", "rx0_packets", "rx_packets", "rx_queue_0_packets"]
+    assert of_driver(names, [1, 2, 3, 4]) == ({"rx_packets": 4}, {("rx", 0): {"packets": 6}})
 
 
 def test_headings_are_vmxnet3s() -> None:
     names = ["Tx Queue#", "  ucast pkts tx", "  ring full", "Rx Queue#", "  ucast pkts rx",
              "  mcast pkts rx", "  pkts rx OOB", "tx timeout count"]  # fmt: skip
-    card, queues = counts.of_driver(names, [1, 5, 6, 1, 7, 8, 2, 0])
+    card, queues = of_driver(names, [1, 5, 6, 1, 7, 8, 2, 0])
     assert queues == {
         ("tx", 1): {"packets": 5, "stops": 6},
         ("rx", 1): {"packets": 15, "overruns": 2},

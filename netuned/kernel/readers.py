@@ -1,0 +1,136 @@
+"""Readers: processes with network sockets open, and the CPUs on which their threads ran last.
+
+On which CPU a socket was read the kernel tells its owner alone (SO_INCOMING_CPU); where a thread
+ran, everybody. What a process has open is seen of one's own and, with CAP_SYS_PTRACE, of all.
+
+Source: proc_pid_stat(5), processor; Documentation/scheduler/sched-stats.rst, /proc/PID/schedstat;
+net/socket.c, sockfs_xattr_get().
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from netuned.text import escape
+
+_PROTOCOL = "system.sockprotoname"
+_NETWORK = ("TCP", "UDP", "MPTCP", "SCTP", "DCCP", "RAW", "PACKET", "XDP", "PING", "SMC")
+"""How the names of protocols begin that reach a card; others are UNIX, NETLINK, ALG, …"""
+_PROCESSOR = 36
+"""Of the fields after the name, which may have spaces."""
+_FIRST_S, _EACH_S, _AGAIN_S = 0.1, 0.001, 10.0
+"""Processor time that the first look and each further one may take for what is new; when all
+processes are gone through again, for one may open a socket at any time."""
+
+
+class Readers:
+    """Looks again and again; each look goes on where the one before ran out of its time."""
+
+    def __init__(self) -> None:
+        self._namespace = _namespace("thread-self")
+        self._left: deque[str] = deque()
+        self._known: dict[str, str] = {}
+        self._turns: deque[str] = deque()
+        self._ran: dict[str, dict[str, bytes]] = {}
+        self._places: dict[str, frozenset[int]] = {}
+        self._listed = 0.0
+
+    def look(self) -> Mapping[int, tuple[str, ...]]:
+        """CPU -> the processes of which a thread ran there last, as ``name PID``, in order.
+
+        Those with a network socket in this thread's namespace, that ran since they were looked at
+        before. On a host of thousands of processes it takes some looks to know all of them.
+        """
+        budget = _EACH_S if self._listed else _FIRST_S
+        if time.monotonic() - self._listed > _AGAIN_S or not self._listed:
+            self._list()
+        until = time.thread_time() + budget
+        while self._left and time.thread_time() < until:
+            self._examine(self._left.popleft())
+        until = time.thread_time() + budget
+        for _ in range(len(self._turns)):
+            self._follow(self._turns[0])
+            self._turns.rotate(-1)
+            if time.thread_time() > until:
+                break
+        found: dict[int, list[str]] = {}
+        for pid, cpus in self._places.items():
+            for cpu in cpus:
+                found.setdefault(cpu, []).append(f"{self._known[pid]} {pid}")
+        return {cpu: tuple(sorted(names)) for cpu, names in found.items()}
+
+    def _list(self) -> None:
+        self._listed = time.monotonic()
+        there = [name for name in os.listdir("/proc") if name.isdecimal()]
+        self._left = deque(there)
+        for pid in self._known.keys() - set(there):
+            self._forget(pid)
+
+    def _examine(self, pid: str) -> None:
+        if _has_network(pid) and _namespace(pid) == self._namespace:
+            if pid not in self._known:
+                self._turns.append(pid)
+            self._known[pid] = escape(_read(f"{pid}/comm").decode("utf-8", "surrogateescape")[:-1])
+        elif pid in self._known:
+            self._forget(pid)
+
+    def _follow(self, pid: str) -> None:
+        """Where the threads are that ran since the look before; at the first, all of them."""
+        before, ran, cpus = self._ran.get(pid, {}), {}, set()
+        for thread in _threads(pid):
+            ran[thread] = _read(f"{pid}/task/{thread}/schedstat")
+            if not ran[thread] or ran[thread] != before.get(thread):
+                fields = _read(f"{pid}/task/{thread}/stat").rpartition(b")")[2].split()
+                if len(fields) > _PROCESSOR:
+                    cpus.add(int(fields[_PROCESSOR]))
+        self._ran[pid], self._places[pid] = ran, frozenset(cpus)
+
+    def _forget(self, pid: str) -> None:
+        self._known.pop(pid)
+        self._turns.remove(pid)
+        self._ran.pop(pid, None)
+        self._places.pop(pid, None)
+
+
+def _has_network(pid: str) -> bool:
+    for descriptor in _listed(f"{pid}/fd"):
+        path = f"/proc/{pid}/fd/{descriptor}"
+        try:
+            if os.readlink(path).startswith("socket:"):
+                protocol = os.getxattr(path, _PROTOCOL).decode("ascii", "replace")
+                if protocol.startswith(_NETWORK):
+                    return True
+        except OSError:  # closed meanwhile
+            continue
+    return False
+
+
+def _namespace(process: str) -> int:
+    """The network namespace's inode; 0 where it is not to be known."""
+    try:
+        return os.stat(f"/proc/{process}/ns/net").st_ino
+    except OSError:
+        return 0
+
+
+def _threads(pid: str) -> Iterable[str]:
+    return _listed(f"{pid}/task")
+
+
+def _listed(path: str) -> Iterable[str]:
+    try:
+        return os.listdir(f"/proc/{path}")
+    except OSError:  # it has ended, or is another user's
+        return ()
+
+
+def _read(path: str) -> bytes:
+    """Empty where the process has ended."""
+    try:
+        with open(f"/proc/{path}", "rb", buffering=0) as file:
+            return file.read(1024) or b""
+    except OSError:
+        return b""
