@@ -5,6 +5,7 @@
 #   make lab      the VM with a shell; its disks stay in the cache directory
 #   make clean-lab  removes those disks: 0.7 GB for each kernel, more as the source changes
 #   make bench    a table of ratios
+#   make man      manual pages and completion for bash, zsh and fish, below build/share
 #   make soak     200 cards for a simulated day, faults, kills, odd input: a table of figures
 #   make report-check    pages of `netunedctl report` in a headless Chromium, judged by axe-core
 #   make report-picture  docs/report.png, for the README
@@ -28,19 +29,19 @@ layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
         $(CARRIED) $(VENV)/bin/python -m pytest $(BESIDE_$(1)) tests/$(1) $(PYTEST)
 
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
-            libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace tmux
+            libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace tmux mandoc zsh fish
 
-.PHONY: setup demo test lint unit netns vm atheris fuzz bench soak browser report-check report-picture lab install uninstall clean clean-lab
+.PHONY: setup demo test lint unit netns vm atheris fuzz man bench soak browser report-check report-picture lab install uninstall clean clean-lab
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml requirements.lock tests/requirements.lock
+$(VENV)/.ready: pyproject.toml requirements.lock tests/requirements.lock pages/requirements.lock
 	@units/apt-ensure $(PACKAGES)
 	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV)
 	@$(PIP_INSTALL_HERE) --only-binary :all: --require-hashes -r requirements.lock
 	@# built by the setuptools that the line above has brought
-	@$(PIP_INSTALL_HERE) --only-binary :all: --no-binary systemd-python --no-build-isolation \
-	    --require-hashes -r requirements.lock -r tests/requirements.lock
+	@$(PIP_INSTALL_HERE) --only-binary :all: --no-binary systemd-python,argparse-manpage --no-build-isolation \
+	    --require-hashes -r requirements.lock -r tests/requirements.lock -r pages/requirements.lock
 	@$(PIP_INSTALL_HERE) --no-index --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
@@ -54,6 +55,9 @@ test: setup
 
 lint unit netns vm: setup
 	@$(call layer,$@)
+
+man: setup
+	@$(VENV)/bin/python -m pages build/share
 
 bench: setup
 	@$(RUN) -m bench

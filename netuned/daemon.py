@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from netuned import __version__, logs, statefile
@@ -21,6 +22,7 @@ from netuned.hardware.nic import Nic
 from netuned.history import REQUEST
 from netuned.kernel import Kernel
 from netuned.kernel.systemd import notify
+from netuned.plan import Change
 from netuned.profiles.loader import DEFAULT_DIRECTORIES
 from netuned.profiles.settings import DEFAULT_PATH
 from netuned.reconcile.loop import Options, Reconciler
@@ -68,6 +70,11 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
+    return make_parser().parse_args()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """What takes the daemon's command line."""
     parser = argparse.ArgumentParser(prog="netuned", description=__doc__)
     parser.add_argument("--version", action="version", version=f"netuned {__version__}")
     parser.add_argument(
@@ -76,12 +83,23 @@ def _arguments() -> argparse.Namespace:
         action="append",
         help="where profiles are, the most important first (may be given several times)",
     )
-    parser.add_argument("--settings", metavar="FILE", default=DEFAULT_PATH)
-    parser.add_argument("--state-directory", metavar="DIR", type=Path)
-    parser.add_argument("--runtime-directory", metavar="DIR", type=Path)
-    parser.add_argument("--resync", metavar="SECONDS", type=float, default=30.0)
-    parser.add_argument("--debug", action="store_true")
-    return parser.parse_args()
+    for option, metavar, help in (
+        ("--state-directory", "DIR", "where what was there before netuned is kept"),
+        ("--runtime-directory", "DIR", "where what is of this boot alone is kept"),
+    ):
+        parser.add_argument(option, metavar=metavar, type=Path, help=help)
+    parser.add_argument(
+        "--settings", metavar="FILE", default=DEFAULT_PATH, help="the daemon's settings"
+    )
+    parser.add_argument(
+        "--resync",
+        metavar="SECONDS",
+        type=float,
+        default=30.0,
+        help="how often to look for what no event tells of",
+    )
+    parser.add_argument("--debug", action="store_true", help="log more")
+    return parser
 
 
 async def serve(arguments: argparse.Namespace) -> int:
@@ -207,6 +225,11 @@ class Daemon:
 
     def repaired(self, ifindex: int, tunable: str, key: str, value: str, latency_us: int) -> None:
         self._bus.repaired(ifindex, tunable, key, value, latency_us)
+
+    def changed(
+        self, ifindex: int, cause: str, changes: Sequence[Change], writers: Mapping[str, str]
+    ) -> None:
+        self._bus.changed(ifindex, cause, changes, writers)
 
     def arm(self, nic: Nic, tunables: frozenset[str]) -> None:
         self._watches.arm(nic, tunables)

@@ -74,6 +74,8 @@ class SettingStatus:
     ``writes`` are the changes made that stayed, ``repairs`` those of them that somebody else's
     change called for, ``failures`` the looks that ended because a write failed. ``seen`` is when a
     change by somebody else is seen; what no event tells of is seen at the resync all the same.
+    ``since`` is when it got into its state, in seconds since the epoch, as far as the daemon has
+    seen; 0 while it is on its way to another, and where that is not known.
     """
 
     tunable: str
@@ -88,6 +90,7 @@ class SettingStatus:
     failures: int = 0
     last_change: Applied | None = None
     seen: str = ""
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class NicStatus:
     """One card. ``profile`` is empty when no profile matches it (state ``unmanaged``).
 
     ``through`` names the cards an upper one is tuned through; its state is the worst of theirs.
-    ``altnames`` are alternative names.
+    ``altnames`` are alternative names, ``since`` is as a setting's.
     """
 
     ifindex: int
@@ -109,6 +112,7 @@ class NicStatus:
     last_error: str = ""
     through: tuple[str, ...] = ()
     altnames: tuple[str, ...] = ()
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

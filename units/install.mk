@@ -7,6 +7,7 @@ endif
 override DESTDIR := $(abspath $(DESTDIR:/=))
 LIB := $(DESTDIR)/usr/lib/netuned
 BUILD := $(LIB)/build
+PAGES := $(BUILD)/pages
 COMPILE_FOR := $(if $(DESTDIR),-f -s $(DESTDIR) -p /)
 CLEANLY := $(SUDO) env PYTHONDONTWRITEBYTECODE=1 TMPDIR=$(BUILD)
 PIP_INSTALL := $(CLEANLY) $(LIB)/venv/bin/python -m pip --disable-pip-version-check --no-cache-dir -q \
@@ -24,9 +25,17 @@ endif
 ifndef OFFLINE
 	@# Wheels alone: to build one would fetch what builds it, and that without a hash.
 	@$(PIP_INSTALL) --only-binary :all: --require-hashes -r requirements.lock
+	@# What makes pages and completion, and goes again. One is a source, built by what is there.
+	@$(PIP_INSTALL) --only-binary :all: --no-binary argparse-manpage --no-build-isolation \
+	    --require-hashes --no-deps --target $(PAGES) -r pages/requirements.lock
 endif
 	@$(SUDO) cp -R netuned profiles units pyproject.toml README.md $(BUILD)/source/
 	@$(PIP_INSTALL) --no-index --no-deps --no-build-isolation $(BUILD)/source
+	@if $(CLEANLY) PYTHONPATH=$(PAGES) $(LIB)/venv/bin/python -c 'import argparse_manpage, shtab, systemd' 2>/dev/null; then \
+	    $(CLEANLY) PYTHONPATH=$(PAGES) $(LIB)/venv/bin/python -m pages $(DESTDIR)/usr/share; \
+	else \
+	    echo "No manual pages and no completion: that needs Python's argparse-manpage, shtab and systemd" >&2; \
+	fi
 	@$(SUDO) rm -rf $(BUILD)
 ifneq ($(DESTDIR),)
 	@# Scripts name their interpreter, activate its directory: where it will be, not where it is built.
@@ -40,6 +49,7 @@ endif
 	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netuned $(DESTDIR)/usr/sbin/netuned
 	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netunedctl $(DESTDIR)/usr/bin/netunedctl
 	@$(SUDO) install -m 644 profiles/*.yaml $(LIB)/profiles.d/
+	@$(CLEANLY) sh -c '$(LIB)/venv/bin/python -Im netuned.cli schema >$(LIB)/profile.schema.json'
 	@$(SUDO) install -m 755 units/irqbalance-policy $(LIB)/irqbalance/netuned
 	@$(SUDO) install -D -m 644 units/netuned.service $(DESTDIR)/usr/lib/systemd/system/netuned.service
 	@$(SUDO) install -D -m 644 units/irqbalance.service.d/50-netuned.conf \

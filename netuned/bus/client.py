@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jeepney import (
     DBusAddress,
@@ -85,7 +85,7 @@ class Client:
             raise AbsentError(f"there is no system bus to reach netuned over: {why}") from error
         self._connection.parser = Unpacker()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,11 +97,11 @@ class Client:
         (manager,) = self._ask(call, READ_TIMEOUT_S)
         (objects,) = self._ask(new_method_call(_OBJECTS, "GetManagedObjects"), READ_TIMEOUT_S)
         nics = (
-            _nic(int(path.rpartition("/")[2]), interfaces[wire.NIC])
+            nic_status(int(path.rpartition("/")[2]), interfaces[wire.NIC])
             for path, interfaces in objects.items()
             if wire.NIC in interfaces
         )
-        return Status(_manager(manager), tuple(sorted(nics, key=lambda nic: nic.ifindex)))
+        return Status(manager_status(manager), tuple(sorted(nics, key=lambda nic: nic.ifindex)))
 
     def is_running(self) -> bool:
         """Whether a daemon is on the bus. Does not start it."""
@@ -227,7 +227,7 @@ def _change(
     return Change(ifname, tunable, key, was, will, why, disruptive)
 
 
-def _manager(values: Mapping[str, Any]) -> ManagerStatus:
+def manager_status(values: Mapping[str, Any]) -> ManagerStatus:
     return ManagerStatus(
         version=values.get("Version", ""),
         state=values.get("State", ""),
@@ -241,7 +241,7 @@ def _manager(values: Mapping[str, Any]) -> ManagerStatus:
     )
 
 
-def _nic(ifindex: int, values: Mapping[str, Any]) -> NicStatus:
+def nic_status(ifindex: int, values: Mapping[str, Any]) -> NicStatus:
     return NicStatus(
         ifindex=ifindex,
         name=values.get("Name", ""),
@@ -254,6 +254,7 @@ def _nic(ifindex: int, values: Mapping[str, Any]) -> NicStatus:
         last_error=values.get("LastError", ""),
         through=tuple(values.get("Through", ())),
         altnames=tuple(values.get("Altnames", ())),
+        since=values.get("Since", 0.0),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from dbus_fast import DBusError, PropertyAccess, Variant
 from dbus_fast import introspection as intr
-from dbus_fast.annotations import DBusSignature, DBusStr, DBusUInt32, DBusUInt64
+from dbus_fast.annotations import DBusDouble, DBusSignature, DBusStr, DBusUInt32, DBusUInt64
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
 from netuned.bus import asker, polkit, records, wire
@@ -42,6 +42,7 @@ PlanBody = Annotated[
 TwoTexts = Annotated[tuple[str, str], DBusSignature("ss")]
 Names4 = Annotated[tuple[str, str, str, str], DBusSignature("ssss")]
 Names3Time = Annotated[tuple[str, str, str, int], DBusSignature("ssst")]
+Rows = Annotated[tuple[str, list[list[str]]], DBusSignature("sa(sssss)")]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,6 +118,7 @@ def _method(
 _RESULTS: dict[str, tuple[str, ...]] = {
     "Drift": ("tunable", "key", "wanted", "found"),
     "Repaired": ("tunable", "key", "value", "latency_us"),
+    "Changed": ("cause", "changes"),
 }
 """Names of what methods return and signals carry: dbus-fast knows only their types."""
 
@@ -140,6 +142,10 @@ class _Interface(ServiceInterface):
     @dbus_signal()
     def Repaired(self, tunable: str, key: str, value: str, latency_us: int) -> Names3Time:
         return wire.text(tunable), wire.text(key), wire.text(value), latency_us
+
+    @dbus_signal()
+    def Changed(self, cause: str, changes: list[list[str]]) -> Rows:
+        return cause, changes
 
 
 class Manager(_Interface):
@@ -308,6 +314,10 @@ class Nic(_Interface):
     @dbus_property(READ)
     def Altnames(self) -> Strings:
         return records.texts(self.status.altnames)
+
+    @dbus_property(READ)
+    def Since(self) -> DBusDouble:
+        return self.status.since
 
 
 def changed_properties(

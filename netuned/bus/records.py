@@ -12,7 +12,7 @@ from typing import Any
 from dbus_fast import Variant
 
 from netuned.bus import wire
-from netuned.plan import WHY_WITHHELD, Change, Plan
+from netuned.plan import WHY_WITHHELD, Change, Plan, merged
 from netuned.status import SettingStatus
 from netuned.valuejson import typed
 from netuned.values import describe
@@ -93,6 +93,20 @@ def plan(made: Plan) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
             for change in made.withheld
         ],
     )
+
+
+def rows(changes: Iterable[Change], writers: Mapping[str, str]) -> list[list[str]]:
+    """What ``Changed`` carries: queues that were set alike are one, as in a plan."""
+    return [
+        texts(
+            (
+                *(change.tunable, change.key),
+                *(describe(change.before) or "none", describe(change.after) or "none"),
+                writers.get(change.tunable, ""),
+            )
+        )
+        for change in merged(changes)
+    ]
 
 
 def _texts_of(change: Change) -> list[str]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping, Sequence
 
 from dbus_fast import NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusFastError
 
-from netuned.bus import wire
+from netuned.bus import records, wire
 from netuned.bus.connection import Connection
 from netuned.bus.interfaces import Controller, Manager, Nic, changed_properties
 from netuned.bus.plans import Planners
 from netuned.bus.reading import SLICE_S, Readers
 from netuned.errors import BusError
 from netuned.hardware.nic import HOST
+from netuned.plan import Change
 from netuned.status import ManagerStatus, NicStatus, Status
 
 AUTH_TIMEOUT_S = 30.0
@@ -31,8 +33,9 @@ log = logging.getLogger(__name__)
 class BusService:
     """``org.netuned1`` on the system bus (``DBUS_SYSTEM_BUS_ADDRESS``, or ``address`` where given).
 
-    All methods belong to the event loop's thread. Without a connection ``publish``, ``drift`` and
-    ``repaired`` do nothing: a later connection starts from the controller's own status.
+    All methods belong to the event loop's thread. Without a connection ``publish``, ``drift``,
+    ``repaired`` and ``changed`` do nothing: a later connection starts from the controller's own
+    status.
     """
 
     def __init__(self, controller: Controller, address: str = "") -> None:
@@ -157,6 +160,13 @@ class BusService:
         """Signal ``Repaired``: it is as wanted again, ``latency_us`` after the event."""
         if (said := self._interface(ifindex)) is not None:
             said.Repaired(tunable, key, value, latency_us)
+
+    def changed(
+        self, ifindex: int, cause: str, changes: Sequence[Change], writers: Mapping[str, str]
+    ) -> None:
+        """Signal ``Changed``: what one look at a card, or at the host, set; see ``Listener``."""
+        if (said := self._interface(ifindex)) is not None:
+            said.Changed(cause, records.rows(changes, writers))
 
     def _interface(self, ifindex: int) -> Manager | Nic | None:
         return self._manager if ifindex == HOST.ifindex else self._nics.get(ifindex)

@@ -58,6 +58,7 @@ SETTING = {
     "failures": "t",
     "last_change": CHANGE,
     "seen": "s",
+    "since": "d",
 }
 """``tunable`` is not among them: it is the key in the dictionary of settings."""
 APPLIED = {

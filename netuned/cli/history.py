@@ -91,7 +91,7 @@ def parse_when(text: str) -> float:
 
 def _nothing(ifname: str, since: float) -> str:
     of = f" of {ifname}" if ifname else ""
-    after = f" since {_time(since)}" if since else ""
+    after = f" since {time_of(since)}" if since else ""
     return f"Nothing{of} is on record{after}."
 
 
@@ -106,7 +106,7 @@ def _rows(entries: Iterable[Entry]) -> Iterator[tuple[tuple[str, ...], str]]:
         return int(entry.at), bool(entry.after)
 
     for (at, is_of_changes), run in groupby(entries, key=alike):
-        when = _time(at)
+        when = time_of(at)
         if is_of_changes:
             for setting, change in grouped(map(_as_change, run)):
                 values = describe(change.before), describe(change.after)
@@ -139,7 +139,7 @@ def _why(entry: Entry) -> str:
     return f"{why}, by {entry.writer}" if entry.writer and entry.kind == CHANGE else why
 
 
-def _time(at: float) -> str:
+def time_of(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 

@@ -13,7 +13,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from netuned.errors import NetunedError
@@ -42,6 +42,7 @@ COMMANDS = {
     "schema": "print the JSON Schema of profiles",
     "history": "show what was changed, why, and who asked for it",
     "top": "show what cards, queues and CPUs do, refreshed, without the daemon",
+    "watch": "show changes, drifts, repairs and contentions as they happen",
     "explain": "tell why a card has its profile, CPUs and queues, without the daemon",
     "doctor": "find what costs packets, CPU time or latency, and what mends it",
     "capture": "write a profile that says what a card is set to now",
@@ -109,15 +110,28 @@ def _complain(text: str) -> None:
 
 
 def _run(words: Sequence[str]) -> int:
+    words = words or ["status"]
+    # All of them only where the names are to be shown; the others' modules are not even imported.
+    parser = make_parser(words[:1] if words and words[0] in COMMANDS else COMMANDS)
+    try:
+        arguments = parser.parse_args(words)
+    except SystemExit as left:  # after help, the version or wrong usage
+        return left.code if isinstance(left.code, int) else 1
+    status: int = arguments.run(arguments)
+    return status
+
+
+def make_parser(commands: Iterable[str]) -> argparse.ArgumentParser:
+    """What takes these commands of ``COMMANDS``, and no others."""
     parser = _Parser(
         prog="netunedctl",
-        description="Show and control netuned, which keeps network cards as their profiles say.",
+        description="Show and control netuned, which keeps network cards as their profiles say. "
+        "Without a command it shows the status.",
         formatter_class=_Formatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     parsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    # All of them only where the names are to be shown; the others' modules are not even imported.
-    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+    for name in commands:
         module = importlib.import_module(f"netuned.cli.{name}")
         summary = COMMANDS[name]
         subparser = parsers.add_parser(
@@ -128,12 +142,7 @@ def _run(words: Sequence[str]) -> int:
         )
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
-    try:
-        arguments = parser.parse_args(words)
-    except SystemExit as left:  # after help, the version or wrong usage
-        return left.code if isinstance(left.code, int) else 1
-    status: int = arguments.run(arguments)
-    return status
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):

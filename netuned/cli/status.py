@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from itertools import chain
 
+from netuned.bus import wire
 from netuned.cli import answers
 from netuned.cli.profiles import HOW_TO_ENABLE
-from netuned.cli.text import BOLD, STATE_COLOURS, Screen, card_name, own_name, print_json
+from netuned.cli.text import BOLD, STATE_COLOURS, Screen, card_name, lasting, own_name, print_json
 from netuned.errors import StartingError
 from netuned.status import (
     APPLYING,
@@ -22,6 +26,7 @@ from netuned.status import (
     PAUSED,
     RESYNCED,
     STARTING,
+    UNMANAGED,
     UNSUPPORTED,
     WAITING,
     WITHHELD,
@@ -31,7 +36,7 @@ from netuned.status import (
     SettingStatus,
     Status,
 )
-from netuned.text import escape
+from netuned.text import counted, escape
 
 OUT_OF_SYNC = (
     STARTING,
@@ -44,16 +49,22 @@ OUT_OF_SYNC = (
     UNSUPPORTED,
     WAITING,
 )
-IDLE_SHOWN = 3
+IDLE_SHOWN = SHOWN = 3
 PENDING = 3
 """The exit status for drift and pending changes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "nic", metavar="NIC", nargs="?", default="", type=card_name, help="show this card in full"
+        "nics",
+        metavar="NIC",
+        nargs="*",
+        type=card_name,
+        help="show this card in full; of several, or a pattern like 'en*', a line each",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print JSON")
+    how.add_argument("--oneline", action="store_true", help="say in one line if all is in sync")
     parser.add_argument(
         "--exit-code",
         action="store_true",
@@ -63,27 +74,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     status = answers.status(json=arguments.json)
-    nic = _find(status, arguments.nic) if arguments.nic else None
+    if not arguments.oneline:
+        status = _with_unmanaged(status)
+    nic = None
+    if arguments.nics:
+        status, nic = _of(status, arguments.nics)
     if arguments.json:
         from dataclasses import asdict
 
         print_json(asdict(nic or status))
+    elif arguments.oneline:
+        print(escape(oneline(status, arguments.nics)))
     else:
         screen = Screen.of_stdout()
         if status.manager.state in answers.UNSURE:
             print(screen.sentence(answers.caveat(status.manager)))
-        print(card(nic, screen) if nic else overview(status, screen), end="")
-    settled = card_in_sync(nic) if nic else in_sync(status)
+        if nic:
+            print(card(nic, screen), end="")
+        else:
+            print(
+                cards(status.nics, screen) if arguments.nics else overview(status, screen), end=""
+            )
+    settled = all(map(card_in_sync, status.nics)) if arguments.nics else in_sync(status)
     settled = settled and status.manager.state != NOT_RUNNING
     return PENDING if arguments.exit_code and not settled else 0
 
 
-def _find(status: Status, name: str) -> NicStatus:
+def _with_unmanaged(status: Status) -> Status:
+    """With what is there on unmanaged cards; to read that takes more than all the rest."""
+    if any(
+        nic.state == UNMANAGED and os.path.exists(f"/sys/class/net/{nic.name}/device")
+        for nic in status.nics
+    ):
+        from netuned.snapshots.unmanaged import filled
+
+        return filled(status, wire.text)
+    return status
+
+
+def _of(status: Status, words: list[str]) -> tuple[Status, NicStatus | None]:
+    """The part that is about the cards that are meant; and the card, where one name means one.
+
+    Raises: NetunedError where a word means none.
+    """
     named = {nic.name: nic.altnames for nic in status.nics}
-    if status.manager.state == STARTING and name not in (*named, *chain(*named.values())):
-        raise StartingError(f"netuned is starting, and has not found {name} yet; ask again")
-    own = own_name(name, named)
-    return next(nic for nic in status.nics if nic.name == own)
+    known = {*named, *chain(*named.values())}
+    meant: set[str] = set()
+    for word in words:
+        like = [] if word in known else _like(word, named)
+        if not like and status.manager.state == STARTING and word not in known:
+            raise StartingError(f"netuned is starting, and has not found {word} yet; ask again")
+        meant.update(like or [own_name(word, named)])
+    nics = tuple(nic for nic in status.nics if nic.name in meant)
+    is_one = len(words) == 1 and words[0] in known
+    return replace(status, nics=nics), nics[0] if is_one else None
+
+
+def _like(pattern: str, named: Mapping[str, Collection[str]]) -> list[str]:
+    """The cards of which a name is like a shell's pattern."""
+    return [
+        name
+        for name, altnames in named.items()
+        if any(fnmatchcase(each, pattern) for each in (name, *altnames))
+    ]
 
 
 def in_sync(status: Status) -> bool:
@@ -106,25 +159,77 @@ def card_in_sync(nic: NicStatus) -> bool:
     return nic.state not in OUT_OF_SYNC and not any(s.state in OUT_OF_SYNC for s in nic.settings)
 
 
+def oneline(status: Status, words: Collection[str]) -> str:
+    """How the cards are in one line, and where none is named, the host too."""
+    manager, managed = status.manager, [nic for nic in status.nics if nic.profile]
+    if manager.state == STARTING:
+        return "netuned: starting"
+    others = [
+        nic
+        for nic in status.nics
+        if not card_in_sync(nic) or (nic.profile and nic.state != IN_SYNC)
+    ]
+    good = len(managed) - sum(bool(nic.profile) for nic in others)
+    count = counted(len(managed), "card")
+    parts = [f"{good} of {count} in sync" if others else f"{count} in sync"]
+    if not managed:
+        parts = [] if others else ["no profile is in force on a card"]
+    if manager.state == NOT_RUNNING:
+        parts.insert(0, "not running")
+    parts += [
+        f"{nic.name} {nic.state}{lasting(nic.since)}{_of_settings(nic)}" for nic in others[:SHOWN]
+    ]
+    if len(others) > SHOWN:
+        parts.append(f"{len(others) - SHOWN} more")
+    if not words:
+        amiss = [s for s in manager.settings if s.state in OUT_OF_SYNC]
+        parts += [f"host {s.tunable} {s.state}{lasting(s.since)}" for s in amiss]
+        said = 1 if manager.state == NOT_RUNNING else 0
+        for what, sentences in (
+            ("profile error", manager.profile_errors),
+            ("problem", manager.problems[said:]),
+        ):
+            parts += [counted(len(sentences), what)] if sentences else []
+        if manager.pending_confirm:
+            parts.append(f"to be confirmed: {manager.pending_confirm}")
+    return f"netuned: {'; '.join(parts)}"
+
+
+def _of_settings(nic: NicStatus) -> str:
+    names = [setting.tunable for setting in nic.settings if setting.state in OUT_OF_SYNC]
+    return f" ({', '.join(names)})" if names else ""
+
+
+def cards(nics: Collection[NicStatus], screen: Screen) -> str:
+    """A line for each of these, then what is wrong with them in full."""
+    header, rows = ["CARD", "DRIVER", "PROFILE", "STATE", "FOR", "QUEUES", "NOTE"], []
+    known = any(nic.since for nic in nics)
+    for nic in nics:
+        lasted = lasting(nic.since).removeprefix(" for ")
+        cells = [nic.name, nic.driver, nic.profile, nic.state, lasted, _queue_count(nic)]
+        if not known:
+            del cells[4]
+        rows.append((cells, _note(nic), nic.name))
+    if not known:
+        del header[4]
+    table = screen.table_with_notes(header, rows) if rows else ""
+    details = "".join(_troubles(nic, screen) for nic in nics)
+    return "\n".join(filter(None, (table, details)))
+
+
 def overview(status: Status, screen: Screen) -> str:
     """A line for each card and the host, then what is wrong in full."""
     manager = status.manager
-    header = ("CARD", "DRIVER", "PROFILE", "STATE", "QUEUES", "NOTE")
-    rows = [
-        ((nic.name, nic.driver, nic.profile, nic.state, _queue_count(nic)), _note(nic), nic.name)
-        for nic in status.nics
-    ]
     starting = manager.state == STARTING
     none = "" if starting else "There are no network cards.\n"
-    parts = [screen.table_with_notes(header, rows) if rows else none]
-    details = "".join(_troubles(nic, screen) for nic in status.nics)
+    parts = [cards(status.nics, screen) or none]
     host = [_host_line(setting) for setting in manager.settings]
     if manager.pending_confirm:
         host.append(f"To be confirmed: {manager.pending_confirm}")
     said = 1 if manager.state == NOT_RUNNING else 0
     host += [f"Problem: {problem}" for problem in manager.problems[said:]]
     host += [f"Conflict: {conflict}" for conflict in manager.conflicts]
-    parts += [details, "".join(map(screen.sentence, host))]
+    parts.append("".join(map(screen.sentence, host)))
     if manager.profile_errors:
         errors = "".join(screen.sentence(error, "  ") for error in manager.profile_errors)
         parts.append("Profile errors (the last good version of each stays in force):\n" + errors)
@@ -158,14 +263,28 @@ def _note(nic: NicStatus) -> str:
             by_state.setdefault(setting.state, []).append(setting.tunable)
     if nic.through:
         return f"through {', '.join(nic.through)}"
+    if nic.state == UNMANAGED:
+        return _where(nic.queues)
     states = sorted(by_state, key=lambda state: state not in OUT_OF_SYNC)
     return "; ".join(f"{state}: {', '.join(by_state[state])}" for state in states)
+
+
+def _where(queues: Iterable[QueueStatus]) -> str:
+    """On which CPUs a card's interrupts are, all together: ``8 interrupts on CPU 0``."""
+    from netuned.cpuset import CpuSet
+
+    cpus = {queue.irq: queue.cpus for queue in queues if queue.irq >= 0 and queue.cpus}
+    if not cpus:
+        return ""
+    everywhere = CpuSet.of(cpu for text in {*cpus.values()} for cpu in CpuSet.parse_list(text))
+    on = f"CPU{'s' if len(everywhere) > 1 else ''} {everywhere}"
+    return f"{counted(len(cpus), 'interrupt')} on {on}"
 
 
 def _troubles(nic: NicStatus, screen: Screen) -> str:
     texts = [f"{nic.name}: {nic.last_error}"] if nic.last_error else []
     texts += [
-        f"{nic.name} {setting.tunable}: {setting.reason}"
+        f"{nic.name} {setting.tunable}{lasting(setting.since)}: {setting.reason}"
         for setting in nic.settings
         if setting.state in OUT_OF_SYNC and setting.reason not in ("", nic.last_error)
     ]
@@ -177,12 +296,13 @@ def _host_line(setting: SettingStatus) -> str:
     if setting.state in OUT_OF_SYNC and setting.wanted:
         found += f", wanted: {setting.wanted}"
     reason = f" ({setting.reason})" if setting.reason else ""
-    return f"Host: {setting.tunable} {setting.state}{found}{reason}"
+    how = f"{setting.state}{lasting(setting.since) if setting.state in OUT_OF_SYNC else ''}"
+    return f"Host: {setting.tunable} {how}{found}{reason}"
 
 
 def card(nic: NicStatus, screen: Screen) -> str:
     """One card in full."""
-    state = screen.paint(nic.state, STATE_COLOURS.get(nic.state, ""))
+    state = screen.paint(nic.state, STATE_COLOURS.get(nic.state, "")) + lasting(nic.since)
     driver = f", driver {nic.driver}" if nic.driver else ""
     profile = f", profile {nic.profile}" if nic.profile else ", no profile matches it"
     if nic.altnames:

@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import sys
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from netuned import status
@@ -185,6 +186,17 @@ def _fit(rows: Sequence[Sequence[str]], width: int) -> list[int]:
             break
         widths[widest] = max(floor, widths[widest] - step)
     return widths
+
+
+def lasting(since: float) -> str:
+    """`` for 5 min``: how long it is so, by seconds since the epoch; empty for 0, not known."""
+    if not since:
+        return ""
+    seconds = max(int(time.time() - since), 0)
+    for unit, size, most in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 2 * 86400)):
+        if seconds < most:
+            return f" for {seconds // size} {unit}"
+    return f" for {seconds // 86400} d"
 
 
 def card_name(argument: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 
 from netuned import __version__
-from netuned.hardware.nic import HOST
+from netuned.hardware.nic import HOST, Nic
 from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.plan import Change, Waiting
 from netuned.planning.matching import Through
@@ -69,11 +69,12 @@ def nic_status(
         driver=card.nic.driver,
         profile=profile,
         state=state,
-        queues=queues(card) if profile else (),
+        queues=queues(card.nic, card.tunables.values(), card.found) if profile else (),
         settings=_settings(card, contended, failed, tallies, last_error, deaf) if profile else (),
         last_change=last_change,
         last_error=last_error,
         altnames=card.nic.altnames,
+        since=tallies.since("", state),
     )
 
 
@@ -87,11 +88,14 @@ def with_uppers(
         above = through.get(nic.ifindex)
         below = [by_ifindex[card] for card in above.cards if card in by_ifindex] if above else []
         if above and below:
+            parts = (*below, *([nic] if nic.profile else ()))
+            state = _worst({card.state for card in parts})
             nic = replace(
                 nic,
                 profile=above.profile,
-                state=_worst({card.state for card in (*below, *([nic] if nic.profile else ()))}),
+                state=state,
                 through=tuple(sorted(card.name for card in below)),
+                since=max((card.since for card in parts if card.state == state), default=0.0),
             )
         shown.append(nic)
     return tuple(shown)
@@ -313,12 +317,13 @@ def _why_withheld(card: Card, change: Change) -> str:
     return f"policy.disruptive is deny: {what} is not set"
 
 
-def queues(card: Card) -> tuple[QueueStatus, ...]:
-    """Each queue of a card, with what was last found of it."""
-    nic = card.nic
+def queues(
+    nic: Nic, tunables: Iterable[Tunable], found: Mapping[str, State]
+) -> tuple[QueueStatus, ...]:
+    """A card's queues, with what was found of each by these tunables; receiving ones first."""
     columns = {
-        tunable.column: tunable.queues(nic, card.found.get(tunable.name, {}))
-        for tunable in card.tunables.values()
+        tunable.column: tunable.queues(nic, found.get(tunable.name, {}))
+        for tunable in tunables
         if tunable.column
     }
     records = []

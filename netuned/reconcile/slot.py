@@ -442,8 +442,10 @@ class Slot:
         for change in made:
             causes.setdefault(cause or self._cause_of(change), []).append(change)
         for why, changes in causes.items():
+            writers = self._writers(changes) if why == DRIFT else {}
             for change in merged(changes) if why in (RESTORE, ROLLBACK) else changes:
-                self._tell(change, why, latency_us)
+                self._tell(change, why, writers, latency_us)
+            self._listener.changed(self.card.nic.ifindex, why, changes, writers)
             self._last_change = self._tallies.made(changes, why) or self._last_change
 
     def _cause_of(self, change: Change) -> str:
@@ -451,14 +453,21 @@ class Slot:
         is_new = (change.tunable, change.key) in self._unmet or change.tunable in self._lacked
         return self._new if is_new else self._cause
 
-    def _tell(self, change: Change, cause: str, latency_us: int) -> None:
-        nic, dispute, name = self.card.nic, self.dispute, change.tunable
+    def _writers(self, changes: Sequence[Change]) -> dict[str, str]:
+        """Who made it necessary to repair these, by tunable; empty where that is not known."""
+        names, dispute = {change.tunable for change in changes}, self.dispute
+        return {name: dispute.writer(name) or dispute.sender(name) for name in sorted(names)}
+
+    def _tell(
+        self, change: Change, cause: str, writers: Mapping[str, str], latency_us: int
+    ) -> None:
+        nic, name = self.card.nic, change.tunable
         if cause != DRIFT:
             say_change(nic, change, cause, often=False)
             return
         # what is fought over is repaired once a minute, and that has been said
-        writer, often = dispute.writer(name) or dispute.sender(name), name in dispute.contended
-        say_change(nic, change, cause, writer, often=often)
+        often = name in self.dispute.contended
+        say_change(nic, change, cause, writers[name], often=often)
         before, after = (describe(value) or "none" for value in (change.before, change.after))
         self._listener.drift(nic.ifindex, name, change.key, after, before)
         self._listener.repaired(nic.ifindex, name, change.key, after, latency_us)

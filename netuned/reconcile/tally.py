@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from netuned.plan import Change
-from netuned.status import Applied, SettingStatus
+from netuned.status import APPLYING, STARTING, Applied, SettingStatus
 from netuned.valuejson import typed
 from netuned.values import describe
 
@@ -32,9 +32,15 @@ NONE = Tally()
 
 
 class Tallies:
-    """Counts of writes, repairs and failures by tunable; nothing is forgotten before the card."""
+    """Counts of writes, repairs and failures by tunable; nothing is forgotten before the card.
 
-    def __init__(self) -> None:
+    Also since when the card and each tunable are in their states. ``clock`` is in seconds since the
+    epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._since: dict[str, tuple[str, float]] = {}
         self.version = 0
         """Changes whenever a count does."""
         self._of: dict[str, Tally] = {}
@@ -52,7 +58,19 @@ class Tallies:
             repairs=tally.repairs,
             failures=tally.failures,
             last_change=tally.last_change,
+            since=self.since(setting.tunable, setting.state),
         )
+
+    def since(self, tunable: str, state: str) -> float:
+        """Since when a tunable, or the card ("") is in this state, which is how it looks now.
+
+        0 of a state on the way to another. One that it comes back to from there has not ended.
+        """
+        if state in (APPLYING, STARTING):
+            return 0.0
+        if (known := self._since.get(tunable)) is None or known[0] != state:
+            known = self._since[tunable] = state, self._clock()
+        return known[1]
 
     def made(self, changes: Sequence[Change], cause: str) -> Applied | None:
         """Count changes that were made and stayed. Returns the last as status shows it."""

@@ -152,7 +152,10 @@ def _card(
             table = value.entries if isinstance(value, RssTable) else table
     card.close()
     sample = what.cards.get(nic.ifindex) if what else None
-    found = {(queue.kind, queue.index): queue for queue in report.queues(card)}
+    found = {
+        (queue.kind, queue.index): queue
+        for queue in report.queues(card.nic, card.tunables.values(), card.found)
+    }
     seats = tuple(_seats(kernel, nic, explained, found, sample))
     return CardSeen(letter, nic, seats, table, "; ".join(unread))
 

@@ -8,6 +8,7 @@ from netuned import status
 from netuned.hardware.host import Host
 from netuned.hardware.nic import HOST, Nic
 from netuned.kernel import Kernel
+from netuned.kernel.once import Once
 from netuned.planning.neighbours import conflicts, governed_by
 from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet
@@ -16,7 +17,7 @@ from netuned.reconcile import report
 from netuned.reconcile.card import Card
 from netuned.reconcile.host import PROFILE
 from netuned.reconcile.tally import Tallies
-from netuned.snapshots import offline
+from netuned.snapshots import offline, unmanaged
 from netuned.status import NicStatus, Status
 
 
@@ -56,7 +57,11 @@ def look_at(
             name = loaded.profile.name if loaded else ""
             looks[ifindex] = _failed(Card(kernel, nic), name, unplanned[nic.name])
     host_status = looks.pop(HOST.ifindex, None) or _unmanaged(HOST)
-    found = (looks.get(ifindex) or _unmanaged(nic) for ifindex, nic in host.nics.items())
+    asked = Once(kernel)
+    found = (
+        looks.get(ifindex) or replace(_unmanaged(nic), queues=unmanaged.queues(kernel, nic, asked))
+        for ifindex, nic in host.nics.items()
+    )
     nics = report.with_uppers(tuple(found), desired.through)
     of_host = offline.wanted_of_host(host, desired, desired.irqbalance)
     kept = governed_by(host.nics.values(), desired)
@@ -99,4 +104,4 @@ def _unmanaged(nic: Nic) -> NicStatus:
 
 
 def _shown(card: Card, profile: str, state: str, error: str = "") -> NicStatus:
-    return report.nic_status(card, profile, state, {}, None, error, "", Tallies())
+    return report.nic_status(card, profile, state, {}, None, error, "", Tallies(lambda: 0.0))

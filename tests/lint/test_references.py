@@ -28,8 +28,8 @@ IN_BACKTICKS = re.compile(r"`((?:[\w-]+/)*[\w-]+\.(?:py|md|c|mk|toml))((?:::\w+)
 MODULES = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \|", re.MULTILINE)
 PACKAGE = re.compile(r"^\| \*\*(?:`(\w+)/`|beside)", re.MULTILINE)
 
-OTHERS = {"netuned.service", "netuned.yaml"}
-"""Named like modules: the unit, the daemon's settings."""
+OTHERS = {"netuned.service", "netuned.yaml", "netuned.profile"}
+"""Named like modules: the unit, the daemon's settings, the page of profiles."""
 
 
 def prose(source: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -100,7 +101,12 @@ class PrivateBus:
         command = ["dbus-daemon", f"--config-file={self.folder}/bus.conf", "--nofork", "--nosyslog"]
         with (self.folder / "bus.log").open("wb") as log:
             self._daemon = subprocess.Popen(command, stderr=log)
-        wait_for((self.folder / "bus").exists, "the private bus")
+        wait_for(self._listens, "the private bus", 30)
+
+    def _listens(self) -> bool:
+        """Whether it takes connections: its socket is there a moment before that."""
+        with socket.socket(socket.AF_UNIX) as tried:
+            return tried.connect_ex(f"{self.folder}/bus") == 0
 
     def stop(self) -> None:
         if self._daemon is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from netuned.hardware.nic import Nic
+from netuned.plan import Change
 from netuned.status import Status
 
 
@@ -16,6 +19,11 @@ class Silent:
         """Not told to anybody."""
 
     def repaired(self, ifindex: int, tunable: str, key: str, value: str, latency_us: int) -> None:
+        """Not told to anybody."""
+
+    def changed(
+        self, ifindex: int, cause: str, changes: Sequence[Change], writers: Mapping[str, str]
+    ) -> None:
         """Not told to anybody."""
 
     def arm(self, nic: Nic, tunables: frozenset[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from netuned.hardware.nic import PHYSICAL, Nic
 from netuned.kernel import Kernel
 from netuned.kernel.files import FileTree
 from netuned.kernel.once import Once
+from netuned.plan import Change
 from netuned.reconcile.loop import Options, Reconciler
 from netuned.reconcile.requests import Requests
 from netuned.reconcile.watch import Watches
@@ -98,6 +99,11 @@ class Daemon:
         pass
 
     def repaired(self, ifindex: int, tunable: str, key: str, value: str, latency_us: int) -> None:
+        pass
+
+    def changed(
+        self, ifindex: int, cause: str, changes: Sequence[Change], writers: Mapping[str, str]
+    ) -> None:
         pass
 
     def arm(self, nic: Nic, tunables: frozenset[str]) -> None:

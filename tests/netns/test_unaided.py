@@ -65,6 +65,12 @@ def test_it_is_said_how_cards_are_and_nothing_is_done(lab: Lab) -> None:
     assert lab.attribute("lan0", "rx-0", "rps_cpus").strip("0,") == ""
 
     lab.shell("for queue in /sys/class/net/lan0/queues/rx-*; do echo 1 >$queue/rps_cpus; done")
+    lab.shell("echo 1 >/sys/class/net/peer0/queues/rx-1/rps_cpus")
+    (unmanaged,) = look(lab, "status peer0 --json", uid="0")
+    queues = json.loads(unmanaged[1])["queues"]
+    assert [(queue["kind"], queue["index"], queue["rps"]) for queue in queues] == [
+        *(("rx", 0, ""), ("rx", 1, "0"), ("tx", 0, ""), ("tx", 1, ""))
+    ]
     commands = ("status lan0 --exit-code", "plan lan0", "profiles")
     for code, said in (answers := look(lab, *commands, uid="0")):
         assert said.startswith(ABSENT)

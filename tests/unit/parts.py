@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from netuned.hardware.host import read_host
 from netuned.hardware.nic import HOST, Nic
+from netuned.plan import Change
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import ProfileSet, load
 from netuned.reconcile.baseline import Baseline
@@ -138,6 +139,11 @@ class Parts:
 
     def repaired(self, ifindex: int, tunable: str, key: str, value: str, latency_us: int) -> None:
         """A drift was told before."""
+
+    def changed(
+        self, ifindex: int, cause: str, changes: Sequence[Change], writers: Mapping[str, str]
+    ) -> None:
+        """Nobody hears it."""
 
     def arm(self, nic: Nic, tunables: frozenset[str]) -> None:
         self.armed[nic.name] = tunables

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from pages.completion import scripts
+from pages.manual import pages as pages_of
+
 ROOT = Path(__file__).parents[2]
 
 PYTHON = """\
@@ -45,7 +48,8 @@ class Tree:
         self.said = ""
         for name in ("units", "profiles"):
             shutil.copytree(ROOT / name, self.source / name)
-        (self.source / "netuned").mkdir()
+        for name in ("netuned", "pages"):
+            (self.source / name).mkdir()
         for name in ("Makefile", "pyproject.toml", "README.md"):
             shutil.copy(ROOT / name, self.source)
         self.outside = (self.source, folder / "home", folder / "tmp", folder / "wheels")
@@ -110,7 +114,8 @@ class Tree:
         """Have one package to be installed: this file, by the hash of what is ``hashed``."""
         (self.outside[-1] / f"tiny-1.0{kind}").write_bytes(wheel)
         digest = hashlib.sha256(hashed or wheel).hexdigest()
-        (self.source / "requirements.lock").write_text(f"tiny==1.0 --hash=sha256:{digest}\n")
+        for name in ("requirements.lock", "pages/requirements.lock"):
+            (self.source / name).write_text(f"tiny==1.0 --hash=sha256:{digest}\n")
 
     @staticmethod
     def _program(path: Path, text: str) -> None:
@@ -135,6 +140,7 @@ def test_what_is_packaged_names_no_staging_path(tree: Tree, destination: str | N
     assert "'exec' /usr/lib/netuned/venv/bin/python " in (scripts / "netunedctl").read_text()
     assert (scripts / "other").read_text() == "#!/usr/bin/env python3\n"
     assert str(tree.stage) not in (tree.venv / "pyvenv.cfg").read_text()
+    assert f"-m pages {tree.stage}/usr/share" in ran
     compiled = f"-m compileall -q -f -s {tree.stage} -p / {tree.venv}/lib"
     assert compiled in ran
     assert not any("daemon-reload" in line for line in ran)
@@ -204,7 +210,12 @@ def test_netuned_itself_is_built_by_what_is_installed(tree: Tree) -> None:
 
 def test_uninstall_leaves_a_host_alone_that_it_does_not_take_anything_from(tree: Tree) -> None:
     tree.make("install")
+    pages = [tree.stage / "usr/share" / place for place in (*pages_of(ROOT), *scripts())]
+    for path in pages:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     assert tree.make("uninstall") == []
+    assert not [path for path in pages if path.exists()]
     assert not list(tree.stage.rglob("*netuned1*"))
     assert not (tree.stage / "etc/apparmor.d/netuned").exists()
     assert not tree.venv.exists()

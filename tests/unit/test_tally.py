@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from netuned.cpuset import CpuSet
@@ -40,9 +42,9 @@ def test_a_failure_keeps_the_last_change() -> None:
 
 
 def test_a_setting_shows_what_was_done_to_it() -> None:
-    tallies = Tallies()
+    tallies = Tallies(lambda: 7.0)
     last = tallies.made([CHANGE], "drift")
     shown = tallies.on(SettingStatus("rps", "in-sync", "none", "none"))
     assert (shown.writes, shown.repairs, shown.failures, shown.last_change) == (1, 1, 0, last)
     other = SettingStatus("xps", "in-sync")
-    assert tallies.on(other) == other
+    assert tallies.on(other) == replace(other, since=7.0)

@@ -136,6 +136,7 @@ def test_a_table_found_before_the_card_was_up_is_the_drivers(card: Guest) -> Non
 def test_every_fault_around_a_table_is_survived(card: Guest) -> None:
     for path in (
         *(TESTS / "__init__.py", TESTS / "netns/__init__.py", TESTS / "netns/lab.py"),
+        *(TESTS / "netns/forked.py",),
         *(TESTS / "netns/listener.py", TESTS / "vm/rss_faults.py"),
         *(TESTS / "netns/faults").glob("*.py"),
     ):

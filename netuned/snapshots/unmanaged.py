@@ -1,0 +1,79 @@
+"""What is there on cards that no profile is for: the daemon reads nothing of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from netuned.cpuset import CpuSet
+from netuned.errors import KernelError, NetunedError, UnsupportedError
+from netuned.hardware.facts import read_nic
+from netuned.hardware.namespace import check_namespace
+from netuned.hardware.nic import Nic
+from netuned.kernel import Kernel
+from netuned.kernel.once import Once
+from netuned.reconcile import report
+from netuned.reconcile.card import Card
+from netuned.status import UNMANAGED, NicStatus, QueueStatus, Status
+from netuned.tunables import TUNABLES
+from netuned.values import State
+
+
+def filled(
+    status: Status, as_told: Callable[[str], str] = str, kernel: Kernel | None = None
+) -> Status:
+    """A daemon's status, with the queues of its unmanaged cards that are hardware of this host.
+
+    Where this is another network namespace than the daemon's, a card of the same name can be
+    another: only one of the same index and driver is read, and no virtual one. What cannot be read
+    stays as it is. ``as_told`` makes of a card's name what the daemon tells of it.
+    """
+    kernel = kernel or Kernel()
+    try:
+        check_namespace(kernel)
+    except NetunedError:
+        return status
+    asked = Once(kernel)
+    return replace(status, nics=tuple(_filled(kernel, nic, asked, as_told) for nic in status.nics))
+
+
+def _filled(
+    kernel: Kernel, shown: NicStatus, asked: Once, as_told: Callable[[str], str]
+) -> NicStatus:
+    if shown.state != UNMANAGED or shown.queues:
+        return shown
+    with contextlib.suppress(KernelError):
+        name = kernel.card_name(shown.ifindex)
+        if as_told(name) == shown.name and kernel.files.exists(f"/sys/class/net/{name}/device"):
+            nic = read_nic(kernel, shown.ifindex, name, asked)
+            if nic.driver == shown.driver:
+                return replace(shown, queues=queues(kernel, nic, asked))
+    return shown
+
+
+def queues(kernel: Kernel, nic: Nic, asked: Once) -> tuple[QueueStatus, ...]:
+    """A card's queues as they are now; of an interrupt the CPUs that the kernel has chosen."""
+    tunables = [tunable for tunable in TUNABLES if tunable.column]
+    found: dict[str, State] = {}
+    card = Card(kernel, nic, tunables)
+    try:
+        for tunable in tunables:
+            with contextlib.suppress(UnsupportedError, KernelError):
+                found[tunable.name] = tunable.read(card.view(asked))
+    finally:
+        card.close()
+    return tuple(
+        _served(kernel, queue) if queue.irq >= 0 else queue
+        for queue in report.queues(nic, tunables, found)
+    )
+
+
+def _served(kernel: Kernel, queue: QueueStatus) -> QueueStatus:
+    """Where an interrupt does go: it may go to many CPUs, and most often goes to one.
+
+    Source: Documentation/core-api/irq/irq-affinity.rst, effective_affinity
+    """
+    text = kernel.files.read_text(f"/proc/irq/{queue.irq}/effective_affinity", "")
+    chosen = CpuSet.parse_mask(text) if text else CpuSet()
+    return replace(queue, cpus=str(chosen)) if chosen else queue

@@ -1,0 +1,1 @@
+"""The manual pages, and what completes commands in shells: made when netuned is built."""
