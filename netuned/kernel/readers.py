@@ -37,6 +37,7 @@ class Readers:
         self._ran: dict[str, dict[str, bytes]] = {}
         self._places: dict[str, frozenset[int]] = {}
         self._listed = 0.0
+        self._seen: set[str] = set()
 
     def look(self) -> Mapping[int, tuple[str, ...]]:
         """CPU -> the processes of which a thread ran there last, as ``name PID``, in order.
@@ -65,11 +66,14 @@ class Readers:
     def _list(self) -> None:
         self._listed = time.monotonic()
         there = [name for name in os.listdir("/proc") if name.isdecimal()]
-        self._left = deque(there)
+        self._seen &= set(there)
+        # those never looked at first: where time is short the last would have no turn
+        self._left = deque(sorted(there, key=self._seen.__contains__))
         for pid in self._known.keys() - set(there):
             self._forget(pid)
 
     def _examine(self, pid: str) -> None:
+        self._seen.add(pid)
         if _has_network(pid) and _namespace(pid) == self._namespace:
             if pid not in self._known:
                 self._turns.append(pid)
