@@ -20,6 +20,7 @@ from types import MappingProxyType
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel import rules
+from netuned.kernel.contexts import MOST_PROBED
 from netuned.kernel.hashing import FLOWS, Hashing, HashValues, key_of
 from netuned.kernel.rules import RuleTable
 from netuned.values import FlowRule
@@ -172,8 +173,12 @@ class Ethtool:
     def create_context(self, ifindex: int, context: int, entries: Sequence[int]) -> None:
         """As ``EthtoolNetlink.create_context``: the kernel gives it the lowest free number.
 
-        Raises: KernelError (EEXIST) where that is another one; it is then deleted again.
+        Raises: KernelError (EEXIST) where that is another one; it is then deleted again; (ENOSPC)
+        for more than are looked for on kernels that do not list them.
         """
+        if context > MOST_PROBED:
+            why = f"before Linux 6.17 netuned makes none beyond {MOST_PROBED}"
+            raise KernelError("set", f"contexts of ifindex {ifindex}", errno.ENOSPC, why)
         made = self._set_rss(
             ifindex, "contexts", len(entries), _packed(entries), context=_NEW_CONTEXT
         )

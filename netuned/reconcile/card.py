@@ -351,6 +351,7 @@ class Card:
             barred |= {(name, key): why for key, why in obstacles.items()}
         barred |= {(c.tunable, c.key): why for c in changes if (why := self._leave(c))}
         barred |= self._holding(changes, asked)
+        barred |= self._without_ground(changes, barred)
         for change in changes:  # in the order in which one needs another
             at, needs = (change.tunable, change.key), self.tunables[change.tunable].needs
             for above in needs(change.key):
@@ -367,20 +368,55 @@ class Card:
         Where the rest is to be planned for what stays so, it is given up until it is tried again.
         Raises: KernelError.
         """
-        risky = [(c, ground) for c in changes if (ground := self.tunables[c.tunable].ground)]
+        risky = [
+            (c, ground)
+            for c in changes
+            if (ground := self.tunables[c.tunable].ground) and not (c.disruptive and self.denies)
+        ]
         try:
             bound = self.view(asked).ask(BOUND) if risky else {}
         except UnsupportedError:  # the kernel refuses what it knows by itself
             bound = {}
-        found = {}
+        held: dict[tuple[str, str], set[tuple[str, int]]] = {}
+        """By tunable and place: what is under one number is changed together, or not."""
         for change, ground in risky if bound else ():
-            if queues := sorted(ground(change.key, change.before, change.after, bound, self.found)):
-                at = change.tunable, change.key
-                numbers = {number for _, number in queues}
-                holders = self.kernel.netdev.holders(self.nic.ifindex, numbers)
-                why = found[at] = Waiting(why_held(queues, bound, holders))
-                if self.tunables[change.tunable].stands and at not in self.restoring:
+            if queues := {*ground(change.key, change.before, change.after, bound, self.found)}:
+                place = self.tunables[change.tunable].place(change.key)
+                held.setdefault((change.tunable, place), set()).update(queues)
+        if not held:
+            return {}
+        numbers = {number for queues in held.values() for _, number in queues}
+        holders = self.kernel.netdev.holders(self.nic.ifindex, numbers)
+        found = {}
+        for change, _ in risky:
+            tunable, at = self.tunables[change.tunable], (change.tunable, change.key)
+            if by := held.get((tunable.name, tunable.place(change.key))):
+                why = found[at] = Waiting(why_held(sorted(by), bound, holders))
+                if tunable.stands and at not in self.restoring:
                     self.give_up(change, why)
+        return found
+
+    def _without_ground(
+        self, changes: Iterable[Change], barred: Mapping[Setting, str]
+    ) -> dict[Setting, str]:
+        """What rests on something that is neither there nor about to be: a rule on its context."""
+        found = {}
+        for change in changes:
+            if not (rests := self.tunables[change.tunable].rests_on(change.after)):
+                continue
+            name, place = rests
+            place_of = self.tunables[name].place
+            there = any(place_of(key) == place for key in self.found.get(name, NOTHING))
+            coming = any(
+                c.tunable == name
+                and place_of(c.key) == place
+                and c.after is not ABSENT
+                and (name, c.key) not in barred
+                for c in changes
+            )
+            if not (there or coming):
+                whys = (w for (n, key), w in barred.items() if n == name and place_of(key) == place)
+                found[change.tunable, change.key] = next(whys, f"{name} {place} is not there")
         return found
 
     def _await(self, changes: tuple[Change, ...], looked_at: Collection[str]) -> tuple[Change, ...]:

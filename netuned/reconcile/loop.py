@@ -169,6 +169,7 @@ class Reconciler:
                     await self.poll(polled)
             except NetunedError as error:
                 log.error("%s, trying again in %g s", error, POLL_S)
+                self._published.set()
             except Exception:  # the loop's edge: the resync sees it, too
                 log.exception("Internal error at a poll, going on")
 

@@ -340,6 +340,10 @@ class Tunable:
     """Of the queues that something is bound to, those of which a write would take away what that
     needs, by what was there before and what comes, and what was found of all tunables: it waits
     until they are free. None where no value does."""
+    place: Callable[[str], str] = lambda key: key
+    """What of a card a key is about: of those with a number and a checksum that is the number."""
+    rests_on: Callable[[Value], tuple[str, str] | None] = lambda value: None
+    """The tunable and the place of what has to be there for a value to be set; None: nothing."""
     ends_with: Callable[[str], Queue] | None = None
     """The queue that takes a key's value away when it ends, whoever set that; None where all of
     them stay."""

@@ -227,6 +227,7 @@ CONTEXTS = Tunable(
     obstacles=obstacles,
     instead=numbered.instead,
     ground=ground,
+    place=lambda key: str(number_of(key)),
     events=frozenset({"rss", "rss-create", "rss-delete"}),
     silent=lambda kernel: not kernel.ethtool_netlink.tells_of_rss(),
     writers=Writers(hint="look for `ethtool -X` in scripts and timers"),

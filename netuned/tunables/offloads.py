@@ -15,7 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
+from netuned.hardware.vectors import RX
 from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
+from netuned.kernel.netdev import Bound
 from netuned.kernel.questions import FEATURES as QUESTION
 from netuned.profiles.features import CHECKSUMMED, CHECKSUMS, GROUPS, NEEDS
 from netuned.tunables import rings, rules
@@ -26,6 +28,7 @@ from netuned.tunables.base import (
     NOTHING,
     Boot,
     Limits,
+    Queue,
     Seen,
     Target,
     Tunable,
@@ -118,6 +121,15 @@ def precedes(wanted: State, found: State) -> Sequence[str]:
     return [at for name, at in needs.items() if wanted.get(name) == Word("on") != found.get(name)]
 
 
+def ground(
+    key: str, before: Value | None, after: Value, bound: Bound, found: Mapping[str, State]
+) -> Iterator[Queue]:
+    """Without ntuple filters drivers (ice, i40e, bnxt) take all flow rules away."""
+    if key == "rx-ntuple-filter" and after != Word("on"):
+        queues = rules.reached(found)
+        yield from ((role, queue) for role, queue in bound if role == RX and queue in queues)
+
+
 def captured(seen: Seen) -> Iterator[Words]:
     """What can be set and is not as cards mostly come: all on but what few want."""
     said = {
@@ -178,6 +190,7 @@ OFFLOADS = Tunable(
     group=lambda key: NAME,
     same=same,
     precedes=precedes,
+    ground=ground,
     disruptive=lambda key, before, after: key in REOPENS,
     stale=lambda key: CARD if key in REOPENS else NOTHING,
     events=frozenset({"features"}),

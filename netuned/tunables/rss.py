@@ -193,6 +193,10 @@ def ground(
     One that leaves it keeps what rules lead there, and what was hashed there goes elsewhere.
     """
     coming = named(after) - named(before)
+    if isinstance(after, RssTable) and not after.entries:  # the driver's own is over all queues
+        counts = found.get(channels.NAME, {}).get("")
+        opened = counts.rx_queues if isinstance(counts, ChannelCounts) else after.queues
+        coming = set(range(opened)) - named(before)
     return ((role, queue) for role, queue in bound if role == RX and queue in coming)
 
 

@@ -221,11 +221,30 @@ def ground(
 ) -> Iterator[Queue]:
     """A rule that goes takes its packets from what is bound to its queue, or its context's."""
     if after != before and isinstance(before, FlowRule):
-        kind, _, number = before.to.partition(" ")
-        queues = {int(number)} if kind == "queue" else set()
-        if kind == "context":
-            queues = contexts.queues_of(found.get(contexts.NAME, {}), int(number))
+        queues = _reached(before, found)
         yield from ((role, queue) for role, queue in bound if role == RX and queue in queues)
+
+
+def reached(found: Mapping[str, State]) -> set[int]:
+    """The queues that flow rules lead to, by what was found of all tunables."""
+    rules = found.get(NAME, {}).values()
+    return set().union(*(_reached(rule, found) for rule in rules if isinstance(rule, FlowRule)))
+
+
+def _reached(rule: FlowRule, found: Mapping[str, State]) -> set[int]:
+    """Those of a rule; of others' rules a target can have both a context and a queue."""
+    words = rule.to.split()
+    to = {kind: int(number) for kind, number in zip(words[::2], words[1::2], strict=False)}
+    if "context" in to:
+        return contexts.queues_of(found.get(contexts.NAME, {}), to["context"])
+    return {to["queue"]} if "queue" in to else set()
+
+
+def rests_on(rule: Value) -> tuple[str, str] | None:
+    """A rule to a context needs that."""
+    if isinstance(rule, FlowRule) and rule.to.startswith("context "):
+        return contexts.NAME, rule.to.split()[1]
+    return None
 
 
 def why(target: Target, nic: Nic, key: str) -> str:
@@ -258,6 +277,8 @@ RULES = Tunable(
     leaves=(channels.NAME, contexts.NAME),
     fits=fits,
     ground=ground,
+    place=lambda key: str(number_of(key)),
+    rests_on=rests_on,
     obstacles=obstacles,
     instead=numbered.instead,
     silent=lambda kernel: True,

@@ -147,6 +147,21 @@ def test_what_is_bound_keeps_its_context_and_the_rule_to_it(
     assert (tables(kernel), targets(kernel)) == ({1: OTHERS}, {1: "context 1"})
 
 
+def test_a_rule_whose_context_waits_waits_too(kernel: WritableKernel, baseline: Baseline) -> None:
+    """And the rest is in force all the same."""
+    card = card_of(kernel)
+    kernel.answers.put_all(BOUND, {2: {("rx", 3): "io_uring"}})
+    outcome = tune(card, baseline, {"app": APP}, {"flows": [RULE], "rps": {"cpus": "1"}})
+    assert outcome.error is None
+    assert tables(kernel) == {1: OTHERS}
+    assert targets(kernel) == {1: "context 1"}
+    assert "rps" in {change.tunable for change in outcome.made}
+    assert {name for name, _ in card.waiting} == {"contexts", "flows"}
+    kernel.answers.put_all(BOUND, {})
+    assert tune(card, baseline, {"app": APP}, {"flows": [RULE]}).error is None
+    assert targets(kernel) == {0: "context 2", 1: "context 1"}
+
+
 def test_another_table_is_set_in_place(kernel: WritableKernel, baseline: Baseline) -> None:
     card = card_of(kernel)
     rules = {"flows": [RULE]}

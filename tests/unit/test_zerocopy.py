@@ -360,6 +360,39 @@ def test_what_is_to_go_back_waits_and_stays_on_record(
     assert baseline.of(card.nic) == {}
 
 
+def test_a_rule_in_the_place_of_one_to_a_bound_queue_waits(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    """It would be written where the other is."""
+    rule = {"match": {"proto": "tcp4", "dport": 443}, "to": "queue 7"}
+    card = aim(card_of(kernel), kernel, baseline, flows=[rule])
+    assert reconcile_card(card, baseline).error is None
+    bind(kernel, rx7="io_uring")
+    aim(card, kernel, baseline, flows=[{**rule, "to": "queue 3"}])
+    assert reconcile_card(card, baseline).error is None
+    assert [held.to for held in kernel.get(RULES, 2).rules.values()] == ["queue 7"]
+    assert {name for name, _ in card.waiting} == {"flows"}
+    bind(kernel)
+    aim(card, kernel, baseline, flows=[{**rule, "to": "queue 3"}])
+    assert reconcile_card(card, baseline).error is None
+    assert [held.to for held in kernel.get(RULES, 2).rules.values()] == ["queue 3"]
+
+
+def test_a_default_table_would_come_to_name_all_queues_that_stay_open(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    """The profile opened them; as it goes, the channels wait, and so does the table."""
+    kernel.ethtool.set_channels(2, combined=4)
+    card = aim(card_of(kernel), kernel, baseline, channels={"combined": 8}, rss={"queues": "0-6"})
+    assert reconcile_card(card, baseline).error is None
+    assert 7 not in kernel.get(RSS_TABLE, 2)
+    bind(kernel, rx7="io_uring")
+    aim(card, kernel, baseline)
+    assert reconcile_card(card, baseline).error is None
+    assert 7 not in kernel.get(RSS_TABLE, 2)
+    assert "rss" in {name for name, _ in card.waiting}
+
+
 def test_a_rule_to_a_bound_queue_stays(kernel: WritableKernel, baseline: Baseline) -> None:
     rule = {"match": {"proto": "tcp4", "dport": 443}, "to": "queue 7"}
     other = {"match": {"proto": "tcp4", "dport": 80}, "to": "queue 1"}
