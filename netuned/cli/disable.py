@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from itertools import chain
 
+from netuned.bus import wire
 from netuned.cli import dropping
-from netuned.cli.enable import path_of
-from netuned.cli.text import Screen, card_name, print_json
+from netuned.cli.enable import check_own, path_of
+from netuned.cli.text import Screen, card_name, own_name, print_json
 from netuned.errors import NetunedError
+from netuned.kernel import Kernel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     directories = arguments.profiles
-    paths = {name: path_of(name, directories) for name in arguments.nics}
+    links = Kernel().rtnl.links().values()
+    known = {wire.text(link.name): tuple(map(wire.text, link.altnames)) for link in links}
+    names = [
+        own_name(n, known) if any(map(n.__eq__, chain(*known.values()))) else n
+        for n in arguments.nics
+    ]
+    paths = {name: path_of(name, directories) for name in names}
     for name, path in paths.items():
+        check_own(path)
         if not os.path.lexists(path):
             raise NetunedError(
                 f"nothing was enabled on {name} by `netunedctl enable`: there is no {path}; "
@@ -37,9 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
         print("Nothing was taken away.")
         return 1
     with dropping.written(dict.fromkeys(paths.values(), None)):
-        absent = dropping.reload()
+        told, good = dropping.reload([*paths])
     if arguments.json:
-        print_json({"removed": [*paths.values()], "absent": absent})
+        print_json({"removed": [*paths.values()], "status": told})
     else:
-        print(screen.sentence(absent or "Put back what was there before."), end="")
-    return 0
+        print("".join(map(screen.sentence, told)), end="")
+    return 0 if good else 1

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from netuned.bus.client import Client
@@ -15,6 +15,8 @@ from netuned.cli import cutoff
 from netuned.cli.plan import Answer, plan_drop, show
 from netuned.cli.text import Screen
 from netuned.errors import AbsentError, NetunedError
+from netuned.regularfile import open_regular
+from netuned.status import IN_SYNC, PARTIAL, UNMANAGED, NicStatus
 from netuned.text import escape
 
 DIRECTORIES = "--profiles"
@@ -65,7 +67,7 @@ def agreed(question: str, *, yes: bool) -> bool:
     """Whether it is to be done: asked on a terminal. Raises: NetunedError where nobody is."""
     if yes:
         return True
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise NetunedError("nobody is here to agree, so nothing was written; --yes does not ask")
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
@@ -75,27 +77,30 @@ def agreed(question: str, *, yes: bool) -> bool:
 
 
 @contextlib.contextmanager
-def written(texts: Mapping[str, str | None]) -> Iterator[None]:
+def written(texts: Mapping[str, bytes | None]) -> Iterator[None]:
     """Write files (or take away those of None), and put them back as they were on an error.
 
     Raises: NetunedError.
     """
-    before: dict[str, bytes | None] = {}
+    before = {path: content(path) for path in texts}
     try:
         for path, text in texts.items():
-            before[path] = _content(path)
-            _put(path, None if text is None else text.encode())
+            _put(path, text)
         yield
     except BaseException:
-        for path, content in before.items():
+        for path, was in before.items():
             with contextlib.suppress(NetunedError):
-                _put(path, content)
+                _put(path, was)
         raise
 
 
-def _content(path: str) -> bytes | None:
+def content(path: str) -> bytes | None:
+    """What is there, None if nothing is. Raises: NetunedError, also for what is no plain file."""
     try:
-        return Path(path).read_bytes()
+        if os.path.islink(path):
+            raise NetunedError(f"{path}: is a link, so it is left alone; take it away first")
+        with open(path, "rb", opener=open_regular) as file:
+            return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -132,14 +137,29 @@ def show_file(path: str, text: str) -> str:
     return f"{escape(path)}:\n{lines}"
 
 
-def reload() -> str:
+def reload(names: Collection[str] = (), profile: str = "") -> tuple[list[str], bool]:
     """Have the daemon read the profiles and bring them into force.
 
-    Returns what there is to say where it does not run. Raises: NetunedError.
+    Returns how these cards are then, or those that a profile is in force on, as sentences; and
+    whether all that is as asked for. Raises: NetunedError.
     """
     try:
         with Client() as client:
             client.reload()
+            status = client.status()
     except AbsentError as error:
-        return f"{error}; once it does (systemctl enable --now netuned), it is in force."
-    return ""
+        return [f"{error}; once it does (systemctl enable --now netuned), it is in force."], True
+    nics = [n for n in status.nics if n.name in names or (profile and n.profile == profile)]
+    said = [_how(nic) for nic in nics]
+    if status.manager.pending_confirm:
+        said.append(f"To be confirmed: {status.manager.pending_confirm}")
+    if profile and not nics:
+        said.append(f"{profile} is in force on no card.")
+    good = all(nic.state in (IN_SYNC, PARTIAL, UNMANAGED) for nic in nics)
+    return said, good and not status.manager.pending_confirm
+
+
+def _how(nic: NicStatus) -> str:
+    with_ = f"with profile {nic.profile}" if nic.profile else "without a profile"
+    why = nic.last_error or next((s.reason for s in nic.settings if s.reason), "")
+    return f"{nic.name} is {nic.state}, {with_}{f': {why}' if why else ''}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from netuned.cli import dropping
 from netuned.cli.text import Screen
 from netuned.errors import NetunedError, ProfileError
 
-NEW = """\
+NEW = b"""\
 # Keys and examples: docs/profiles.md; `netunedctl profiles` lists what can be extended.
 extends: [throughput]
 match:
@@ -31,34 +32,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     directories = arguments.profiles
     path = _path_of(arguments.profile, directories)
-    there = Path(path)
-    before = there.read_text() if there.exists() else ""
+    before = dropping.content(path)
     screen = Screen.of_stdout()
-    with tempfile.TemporaryDirectory() as directory:
-        draft = Path(directory) / there.name
-        draft.write_text(before or NEW)
-        while True:
-            _edit(draft)
-            text = draft.read_text()
-            if text == before:
-                print("Nothing was changed.")
-                return 0
-            try:
-                answer = dropping.planned({path: text.encode()}, directories)
-                break
-            except (NetunedError, ProfileError) as error:
-                print(f"netunedctl: {error}", file=sys.stderr)
-                if not dropping.agreed("Edit it again?", yes=False):
-                    print("Nothing was written.")
-                    return 1
+    draft = Path(tempfile.mkdtemp(prefix="netuned-edit-")) / os.path.basename(path)
+    draft.write_bytes(NEW if before is None else before)
+    while True:
+        _edit(draft)
+        text = draft.read_bytes()
+        if text == (NEW if before is None else before):
+            print("Nothing was changed.")
+            shutil.rmtree(draft.parent)
+            return 0
+        try:
+            answer = dropping.planned({path: text}, directories)
+            break
+        except (NetunedError, ProfileError) as error:
+            print(f"netunedctl: {error}", file=sys.stderr)
+            if arguments.yes or not dropping.agreed("Edit it again?", yes=False):
+                print(f"Nothing was written; the text is kept in {draft}")
+                return 1
     print(dropping.show_plan(answer, (), screen), end="")
     if not dropping.agreed(f"Write {path} and bring it into force?", yes=arguments.yes):
-        print("Nothing was written.")
+        print(f"Nothing was written; the text is kept in {draft}")
         return 1
+    if dropping.content(path) != before:
+        raise NetunedError(f"{path}: was changed by somebody meanwhile; the text is in {draft}")
     with dropping.written({path: text}):
-        absent = dropping.reload()
-    print(screen.sentence(absent or "In force."), end="")
-    return 0
+        told, good = dropping.reload(profile=arguments.profile)
+    shutil.rmtree(draft.parent)
+    print("".join(map(screen.sentence, told)), end="")
+    return 0 if good else 1
 
 
 def _path_of(name: str, directories: Sequence[str]) -> str:
@@ -86,7 +89,11 @@ def _path_of(name: str, directories: Sequence[str]) -> str:
 
 def _edit(draft: Path) -> None:
     """Raises: NetunedError where there is no editor, or it fails."""
-    words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "editor")
+    said = os.environ.get("VISUAL", "").strip() or os.environ.get("EDITOR", "").strip()
+    try:
+        words = shlex.split(said or "editor")
+    except ValueError as error:
+        raise NetunedError(f"the editor is said to be {said!r}: {error}") from None
     try:
         ended = subprocess.run([*words, str(draft)], check=False).returncode
     except OSError as error:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import contextlib
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from netuned.bus import wire
@@ -13,6 +16,7 @@ from netuned.cli.apply import timeout_s
 from netuned.cli.plan import as_json
 from netuned.cli.text import Screen, card_name, own_name, print_json
 from netuned.errors import NetunedError
+from netuned.status import PAUSED
 
 if TYPE_CHECKING:
     from netuned.hardware.host import Host
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from netuned.profiles.loader import LoadedProfile
 
 PREFIX = "enable-"
+HEAD = "# Written by `netunedctl enable`, taken away by `netunedctl disable`.\n"
 HOW = "`--confirm 60s` undoes it by itself if it cuts you off."
 
 
@@ -47,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     known = {own: tuple(map(wire.text, nic.altnames)) for own, nic in nics.items()}
     chosen = {own: nics[own] for own in (own_name(name, known) for name in arguments.nics)}
     texts = _texts(host, arguments.profile, chosen, directories)
+    for path in texts:
+        check_own(path)
     answer = dropping.planned({p: text.encode() for p, text in texts.items()}, directories)
     screen = Screen.of_stdout()
     confirm, quiet = arguments.confirm, arguments.json
@@ -58,55 +65,79 @@ def run(arguments: argparse.Namespace) -> int:
     if not dropping.agreed(question, yes=arguments.yes or quiet or bool(confirm)):
         print("Nothing was written.")
         return 1
-    trials, absent = _enable(texts, [*chosen], confirm)
+    trials = _enable(texts, [*chosen], confirm)
+    told, good = dropping.reload([*chosen]) if not trials else ([], True)
     if quiet:
         pending = [{"nic": nic, "id": id, "until": until} for nic, id, until in trials]
         plan = as_json(answer.of([*chosen]).plan)
-        print_json({"written": [*texts], "confirm": pending, "plan": plan, "absent": absent})
-        return 0
-    for nic, id, until in trials:
-        said = f"{nic}: undone at {until}, unless confirmed: netunedctl confirm {id}"
-        print(screen.sentence(said), end="")
-    undo = f"To undo it: netunedctl disable {' '.join(chosen)}"
-    print(
-        screen.sentence(absent or ("" if trials else "In force.")) + screen.sentence(undo), end=""
-    )
-    return 0
+        print_json({"written": [*texts], "confirm": pending, "plan": plan, "status": told})
+        return 0 if good else 1
+    told += [
+        f"{nic}: undone at {until}, unless confirmed: netunedctl confirm {id}"
+        if id
+        else f"{nic}: nothing was changed."
+        for nic, id, until in trials
+    ]
+    words = ["disable", *chosen, *(w for d in directories for w in (dropping.DIRECTORIES, d))]
+    told.append(f"To undo it: netunedctl {shlex.join(words)}")
+    print("".join(map(screen.sentence, told)), end="")
+    return 0 if good else 1
+
+
+def check_own(path: str) -> None:
+    """Raises: NetunedError where something is there that `enable` did not write."""
+    there = dropping.content(path)
+    if there is not None and not there.startswith(HEAD.encode()):
+        raise NetunedError(
+            f"{path}: was not written by `netunedctl enable`, so it is left alone; move it first"
+        )
 
 
 def path_of(nic: str, directories: Sequence[str]) -> str:
     """The file by which a profile is enabled on a card, whatever its name has in it."""
-    stem = "".join(c if c.isascii() and (c.isalnum() or c in "-.") else f"_{ord(c):x}" for c in nic)
+    stem = "".join(
+        c if c.isascii() and (c.isalnum() or c in "-.") else f"_{ord(c):x}_" for c in nic
+    )
     return f"{dropping.first(directories)}/{PREFIX}{stem}.yaml"
 
 
 def _enable(
     texts: Mapping[str, str], names: Sequence[str], confirm: int
-) -> tuple[list[tuple[str, str, str]], str]:
-    """Write the files and have them in force, or tried: card, ID and end of each trial.
+) -> list[tuple[str, str, str]]:
+    """Write the files, and have them tried: card, ID and end of each trial, without IDs of none.
 
     Raises: NetunedError; then the files are as they were.
     """
     trials: list[tuple[str, str, str]] = []
+    files = {path: text.encode() for path, text in texts.items()}
     if not confirm:
-        with dropping.written(texts):
-            return trials, dropping.reload()
+        with dropping.written(files):
+            return trials
     with Client() as client:
-        for name in names:
-            client.pause(name)
+        paused = {nic.name for nic in client.status().nics if nic.state == PAUSED}
+        if there := sorted(paused.intersection(names)):
+            raise NetunedError(f"{there[0]} is paused; first: netunedctl resume {there[0]}")
+        held: list[str] = []
         try:
-            with dropping.written(texts):
+            for name in names:
+                held.append(name)
+                client.pause(name)
+            with dropping.written(files):
                 client.reload()
                 for name in names:
                     trials.append((name, *client.begin_trial(name, confirm)))
-        except NetunedError:
-            for _, id, _ in trials:
-                client.roll_back(id)
-            client.reload()
-            for name in names:
-                client.resume(name)
+                    if not trials[-1][1]:
+                        client.resume(name)
+        except BaseException:
+            undo: list[Callable[[], None]] = [
+                partial(client.roll_back, t[1]) for t in trials if t[1]
+            ]
+            undo += [client.reload, *(partial(client.resume, name) for name in held)]
+            for step in undo:
+                with contextlib.suppress(NetunedError):
+                    step()
             raise
-    return trials, ""
+    return trials
 
 
 def _texts(
@@ -138,7 +169,7 @@ def _text(profile: str, nic: Nic, winner: LoadedProfile | None = None) -> str:
     from netuned.snapshots.capturing import selecting
 
     content: dict[str, object] = {"extends": [profile], "match": [selecting(nic)]}
-    head = "# Written by `netunedctl enable`, taken away by `netunedctl disable`.\n"
+    head = HEAD
     if winner:
         head += f"# Its priority is above that of {winner.path}, which matches the card, too.\n"
         content["priority"] = winner.profile.priority + 1

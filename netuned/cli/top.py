@@ -112,7 +112,7 @@ def _refreshing(names: Collection[str]) -> Refreshing:
 def _has_screen() -> bool:
     dumb = os.environ.get("TERM", "dumb") == "dumb"
     # textual reads standard input and writes to standard error
-    return all(file.isatty() for file in (sys.stdin, sys.stdout, sys.stderr)) and not dumb
+    return all(file and file.isatty() for file in (sys.stdin, sys.stdout, sys.stderr)) and not dumb
 
 
 def _on_screen(arguments: argparse.Namespace, refreshing: Refreshing) -> int:

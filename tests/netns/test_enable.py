@@ -78,7 +78,7 @@ def test_it_is_shown_agreed_to_in_force_and_taken_away(lab: Lab) -> None:
     again = json.loads(ctl(lab, "enable", "both", "lan0", "--json").stdout)
     assert (again["written"], again["plan"]["changes"]) == ([str(file)], [])
     gone = ctl(lab, "disable", "lan0", "--yes").stdout
-    assert "Put back what was there before." in gone
+    assert "lan0 is unmanaged, without a profile." in gone
     assert (file.exists(), mask(lab)) == (False, "0")
     failed = ctl(lab, "disable", "lan0", "--yes")
     assert failed.returncode == 1
@@ -126,6 +126,28 @@ def test_a_trial_that_nobody_confirms_goes_back(lab: Lab) -> None:
     assert lab.card("lan0")["state"] == "unmanaged"
 
 
+def test_what_enable_did_not_write_and_a_paused_card_are_left_alone(lab: Lab) -> None:
+    lab.start()
+    mine = lab.profile("enable-lan0", "# mine\nmatch: [{kind: veth, name: lan0}]\nrps: {cpus: 0}\n")
+    link = lab.profiles / "enable-peer0.yaml"
+    link.symlink_to("/dev/null")
+    for words in (("enable", "both", "lan0"), ("enable", "both", "peer0"), ("disable", "lan0")):
+        failed = ctl(lab, *words, "--yes")
+        assert failed.returncode == 1
+        assert "left alone" in " ".join(failed.stderr.split())
+    assert mine.read_text().startswith("# mine")
+    assert link.is_symlink()
+    lab.ctl("pause", "lan0")
+    before = mask(lab)
+    mine.rename(lab.profiles / "mine.yaml")
+    tried = ctl(lab, "enable", "both", "lan0", "--confirm", "60s")
+    assert (tried.returncode, "lan0 is paused" in tried.stderr) == (1, True)
+    paused = ctl(lab, "enable", "both", "lan0", "--yes")
+    assert paused.returncode == 1
+    assert "lan0 is paused" in paused.stdout
+    assert mask(lab) == before
+
+
 def test_without_the_daemon_the_file_waits_for_it(lab: Lab) -> None:
     told = ctl(lab, "enable", "both", "lan0", "--yes").stdout
     assert "systemctl enable --now netuned" in " ".join(told.split())
@@ -154,5 +176,9 @@ else touch "$0.once"; printf 'extends: [bth]\\nmatch: [{kind: veth, name: lan0}]
     assert "profile" not in lab.logged().lower() or "bth" not in lab.logged()
     status, seen = on_a_terminal(lab, "y", "edit", "mine", EDITOR="true")
     assert "Nothing was changed." in seen
+    status, seen = on_a_terminal(lab, "y", "edit", "other", "--yes", EDITOR="true")
+    assert (status, (lab.profiles / "other.yaml").exists()) == (0, False)
+    status, seen = on_a_terminal(lab, "y", "edit", "mine", EDITOR="vi '")
+    assert (status, "the editor is said to be" in seen) == (1, True)
     status, seen = on_a_terminal(lab, "y", "edit", "mine", EDITOR="false")
     assert (status, "so nothing was written" in " ".join(seen.split())) == (1, True)
