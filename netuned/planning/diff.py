@@ -58,11 +58,11 @@ def _ordered(
         if tunable.yields(*states(tunable)):
             leaving = [other for other in order if tunable.name in other.leaves]
             order = [other for other in order if tunable.name not in other.leaves]
-            at = order.index(tunable)
+            at = [one is tunable for one in order].index(True)
             order[at:at] = leaving
     for tunable in tunables:
-        others = tunable.precedes(*states(tunable))
-        at = [one is tunable or one.name in others for one in order].index(True)
-        order.remove(tunable)
-        order.insert(at, tunable)
+        if others := tunable.precedes(*states(tunable)):
+            at = [one is tunable or one.name in others for one in order].index(True)
+            order = [one for one in order if one is not tunable]
+            order.insert(at, tunable)
     return order
