@@ -6,10 +6,10 @@ import argparse
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from netuned import statefile
 from netuned.bus.client import Client
 from netuned.cli import cutoff
 from netuned.cli.plan import Answer, plan_drop, show
@@ -89,8 +89,12 @@ def written(texts: Mapping[str, bytes | None]) -> Iterator[None]:
         yield
     except BaseException:
         for path, was in before.items():
-            with contextlib.suppress(NetunedError):
+            try:
                 _put(path, was)
+            except NetunedError as error:
+                print(f"netunedctl: not put back: {escape(str(error))}", file=sys.stderr)
+        with contextlib.suppress(NetunedError):  # it may have read them before it failed
+            reload()
         raise
 
 
@@ -114,18 +118,8 @@ def _put(path: str, content: bytes | None) -> None:
         if content is None:
             target.unlink(missing_ok=True)
             return
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(prefix=".", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                os.fchmod(descriptor, 0o644)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(draft, target)
-        except BaseException:
-            os.unlink(draft)
-            raise
+        mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
+        statefile.write_atomically(target, content, mode)
     except OSError as error:
         root = "; only root can write there" if isinstance(error, PermissionError) else ""
         raise NetunedError(f"{path}: cannot be written: {error.strerror}{root}") from None

@@ -37,7 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     draft = Path(tempfile.mkdtemp(prefix="netuned-edit-")) / os.path.basename(path)
     draft.write_bytes(NEW if before is None else before)
     while True:
-        _edit(draft)
+        try:
+            _edit(draft)
+        except NetunedError as error:
+            raise NetunedError(f"{error}; the text is in {draft}") from None
         text = draft.read_bytes()
         if text == (NEW if before is None else before):
             print("Nothing was changed.")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from netuned.bus import wire
@@ -65,8 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
     if not dropping.agreed(question, yes=arguments.yes or quiet or bool(confirm)):
         print("Nothing was written.")
         return 1
-    trials = _enable(texts, [*chosen], confirm)
-    told, good = dropping.reload([*chosen]) if not trials else ([], True)
+    files = {path: text.encode() for path, text in texts.items()}
+    trials: list[tuple[str, str, str]] = []
+    told: list[str] = []
+    good = True
+    if confirm:
+        trials = _try(files, [*chosen], confirm)
+    else:
+        with dropping.written(files):
+            told, good = dropping.reload([*chosen])
     if quiet:
         pending = [{"nic": nic, "id": id, "until": until} for nic, id, until in trials]
         plan = as_json(answer.of([*chosen]).plan)
@@ -101,18 +107,14 @@ def path_of(nic: str, directories: Sequence[str]) -> str:
     return f"{dropping.first(directories)}/{PREFIX}{stem}.yaml"
 
 
-def _enable(
-    texts: Mapping[str, str], names: Sequence[str], confirm: int
+def _try(
+    files: Mapping[str, bytes], names: Sequence[str], confirm: int
 ) -> list[tuple[str, str, str]]:
     """Write the files, and have them tried: card, ID and end of each trial, without IDs of none.
 
     Raises: NetunedError; then the files are as they were.
     """
     trials: list[tuple[str, str, str]] = []
-    files = {path: text.encode() for path, text in texts.items()}
-    if not confirm:
-        with dropping.written(files):
-            return trials
     with Client() as client:
         paused = {nic.name for nic in client.status().nics if nic.state == PAUSED}
         if there := sorted(paused.intersection(names)):
@@ -129,13 +131,12 @@ def _enable(
                     if not trials[-1][1]:
                         client.resume(name)
         except BaseException:
-            undo: list[Callable[[], None]] = [
-                partial(client.roll_back, t[1]) for t in trials if t[1]
-            ]
-            undo += [client.reload, *(partial(client.resume, name) for name in held)]
-            for step in undo:
+            for _, id, _ in (trial for trial in trials if trial[1]):  # "" would be all that wait
                 with contextlib.suppress(NetunedError):
-                    step()
+                    client.roll_back(id)
+            for name in held:
+                with contextlib.suppress(NetunedError):
+                    client.resume(name)
             raise
     return trials
 

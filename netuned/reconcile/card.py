@@ -350,8 +350,9 @@ class Card:
             obstacles = self.tunables[name].obstacles(self.view(asked), self.found[name], values)
             barred |= {(name, key): why for key, why in obstacles.items()}
         barred |= {(c.tunable, c.key): why for c in changes if (why := self._leave(c))}
-        barred |= self._holding(changes, asked)
-        barred |= self._without_ground(changes, barred)
+        free = [change for change in changes if (change.tunable, change.key) not in barred]
+        barred |= self._holding(free, asked)
+        barred |= self._resting(changes, barred)
         for change in changes:  # in the order in which one needs another
             at, needs = (change.tunable, change.key), self.tunables[change.tunable].needs
             for above in needs(change.key):
@@ -381,8 +382,7 @@ class Card:
         """By tunable and place: what is under one number is changed together, or not."""
         for change, ground in risky if bound else ():
             if queues := {*ground(change.key, change.before, change.after, bound, self.found)}:
-                place = self.tunables[change.tunable].place(change.key)
-                held.setdefault((change.tunable, place), set()).update(queues)
+                held.setdefault(self._place(change.tunable, change.key), set()).update(queues)
         if not held:
             return {}
         numbers = {number for queues in held.values() for _, number in queues}
@@ -390,34 +390,42 @@ class Card:
         found = {}
         for change, _ in risky:
             tunable, at = self.tunables[change.tunable], (change.tunable, change.key)
-            if by := held.get((tunable.name, tunable.place(change.key))):
+            if by := held.get(self._place(*at)):
                 why = found[at] = Waiting(why_held(sorted(by), bound, holders))
                 if tunable.stands and at not in self.restoring:
                     self.give_up(change, why)
         return found
 
-    def _without_ground(
+    def _resting(
         self, changes: Iterable[Change], barred: Mapping[Setting, str]
     ) -> dict[Setting, str]:
-        """What rests on something that is neither there nor about to be: a rule on its context."""
+        """What rests on something else (a rule on its context) is not set before that is as wanted;
+        and that does not go as long as something rests on it that stays.
+        """
+        places = {(c.tunable, c.key): self._place(c.tunable, c.key) for c in changes}
+        why = {place: barred[at] for at, place in places.items() if at in barred}
+        free = [change for change in changes if (change.tunable, change.key) not in barred]
+        coming = {places[c.tunable, c.key] for c in free if c.after is not ABSENT}
+        there = {self._place(name, key) for name, state in self.found.items() for key in state}
+        resting = {
+            self.tunables[name].rests_on(value)
+            for name, wanted in self.wanted.items()
+            for key, value in wanted.items()
+            if self.found.get(name, NOTHING).get(key) == value
+        }
+        refused = {self._place(*at): said for at, (_, said) in self.verdicts.refused.items()}
         found = {}
-        for change in changes:
-            if not (rests := self.tunables[change.tunable].rests_on(change.after)):
-                continue
-            name, place = rests
-            place_of = self.tunables[name].place
-            there = any(place_of(key) == place for key in self.found.get(name, NOTHING))
-            coming = any(
-                c.tunable == name
-                and place_of(c.key) == place
-                and c.after is not ABSENT
-                and (name, c.key) not in barred
-                for c in changes
-            )
-            if not (there or coming):
-                whys = (w for (n, key), w in barred.items() if n == name and place_of(key) == place)
-                found[change.tunable, change.key] = next(whys, f"{name} {place} is not there")
+        for change in free:
+            at = change.tunable, change.key
+            rests, own = self.tunables[change.tunable].rests_on(change.after), places[at]
+            if rests is not None and (rests in why or rests not in coming | there):
+                found[at] = why.get(rests) or f"{rests[0]} {rests[1]} is not there"
+            elif change.after is ABSENT and own in resting - coming:
+                found[at] = why.get(own) or refused.get(own) or "what is set rests on it"
         return found
+
+    def _place(self, name: str, key: str) -> tuple[str, str]:
+        return name, self.tunables[name].place(key)
 
     def _await(self, changes: tuple[Change, ...], looked_at: Collection[str]) -> tuple[Change, ...]:
         """Those that are to be made: the others were, and only do not show yet."""

@@ -45,7 +45,9 @@ ENTRIES = "entries"
 
 _NOUN = "context"
 _KEY = re.compile(numbered.KEY.format(_NOUN), re.ASCII)
-_REFUSED = (*(errno.EINVAL, errno.ENOSPC, errno.EBUSY, errno.EEXIST, errno.ERANGE, errno.ENOENT),)
+_REFUSED = frozenset(
+    (errno.EINVAL, errno.ENOSPC, errno.EBUSY, errno.EEXIST, errno.ERANGE, errno.ENOENT)
+)
 """What of a context is the kernel's word about that one alone; EBUSY: there is room for no more;
 EEXIST: the driver chose another number, as before Linux 6.11."""
 
@@ -132,7 +134,7 @@ def obstacles(view: View, found: State, values: State) -> Mapping[str, str]:
 def write(view: View, found: State, values: State) -> None:
     """What comes is set, in place of what is there of netuned's own; then what goes is deleted."""
     ifindex, kernel = view.nic.ifindex, view.kernel.ethtool_netlink
-    has = state_of(view.kernel.get(QUESTION, ifindex))
+    has = _found(view)
     others, there = numbered.others(view, NAME, has, values), {number_of(key) for key in has}
     coming = {
         key: table
@@ -144,10 +146,30 @@ def write(view: View, found: State, values: State) -> None:
             put = kernel.set_context if number_of(key) in there else kernel.create_context
             with numbered.about(NAME, key, _REFUSED):
                 put(ifindex, number_of(key), coming[key].entries)
+                _read_back(view, key, has)
     stay = {number_of(key) for key in coming}
     for key, table in values.items():
         if table is ABSENT and key in has and number_of(key) not in stay:
             _delete(view, number_of(key))
+
+
+def _read_back(view: View, key: str, before: State) -> None:
+    """Raises: KernelError where the driver made another table of it, which goes again: it would be
+    on record as none of netuned's."""
+    number, kernel = number_of(key), view.kernel.ethtool_netlink
+    made = {number_of(at): (at, table) for at, table in _found(view).items()}.get(number)
+    if made is None or made[0] == key:  # it went at once: as after any write
+        return
+    was = next((table for at, table in before.items() if number_of(at) == number), None)
+    if isinstance(was, RssTable):
+        kernel.set_context(view.nic.ifindex, number, was.entries)
+    else:
+        _delete(view, number)
+    raise KernelError("set", NAME, errno.EINVAL, f"the driver makes {made[1]} of it")
+
+
+def _found(view: View) -> State:
+    return state_of(view.kernel.get(QUESTION, view.nic.ifindex))
 
 
 def _delete(view: View, number: int) -> None:
@@ -227,7 +249,7 @@ CONTEXTS = Tunable(
     obstacles=obstacles,
     instead=numbered.instead,
     ground=ground,
-    place=lambda key: str(number_of(key)),
+    place=numbered.place_of,
     events=frozenset({"rss", "rss-create", "rss-delete"}),
     silent=lambda kernel: not kernel.ethtool_netlink.tells_of_rss(),
     writers=Writers(hint="look for `ethtool -X` in scripts and timers"),

@@ -30,6 +30,12 @@ def number_of(key: str) -> int:
     return int(key.split()[1])
 
 
+def place_of(key: str) -> str:
+    """As ``Tunable.place``: the number, or the name of what a profile asks for and cannot have."""
+    words = key.split()
+    return words[1] if len(words) > 1 else key
+
+
 def digest_of(key: str) -> str:
     """The checksum in a key."""
     return key.split()[2]

@@ -7,7 +7,7 @@ import errno
 import json
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,73 @@ def test_a_rule_whose_context_waits_waits_too(kernel: WritableKernel, baseline: 
     kernel.answers.put_all(BOUND, {})
     assert tune(card, baseline, {"app": APP}, {"flows": [RULE]}).error is None
     assert targets(kernel) == {0: "context 2", 1: "context 1"}
+
+
+def test_a_driver_that_makes_another_table_of_it_leaves_none_behind(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, made = kernel.ethtool_netlink.create_context, list[int]()
+
+    def rotated(ifindex: int, context: int, entries: Sequence[int]) -> None:
+        made.append(context)
+        create(ifindex, context, (*entries[:-1], entries[0]))
+
+    monkeypatch.setattr(kernel.ethtool_netlink, "create_context", rotated)
+    card = card_of(kernel)
+    for _ in range(4):
+        tune(card, baseline, {"app": APP}, {"flows": [RULE], "rps": {"cpus": "1"}})
+    assert reconcile_card(card, baseline).error is None
+    assert made == [2]
+    assert (tables(kernel), targets(kernel)) == ({1: OTHERS}, {1: "context 1"})
+    assert tune(card, baseline, None).error is None
+    assert tables(kernel) == {1: OTHERS}
+
+
+def test_a_context_whose_new_table_is_refused_stays_under_its_rule(
+    kernel: WritableKernel, baseline: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(ifindex: int, context: int, entries: Sequence[int]) -> None:
+        raise KernelError("set", "contexts", errno.EINVAL, "no such table")
+
+    card = card_of(kernel)
+    assert tune(card, baseline, {"app": APP}, {"flows": [RULE]}).error is None
+    with monkeypatch.context() as patched:
+        patched.setattr(kernel.ethtool_netlink, "set_context", refused)
+        tune(card, baseline, {"app": WEB}, {"flows": [RULE]})
+        assert tune(card, baseline, {"app": WEB}, {"flows": [RULE]}).error is None
+    assert tables(kernel) == {1: OTHERS, 2: spread(2, 3)}
+    assert targets(kernel) == {0: "context 2", 1: "context 1"}
+    assert "no such table" in " ".join(card.barred.values())
+    assert tune(card, baseline, None).error is None
+    assert (tables(kernel), targets(kernel)) == ({1: OTHERS}, {1: "context 1"})
+
+
+def test_no_rule_is_sent_into_a_table_that_waits(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    other = {"match": {"proto": "tcp4", "dport": 80}, "to": "context app"}
+    card = card_of(kernel)
+    assert tune(card, baseline, {"app": APP}, {"flows": [RULE]}).error is None
+    kernel.answers.put_all(BOUND, {2: {("rx", 3): "io_uring"}})
+    assert tune(card, baseline, {"app": WEB}, {"flows": [RULE, other]}).error is None
+    assert tables(kernel) == {1: OTHERS, 2: spread(2, 3)}
+    assert targets(kernel) == {0: "context 2", 1: "context 1"}
+    kernel.answers.put_all(BOUND, {})
+    assert tune(card, baseline, {"app": WEB}, {"flows": [RULE, other]}).error is None
+    assert tables(kernel) == {1: OTHERS, 2: spread(1)}
+    assert targets(kernel) == {0: "context 2", 1: "context 1", 2: "context 2"}
+
+
+def test_a_number_that_others_took_is_left_whatever_is_bound(
+    kernel: WritableKernel, baseline: Baseline
+) -> None:
+    card = card_of(kernel)
+    aim(card, baseline, {"web": WEB})
+    kernel.ethtool_netlink.create_context(2, 2, spread(3))
+    kernel.answers.put_all(BOUND, {2: {("rx", 3): "io_uring"}})
+    assert reconcile_card(card, baseline).error is None
+    assert tables(kernel) == {1: OTHERS, 2: spread(3), 3: spread(1)}
+    assert not card.barred
 
 
 def test_another_table_is_set_in_place(kernel: WritableKernel, baseline: Baseline) -> None:
