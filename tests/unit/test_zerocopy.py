@@ -33,7 +33,8 @@ from netuned.reconcile.report import _settings, lacking
 from netuned.reconcile.tally import Tallies
 from netuned.snapshots import offline
 from netuned.status import WAITING
-from netuned.values import FlowRule
+from netuned.tunables import BY_NAME
+from netuned.values import FlowRule, Word
 from tests.unit.writable import WritableKernel
 
 MACHINE = "cores: 8\ncards: [{name: en0, driver: ice, queues: 8}]\n"
@@ -358,6 +359,18 @@ def test_what_is_to_go_back_waits_and_stays_on_record(
     found = kernel.get(RSS_TABLE, 2)
     assert max(found) == 7
     assert baseline.of(card.nic) == {}
+
+
+def test_ntuple_filters_stay_on_under_a_rule_to_a_bound_queue() -> None:
+    """Drivers take all rules away with them."""
+    found = {"flows": {"rule 0 00000000": FlowRule("tcp4", HTTPS, "queue 7")}}
+    bound = {("rx", 7): "io_uring", ("rx", 6): "xsk"}
+    ground = BY_NAME["offloads"].ground
+    assert ground
+    off = ground("rx-ntuple-filter", Word("on"), Word("off"), bound, found)
+    assert list(off) == [("rx", 7)]
+    assert not list(ground("rx-ntuple-filter", Word("off"), Word("on"), bound, found))
+    assert not list(ground("rx-gro", Word("on"), Word("off"), bound, found))
 
 
 def test_a_rule_in_the_place_of_one_to_a_bound_queue_waits(
