@@ -490,7 +490,8 @@ class Card:
         left = {other: kept for other, kept in self.wanted[name].items() if other != key}
         self.wanted[name] = left
         if not left:
-            self.unsupported[name] = why
+            named = key and self.tunables[name].by_key and key not in why
+            self.unsupported[name] = type(why)(f"{key}: {why}") if named else why
 
     def accept(self, change: Change) -> bool:
         """Take what was read back for what the kernel makes of the value, if it can be that."""
