@@ -96,18 +96,26 @@ def limits(view: View) -> Limits:
 
 
 def read(view: View) -> State:
-    names = tuple(name for name, file in FILES.items() if view.files.exists(file))
-
-    def parse(contents: Sequence[bytes]) -> State:
-        return {name: _parse(name, text) for name, text in zip(names, contents, strict=True)}
-
-    card = view.kept.sweep(tuple(FILES[name] for name in names), parse) if names else {}
+    try:
+        card = _read_card(view, tuple(FILES))
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise  # only then is looked for them: one that cannot be looked at is not one less
+        names = tuple(name for name, file in FILES.items() if view.files.exists(file))
+        card = _read_card(view, names) if names else {}
     try:
         told = view.ask(QUESTION)
     except UnsupportedError:
         told = {}
     count = view.nic.rx_queues if view.kernel.netdev.sets_napis() else 0
     return view.kept.same(NAME, (card, told, count), _merged)
+
+
+def _read_card(view: View, names: tuple[str, ...]) -> State:
+    def parse(contents: Sequence[bytes]) -> State:
+        return {name: _parse(name, text) for name, text in zip(names, contents, strict=True)}
+
+    return view.kept.sweep(tuple(FILES[name] for name in names), parse)
 
 
 def _parse(name: str, content: bytes) -> Value:
