@@ -118,8 +118,14 @@ class Top(App[NetunedError]):
                 except NetunedError as error:
                     self.call_from_thread(self.exit, error)
                     return
-                self.call_from_thread(self.rows.take, frame)
+                self.call_from_thread(self._take, frame)
                 self._ended.wait(max(self._interval_s - (time.monotonic() - started), 0))
+
+    def _take(self, frame: Frame) -> None:
+        self.rows.take(frame)
+        if self.screen.outer_size != self.size:
+            # textual lays out anew by a timer of 8 ms, which a busy machine makes it skip for good
+            self.screen.post_message(events.Resize(self.size, self.size))
 
     # Keys
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
@@ -175,6 +177,25 @@ def test_an_error_ends_it() -> None:
             while app.return_value is None:
                 await pilot.pause(0.01)
         assert isinstance(app.return_value, KernelError)
+
+    asyncio.run(run())
+
+
+def test_a_size_is_taken_though_textual_missed_its_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a busy machine, where 8 ms have gone before the timer looks when it is to ring."""
+
+    async def run() -> None:
+        app = Top(many, interval_s=0.02)
+        async with app.run_test(size=(80, 24)) as pilot:
+            late = itertools.count(time.monotonic(), 0.02)
+            monkeypatch.setattr("textual._time.get_time", lambda: next(late))
+            await pilot.resize_terminal(200, 50)
+            await pilot.resize_terminal(120, 40)
+            for _ in range(500):
+                if app.rows.size == (120, 40):
+                    return
+                await pilot.pause(0.01)
+            pytest.fail(f"it is laid out for {app.rows.size}")
 
     asyncio.run(run())
 
