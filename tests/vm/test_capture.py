@@ -20,13 +20,13 @@ ip link set {FIRST} txqueuelen 777
 tc qdisc replace dev {FIRST} root handle 1: mq
 for leaf in 1 2 3 4; do tc qdisc replace dev {FIRST} parent 1:$leaf fq limit 5000; done
 """
-BACK = f"""tc qdisc del dev {FIRST} root
-ip link set {FIRST} txqueuelen 1000
+BACK = f"""ip link set {FIRST} txqueuelen 1000
 ethtool -X {FIRST} default
 ethtool -K {FIRST} tso on
 ethtool -C {FIRST} rx-usecs 3
 ethtool -G {FIRST} rx 256
 ethtool -L {FIRST} combined 8
+tc qdisc del dev {FIRST} root
 """
 
 
