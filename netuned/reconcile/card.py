@@ -276,6 +276,8 @@ class Card:
         What is in their way is left for that look to ask, but for those that something was in the
         way of. Raises: KernelError.
         """
+        if not names:
+            return ()
         changes, wanted = self._compare(names)
         barred = tuple(c for c in changes if (c.tunable, c.key) in self.barred)
         return tuple(c for c in changes if c not in barred and c not in known) or tuple(
@@ -402,9 +404,11 @@ class Card:
         """What rests on something else (a rule on its context) is not set before that is as wanted;
         and that does not go as long as something rests on it that stays.
         """
+        free = [change for change in changes if (change.tunable, change.key) not in barred]
+        if not free:
+            return {}
         places = {(c.tunable, c.key): self._place(c.tunable, c.key) for c in changes}
         why = {place: barred[at] for at, place in places.items() if at in barred}
-        free = [change for change in changes if (change.tunable, change.key) not in barred]
         coming = {places[c.tunable, c.key] for c in free if c.after is not ABSENT}
         there = {self._place(name, key) for name, state in self.found.items() for key in state}
         resting = {
