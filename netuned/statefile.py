@@ -77,17 +77,26 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
 
     ``mode`` are its permission bits. Raises: OSError; EFBIG for what would not be read back.
     """
+    write_of_boot(path, data, mode)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_of_boot(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """As ``write_atomically``, for what says nothing after another boot.
+
+    The content is on disk when this returns. That the name leads to it is not, which only a crash
+    of the kernel could tell: to wait for that takes as long as all the rest.
+    """
     draft = write_draft(path, data, mode)
     try:
         os.replace(draft, path)
     except OSError:
         _remove(draft)
         raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def set_aside(path: Path, data: bytes) -> Path:

@@ -273,7 +273,7 @@ class Baseline:
 
     def _save(self, cards: dict[int, CardRecord], otherwise: str) -> None:
         try:
-            statefile.write_atomically(self._path, self._encode(cards))
+            statefile.write_of_boot(self._path, self._encode(cards))
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "no number")
             raise StateFileError(f"{self._path}: {error.strerror} ({name}); {otherwise}") from error

@@ -230,7 +230,7 @@ class TrialFile:
             "holds": [_encode_hold(hold) for hold in holds],
         }
         try:
-            statefile.write_atomically(self._path, statefile.encode(VERSION, content))
+            statefile.write_of_boot(self._path, statefile.encode(VERSION, content))
         except OSError as error:
             raise StateFileError(f"{self._path}: {error.strerror}") from error
         self.trials, self.holds, self.stale = trials, holds, False

@@ -59,6 +59,8 @@ class Lab:
         self.directory = Path(tempfile.mkdtemp(prefix="netuned-lab-"))
         self.profiles = self.directory / "profiles.d"
         self.log = self.directory / "netuned.log"
+        self._memory = Path(tempfile.mkdtemp(prefix="netuned-lab-", dir="/dev/shm"))
+        (self.directory / "run").symlink_to(self._memory)  # as /run is
         self._bus: subprocess.Popen[bytes] | None = None
         self.daemon: subprocess.Popen[bytes] | forked.Forked | None = None
 
@@ -79,7 +81,8 @@ class Lab:
                     process.kill()
                     process.wait()
         subprocess.run(["ip", "netns", "del", self.namespace], check=False)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for directory in (self.directory, self._memory):
+            shutil.rmtree(directory, ignore_errors=True)
 
     # The namespace
 

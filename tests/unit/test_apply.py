@@ -258,7 +258,7 @@ def test_what_was_put_back_stays_so_when_its_record_cannot_be_dropped(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("netuned.statefile.write_atomically", full)
+        patch.setattr("netuned.statefile.write_of_boot", full)
         outcome = reconcile_card(card, baseline)
     assert isinstance(outcome.error, StateFileError)
     assert masks(kernel) == ["0-7", "0-7"]

@@ -451,13 +451,13 @@ def test_what_several_have_entered_is_saved_in_one_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: Full
 ) -> None:
     written: list[bytes] = []
-    write = statefile.write_atomically
+    write = statefile.write_of_boot
 
     def count(path: Path, data: bytes) -> None:
         written.append(data)
         write(path, data)
 
-    monkeypatch.setattr(statefile, "write_atomically", count)
+    monkeypatch.setattr(statefile, "write_of_boot", count)
     baseline = make(tmp_path / "b.json")
     cards = [replace(nic(), ifindex=ifindex, instance=1000 + ifindex) for ifindex in range(2, 6)]
     entries = [baseline.enter(card, FOUND) for card in cards]

@@ -69,13 +69,13 @@ def test_many_cards_are_asked_and_saved_together(
 ) -> None:
     """What grows with the cards is what is written to each: neither dumps nor saves do."""
     saves: list[int] = []
-    write = statefile.write_atomically
+    write = statefile.write_of_boot
 
     def save(path: Path, data: bytes) -> None:
         saves.append(len(data))
         write(path, data)
 
-    monkeypatch.setattr(statefile, "write_atomically", save)
+    monkeypatch.setattr(statefile, "write_of_boot", save)
     kernel = Counting(60)
 
     async def scenario(parts: Parts) -> None:
