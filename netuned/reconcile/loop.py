@@ -105,6 +105,7 @@ class Reconciler:
         self._search = Search(self.work)
         self.host = HostPart(self._slot_of(HOST), context, self.passes, self.cards, self.trials)
         self._neighbours = Neighbours(kernel.files)
+        self._neighbours_due = False
         self._notes: tuple[str, ...] = ()
         self._deaf = ""
         self._telling = Telling(
@@ -348,7 +349,9 @@ class Reconciler:
         """It is, and the next may be made."""
         self.trials.catch_up()
         self.publish()  # cards that nobody asks for are looked at by nobody
-        self.work.spawn(self._look_at_neighbours())
+        if not self._neighbours_due:
+            self._neighbours_due = True
+            self.work.spawn(self._look_at_neighbours_once_quiet())
 
     async def _end_start(self) -> None:
         """Wait for the first look at each card, and at the host."""
@@ -403,6 +406,12 @@ class Reconciler:
         """No event tells that a cgroup took CPUs for itself."""
         if await self._survey.isolates_others():
             self.touch_topology()
+
+    async def _look_at_neighbours_once_quiet(self) -> None:
+        """All processes are read for it, in the way of those that bring the plan into force."""
+        await self.cards.until_quiet()
+        self._neighbours_due = False
+        await self._look_at_neighbours()
 
     async def _look_at_neighbours(self) -> None:
         kept = governed_by(
