@@ -50,18 +50,20 @@ def diff(
 def _ordered(
     tunables: Sequence[Tunable], wanted: Mapping[str, State], found: Mapping[str, State]
 ) -> Sequence[Tunable]:
-    def states(tunable: Tunable) -> tuple[State, State]:
-        return wanted.get(tunable.name, NOTHING), found.get(tunable.name, NOTHING)
-
+    changing = [
+        (tunable, wanted[tunable.name], found.get(tunable.name, NOTHING))
+        for tunable in tunables
+        if tunable.name in wanted
+    ]
     order = list(tunables)
-    for tunable in tunables:
-        if tunable.yields(*states(tunable)):
+    for tunable, state, has in changing:
+        if tunable.yields(state, has):
             leaving = [other for other in order if tunable.name in other.leaves]
             order = [other for other in order if tunable.name not in other.leaves]
             at = [one is tunable for one in order].index(True)
             order[at:at] = leaving
-    for tunable in tunables:
-        if others := tunable.precedes(*states(tunable)):
+    for tunable, state, has in changing:
+        if others := tunable.precedes(state, has):
             at = [one is tunable or one.name in others for one in order].index(True)
             order = [one for one in order if one is not tunable]
             order.insert(at, tunable)

@@ -405,7 +405,7 @@ class Card:
         and that does not go as long as something rests on it that stays.
         """
         free = [change for change in changes if (change.tunable, change.key) not in barred]
-        if not free:
+        if not any(c.after is ABSENT or self._rests_on(c) is not None for c in free):
             return {}
         places = {(c.tunable, c.key): self._place(c.tunable, c.key) for c in changes}
         why = {place: barred[at] for at, place in places.items() if at in barred}
@@ -421,12 +421,15 @@ class Card:
         found = {}
         for change in free:
             at = change.tunable, change.key
-            rests, own = self.tunables[change.tunable].rests_on(change.after), places[at]
+            rests, own = self._rests_on(change), places[at]
             if rests is not None and (rests in why or rests not in coming | there):
                 found[at] = why.get(rests) or f"{rests[0]} {rests[1]} is not there"
             elif change.after is ABSENT and own in resting - coming:
                 found[at] = why.get(own) or refused.get(own) or "what is set rests on it"
         return found
+
+    def _rests_on(self, change: Change) -> tuple[str, str] | None:
+        return self.tunables[change.tunable].rests_on(change.after)
 
     def _place(self, name: str, key: str) -> tuple[str, str]:
         return name, self.tunables[name].place(key)
