@@ -15,6 +15,7 @@ from bench import (
     daemon,
     drift,
     idle_pass,
+    many,
     peers,
     placement,
     planning,
@@ -23,7 +24,7 @@ from bench import (
     top,
 )
 from bench.calibration import calibrated
-from bench.table import Row, render
+from bench.table import render
 
 PARTS = {
     "drift": lambda quick: drift.measure(100 if quick else 500),
@@ -32,6 +33,7 @@ PARTS = {
     "daemon": lambda quick: daemon.measure(5.0 if quick else 60.0),
     "peers": lambda quick: peers.measure(5.0 if quick else 60.0),
     "starting": lambda quick: starting.measure(),
+    "many": lambda quick: many.measure(),
     "counters": lambda quick: counters.measure(1 if quick else 5),
     "placement": lambda quick: placement.measure(),
     "top": lambda quick: top.measure(5.0 if quick else 20.0),
@@ -46,9 +48,9 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.parts) - PARTS.keys():
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    rows: list[Row] = []
-    for part in options.parts or PARTS:
-        rows += calibrated(part, partial(PARTS[part], options.quick))
+    rows = calibrated(
+        {part: partial(PARTS[part], options.quick) for part in options.parts or PARTS}
+    )
     print(f"Linux {platform.release()}, Python {platform.python_version()}\n")
     print(render(rows))
     return 0 if all(row.holds for row in rows) else 1

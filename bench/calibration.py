@@ -7,7 +7,7 @@ one while others use it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from bench.table import Row
@@ -29,17 +29,25 @@ def loop_s() -> float:
     return min(pieces) * PIECES
 
 
-def calibrated(name: str, measure: Callable[[], Iterable[Row]]) -> Iterator[Row]:
-    """A part's rows, with bounds in time as much longer as the loop takes before or after it."""
-    before = loop_s()
-    rows = tuple(measure())
-    took = min(before, loop_s())
-    slower = took / REFERENCE_S
-    scaled = f"{name}: bounds in time are × {slower:.2f}"
-    if any(row.bound is not None and row.unit in _TIMES for row in rows):
-        yield Row("calibration loop", took, "s", None, scaled)
-    for row in rows:
-        if row.bound is not None and row.unit in _TIMES:
-            yield replace(row, bound=row.bound * slower)
-        else:
-            yield row
+def calibrated(parts: Mapping[str, Callable[[], Iterable[Row]]]) -> list[Row]:
+    """All parts' rows, with bounds in time as much longer as the loop takes before or after each.
+
+    How long that was comes first, once.
+    """
+    found: list[Row] = []
+    loops: list[float] = []
+    for measure in parts.values():
+        before = loop_s()
+        rows = tuple(measure())
+        loops.append(min(before, loop_s()))
+        found += [_scaled(row, loops[-1] / REFERENCE_S) for row in rows]
+    least, most = (f"{loop / REFERENCE_S:.2f}" for loop in (min(loops), max(loops)))
+    scaled = f"beside each part; bounds in time are × {least}"
+    scaled += f" to {most}" if most != least else ""
+    return [Row("calibration loop", sum(loops) / len(loops), "s", None, scaled), *found]
+
+
+def _scaled(row: Row, slower: float) -> Row:
+    if row.bound is None or row.unit not in _TIMES:
+        return row
+    return replace(row, bound=row.bound * slower)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from bench.table import Row, percentile
@@ -95,25 +96,16 @@ def _compared(lab: Lab, kind: str, program: tuple[str, ...], each: int) -> list[
             lab.daemon.send_signal(signal.SIGCONT)
         time.sleep(REST_S.get(kind, 0))
         lab.wait_state("lan0", "in-sync")
-    ratios = [statistics.median(a) / statistics.median(b) for a, b in zip(ours, theirs, strict=True)]
-    took = {share: _both(ours, theirs, share) for share in (0.5, 0.99)}
-    many = f"{BLOCKS} blocks of {each} in turn"
-    spread = f"{_against(*took[0.5])}; {many}, {min(ratios):.2f} to {max(ratios):.2f}"
-    own, floor = took[0.99]
-    return [
-        Row(f"drift repair, {kind}: p50 ÷ C", statistics.median(ratios), "×", TIMES, spread),
-        Row(f"drift repair, {kind}: p99 ÷ C", own / floor, "×", TIMES, _against(own, floor)),
-    ]
-
-
-def _both(
-    ours: list[list[float]], theirs: list[list[float]], share: float
-) -> tuple[float, float]:
-    return percentile(sum(ours, []), share), percentile(sum(theirs, []), share)
-
-
-def _against(own: float, floor: float) -> str:
-    return f"{own:.2f} ms against {floor:.3f} ms"
+    pairs = zip(ours, theirs, strict=True)
+    ratios = [statistics.median(own) / statistics.median(floor) for own, floor in pairs]
+    spread = f"{BLOCKS} blocks of {each} in turn, {min(ratios):.2f} to {max(ratios):.2f}"
+    rows = []
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        own, floor = (percentile([*chain(*blocks)], share) for blocks in (ours, theirs))
+        ratio = statistics.median(ratios) if name == "p50" else own / floor
+        against = f"{own:.2f} ms against {floor:.3f} ms" + (f"; {spread}" if name == "p50" else "")
+        rows.append(Row(f"drift repair, {kind}: {name} ÷ C", ratio, "×", TIMES, against))
+    return rows
 
 
 @contextlib.contextmanager

@@ -1,23 +1,29 @@
-"""From the daemon's start until all cards are in force: it grows in proportion to the cards."""
+"""From the daemon's start until all cards are in force: it grows in proportion to the cards.
+
+Against a shell script that makes the same writes with tools.
+"""
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
-from itertools import pairwise
+from collections.abc import Iterator
 
 import psutil
 
+from bench.profile_drop import script
 from bench.table import Row
+from bench.told import in_force_at
 from netuned.errors import BusError
 from tests.netns.lab import Lab
 
 CARDS = (50, 100, 200)
 QUEUES = 8
-IN_FORCE_S = 3.0
+EXPONENT = 1.1
+"""Of both times over the number of cards."""
+RATIO = 0.5
 """Of the most cards."""
-GROWTH = 2.2
-"""Of both times when cards double."""
-PROPORTION = "in proportion is 2, the interpreter's start makes it less"
 MOST_S = 120.0
 PROFILE = """\
 match:
@@ -28,25 +34,44 @@ qdisc: {kind: pfifo, limit: 500}
 """
 
 
-def measure() -> list[Row]:
+def measure() -> Iterator[Row]:
     """One start with each number of cards, of which no setting is yet as the profile says."""
-    rows, starts = [], []
+    starts = []
     for cards in CARDS:
         in_force_s, used_s = _start(cards)
-        starts.append((cards, in_force_s, used_s))
+        starts.append((in_force_s, used_s))
         what = f"{cards} cards × {QUEUES} queues"
-        bound = IN_FORCE_S if cards == CARDS[-1] else None
         each = f"one start; {1000 * in_force_s / cards:.1f} ms a card"
-        rows += [
-            Row(f"start: {what} in force", in_force_s, "s", bound, each),
-            Row("  processor time until at rest", used_s, "s", None, "others' load is not in it"),
-        ]
-    for (less, sooner_s, little_s), (more, later_s, much_s) in pairwise(starts):
-        rows += [
-            Row(f"  {more} cards / {less}, in force", later_s / sooner_s, "×", GROWTH, PROPORTION),
-            Row(f"  {more} cards / {less}, used", much_s / little_s, "×", GROWTH, PROPORTION),
-        ]
-    return rows
+        yield Row(f"start: {what} in force", in_force_s, "s", None, each)
+        yield Row("  processor time until at rest", used_s, "s", None, "others' load is not in it")
+    for name, times in zip(("in force", "processor time"), zip(*starts, strict=True), strict=True):
+        against = (
+            "cards to the power of this: in proportion is 1, the interpreter's start makes it less"
+        )
+        yield Row(f"  {name}, exponent", exponent(CARDS, times), "", EXPONENT, against)
+    script_s, (last_s, _) = _script(CARDS[-1]), starts[-1]
+    what = f"{CARDS[-1]} cards, same writes: tc, echo"
+    yield Row("  shell script", script_s, "s", None, what)
+    yield Row("  start / script", last_s / script_s, "×", RATIO, "one of each")
+
+
+def exponent(counts: tuple[int, ...], times: tuple[float, ...]) -> float:
+    """Of the power of the count by which the time grows: least squares, both logarithmic."""
+    return statistics.linear_regression([*map(math.log, counts)], [*map(math.log, times)]).slope
+
+
+def _cards(cards: int) -> list[tuple[str, str]]:
+    return [(f"lan{number}", f"plan{number}") for number in range(cards // 2)]
+
+
+def _script(cards: int) -> float:
+    with Lab() as lab:
+        lab.add_pairs(_cards(cards), QUEUES)
+        text = "".join(script(name, QUEUES) for pair in _cards(cards) for name in pair)
+        (file := lab.directory / "script").write_text(text)
+        start = time.perf_counter()
+        lab.run("sh", "-e", str(file))
+        return time.perf_counter() - start
 
 
 def _start(cards: int) -> tuple[float, float]:
@@ -56,10 +81,9 @@ def _start(cards: int) -> tuple[float, float]:
     """
     with Lab() as lab:
         lab.start_bus()
-        pairs = [(f"lan{number}", f"plan{number}") for number in range(cards // 2)]
-        lab.add_pairs(pairs, QUEUES)
+        lab.add_pairs(_cards(cards), QUEUES)
         lab.profile("edge", PROFILE)
-        start = time.perf_counter()
+        start = time.time()
         lab.start(bus=False, wait=False)
         assert lab.daemon
         with lab.log.open("rb") as log:
@@ -71,7 +95,7 @@ def _start(cards: int) -> tuple[float, float]:
                 return in_force >= cards
 
             lab.wait(all_in_force, "all cards in force", MOST_S)
-        took = time.perf_counter() - start
+        took = max(in_force_at(lab.logged())) - start
         used = _used_until_at_rest(psutil.Process(lab.daemon.pid))
         lab.wait(lambda: _all_in_sync(lab, cards), "all cards in sync")
     return took, used
