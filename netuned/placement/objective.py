@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from netuned.cpuset import CpuSet
@@ -128,7 +129,28 @@ class Places:
             online, key=lambda cpu: (self.node[cpu], self.domain[cpu], self.core[cpu], cpu)
         )
         """CPUs so that neighbours in the machine are next to each other."""
+        self._in_order: dict[CpuSet, tuple[int, ...]] = {}
         self.online = online
+
+    @cached_property
+    def rank(self) -> Mapping[int, int]:
+        """Of each CPU its place in ``order``."""
+        return {cpu: at for at, cpu in enumerate(self.order)}
+
+    @cached_property
+    def members(self) -> tuple[Mapping[int, Sequence[int]], ...]:
+        """The CPUs of each part of the machine, in ``order``: ``members[level][lowest]``."""
+        found: tuple[dict[int, list[int]], ...] = tuple({} for _ in self.levels)
+        for cpu in self.order:
+            for level, parts in zip(self.levels, found, strict=True):
+                parts.setdefault(level[cpu], []).append(cpu)
+        return found
+
+    def in_order(self, cpus: CpuSet) -> tuple[int, ...]:
+        """The CPUs of a set that are online, in ``order``; most cards ask of the same few sets."""
+        if cpus not in self._in_order:
+            self._in_order[cpus] = tuple(cpu for cpu in self.order if cpu in cpus)
+        return self._in_order[cpus]
 
     def by_domain(self, cpus: CpuSet) -> Mapping[int, Sequence[int]]:
         """The CPUs of a set in each L3 domain; most cards ask of the same few sets."""

@@ -16,6 +16,7 @@ import errno
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
@@ -200,6 +201,7 @@ def _lacks(name: str) -> str:
     return "this kernel cannot set it of single NAPI instances; Linux 6.13 can, threads 6.17"
 
 
+@lru_cache(maxsize=256)
 def _wanted(name: str, said: int | str) -> Value | Boot:
     if isinstance(said, int):
         return Number(said, FIELDS[name].unit)

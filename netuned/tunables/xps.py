@@ -7,9 +7,8 @@ are as many, else CPUs that share a cache with the one that handles the queue's 
 from __future__ import annotations
 
 import errno
-import heapq
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
@@ -60,33 +59,36 @@ def nearest_queues(places: Places, senders: CpuSet, served: Sequence[CpuSet]) ->
     share a cache. ``served[n]`` are the CPUs of queue *n*'s interrupt.
     """
     masks_of = [0] * len(served)
-    waiting = [cpu for cpu in places.order if cpu in senders]
-    everywhere = [0] * len(places.core)
+    senders_in_order = places.in_order(senders)
+    waiting = set(senders_in_order)
     alike: dict[CpuSet, int] = {}  # many queues have the same CPUs: look those up once
     numbers = [alike.setdefault(cpus, len(alike)) for cpus in served]
-    for level in (*places.levels, everywhere):
-        queues_at = _queues_at(level, alike, numbers)
-        near: dict[int, list[int]] = {}
-        far = []
-        for cpu in waiting:
-            at = level[cpu]
-            if at in queues_at:
-                near.setdefault(at, []).append(cpu)
-            else:
-                far.append(cpu)
-        for at, cpus in near.items():
-            _deal(masks_of, queues_at[at], cpus)
-        waiting = far
+    sets = [tuple(cpus) for cpus in alike]
+    for level, members in zip(places.levels, places.members, strict=True):
+        queues_at = _queues_at(level, sets, numbers)
+        near = [
+            (cpus, queues)
+            for at, queues in queues_at.items()
+            if (cpus := [cpu for cpu in members.get(at, ()) if cpu in waiting])
+        ]
+        near.sort(key=lambda pair: places.rank[pair[0][0]])
+        for cpus, queues in near:
+            _deal(masks_of, queues, cpus)
+            waiting.difference_update(cpus)
         if not waiting:
             break
-    return tuple(CpuSet(bits) for bits in masks_of)
+    else:
+        anywhere = [queue for queue, number in enumerate(numbers) if sets[number]]
+        if anywhere:
+            _deal(masks_of, anywhere, [cpu for cpu in senders_in_order if cpu in waiting])
+    return tuple(map(CpuSet, masks_of))
 
 
 def _queues_at(
-    level: Sequence[int], alike: Mapping[CpuSet, int], served: Sequence[int]
+    level: Sequence[int], sets: Sequence[tuple[int, ...]], served: Sequence[int]
 ) -> dict[int, list[int]]:
-    """Part of the machine -> the queues served in it, ascending."""
-    parts = [{level[cpu] for cpu in cpus} for cpus in alike]
+    """Part of the machine -> the queues served in it, ascending; ``sets`` are the CPUs of each."""
+    parts = [{level[cpu] for cpu in cpus} for cpus in sets]
     queues_at: dict[int, list[int]] = {}
     for queue, number in enumerate(served):
         for part in parts[number]:
@@ -99,21 +101,19 @@ def _deal(masks_of: list[int], queues: Sequence[int], cpus: Sequence[int]) -> No
 
     ``queues`` are in ascending order.
     """
-    heap = [(masks_of[queue].bit_count(), queue) for queue in queues]
-    if max(heap)[0] == min(heap)[0]:
-        each, more = divmod(len(cpus), len(queues))
-        takes = {queue: each + (at < more) for at, queue in enumerate(queues)}
-    else:
-        takes = dict.fromkeys(queues, 0)
-        heapq.heapify(heap)
-        for _ in cpus:
-            count, queue = heap[0]
-            heapq.heapreplace(heap, (count + 1, queue))
-            takes[queue] += 1
+    had = [masks_of[queue].bit_count() for queue in queues]
+    raised, total = 0, len(cpus)  # so many queues come to be level, with so many CPUs together
+    for count in sorted(had):
+        if count * raised > total:
+            break
+        raised, total = raised + 1, total + count
+    each, more = divmod(total, raised)
     left = iter(cpus)
-    for queue, count in takes.items():
-        bits = 0
-        for cpu in itertools.islice(left, count):
+    for queue, count in zip(queues, had, strict=True):
+        if count > each:
+            continue
+        bits, more = 0, more - 1
+        for cpu in itertools.islice(left, each - count + (more >= 0)):
             bits |= 1 << cpu
         masks_of[queue] |= bits
 
