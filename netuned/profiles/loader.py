@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from operator import is_
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
@@ -19,6 +20,7 @@ from netuned.profiles.searchpath import (
     DEFAULT_DIRECTORIES,
     MAX_TOLD,
     NOT_READ,
+    Parsed,
     Recorded,
     SearchPath,
     Source,
@@ -84,6 +86,30 @@ class ProfileSet:
 
 
 @dataclass(frozen=True, slots=True)
+class _Finished:
+    """What became of a file: the trees it was made of, its own first, and what came of them."""
+
+    trees: tuple[Table, ...]
+    possible: CpuSet | None
+    merged: Table
+    loaded: LoadedProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the last ``load`` made of files, by path: used again where they are the same."""
+
+    parsed: dict[str, Parsed] = field(default_factory=dict)
+    finished: dict[str, _Finished] = field(default_factory=dict)
+
+    def keep(self, paths: Collection[str]) -> None:
+        """Forget all others."""
+        for known in (self.parsed, self.finished):
+            for path in known.keys() - paths:
+                del known[path]
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
     """What becomes of the profiles in force when files are dropped among them.
 
@@ -106,6 +132,7 @@ def load(
     recorded: Recorded | None = None,
     dropped: Mapping[str, bytes] | None = None,
     templates: str = "",
+    remembered: Remembered | None = None,
 ) -> ProfileSet:
     """Load every profile in ``directories``, the highest in precedence first.
 
@@ -113,12 +140,13 @@ def load(
     ``possible``, CPU numbers past it are errors. ``owner`` may own the files besides root. With
     ``recorded`` no file is opened: the directories are those of a snapshot. ``dropped`` are paths
     and contents of files that count as if they were in the first directory. ``templates`` is a
-    directory below all others, on this host and whoever owns it.
+    directory below all others, on this host and whoever owns it. ``remembered`` is filled for the
+    next time.
 
     Raises: ProfileError if ``templates`` cannot be read.
     """
-    before = previous or ProfileSet()
-    files = SearchPath()
+    before, remembered = previous or ProfileSet(), remembered or Remembered()
+    files = SearchPath(parsed=remembered.parsed)
     kept: list[LoadedProfile] = []
     for path, data in (dropped or {}).items():
         files.drop(path, data)
@@ -137,12 +165,13 @@ def load(
     if templates:
         files.scan(templates, ANYONE)
     holders = {loaded.profile.name: loaded.path for loaded in before.profiles}
-    library = _Library(files, holders, possible)
+    library = _Library(files, holders, possible, remembered.finished)
     good: dict[str, LoadedProfile] = {}
     for source in files.sources:
         found = library.loaded(source)
         if found is not None:
             good[found.profile.name] = found
+    remembered.keep({source.path for source in files.sources})
     bad = {os.path.basename(source.path) for source in files.sources} - {
         os.path.basename(loaded.path) for loaded in good.values()
     }
@@ -246,10 +275,15 @@ class _Library:
     """All files by profile name; merges what extends what, and validates the result."""
 
     def __init__(
-        self, files: SearchPath, holders: Mapping[str, str], possible: CpuSet | None
+        self,
+        files: SearchPath,
+        holders: Mapping[str, str],
+        possible: CpuSet | None,
+        finished: dict[str, _Finished] | None = None,
     ) -> None:
         """``holders`` says which path holds a name already, when several files claim it."""
         self._files = files
+        self._finished = {} if finished is None else finished
         self._possible = possible
         self._hints = MAX_HINTS
         self._circles: dict[tuple[int, str], tuple[str, ...]] = {}
@@ -274,8 +308,18 @@ class _Library:
         self._resolve(source)
         if not source.usable or source.merged is None:
             return None
-        profile = Profile.model_validate(to_data(source.merged))
-        return LoadedProfile(profile, source.path, dict(positions_of(source.merged)))
+        known = self._finished.get(source.path)
+        if known is None or known.merged is not source.merged:
+            profile = Profile.model_validate(to_data(source.merged))
+            loaded = LoadedProfile(profile, source.path, dict(positions_of(source.merged)))
+            known = _Finished(self._trees(source), self._possible, source.merged, loaded)
+            self._finished[source.path] = known
+        return known.loaded
+
+    def _trees(self, source: Source) -> tuple[Table, ...]:
+        """All that a usable file is made of."""
+        parents = (self._by_name[written(item.value)].merged for item in _extended(source))
+        return tuple(tree for tree in (source.root, *parents) if tree is not None)
 
     def ancestors(self, source: Source) -> Iterator[Source]:
         """Every file that this one builds on, however far."""
@@ -315,7 +359,7 @@ class _Library:
         if source.root is None:
             source.usable = False
             return
-        merged = Table(source.root.position, {})
+        known, merged = self._finished.get(source.path), Table(source.root.position, {})
         for index, item in enumerate(_extended(source)):
             parent, problem = self._parent(source, item)
             if parent is not None and parent.merged is not None:
@@ -325,6 +369,11 @@ class _Library:
                 in_list = isinstance(source.root.entries["extends"].value, Items)
                 self._error(item.position, f"extends[{index}]" if in_list else "extends", problem)
                 source.usable = False
+        if source.usable and known is not None and known.possible == self._possible:
+            trees = self._trees(source)
+            if len(trees) == len(known.trees) and all(map(is_, trees, known.trees)):
+                source.merged = known.merged
+                return
         name = Entry(source.root.position, Scalar(Position(source.path, 1, 1), source.name))
         source.merged = _merge(merged, _normal(source.root))
         source.merged.entries.setdefault("name", name)

@@ -16,7 +16,7 @@ from netuned.profiles.trust import (
     read_trusted,
     trusted_directory,
 )
-from netuned.profiles.yamltree import Position, Scalar, Table, parse_yaml, written
+from netuned.profiles.yamltree import Node, Position, Scalar, Table, parse_yaml, written
 
 DEFAULT_DIRECTORIES = (
     "/etc/netuned/profiles.d",
@@ -64,13 +64,21 @@ class Source:
         return entry.value.position if entry else Position(self.path, 1, 1)
 
 
+Parsed = tuple[bytes, Node | None, tuple[ProfileError, ...]]
+"""A file's content, its tree, and the mistakes in that."""
+
+
 @dataclass(slots=True)
 class SearchPath:
-    """The files of the search path, in order of precedence, and everything wrong so far."""
+    """The files of the search path, in order of precedence, and everything wrong so far.
+
+    ``parsed`` are those that were parsed already, by path: one with the same content is not again.
+    """
 
     sources: list[Source] = field(default_factory=list)
     errors: list[ProfileError] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    parsed: dict[str, Parsed] = field(default_factory=dict)
 
     @property
     def room(self) -> int:
@@ -120,7 +128,10 @@ class SearchPath:
         return self._add(Source(path, _stem(path), None))
 
     def _parse(self, path: str, data: bytes) -> Source | None:
-        root, errors = parse_yaml(data, path)
+        known = self.parsed.get(path)
+        if known is None or known[0] != data:
+            known = self.parsed[path] = (data, *parse_yaml(data, path))
+        _, root, errors = known
         self.errors += errors[: self.room]
         if root is None and not errors:
             return None

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from netuned.cpuset import CpuSet
 from netuned.profiles.doubts import doubts
-from netuned.profiles.loader import ProfileSet, load
+from netuned.profiles.loader import ProfileSet, Remembered, load
 from netuned.profiles.reading import Guide, Reader, Reading
 from netuned.profiles.settings import Settings, load_settings
 
@@ -42,6 +42,8 @@ class Loading:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reader = Reader(directories, settings_path, self._on_answer, owner=owner)
         self._read_last = Reading()
+        self._remembered = Remembered()
+        self._doubts: tuple[str, ...] = ()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="profiles")
         self._reading = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
@@ -92,13 +94,15 @@ class Loading:
             possible=possible,
             previous=self.profiles,
             recorded=read.directories,
+            remembered=self._remembered,
         )
         settings = load_settings(reader.settings_path, self.settings, data=read.settings)
-        told = {*map(str, self.settings.errors), *self.profiles.messages, *_doubts(self.profiles)}
+        told = {*map(str, self.settings.errors), *self.profiles.messages, *self._doubts}
         for message in (*map(str, settings.errors), *profiles.messages):
             if message not in told:
                 log.error("%s", message)
-        for message in _doubts(profiles):
+        self._doubts = tuple(_doubts(profiles))
+        for message in self._doubts:
             if message not in told:
                 log.warning("%s", message)
         return read, settings, profiles

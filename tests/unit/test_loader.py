@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from netuned.cpuset import CpuSet
 from netuned.profiles import searchpath
-from netuned.profiles.loader import Drop, ProfileSet, check, load, load_dropped
+from netuned.profiles.loader import Drop, ProfileSet, Remembered, check, load, load_dropped
 from netuned.profiles.searchpath import PACKAGE, shipped_templates
 from netuned.profiles.yamltree import MAX_BYTES, parse_yaml
 
@@ -26,6 +27,7 @@ class Host:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.remembered = Remembered()
         self.directories = [str(root / "etc"), str(root / "usr")]
         for directory in self.directories:
             Path(directory).mkdir(mode=0o755)
@@ -37,8 +39,12 @@ class Host:
         return path
 
     def load(self, previous: ProfileSet | None = None, possible: str = "") -> ProfileSet:
+        """What is remembered of earlier calls must make no difference."""
         cpus = CpuSet.parse_list(possible) if possible else None
-        return load(self.directories, possible=cpus, previous=previous, owner=ME)
+        now = partial(load, self.directories, possible=cpus, previous=previous, owner=ME)
+        found, anew = now(remembered=self.remembered), now()
+        assert (found.profiles, found.messages) == (anew.profiles, anew.messages)
+        return found
 
     def errors(self, possible: str = "", previous: ProfileSet | None = None) -> list[str]:
         """The errors as they are shown, with paths relative to the host."""
@@ -296,6 +302,55 @@ def test_an_error_of_the_merged_profile_names_the_file_that_brought_the_key(host
 
 
 # --- the last good version -----------------------------------------------------------------
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(("etc/a", "usr/a", "etc/b", "etc/c", "usr/d")),
+        st.sampled_from(
+            (
+                "match: {name: 'x*'}\n",
+                "irq: {cpus: 0-3}\n",
+                "irq: {cpus: @set}\ncpus: {set: 0-70}\n",
+                "extends: a\n",
+                "extends: [b, c]\nrps: {cpus: 0-9}\n",
+                "extends: d\nname: a\n",
+                "name: b\nxps: default\n",
+                "irq: [\n",
+                "nonsense: 1\n",
+                "",
+            )
+        ),
+        st.sampled_from(("", "0-7", "0-127")),
+    ),
+    min_size=2,
+    max_size=12,
+)
+
+
+@given(STEPS)
+@ROUNDS
+def test_what_is_remembered_of_files_makes_no_difference(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str]]
+) -> None:
+    host, before = Host(tmp_path_factory.mktemp("host")), None
+    for name, text, possible in steps:
+        host.write(f"{name}.yaml", text)
+        before = host.load(before, possible)
+
+
+def test_files_that_are_the_same_are_not_made_anew(host: Host) -> None:
+    host.write("base.yaml", "irq: {cpus: 0-3}\n")
+    host.write("edge.yaml", "extends: base\nmatch: {name: 'x*'}\n")
+    host.write("other.yaml", "match: {name: 'y*'}\n")
+    first = {loaded.profile.name: loaded for loaded in host.load().profiles}
+    host.write("base.yaml", "irq: {cpus: 0-5}\n")
+    again = {loaded.profile.name: loaded for loaded in host.load().profiles}
+    assert again["other"] is first["other"]
+    assert again["edge"] != first["edge"]
+    (host.root / "etc/other.yaml").unlink()
+    host.load()
+    assert {os.path.basename(path) for path in host.remembered.parsed} == {"base.yaml", "edge.yaml"}
 
 
 def test_a_file_that_becomes_bad_keeps_its_last_good_version(host: Host) -> None:
