@@ -14,6 +14,7 @@ from bench import (
     counters,
     daemon,
     drift,
+    fleet,
     idle_pass,
     many,
     peers,
@@ -37,6 +38,7 @@ PARTS = {
     "counters": lambda quick: counters.measure(1 if quick else 5),
     "placement": lambda quick: placement.measure(),
     "top": lambda quick: top.measure(5.0 if quick else 20.0),
+    "fleet": lambda quick: fleet.measure(200 if quick else 2000),
     "planning": lambda quick: planning.measure(3 if quick else 9),
 }
 

@@ -27,6 +27,19 @@ WAITING = "waiting"
 WITHHELD = "withheld"
 """A setting's state only: the profile's policy forbids the write."""
 
+OUT_OF_SYNC = (
+    STARTING,
+    APPLYING,
+    DRIFTED,
+    CONTENDED,
+    DEGRADED,
+    PARTIAL,
+    WITHHELD,
+    UNSUPPORTED,
+    WAITING,
+)
+"""States of a card or a setting that is not as its profile says, or not known to be."""
+
 AT_ONCE, POLLED, RESYNCED = "at once", "every 3 s", "every 30 s"
 """When somebody else's change is seen: as an event tells of it; when the setting is read for that
 alone, or with everything else (the resync, which comes up to a tenth sooner or later)."""
@@ -151,3 +164,23 @@ class Status:
 
     manager: ManagerStatus
     nics: tuple[NicStatus, ...] = field(default=())
+
+
+def in_sync(status: Status) -> bool:
+    """Whether no card, no setting of the host and no profile is amiss, and nothing waits."""
+    manager = status.manager
+    if manager.state == STARTING:
+        return False
+    host = any(setting.state in OUT_OF_SYNC for setting in manager.settings)
+    amiss = host or manager.profile_errors or manager.problems or manager.pending_confirm
+    return not amiss and all(map(card_in_sync, status.nics))
+
+
+def card_in_sync(nic: NicStatus) -> bool:
+    """Whether a card is as its profile says, or has none.
+
+    One that is paused without a profile has something to be put back.
+    """
+    if nic.state == PAUSED and not nic.profile:
+        return False
+    return nic.state not in OUT_OF_SYNC and not any(s.state in OUT_OF_SYNC for s in nic.settings)

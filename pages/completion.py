@@ -39,7 +39,7 @@ def scripts() -> dict[str, str]:
         if (metavar := action.metavar) in WORDS:
             name = f"_netunedctl_{WORDS[str(metavar)]}"
             action.complete = {"bash": name, "zsh": name, "fish": f"({name})"}  # type: ignore[attr-defined]
-        elif metavar == "FILE":
+        elif metavar in ("FILE", "DIR|FILE"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
         elif metavar == "DIR":
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]

@@ -48,6 +48,7 @@ COMMANDS = {
     "capture": "write a profile that says what a card is set to now",
     "import": "make profiles of what other tools' files set",
     "report": "write one page that shows CPUs, queues, load, the plan and what was changed",
+    "fleet": "plan a change for snapshots of many hosts, or find which of them drifted",
     "snapshot": "write what netuned reads of this host into one file",
 }
 """Each is a module of that name with ``add_arguments(parser)`` and ``run(arguments) -> int``."""

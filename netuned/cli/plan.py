@@ -208,14 +208,8 @@ def plan_drop(kernel: Kernel, drop: Drop, directories: Sequence[str]) -> Answer:
         below = (wire.text(host.nics[card].name) for card in (through.cards if through else ()))
         altnames = tuple(map(wire.text, nic.altnames))
         cards[wire.text(nic.name)] = Matched(profile, tuple(below), altnames)
-    problems = (Problem(wire.text(p.ifname), wire.text(p.message)) for p in plan.problems)
     return Answer(
-        Plan(
-            _told(plan.changes),
-            tuple(problems),
-            _told(plan.withheld),
-            tuple(Lack(*map(wire.text, lack)) for lack in plan.unsupported),
-        ),
+        told(plan),
         cards,
         not profiles.errors,
         tuple(map(wire.text, notes)),
@@ -223,8 +217,17 @@ def plan_drop(kernel: Kernel, drop: Drop, directories: Sequence[str]) -> Answer:
     )
 
 
-def _told(changes: Iterable[Change]) -> tuple[Change, ...]:
+def told(plan: Plan) -> Plan:
     """With the names of cards as over D-Bus."""
+    return Plan(
+        _told(plan.changes),
+        tuple(Problem(wire.text(p.ifname), wire.text(p.message)) for p in plan.problems),
+        _told(plan.withheld),
+        tuple(Lack(*map(wire.text, lack)) for lack in plan.unsupported),
+    )
+
+
+def _told(changes: Iterable[Change]) -> tuple[Change, ...]:
     return tuple(replace(change, ifname=wire.text(change.ifname)) for change in changes)
 
 

@@ -16,39 +16,23 @@ from netuned.cli.profiles import HOW_TO_ENABLE
 from netuned.cli.text import BOLD, STATE_COLOURS, Screen, card_name, lasting, own_name, print_json
 from netuned.errors import StartingError
 from netuned.status import (
-    APPLYING,
-    CONTENDED,
-    DEGRADED,
-    DRIFTED,
     IN_SYNC,
     NOT_RUNNING,
-    PARTIAL,
-    PAUSED,
+    OUT_OF_SYNC,
     RESYNCED,
     STARTING,
     UNMANAGED,
-    UNSUPPORTED,
-    WAITING,
-    WITHHELD,
     Applied,
+    ManagerStatus,
     NicStatus,
     QueueStatus,
     SettingStatus,
     Status,
+    card_in_sync,
+    in_sync,
 )
 from netuned.text import counted, escape
 
-OUT_OF_SYNC = (
-    STARTING,
-    APPLYING,
-    DRIFTED,
-    CONTENDED,
-    DEGRADED,
-    PARTIAL,
-    WITHHELD,
-    UNSUPPORTED,
-    WAITING,
-)
 IDLE_SHOWN = SHOWN = 3
 PENDING = 3
 """The exit status for drift and pending changes."""
@@ -139,26 +123,6 @@ def _like(pattern: str, named: Mapping[str, Collection[str]]) -> list[str]:
     ]
 
 
-def in_sync(status: Status) -> bool:
-    """Whether no card, no setting of the host and no profile is amiss, and nothing waits."""
-    manager = status.manager
-    if manager.state == STARTING:
-        return False
-    host = any(setting.state in OUT_OF_SYNC for setting in manager.settings)
-    amiss = host or manager.profile_errors or manager.problems or manager.pending_confirm
-    return not amiss and all(map(card_in_sync, status.nics))
-
-
-def card_in_sync(nic: NicStatus) -> bool:
-    """Whether a card is as its profile says, or has none.
-
-    One that is paused without a profile has something to be put back.
-    """
-    if nic.state == PAUSED and not nic.profile:
-        return False
-    return nic.state not in OUT_OF_SYNC and not any(s.state in OUT_OF_SYNC for s in nic.settings)
-
-
 def oneline(status: Status, words: Collection[str]) -> str:
     """How the cards are in one line, and where none is named, the host too."""
     manager, managed = status.manager, [nic for nic in status.nics if nic.profile]
@@ -223,20 +187,26 @@ def overview(status: Status, screen: Screen) -> str:
     starting = manager.state == STARTING
     none = "" if starting else "There are no network cards.\n"
     parts = [cards(status.nics, screen) or none]
+    parts.append(of_host(manager, screen))
+    if not (starting or any(nic.profile for nic in status.nics)):
+        idle = [profile.name for profile in manager.profiles if not profile.template]
+        none = f"No profile matches a card. {HOW_TO_ENABLE}"
+        parts.append(screen.sentence(_idle(idle)) if idle else none)
+    return "\n".join(filter(None, parts))
+
+
+def of_host(manager: ManagerStatus, screen: Screen) -> str:
+    """The host's settings, what waits, and what is wrong with more than a card."""
     host = [_host_line(setting) for setting in manager.settings]
     if manager.pending_confirm:
         host.append(f"To be confirmed: {manager.pending_confirm}")
     said = 1 if manager.state == NOT_RUNNING else 0
     host += [f"Problem: {problem}" for problem in manager.problems[said:]]
     host += [f"Conflict: {conflict}" for conflict in manager.conflicts]
-    parts.append("".join(map(screen.sentence, host)))
+    parts = ["".join(map(screen.sentence, host))]
     if manager.profile_errors:
         errors = "".join(screen.sentence(error, "  ") for error in manager.profile_errors)
         parts.append("Profile errors (the last good version of each stays in force):\n" + errors)
-    if not (starting or any(nic.profile for nic in status.nics)):
-        idle = [profile.name for profile in manager.profiles if not profile.template]
-        none = f"No profile matches a card. {HOW_TO_ENABLE}"
-        parts.append(screen.sentence(_idle(idle)) if idle else none)
     return "\n".join(filter(None, parts))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netuned import statefile
+from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, ProfileError, SnapshotError, StateFileError
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.namespace import check_namespace
@@ -69,14 +70,20 @@ def load(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, Pro
 
     Raises: SnapshotError; ProfileError for a mistake in a description; KernelError.
     """
-    kernel, recorded = _found(path, directories)
-    profiles = load_profiles(
+    kernel, recorded = find_host(path, directories)
+    return kernel, load_found(read_possible(kernel.files), recorded, directories)
+
+
+def load_found(
+    possible: CpuSet, recorded: Recorded | None, directories: Sequence[str] = ()
+) -> ProfileSet:
+    """The profiles of a host as ``find_host`` gave it, with ``possible`` as its CPUs."""
+    return load_profiles(
         tuple(directories) or DEFAULT_DIRECTORIES,
-        possible=read_possible(kernel.files),
+        possible=possible,
         owner=ANYONE if directories else 0,
         recorded=recorded,
     )
-    return kernel, profiles
 
 
 def load_counted(path: str) -> tuple[Kernel, tuple[Sample, ...]]:
@@ -114,7 +121,7 @@ def load_texts(
     With ``templates`` those that netuned comes with are found also where nothing is dropped.
     Raises: SnapshotError; KernelError.
     """
-    kernel, recorded = _found(path, directories)
+    kernel, recorded = find_host(path, directories)
     last = DEFAULT_DIRECTORIES[-1]
     installed = os.path.isdir(last) if recorded is None else recorded.get(last)
     drop = load_dropped(
@@ -144,8 +151,11 @@ def where_templates_are(
     return (f"{only}; the profiles that netuned comes with: --profiles {shipped}",)
 
 
-def _found(path: str | None, directories: Sequence[str]) -> tuple[Kernel, Recorded | None]:
-    """The host, and of a snapshot its profiles if no ``directories`` are used instead."""
+def find_host(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, Recorded | None]:
+    """The host, and of a snapshot its profiles if no ``directories`` are used instead.
+
+    Raises: SnapshotError; ProfileError for a mistake in a description; KernelError.
+    """
     for directory in directories:
         if not os.path.isdir(directory):
             raise SnapshotError(f"{directory}: is no directory of profiles")
@@ -220,6 +230,13 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
 
     ``known`` is what ``host_and_desired`` gave, where that was asked before.
     """
+    return plan_and_looks(kernel, profiles, known)[0]
+
+
+def plan_and_looks(
+    kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | None = None
+) -> tuple[Plan, tuple[Look, ...]]:
+    """As ``plan``, with how the host and each card were found. Raises: KernelError."""
     host, desired = known or host_and_desired(kernel, profiles)
     baseline, problems = read_baseline(kernel)
     problems += desired.problems
@@ -229,7 +246,7 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
     found = tuple(looks(kernel, profiles, (host, desired), baseline))
     if kept := {look.card.nic.ifindex: look.card.nic for look in found if look.card.outplanned}:
         host = replace(host, nics={**host.nics, **kept})  # what they turned out not to have
-        return plan(kernel, profiles, (host, _desired(kernel, profiles, host)))
+        return plan_and_looks(kernel, profiles, (host, _desired(kernel, profiles, host)))
     for look in found:
         name = look.card.nic.name
         changes += look.changes
@@ -239,7 +256,8 @@ def plan(kernel: Kernel, profiles: ProfileSet, known: tuple[Host, Desired] | Non
         if look.card.nic is HOST:  # what only root may read is a problem, and no snapshot has it
             lacking = {n: why for n, why in lacking.items() if n not in look.card.unsupported}
         unsupported += (Lack(name, tunable, why) for tunable, why in lacking.items())
-    return Plan(tuple(changes), tuple(problems), tuple(withheld), tuple(unsupported))
+    planned = Plan(tuple(changes), tuple(problems), tuple(withheld), tuple(unsupported))
+    return planned, found
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ LAYERS = (
     "doctor",
     "importing",
     "bus",
+    "fleet",
     "report",
     "top",
     "cli",

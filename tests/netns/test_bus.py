@@ -710,7 +710,7 @@ def test_status_imports_little(bus: PrivateBus, daemon: Served) -> None:
 
 
 def test_a_card_in_sync_is_in_sync_whatever_it_cannot_do() -> None:
-    from netuned.cli.status import card_in_sync
+    from netuned.status import card_in_sync
 
     assert card_in_sync(replace(IGB, state=IN_SYNC))
     assert card_in_sync(UNMANAGED_NIC)

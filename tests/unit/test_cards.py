@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from netuned.cli.status import card_in_sync
 from netuned.hardware.host import read_host
 from netuned.planning.planner import plan_host
 from netuned.profiles.loader import ProfileSet
 from netuned.reconcile.cardid import CardId
 from netuned.reconcile.confirm import ALL, RESTORED, Hold
+from netuned.status import card_in_sync
 from tests.unit.machines import nic
 from tests.unit.parts import Parts, on, profile
 

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from netuned.cli.status import in_sync
 from netuned.errors import KernelError, StateFileError
 from netuned.hardware.nic import HOST
 from netuned.kernel.questions import COALESCE, Question
@@ -36,6 +35,7 @@ from netuned.status import (
     ManagerStatus,
     SettingStatus,
     Status,
+    in_sync,
 )
 from netuned.tunables import EVERY, HOST_TUNABLES, TUNABLES
 from netuned.tunables.base import HostTarget, Wanted

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from netuned.cli.plan import unsupported
-from netuned.cli.status import in_sync
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.questions import QDISCS, RSS_TABLE
 from netuned.kernel.rtnl import ROOT, QdiscEntry
@@ -21,6 +20,7 @@ from netuned.reconcile.card import Card
 from netuned.reconcile.dispute import DAMPED_S
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.slot import Slot
+from netuned.status import in_sync
 from tests.unit.daemon import Daemon, on
 
 TABLE = "match: [{name: en0}]\nrss: {queues: 0-1}\n"

@@ -1,0 +1,243 @@
+"""``netunedctl fleet``: what a change would do to many hosts, and which of them have drifted."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from netuned.bus import wire
+from netuned.cli import plan as plans
+from netuned.cli import status as statuses
+from netuned.cli.text import BOLD, Screen, print_json
+from netuned.errors import NetunedError
+from netuned.plan import MOST, Change, Plan, merged_keys
+from netuned.status import IN_SYNC, Status
+from netuned.text import counted, escape
+from netuned.values import Told
+
+if TYPE_CHECKING:
+    from netuned.fleet.groups import Group, Seen, Unread
+    from netuned.fleet.planned import Planned
+
+T = TypeVar("T")
+
+MOST_JOBS = 512
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    whats = parser.add_subparsers(metavar="WHAT", required=True, dest="what")
+    plan = whats.add_parser("plan", help="plan every snapshot, and group hosts by what changes")
+    plan.add_argument(
+        "words",
+        metavar="DIR|FILE",
+        nargs="+",
+        help="snapshots or described machines; of a DIR what ends in .tar.xz, .tar.gz, .tar, .yaml",
+    )
+    plan.add_argument(
+        "--profiles",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="with the profiles in here (may be given several times; default: each snapshot's own)",
+    )
+    plan.add_argument(
+        "--against",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="show what these make otherwise than the profiles in here; own: each snapshot's own",
+    )
+    drift = whats.add_parser("drift", help="group hosts by what is not as their profiles say")
+    drift.add_argument(
+        "words",
+        metavar="DIR|FILE",
+        nargs="+",
+        help="what `netunedctl status --json` printed, a file of each host; of a DIR what ends in "
+        ".json",
+    )
+    for command in (plan, drift):
+        command.add_argument(
+            "--jobs",
+            metavar="N",
+            type=_jobs,
+            default=len(os.sched_getaffinity(0)),
+            help="processes at work (default: one per CPU)",
+        )
+        command.add_argument("--json", action="store_true", help="print JSON")
+    plan.add_argument(
+        "--exit-code",
+        action="store_true",
+        help="exit with 3 if something would be changed or cannot be had, 1 if there are problems",
+    )
+    drift.add_argument("--exit-code", action="store_true", help="exit with 3 if not all in sync")
+
+
+def _jobs(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_JOBS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_JOBS}")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    gc.enable()  # main() is for what is short
+    return _plan(arguments) if arguments.what == "plan" else _drift(arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from netuned.fleet import files, planned
+
+    for directory in (*arguments.profiles, *arguments.against):
+        if directory != planned.OWN and not os.path.isdir(directory):
+            raise NetunedError(f"{directory}: is no directory of profiles")
+    against = tuple(d for d in arguments.against if d != planned.OWN)
+    question = planned.Question(tuple(arguments.profiles), against if arguments.against else None)
+    work = functools.partial(planned.plan_host, question)
+    groups, unread = _grouped(arguments, work, files.SNAPSHOTS)
+    if arguments.json:
+        print_json(_as_json(groups, unread, planned.KINDS, _plan_as_json))
+    else:
+        _print(groups, unread, planned.KINDS, _show_plan)
+    if unread:
+        return 1
+    if not arguments.exit_code:
+        return 0
+    shown = [group.example.shown.plan for group in groups]
+    if any(plan.problems for plan in shown):
+        return 1
+    pending = any(plan.changes or plan.withheld or plan.unsupported for plan in shown)
+    return plans.PENDING if pending else 0
+
+
+def _drift(arguments: argparse.Namespace) -> int:
+    from netuned.fleet import drifted, files
+
+    groups, unread = _grouped(arguments, drifted.look, files.STATUSES)
+    if arguments.json:
+        print_json(_as_json(groups, unread, drifted.KINDS, _drift_as_json))
+    else:
+        _print(groups, unread, drifted.KINDS, _show_drift)
+    if unread:
+        return 1
+    settled = all(drifted.KINDS[group.example.rank] == IN_SYNC for group in groups)
+    return statuses.PENDING if arguments.exit_code and not settled else 0
+
+
+def _grouped(
+    arguments: argparse.Namespace,
+    work: Callable[..., Seen[T] | Unread],
+    suffixes: tuple[str, ...],
+) -> tuple[list[Group[T]], list[Unread]]:
+    from netuned.fleet import files, groups, pool
+
+    found = files.find(arguments.words, suffixes)
+    return groups.grouped(pool.each(work, found, arguments.jobs))
+
+
+def _print(
+    groups: Sequence[Group[T]],
+    unread: Sequence[Unread],
+    kinds: Sequence[str],
+    show: Callable[[Group[T], Screen], str],
+) -> None:
+    from netuned.fleet.groups import folded
+
+    screen = Screen.of_stdout()
+    count = sum(len(group.hosts) for group in groups)
+    how: dict[str, int] = {}
+    for group in groups:
+        kind = kinds[group.example.rank]
+        how[kind] = how.get(kind, 0) + len(group.hosts)
+    parts = [f"{number} {kind}" for kind, number in how.items()]
+    parts += [f"{len(unread)} cannot be read"] if unread else []
+    whole = f"{counted(count + len(unread), 'host')}: {', '.join(parts)}."
+    print(screen.sentence(whole), end="")
+    for group in groups:
+        head = f"{counted(len(group.hosts), 'host')}, {kinds[group.example.rank]}"
+        print(f"\n{screen.paint(head, BOLD)}")
+        print(screen.sentence(folded(map(wire.text, group.hosts)), "  "), end="")
+        if text := show(group, screen):
+            print(f"\n{text}", end="")
+    if unread:
+        print(f"\n{screen.paint('Cannot be read', BOLD)}")
+        for each in unread:  # not wrapped, for then a long path would be cut
+            print(f"  {escape(each.why)}")
+
+
+def _show_plan(group: Group[Planned], screen: Screen) -> str:
+    plan = plans.told(group.example.shown.plan)
+    if plan == Plan(()):
+        return ""
+    short = replace(
+        plan, changes=tuple(_in_short(plan.changes)), withheld=tuple(_in_short(plan.withheld))
+    )
+    text = plans.show(plans.Answer(short, {}), (), screen)
+    if not group.alike:
+        text += "\n" + screen.sentence(
+            f"So it is of {wire.text(group.example.host)}. The others come to the same from "
+            "elsewhere: of them other queues may be as wanted already."
+        )
+    return text
+
+
+def _in_short(changes: Iterable[Change]) -> Iterator[Change]:
+    """Of a tunable of a card that is set in more than ``MOST`` ways only where it is."""
+    for (ifname, tunable), run in groupby(changes, key=lambda c: (c.ifname, c.tunable)):
+        of_one = tuple(run)
+        if len(of_one) <= MOST:
+            yield from of_one
+            continue
+        keys = ", ".join(merged_keys(change.key for change in of_one))
+        # told, as over D-Bus: no value of a setting
+        before: Any = Told("each its own")
+        after: Any = Told(f"{len(of_one)} values")
+        why = "; ".join(dict.fromkeys(change.why for change in of_one))
+        disruptive = any(change.disruptive for change in of_one)
+        yield Change(ifname, tunable, keys, before, after, why, disruptive)
+
+
+def _show_drift(group: Group[Status], screen: Screen) -> str:
+    status = group.example.shown
+    manager = replace(status.manager, state="")  # which is told already
+    parts = (statuses.cards(status.nics, screen), statuses.of_host(manager, screen))
+    text = "\n".join(filter(None, parts))
+    if not group.alike:
+        text += "\n" + screen.sentence(
+            f"So it is of {wire.text(group.example.host)}. The others are so in the same settings, "
+            "maybe for other reasons."
+        )
+    return text
+
+
+def _plan_as_json(group: Group[Planned]) -> dict[str, object]:
+    return plans.as_json(plans.told(group.example.shown.plan))
+
+
+def _drift_as_json(group: Group[Status]) -> dict[str, object]:
+    return {"status": asdict(group.example.shown)}
+
+
+def _as_json(
+    groups: Sequence[Group[T]],
+    unread: Sequence[Unread],
+    kinds: Sequence[str],
+    shown: Callable[[Group[T]], dict[str, object]],
+) -> dict[str, object]:
+    """The documented form."""
+    return {
+        "groups": [
+            {
+                "kind": kinds[group.example.rank],
+                "hosts": [wire.text(host) for host in group.hosts],
+                "alike": group.alike,
+                **shown(group),
+            }
+            for group in groups
+        ],
+        "unread": [{"path": wire.text(each.path), "why": wire.text(each.why)} for each in unread],
+    }

@@ -1,0 +1,151 @@
+"""What a change of profiles would do to the host of a snapshot."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from netuned.cpuset import CpuSet
+from netuned.errors import NetunedError
+from netuned.fleet.files import HostFile
+from netuned.fleet.groups import Seen, Unread, digest
+from netuned.hardware.topology import read_possible
+from netuned.kernel import Kernel
+from netuned.plan import Change, Plan, Problem, merged
+from netuned.profiles.loader import ProfileSet
+from netuned.profiles.searchpath import Recorded
+from netuned.snapshots import offline
+from netuned.snapshots.offline import Look
+from netuned.values import describe
+
+OWN = "own"
+"""In place of a directory: the profiles that the snapshot has."""
+
+KINDS = ("disruptive", "problems", "cannot be had", "changes", "nothing to do", "no profile")
+"""How hosts fare, the worst first."""
+
+ONLY_BEFORE = "the profiles compared with set it, these do not"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """With which profiles hosts are planned, and with which others that is compared, if any.
+
+    Directories, or none for the snapshot's own.
+    """
+
+    profiles: tuple[str, ...] = ()
+    against: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A host's plan, in which queues that change alike are one; ``matched``: it has a profile."""
+
+    plan: Plan
+    matched: bool
+
+    @property
+    def kind(self) -> str:
+        """One of ``KINDS``."""
+        plan = self.plan
+        holds = (
+            any(change.disruptive for change in plan.changes),
+            plan.problems,
+            plan.withheld or plan.unsupported,
+            plan.changes,
+            self.matched,
+            True,
+        )
+        return next(kind for kind, one in zip(KINDS, holds, strict=True) if one)
+
+
+def plan_host(question: Question, file: HostFile) -> Seen[Planned] | Unread:
+    """Plan the host of one snapshot, or described machine."""
+    try:
+        kernel, recorded = offline.find_host(file.path)
+        plan, looks, matched = _plan(kernel, recorded, question.profiles)
+        if question.against is None:
+            group = _towards(plan, looks)
+        else:
+            before, _, _ = _plan(kernel, recorded, question.against)
+            plan = compared(before, plan)
+            group = plan
+    except NetunedError as error:
+        return Unread(file.path, str(error))
+    short = replace(
+        plan, changes=tuple(merged(plan.changes)), withheld=tuple(merged(plan.withheld))
+    )
+    planned = Planned(short, matched)
+    rank = KINDS.index(planned.kind)
+    return Seen(file.host, rank, digest((rank, group)), digest(plan), planned)
+
+
+def _plan(
+    kernel: Kernel, recorded: Recorded | None, directories: Sequence[str]
+) -> tuple[Plan, tuple[Look, ...], bool]:
+    """The plan with these profiles, how cards were found, and whether one of them has a profile."""
+    possible = read_possible(kernel.files)
+    if directories or recorded is None:
+        profiles = _profiles(possible, tuple(directories))
+    else:
+        profiles = offline.load_found(possible, recorded)
+    host, desired = offline.host_and_desired(kernel, profiles)
+    plan, looks = offline.plan_and_looks(kernel, profiles, (host, desired))
+    mistakes = (Problem("", message) for message in profiles.messages)
+    return replace(plan, problems=(*mistakes, *plan.problems)), looks, bool(desired.profiles)
+
+
+@functools.lru_cache(maxsize=16)
+def _profiles(possible: CpuSet, directories: tuple[str, ...]) -> ProfileSet:
+    """Read once for all hosts with as many CPUs."""
+    return offline.load_found(possible, None, directories)
+
+
+def _towards(plan: Plan, looks: Iterable[Look]) -> object:
+    """What a plan is about, wherever it starts: all that is wanted of what would be changed.
+
+    Interrupts that irqbalance has spread are on other CPUs of each host, some where they are to be.
+    """
+    changed: dict[tuple[str, str], bool] = {}
+    for change in (*plan.changes, *plan.withheld):
+        at = change.ifname, change.tunable
+        changed[at] = changed.get(at, False) or change.disruptive
+    states = {
+        (look.card.nic.name, tunable): state
+        for look in looks
+        for tunable, state in look.card.wanted.items()
+    }
+    wanted = (
+        (at, disruptive, sorted((k, describe(v)) for k, v in states.get(at, {}).items()))
+        for at, disruptive in changed.items()
+    )
+    return [*wanted], plan.problems, plan.unsupported
+
+
+def compared(before: Plan, after: Plan) -> Plan:
+    """What one plan would have otherwise than another, as changes from the one to the other.
+
+    What stands in the way is what does so of the second alone.
+    """
+    return Plan(
+        tuple(_between(before.changes, after.changes)),
+        tuple(problem for problem in after.problems if problem not in before.problems),
+        tuple(change for change in after.withheld if change not in before.withheld),
+        tuple(lack for lack in after.unsupported if lack not in before.unsupported),
+    )
+
+
+def _between(before: Iterable[Change], after: Iterable[Change]) -> Iterator[Change]:
+    """A setting that is not in a plan is left as it was found."""
+    were = {(c.ifname, c.tunable, c.key): c for c in before}
+    for change in after:
+        was = were.pop((change.ifname, change.tunable, change.key), None)
+        if was is None:
+            yield change
+        elif was.after != change.after:
+            yield replace(change, before=was.after)
+    for was in were.values():
+        if was.before is not None:  # else it is of a queue that there will not be
+            yield replace(was, before=was.after, after=was.before, why=ONLY_BEFORE)
