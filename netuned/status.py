@@ -87,6 +87,7 @@ class SettingStatus:
     ``writes`` are the changes made that stayed, ``repairs`` those of them that somebody else's
     change called for, ``failures`` the looks that ended because a write failed. ``seen`` is when a
     change by somebody else is seen; what no event tells of is seen at the resync all the same.
+    ``writer`` is the systemd unit or the program that changes what is contended, if that is known.
     ``since`` is when it got into its state, in seconds since the epoch, as far as the daemon has
     seen; 0 while it is on its way to another, and where that is not known.
     """
@@ -104,6 +105,7 @@ class SettingStatus:
     last_change: Applied | None = None
     seen: str = ""
     since: float = 0.0
+    writer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,10 @@ class NicStatus:
 
 @dataclass(frozen=True, slots=True)
 class ProfileStatus:
-    """A loaded profile. ``cards`` are the names of the cards it is in force on."""
+    """A loaded profile. ``cards`` are the names of the cards it is in force on.
+
+    ``digest`` is the same on each host where it says the same, with all that it extends.
+    """
 
     name: str
     path: str
@@ -138,6 +143,7 @@ class ProfileStatus:
     priority: int
     template: bool
     cards: tuple[str, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,8 @@ class ManagerStatus:
     settings: tuple[SettingStatus, ...] = ()
     writes: int = 0
     """Kernel writes made since the daemon started."""
+    loaded_at: float = 0.0
+    """When the profiles were read last, in seconds since the epoch; 0 without the daemon."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,6 +238,7 @@ def manager_status(values: Mapping[str, Any]) -> ManagerStatus:
         pending_confirm=values.get("PendingConfirm", ""),
         settings=_settings(values),
         writes=values.get("Writes", 0),
+        loaded_at=values.get("LoadedAt", 0.0),
     )
 
 

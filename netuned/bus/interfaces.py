@@ -266,6 +266,10 @@ class Manager(_Interface):
     def Writes(self) -> DBusUInt64:
         return self.status.writes
 
+    @dbus_property(READ)
+    def LoadedAt(self) -> DBusDouble:
+        return self.status.loaded_at
+
 
 class Nic(_Interface):
     """org.netuned1.Nic: one card."""

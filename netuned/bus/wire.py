@@ -59,6 +59,7 @@ SETTING = {
     "last_change": CHANGE,
     "seen": "s",
     "since": "d",
+    "writer": "s",
 }
 """``tunable`` is not among them: it is the key in the dictionary of settings."""
 APPLIED = {
@@ -78,6 +79,7 @@ PROFILE = {
     "priority": "i",
     "template": "b",
     "cards": "as",
+    "digest": "s",
 }
 
 

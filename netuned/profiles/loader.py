@@ -67,6 +67,10 @@ class LoadedProfile:
     profile: Profile
     path: str
     origins: Mapping[str, Position]
+    digest: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", self.profile.digest())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ After validation ``keep`` is None everywhere, and a key that was left out is ``k
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Annotated, Literal
 
@@ -362,6 +363,10 @@ class Profile(Spec):
                 hint = did_you_mean(name, tuple(contexts)) or "define it in rss: {contexts: …}"
                 raise mistake(f"`{name}` is no context of this profile; {hint}", key="flows")
         return self
+
+    def digest(self) -> str:
+        """Tells what it says from what others say; the same on each host."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     def applies_to(self, facts: Facts) -> bool:
         """Whether any entry of ``match`` holds for the card."""

@@ -14,7 +14,6 @@ from netuned.hardware.nic import Nic
 from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet
 from netuned.reconcile.aim import Aim
-from netuned.reconcile.confirm import digest
 from netuned.reconcile.context import Context
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import Pauses
@@ -56,7 +55,7 @@ class Cards:
         self._follow(host)
         problems = {problem.ifname: problem.message for problem in desired.problems}
         profiles_of = {id(target.profile): target.profile for target in desired.targets.values()}
-        digests = {number: digest(profile) for number, profile in profiles_of.items()}
+        digests = {number: profile.digest() for number, profile in profiles_of.items()}
         on_trial: list[Slot] = []
         certain: dict[int, str] = {}
         for ifindex, nic in host.nics.items():

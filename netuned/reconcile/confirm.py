@@ -6,14 +6,12 @@ it is confirmed or rolled back. What it has set is held meanwhile: looked at, ne
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from netuned.history import TRIAL
 from netuned.plan import Change, merged_keys
-from netuned.profiles.profile import Profile
 from netuned.reconcile.cardid import CardId
 from netuned.tunables import NAMES
 from netuned.values import Setting, State
@@ -151,8 +149,3 @@ class Hold:
 def now_ns() -> int:
     """The clock that goes on in suspend and that nobody sets."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-def digest(profile: Profile | None) -> str:
-    """What is in force on a card, for comparison: empty without a profile."""
-    return hashlib.sha256(profile.model_dump_json().encode()).hexdigest()[:16] if profile else ""

@@ -288,6 +288,11 @@ class Dispute:
         what = named(place.name, tunable, self.contended.get(tunable, ()))
         return f"{what}: {self.reason(tunable)}"
 
+    def program(self, tunable: str) -> str:
+        """Who changes this, of whatever pid: a systemd unit, or a program; empty if not known."""
+        found = self._writers.get(tunable)
+        return found.writer.unit or found.writer.command if found else ""
+
     def reason(self, tunable: str) -> str:
         found = self._writers.get(tunable)
         if found is None:

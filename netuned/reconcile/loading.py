@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -36,7 +37,8 @@ class Loading:
         """
         self.profiles = ProfileSet()
         self.settings = Settings()
-        self.loaded = False
+        self.loaded_at = 0.0
+        """Seconds since the epoch; 0 while they were not read yet."""
         self._possible = possible
         self._answered = answered
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -63,7 +65,7 @@ class Loading:
 
     async def differs(self) -> bool:
         """Whether the files are others than those that were read last."""
-        if not self.loaded:
+        if not self.loaded_at:
             return False
         async with self._reading:
             loop = asyncio.get_running_loop()
@@ -81,7 +83,7 @@ class Loading:
             self._loop = asyncio.get_running_loop()
             done = await self._loop.run_in_executor(self._thread, self._read)
             self._read_last, self.settings, self.profiles = done
-            self.loaded = True
+            self.loaded_at = time.time()
 
     def _look(self) -> bool:
         return self._reader.read(self._read_last, content=False).met != self._read_last.met

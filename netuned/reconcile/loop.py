@@ -334,7 +334,7 @@ class Reconciler:
     @property
     def may_plan(self) -> bool:
         """Whether all that a plan goes by was read; without profiles cards would be put back."""
-        return not self._first_reads and self.loading.loaded
+        return not self._first_reads and bool(self.loading.loaded_at)
 
     def adopt(self, host: Host, desired: Desired, profiles: ProfileSet, settings: Settings) -> None:
         """Bring a plan into force that was made for these profiles and settings."""
@@ -472,6 +472,7 @@ class Reconciler:
             self._contended(),
             self._kernel.writes,
             self.trials.pending(),
+            self.loading.loaded_at,
         )
         return replace(status, state=STARTING) if self._starting else status
 

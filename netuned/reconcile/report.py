@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
+from typing import NamedTuple
 
 from netuned import __version__
 from netuned.hardware.nic import HOST, Nic
@@ -47,11 +48,18 @@ MOST_REASONS, MOST_KEYS = 8, 3
 """So many reasons why settings cannot be had are named, and so many keys for each."""
 
 
+class Contention(NamedTuple):
+    """That somebody changes a setting again and again: what to say of it, and who it is."""
+
+    reason: str
+    writer: str = ""
+
+
 def nic_status(
     card: Card,
     profile: str,
     state: str,
-    contended: Mapping[str, str],
+    contended: Mapping[str, Contention],
     last_change: Applied | None,
     last_error: str,
     failed: str,
@@ -60,7 +68,7 @@ def nic_status(
 ) -> NicStatus:
     """One card as D-Bus and the CLI show it; ``failed`` is the tunable that ended the last pass.
 
-    ``contended`` are the tunables that somebody changes again and again, and what to say of it.
+    ``contended`` are the tunables of which that is so.
     ``deaf``: nothing tells what is written to files.
     """
     return NicStatus(
@@ -115,6 +123,7 @@ def manager_status(
     conflicts: tuple[str, ...],
     writes: int,
     pending_confirm: str = "",
+    loaded_at: float = 0.0,
 ) -> ManagerStatus:
     """All as a whole: its state is the worst of the managed cards and of what the host is to be."""
     states = {nic.state for nic in nics} - {UNMANAGED}
@@ -136,6 +145,7 @@ def manager_status(
                 priority=loaded.profile.priority,
                 template=not loaded.profile.match,
                 cards=tuple(cards.get(loaded.profile.name, ())),
+                digest=loaded.digest,
             )
             for loaded in profiles.profiles
         ),
@@ -145,12 +155,13 @@ def manager_status(
         pending_confirm=pending_confirm,
         settings=host.settings,
         writes=writes,
+        loaded_at=loaded_at,
     )
 
 
 def _settings(
     card: Card,
-    contended: Mapping[str, str],
+    contended: Mapping[str, Contention],
     failed: str,
     tallies: Tallies,
     last_error: str = "",
@@ -171,7 +182,7 @@ def _settings(
         elif not (wanted := card.restorable(name, wanted, found)) and not card.is_asked(name):
             continue  # it is to be as before once its queues are there
         else:
-            troubles = {CONTENDED: contended[name]} if name in contended else {}
+            troubles = {CONTENDED: contended[name].reason} if name in contended else {}
             if name == failed:
                 troubles[DEGRADED] = last_error
             troubles |= _left(card, tunable, wanted, found)
@@ -182,6 +193,8 @@ def _settings(
             if tunable.by_key:  # of others it is not said that they are as wanted
                 found = {key: found[key] for key in wanted if key in found}
         shown = _setting(tunable, state, reason, wanted, found)
+        if state == CONTENDED:
+            shown = replace(shown, writer=contended[name].writer)
         if found is not None:
             shown = replace(shown, seen=_seen(tunable, name in card.silent, deaf))
         settings.append(tallies.on(shown))

@@ -22,7 +22,7 @@ from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.contention import Gate
 from netuned.reconcile.dispute import Dispute, Place
 from netuned.reconcile.listener import Listener
-from netuned.reconcile.report import card_state, lacking, nic_status
+from netuned.reconcile.report import Contention, card_state, lacking, nic_status
 from netuned.reconcile.saying import (
     say_change,
     say_failure,
@@ -503,7 +503,10 @@ class Slot:
             card=self.card,
             profile=profile,
             state=state,
-            contended={name: self.dispute.reason(name) for name in self.dispute.contended},
+            contended={
+                name: Contention(self.dispute.reason(name), self.dispute.program(name))
+                for name in self.dispute.contended
+            },
             last_change=self._last_change,
             last_error=error,
             failed=self._failed,

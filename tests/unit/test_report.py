@@ -18,7 +18,7 @@ from netuned.reconcile.apply import reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.loop import Options
-from netuned.reconcile.report import _settings, manager_status
+from netuned.reconcile.report import Contention, _settings, manager_status
 from netuned.reconcile.resync import POLL_S
 from netuned.reconcile.tally import Tallies
 from netuned.reconcile.writing import Outcome
@@ -244,8 +244,8 @@ def test_what_is_withheld_is_not_hidden_by_what_cannot_be_had(
     withheld, unsupported = shown.reason.split("; ")
     assert withheld == "policy.disruptive is deny: rx 1024 entries is not set"
     assert unsupported.startswith("1 of 2 cannot be set: cqe-size: ")
-    contended = _settings(card, {"rings": "somebody"}, "rings", Tallies(), "EIO")[0]
-    assert contended.state == "contended"
+    contended = _settings(card, {"rings": Contention("somebody", "cat")}, "rings", Tallies(), "EIO")[0]
+    assert (contended.state, contended.writer) == ("contended", "cat")
     assert contended.reason == f"somebody; EIO; {shown.reason}"
 
 
