@@ -17,6 +17,7 @@ from bench import (
     fleet,
     idle_pass,
     many,
+    metrics,
     peers,
     placement,
     planning,
@@ -39,6 +40,7 @@ PARTS = {
     "placement": lambda quick: placement.measure(),
     "top": lambda quick: top.measure(5.0 if quick else 20.0),
     "fleet": lambda quick: fleet.measure(200 if quick else 2000),
+    "metrics": lambda quick: metrics.measure(50 if quick else 300),
     "planning": lambda quick: planning.measure(3 if quick else 9),
 }
 

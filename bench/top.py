@@ -49,15 +49,7 @@ def measure(seconds: float) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as directory, Lab() as lab:
         root = Path(directory)
-        for name in ("proc", "sys/class", "sys/devices"):
-            (root / name).parent.mkdir(exist_ok=True)
-            (root / name).symlink_to(f"/{name}")
-        for irq in range(len(CARDS) * QUEUES):
-            (root / COUNT.format(irq)).parent.mkdir(parents=True)
-        _count(root, 0)
-        for name in CARDS:
-            lab.add_pair(name, f"p{name}", queues=QUEUES)
-            lab.shell(f"tc qdisc replace dev {name} root mq")
+        make_up(lab, root)
         for form, size in (("tables", (80, 24)), *SIZES.items()):
             options = ("--plain",) if form == "tables" else ()
             took = _run(lab, root, size, seconds, options)
@@ -66,7 +58,20 @@ def measure(seconds: float) -> list[Row]:
     return rows
 
 
-def _count(root: Path, number: int) -> None:
+def make_up(lab: Lab, root: Path) -> None:
+    """The cards, and a directory where they have interrupts."""
+    for name in ("proc", "sys/class", "sys/devices"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).symlink_to(f"/{name}")
+    for irq in range(len(CARDS) * QUEUES):
+        (root / COUNT.format(irq)).parent.mkdir(parents=True)
+    count(root, 0)
+    for name in CARDS:
+        lab.add_pair(name, f"p{name}", queues=QUEUES)
+        lab.shell(f"tc qdisc replace dev {name} root mq")
+
+
+def count(root: Path, number: int) -> None:
     """All interrupts have come so often on each of two CPUs."""
     for irq in range(len(CARDS) * QUEUES):
         counts = ["0"] * CPUS
@@ -95,7 +100,7 @@ def _run(
 
     threading.Thread(target=read, daemon=True).start()
     for number in itertools.count(1):
-        _count(root, number)
+        count(root, number)
         try:
             top.wait(0.5)
             break
@@ -117,19 +122,21 @@ class Busy(take.Taker):
         return replace(sample, cards={i: replace(c, rx=rx) for i, c in sample.cards.items()})
 
 
+def with_interrupts(kernel: Kernel, known: Mapping[int, Nic], *_: object) -> dict[int, Nic]:
+    """The cards as ``read_nics`` finds them, with interrupts that are made up."""
+    nics = {i: nic for i, nic in read_nics(kernel, known).items() if nic.name in CARDS}
+    for at, (ifindex, nic) in enumerate(nics.items()):
+        irqs = tuple(range(at * QUEUES, (at + 1) * QUEUES))
+        vectors = tuple(Vector(COMBINED, q, irq) for q, irq in enumerate(irqs))
+        nics[ifindex] = replace(
+            nic, vectors=vectors, interrupts=irqs, affinity=(CpuSet(1),) * QUEUES
+        )
+    return nics
+
+
 def _inside(root: str, told: str, seconds: str, *options: str) -> None:
     """In the namespace and a terminal: ``top``, until it was measured for so long."""
     from netuned.cli import main
-
-    def with_interrupts(kernel: Kernel, known: Mapping[int, Nic]) -> dict[int, Nic]:
-        nics = {i: nic for i, nic in read_nics(kernel, known).items() if nic.name in CARDS}
-        for at, (ifindex, nic) in enumerate(nics.items()):
-            irqs = tuple(range(at * QUEUES, (at + 1) * QUEUES))
-            vectors = tuple(Vector(COMBINED, q, irq) for q, irq in enumerate(irqs))
-            nics[ifindex] = replace(
-                nic, vectors=vectors, interrupts=irqs, affinity=(CpuSet(1),) * QUEUES
-            )
-        return nics
 
     def watch() -> None:
         time.sleep(WARM_S)

@@ -17,3 +17,9 @@ def leave_out() -> None:
     metadata = ModuleType("importlib.metadata")
     metadata.entry_points = lambda **_: ()  # type: ignore[attr-defined]
     sys.modules.setdefault(metadata.__name__, metadata)
+
+
+def let_in(name: str) -> None:
+    """Let a module be imported that was left out, for a library that is nothing without it."""
+    if name in sys.modules and sys.modules[name] is None:
+        del sys.modules[name]

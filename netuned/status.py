@@ -40,6 +40,11 @@ OUT_OF_SYNC = (
 )
 """States of a card or a setting that is not as its profile says, or not known to be."""
 
+CARD_STATES = (
+    *(IN_SYNC, PARTIAL, APPLYING, STARTING, DRIFTED, CONTENDED, DEGRADED),
+    *(OBSERVED, PAUSED, UNMANAGED),
+)
+
 AT_ONCE, POLLED, RESYNCED = "at once", "every 3 s", "every 30 s"
 """When somebody else's change is seen: as an event tells of it; when the setting is read for that
 alone, or with everything else (the resync, which comes up to a tenth sooner or later)."""

@@ -54,6 +54,11 @@ endif
 	@$(SUDO) install -D -m 644 units/netuned.service $(DESTDIR)/usr/lib/systemd/system/netuned.service
 	@$(SUDO) install -D -m 644 units/irqbalance.service.d/50-netuned.conf \
 	    $(DESTDIR)/usr/lib/systemd/system/irqbalance.service.d/50-netuned.conf
+	@# In force only where they are enabled
+	@$(SUDO) install -m 644 units/netuned-exporter.service units/netuned-metrics.service \
+	    units/netuned-metrics.timer $(DESTDIR)/usr/lib/systemd/system/
+	@$(SUDO) install -m 644 units/netuned.rules.yml $(LIB)/
+	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netuned-exporter $(DESTDIR)/usr/bin/netuned-exporter
 	@# Not in force: a copy for whoever has threads of NAPI pinned.
 	@$(SUDO) install -m 644 units/napi-threads.conf $(LIB)/
 	@$(SUDO) install -D -m 644 units/org.netuned1.conf $(DESTDIR)/usr/share/dbus-1/system.d/org.netuned1.conf

@@ -91,13 +91,13 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def status(self) -> Status:
-        """Everything the daemon shows."""
+    def status(self, *, queues: bool = True) -> Status:
+        """Everything the daemon shows, or all but the cards' queues, which are half of it."""
         call = new_method_call(_PROPERTIES, "GetAll", "s", (wire.MANAGER,))
         (manager,) = self._ask(call, READ_TIMEOUT_S)
         (objects,) = self._ask(new_method_call(_OBJECTS, "GetManagedObjects"), READ_TIMEOUT_S)
         nics = (
-            nic_status(int(path.rpartition("/")[2]), interfaces[wire.NIC])
+            nic_status(int(path.rpartition("/")[2]), interfaces[wire.NIC], queues=queues)
             for path, interfaces in objects.items()
             if wire.NIC in interfaces
         )
@@ -242,14 +242,17 @@ def manager_status(values: Mapping[str, Any]) -> ManagerStatus:
     )
 
 
-def nic_status(ifindex: int, values: Mapping[str, Any]) -> NicStatus:
+def nic_status(ifindex: int, values: Mapping[str, Any], *, queues: bool = True) -> NicStatus:
     return NicStatus(
         ifindex=ifindex,
         name=values.get("Name", ""),
         driver=values.get("Driver", ""),
         profile=values.get("Profile", ""),
         state=values.get("State", ""),
-        queues=tuple(_record(QueueStatus, wire.QUEUE, q) for q in values.get("Queues", ())),
+        queues=tuple(
+            _record(QueueStatus, wire.QUEUE, q)
+            for q in (values.get("Queues", ()) if queues else ())
+        ),
         settings=_settings(values),
         last_change=_applied(values.get("LastChange")),
         last_error=values.get("LastError", ""),

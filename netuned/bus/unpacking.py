@@ -24,7 +24,7 @@ from jeepney.low_level import (
 
 from netuned.bus import wire
 
-_LATER = "a{sv}"
+_LATER, _LATER_LIST = "a{sv}", "aa{sv}"
 
 
 class Unpacker(Parser):  # type: ignore[misc]  # jeepney has no types
@@ -67,6 +67,18 @@ class Later(Mapping[str, Any]):
         return len(self._values())
 
 
+class LaterList:
+    """An ``aa{sv}`` that is read when it is gone through."""
+
+    __slots__ = ("_at",)
+
+    def __init__(self, raw: bytes, pos: int, endianness: Endianness) -> None:
+        self._at = raw, pos, endianness
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return iter(_tree(_LATER_LIST).parse_data(*self._at)[0])
+
+
 class _Value(Variant):  # type: ignore[misc]  # jeepney has no types
     """A variant without its signature."""
 
@@ -81,6 +93,9 @@ class _Value(Variant):  # type: ignore[misc]  # jeepney has no types
         if signature == _LATER:
             size, start = _size(buf, pos, endianness)
             return Later(buf, pos, endianness), start + -start % 8 + size
+        if signature == _LATER_LIST:
+            size, start = _size(buf, pos, endianness)
+            return LaterList(buf, pos, endianness), start + size
         value, pos = _tree(signature).parse_data(buf, pos, endianness, fds)
         return None if signature == wire.NOTHING else value, pos
 

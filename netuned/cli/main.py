@@ -49,6 +49,7 @@ COMMANDS = {
     "import": "make profiles of what other tools' files set",
     "report": "write one page that shows CPUs, queues, load, the plan and what was changed",
     "fleet": "plan a change for snapshots of many hosts, or find which of them drifted",
+    "metrics": "print what Prometheus collects of netuned, or write it into a file",
     "snapshot": "write what netuned reads of this host into one file",
 }
 """Each is a module of that name with ``add_arguments(parser)`` and ``run(arguments) -> int``."""

@@ -144,6 +144,14 @@ def total(counts: Iterable[Counts], name: str) -> int:
     return sum(count.get(name, 0) for count in counts)
 
 
+def dropped_of(counts: Counts) -> int:
+    """What a queue or qdisc lost; -1 where nobody counts.
+
+    The largest: it is one loss under three names where a driver counts for ethtool and for netlink.
+    """
+    return max(counts.get("drops", -1), counts.get("hw_drops", -1), counts.get("overruns", -1))
+
+
 def interrupts_by_cpu(card: CardSample, irqs: Iterable[int] | None = None) -> dict[int, int]:
     """CPU -> interrupts of a card, of all of them or of those numbers; those that had some."""
     found: dict[int, int] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
-from netuned.counters.sample import NONE, Sample, interrupts_by_cpu
+from netuned.counters.sample import NONE, Sample, dropped_of, interrupts_by_cpu
 from netuned.cpuset import CpuSet
 from netuned.hardware.nic import Nic
 from netuned.hardware.topology import Topology
@@ -228,7 +228,7 @@ class _About:
         for role, counts in ((RX, rx), (TX, tx)):
             self._rate(counts, "packets", numbers, f"{role}_packets")
             self._rate(counts, "bytes", numbers, f"{role}_bytes")
-        lost = [*map(_lost, (rx, leaf) if tx is leaf else (rx, tx, leaf))]
+        lost = [*map(dropped_of, (rx, leaf) if tx is leaf else (rx, tx, leaf))]
         if max(lost) >= 0:
             numbers["drops"] = sum(max(n, 0) for n in lost) * self.per_second
         if "qlen" in leaf:
@@ -349,12 +349,6 @@ def _added(before: Mapping[int, int] | None, counted: Mapping[int, int]) -> Mapp
     if not before:
         return counted
     return {cpu: before.get(cpu, 0) + counted.get(cpu, 0) for cpu in before.keys() | counted.keys()}
-
-
-def _lost(counts: Counts) -> int:
-    """The largest: it is one loss under three names where a driver counts for ethtool and for
-    netlink. -1 where nobody counts."""
-    return max(counts.get("drops", -1), counts.get("hw_drops", -1), counts.get("overruns", -1))
 
 
 def arranged(

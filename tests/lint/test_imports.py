@@ -24,6 +24,7 @@ LAYERS = (
     "importing",
     "bus",
     "fleet",
+    "metrics",
     "report",
     "top",
     "cli",

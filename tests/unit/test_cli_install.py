@@ -245,6 +245,7 @@ def test_uninstall_tells_systemd_and_gives_irqbalance_back(tree: Tree, excluded:
     assert tree.make("uninstall") == [
         "systemctl stop netuned.service",
         "systemctl disable netuned.service",
+        *TELLING,
         "systemctl daemon-reload",
         *restarted,
     ]
@@ -252,6 +253,12 @@ def test_uninstall_tells_systemd_and_gives_irqbalance_back(tree: Tree, excluded:
 
 
 RESTORE = "-I -m netuned.cli restore --without-daemon"
+
+
+TELLING = (
+    "systemctl disable --now netuned-exporter.service",
+    "systemctl disable --now netuned-metrics.timer",
+)
 
 
 def changed(tree: Tree, *, restores: bool = True) -> None:
@@ -272,6 +279,7 @@ def test_uninstall_stops_netuned_then_restores_then_removes(tree: Tree) -> None:
         "systemctl stop netuned.service",
         f"{state} {run} {RESTORE}",
         "systemctl disable netuned.service",
+        *TELLING,
         "systemctl daemon-reload",
     ]
     assert not tree.venv.exists()

@@ -244,7 +244,8 @@ def test_what_is_withheld_is_not_hidden_by_what_cannot_be_had(
     withheld, unsupported = shown.reason.split("; ")
     assert withheld == "policy.disruptive is deny: rx 1024 entries is not set"
     assert unsupported.startswith("1 of 2 cannot be set: cqe-size: ")
-    contended = _settings(card, {"rings": Contention("somebody", "cat")}, "rings", Tallies(), "EIO")[0]
+    who = {"rings": Contention("somebody", "cat")}
+    contended = _settings(card, who, "rings", Tallies(), "EIO")[0]
     assert (contended.state, contended.writer) == ("contended", "cat")
     assert contended.reason == f"somebody; EIO; {shown.reason}"
 

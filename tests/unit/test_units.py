@@ -44,6 +44,21 @@ def test_the_service_is_confined() -> None:
     assert float(score[1]) <= 1.6
 
 
+@pytest.mark.parametrize("unit", ["netuned-exporter", "netuned-metrics"])
+def test_who_tells_prometheus_has_no_rights_and_is_off_unless_enabled(unit: str) -> None:
+    if shutil.which("systemd-analyze") is None:
+        skip("needs systemd-analyze: apt install systemd")
+    path = UNITS / f"{unit}.service"
+    command = ["systemd-analyze", "security", "--offline=true", str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    score = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    assert score is not None, done.stdout
+    assert float(score[1]) <= 1.8
+    rights = re.findall(r"^CapabilityBoundingSet=(.*)$", path.read_text(), re.MULTILINE)
+    assert rights == [{"netuned-exporter": "", "netuned-metrics": "CAP_DAC_OVERRIDE"}[unit]]
+    assert "netuned-" not in (UNITS / "install.mk").read_text().partition("systemctl")[2]
+
+
 def test_what_lets_threads_be_pinned_opens_nothing_else() -> None:
     """And it is where the message says; in the package itself it is in force nowhere."""
     said = (UNITS / "napi-threads.conf").read_text().splitlines()
@@ -114,8 +129,11 @@ def test_the_profile_that_is_shipped_can_be_entered() -> None:
 
 
 def test_every_socket_family_in_use_is_allowed() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "netuned").rglob("*.py"))
+    paths = [*(ROOT / "netuned").rglob("*.py")]
+    own = [path for path in paths if path.parent.name != "metrics"]  # the exporter's unit has more
+    sources = "".join(path.read_text() for path in own)
     used = set(re.findall(r"\bsocket\.(AF_\w+)", sources))
+    assert len(own) < len(paths)
     assert used <= set(service()["RestrictAddressFamilies"].split())
 
 
