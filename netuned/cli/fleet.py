@@ -6,6 +6,7 @@ import argparse
 import functools
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
@@ -92,10 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> int:
     from netuned.fleet import files, planned
 
-    for directory in (*arguments.profiles, *arguments.against):
-        if directory != planned.OWN and not os.path.isdir(directory):
-            raise NetunedError(f"{directory}: is no directory of profiles")
     against = tuple(d for d in arguments.against if d != planned.OWN)
+    for directories in filter(None, (tuple(arguments.profiles), against)):
+        _refuse_mistakes(directories)
     question = planned.Question(tuple(arguments.profiles), against if arguments.against else None)
     work = functools.partial(planned.plan_host, question)
     groups, unread = _grouped(arguments, work, files.SNAPSHOTS)
@@ -103,7 +103,8 @@ def _plan(arguments: argparse.Namespace) -> int:
         print_json(_as_json(groups, unread, planned.KINDS, _plan_as_json))
     else:
         _print(groups, unread, planned.KINDS, _show_plan)
-    if unread:
+    of_no_use = arguments.profiles and not any(group.example.shown.matched for group in groups)
+    if unread or of_no_use:
         return 1
     if not arguments.exit_code:
         return 0
@@ -112,6 +113,22 @@ def _plan(arguments: argparse.Namespace) -> int:
         return 1
     pending = any(plan.changes or plan.withheld or plan.unsupported for plan in shown)
     return plans.PENDING if pending else 0
+
+
+def _refuse_mistakes(directories: tuple[str, ...]) -> None:
+    """Raises: NetunedError where profiles have mistakes on every host, after what these are."""
+    from netuned.snapshots import offline
+
+    for directory in directories:
+        if not os.path.isdir(directory):
+            raise NetunedError(f"{directory}: is no directory of profiles")
+    errors = offline.load_found(None, None, directories).errors
+    for said in (*map(str, errors), *offline.where_templates_are(errors, directories)):
+        print(escape(said), file=sys.stderr)
+    if errors:
+        raise NetunedError(
+            f"nothing is planned, for profiles in {', '.join(directories)} are wrong"
+        )
 
 
 def _drift(arguments: argparse.Namespace) -> int:

@@ -91,5 +91,6 @@ def main() -> None:
         sys.exit(f"netuned-exporter: {escape(str(error))}")
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000)  # a scrape makes thousands of things, and nearly none in a cycle
     log.info("Listening at %s", arguments.listen)
     serving.serve_forever()

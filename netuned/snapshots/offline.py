@@ -75,9 +75,9 @@ def load(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel, Pro
 
 
 def load_found(
-    possible: CpuSet, recorded: Recorded | None, directories: Sequence[str] = ()
+    possible: CpuSet | None, recorded: Recorded | None, directories: Sequence[str] = ()
 ) -> ProfileSet:
-    """The profiles of a host as ``find_host`` gave it, with ``possible`` as its CPUs."""
+    """The profiles of a host as ``find_host`` gave it, with ``possible`` as its CPUs if known."""
     return load_profiles(
         tuple(directories) or DEFAULT_DIRECTORIES,
         possible=possible,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -17,6 +18,7 @@ from netuned.errors import NetunedError
 from netuned.fleet import pool
 from netuned.fleet.files import STATUSES, find
 from netuned.fleet.groups import folded
+from netuned.kernel.recorded import File
 from netuned.snapshots import snapshot
 from netuned.snapshots.described import machine
 from netuned.status import (
@@ -143,6 +145,15 @@ def test_a_snapshot_that_is_none_is_named_and_the_others_are_planned(
     assert f"{cut}: is cut off" in shown
     assert run(["fleet", "plan", str(good.parent), "--profiles", str(good)]) == 1
     assert "is no directory of profiles" in capsys.readouterr().err
+    wrong = profiles("match: [{driver: ice}]\nirq: {spread: al}\n", "wrong")
+    for words in (("--profiles", wrong), ("--profiles", new, "--against", wrong)):
+        assert run(["fleet", "plan", str(good), *words]) == 1
+        captured = capsys.readouterr()
+        assert not captured.out, "nothing is planned"
+        assert "edge.yaml:2:15: irq.spread: `al` is not allowed here" in captured.err
+    elsewhere = profiles("match: [{driver: igb}]\nirq: {spread: pack}\n", "elsewhere")
+    status, found = fleet("plan", good, "--profiles", elsewhere)
+    assert (status, in_short(found)) == (1, [("no profile", ["web1"], True)])
 
 
 def test_against_others_only_what_is_otherwise_is_shown_from_and_to_what_they_say(
@@ -177,8 +188,27 @@ def test_a_snapshot_of_a_host_takes_less_than_100_kb(
     card = f"{{name: eth0, driver: mlx5_core, count: {cards}, queues: {queues}, maximum: 64}}"
     text = f"nodes: 2\ncores: 16\nthreads: 2\ncards:\n  - {card}\n"
     path = tmp_path / "host.tar.xz"
-    snapshot.write(snapshot.take(machine(text)), str(path))
+    taken = snapshot.take(machine(text))
+    taken.kernel.tree.add_directory("/proc").update(_counted(cards * queues))
+    snapshot.write(taken, str(path))
     assert path.stat().st_size < 100_000
+
+
+def _counted(irqs: int) -> dict[str, File]:
+    """What 64 CPUs have counted since long ago, which a described machine has not."""
+    numbers = random.Random(1)
+
+    def row(name: object, cpus: int) -> str:
+        counts = [numbers.randrange(10**9) if cpu < cpus else 0 for cpu in range(64)]
+        numbers.shuffle(counts)
+        return f"{name}:" + "".join(f" {count:10}" for count in counts)
+
+    every = "NMI LOC SPU PMI IWI RTR RES CAL TLB TRM THR DFR MCE MCP HYP HRE HVS PIN NPI PIW"
+    rows = [row(irq, 4) for irq in range(irqs + 100)] + [row(name, 64) for name in every.split()]
+    softirqs = [row(name, 64) for name in ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "RCU")]
+    times = [row(f"cpu{cpu}", 10) for cpu in range(64)]
+    texts = {"interrupts": rows, "softirqs": softirqs, "stat": times}
+    return {name: File("\n".join(lines).encode()) for name, lines in texts.items()}
 
 
 def test_names_of_hosts_are_folded() -> None:
