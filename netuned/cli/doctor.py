@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PARTS = 5
 """Of the time: in each of them is looked which queue a stream takes."""
+READERS_S = 0.02
+"""Processor time that each look for processes with sockets may take."""
 PROOFS = 8
 """Counters of a finding that people are shown: there may be one for each queue."""
 NO_SAMPLES = "what moves is not seen: `netunedctl snapshot --for 10s` takes two samples of it"
@@ -69,6 +72,7 @@ def look(name: str | None, seconds: int) -> tuple[Facts, Sample]:
     from netuned.hardware.host import read_host
     from netuned.hardware.namespace import check_namespace
     from netuned.kernel import Kernel
+    from netuned.kernel.readers import Readers
 
     kernel = Kernel()
     check_namespace(kernel)
@@ -77,14 +81,24 @@ def look(name: str | None, seconds: int) -> tuple[Facts, Sample]:
     facts = reading.read(kernel, host, chosen)
     state, why = _status()
     taker, nics = Taker(kernel), {i: host.nics[i] for i in chosen}
+    readers = Readers(READERS_S)
+    readers.look()
     samples = [taker.take(nics)]
     late_us = reading.lateness_us()
     for part in range(1, PARTS + 1):
         time.sleep(max(samples[0].at + seconds * part / PARTS - time.monotonic(), 0))
         samples.append(taker.take(nics))
+        readers.look()
     steps = tuple(map(between, samples, samples[1:]))
+    if os.geteuid():
+        why = {**why, "readers of sockets": "of others' processes root alone sees what is open"}
     facts = replace(
-        facts, status=state, late_us=late_us, steps=steps, missing={**facts.missing, **why}
+        facts,
+        status=state,
+        late_us=late_us,
+        steps=steps,
+        readers=readers.ran,
+        missing={**facts.missing, **why},
     )
     return facts, between(samples[0], samples[-1])
 
@@ -109,7 +123,11 @@ def recorded(path: str, name: str | None) -> tuple[Facts, Sample]:
     kernel, samples = offline.load_counted(path)
     host = read_host(kernel)
     facts = reading.read(kernel, host, _chosen(host.nics, name))
-    unseen = {"netuned's own state": "the daemon's is in no snapshot", "wake-ups": "none measured"}
+    unseen = {
+        "netuned's own state": "the daemon's is in no snapshot",
+        "wake-ups": "none measured",
+        "readers of sockets": "processes are in no snapshot",
+    }
     facts = replace(facts, missing={**facts.missing, **unseen})
     if samples:
         return facts, between(*samples)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 
 from netuned.counters.sample import Sample, interrupts_by_cpu
 from netuned.cpuset import CpuSet
@@ -25,6 +26,7 @@ from netuned.doctor.load import (
     BUSY_PPS,
     FLOOD_IRQS,
     HOT,
+    MOST,
     busy,
     cards,
     hottest,
@@ -39,6 +41,7 @@ from netuned.hardware.vectors import TX
 
 DISTURBED = 10
 """Interrupts a second that an isolated CPU is not to have: the tick that remains there is 1."""
+READERS_SHOWN = 3
 STRAY = 0.1
 """Share of a vector's interrupts that says it was served elsewhere, not moved at the very end."""
 
@@ -170,37 +173,65 @@ def remote(facts: Facts, what: Sample) -> Iterator[Finding]:
         )
 
 
-def other_cache(facts: Facts, what: Sample) -> Iterator[Finding]:
-    """Packets are served in one L3 domain, and used in another."""
+def apart(facts: Facts, what: Sample) -> Iterator[Finding]:
+    """Packets are read on other nodes, or in other L3 domains, than they are served."""
+    topology, used = facts.topology, _used(facts, what)
+    whole = sum(used.values())
     for card, sample in busy(facts, what):
         by_cpu = receiving(card, sample)
         taken = takers(by_cpu)
-        domains = {facts.topology.l3_of(cpu) for cpu in taken}
-        if len(domains) != 1 or len(facts.topology.l3_domains) < 2:
-            continue
-        here = next(iter(domains))
-        used = {cpu: what.share(cpu, "user") for cpu in facts.topology.online}
-        whole = sum(used.values())
+        here = CpuSet.of(cpu for one in taken for cpu in topology.l3_of(one))
         there = {cpu: share for cpu, share in used.items() if cpu not in here}
         # Half a CPU of application at least, nearly none of it beside its packets.
-        if whole < HOT or sum(there.values()) < 0.9 * whole or hottest(what, here) < HOT / 2:
+        if (
+            not taken
+            or any(card.rps.values())  # then others serve them, too
+            or whole < HOT
+            or sum(there.values()) < MOST * whole
+            or hottest(what, here) < HOT / 2
+        ):
             continue
-        users = CpuSet.of(cpu for cpu, share in there.items() if share >= 0.1 * whole)
+        most = CpuSet.of(cpu for cpu, share in there.items() if share >= 0.1 * whole)
+        users = most or CpuSet.of(there)
+        nodes = [node for node, cpus in topology.nodes.items() if cpus & users]
+        is_far = bool(nodes) and not any(topology.nodes[node] & taken for node in nodes)
+        to = f"node:{nodes[0]}" if is_far else f"l3:{users.first}"
+        share = sum(there.values()) / whole
         yield Finding(
-            "other-l3",
-            cost(WASTED, sum(there.values()) / whole / 4),
-            f"CPUs {taken} serve its packets, in the L3 domain of CPUs {here}; "
-            f"{percent(sum(there.values()) / whole)} of what applications compute is on others "
-            f"({users})",
-            "If they are who reads the packets, each comes out of another domain's cache: slower, "
-            "and bimodal where a process moves between them.",
+            "other-node" if is_far else "other-l3",
+            cost(WASTED, share / (2 if is_far else 4)),
+            f"CPUs {taken} serve its packets, {'on another node' if is_far else 'in another L3'} "
+            f"{'' if is_far else 'domain '}than CPUs {users}, where {percent(share)} of what "
+            f"{_readers(facts, there)} computed was",
+            f"If {'this card is what they read' if facts.readers else 'they read the packets'}, "
+            "each comes out of another domain's cache: slower, and bimodal where a process moves "
+            "between them.",
             {f"interrupts on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
-            POSSIBLE,
+            LIKELY if facts.readers and len([*busy(facts, what)]) == 1 else POSSIBLE,
             card.nic.name,
-            profile(card.nic, f'irq: {{cpus: "l3:{users.first if users else here.first}"}}'),
-            _by_hand(card, users or here),
-            "Or keep the application on the CPUs near the card.",
+            profile(card.nic, f'irq: {{cpus: "{to} & housekeeping"}}'),
+            _by_hand(card, users),
+            "Or keep the application on the CPUs near the card (CPUAffinity= of its unit).",
         )
+
+
+def _used(facts: Facts, what: Sample) -> dict[int, float]:
+    """Of each CPU the share that readers of sockets have; of all programs where none is known."""
+    if facts.readers:
+        return {cpu: what.rate(sum(ran.values())) / 1e9 for cpu, ran in facts.readers.items()}
+    return {cpu: what.share(cpu, "user") for cpu in facts.topology.online}
+
+
+def _readers(facts: Facts, there: Collection[int]) -> str:
+    """Who they are: those that ran longest on these CPUs."""
+    ran = Counter[str]()
+    for cpu in there:
+        ran.update(facts.readers.get(cpu, {}))
+    if not ran:
+        return "applications"
+    names = [name for name, _ in ran.most_common(READERS_SHOWN)]
+    more = f" and {len(ran) - len(names)} more" * (len(ran) > len(names))
+    return f"the readers of sockets ({', '.join(names)}{more})"
 
 
 def shared_core(facts: Facts, what: Sample) -> Iterator[Finding]:
@@ -271,4 +302,4 @@ def moved(facts: Facts, what: Sample) -> Iterator[Finding]:
         )
 
 
-FINDINGS = (few_cpus, isolated, remote, other_cache, shared_core, moved)
+FINDINGS = (few_cpus, isolated, remote, apart, shared_core, moved)

@@ -112,7 +112,9 @@ class Facts:
     the microseconds to leave them; ``late_us`` is how late a sleeper was woken here, in the
     median, 0 where that was not measured. ``status`` is netuned's own, None without one.
 
-    ``steps`` are what happened in each part of the time that samples were taken over.
+    ``steps`` are what happened in each part of the time that samples were taken over. ``readers``:
+    CPU -> process with a network socket -> nanoseconds that it ran there in that time; empty where
+    that was not seen.
     """
 
     topology: Topology
@@ -125,6 +127,7 @@ class Facts:
     agents: tuple[str, ...] = ()
     status: Status | None = None
     steps: tuple[Sample, ...] = ()
+    readers: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def number(self, sysctl: str, default: int = -1) -> int:

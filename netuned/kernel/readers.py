@@ -27,14 +27,20 @@ processes are gone through again, for one may open a socket at any time."""
 
 
 class Readers:
-    """Looks again and again; each look goes on where the one before ran out of its time."""
+    """Looks again and again; each look goes on where the one before ran out of its time.
 
-    def __init__(self) -> None:
+    ``ran`` is CPU -> ``name PID`` -> for how long, in ns, its threads ran that were last seen
+    there, from their first look on.
+    """
+
+    def __init__(self, each_s: float = _EACH_S) -> None:
+        self.ran: dict[int, dict[str, int]] = {}
+        self._each_s = each_s
         self._namespace = _namespace("thread-self")
         self._left: deque[str] = deque()
         self._known: dict[str, str] = {}
         self._turns: deque[str] = deque()
-        self._ran: dict[str, dict[str, bytes]] = {}
+        self._before: dict[str, dict[str, bytes]] = {}
         self._places: dict[str, frozenset[int]] = {}
         self._listed = 0.0
         self._seen: set[str] = set()
@@ -45,7 +51,7 @@ class Readers:
         Those with a network socket in this thread's namespace, that ran since they were looked at
         before. On a host of thousands of processes it takes some looks to know all of them.
         """
-        budget = _EACH_S if self._listed else _FIRST_S
+        budget = self._each_s if self._listed else _FIRST_S
         if time.monotonic() - self._listed > _AGAIN_S or not self._listed:
             self._list()
         until = time.thread_time() + budget
@@ -60,7 +66,7 @@ class Readers:
         found: dict[int, list[str]] = {}
         for pid, cpus in self._places.items():
             for cpu in cpus:
-                found.setdefault(cpu, []).append(f"{self._known[pid]} {pid}")
+                found.setdefault(cpu, []).append(self._name(pid))
         return {cpu: tuple(sorted(names)) for cpu, names in found.items()}
 
     def _list(self) -> None:
@@ -83,20 +89,27 @@ class Readers:
 
     def _follow(self, pid: str) -> None:
         """Where the threads are that ran since the look before; at the first, all of them."""
-        before, ran, cpus = self._ran.get(pid, {}), {}, set()
+        before, now, cpus = self._before.get(pid, {}), dict[str, bytes](), set()
         for thread in _threads(pid):
-            ran[thread] = _read(f"{pid}/task/{thread}/schedstat")
-            if not ran[thread] or ran[thread] != before.get(thread):
+            now[thread] = _read(f"{pid}/task/{thread}/schedstat")
+            if not now[thread] or now[thread] != before.get(thread):
                 fields = _read(f"{pid}/task/{thread}/stat").rpartition(b")")[2].split()
                 if len(fields) > _PROCESSOR:
-                    cpus.add(int(fields[_PROCESSOR]))
-        self._ran[pid], self._places[pid] = ran, frozenset(cpus)
+                    cpu = int(fields[_PROCESSOR])
+                    cpus.add(cpu)
+                    by_name = self.ran.setdefault(cpu, {})
+                    ran = _ran_ns(now[thread]) - _ran_ns(before.get(thread, now[thread]))
+                    by_name[self._name(pid)] = by_name.get(self._name(pid), 0) + ran
+        self._before[pid], self._places[pid] = now, frozenset(cpus)
 
     def _forget(self, pid: str) -> None:
         self._known.pop(pid)
         self._turns.remove(pid)
-        self._ran.pop(pid, None)
+        self._before.pop(pid, None)
         self._places.pop(pid, None)
+
+    def _name(self, pid: str) -> str:
+        return f"{self._known[pid]} {pid}"
 
 
 def _has_network(pid: str) -> bool:
@@ -118,6 +131,11 @@ def _namespace(process: str) -> int:
         return os.stat(f"/proc/{process}/ns/net").st_ino
     except OSError:
         return 0
+
+
+def _ran_ns(schedstat: bytes) -> int:
+    """0 where the kernel keeps none, or the thread has ended."""
+    return int(schedstat.split()[0]) if schedstat else 0
 
 
 def _threads(pid: str) -> Iterable[str]:

@@ -96,8 +96,17 @@ IRQS = [vector.irq for vector in PLAIN.cards[2].nic.vectors]
 FULL = traffic(described("nodes: 2\ncores: 8\ncards: [{name: eth0, driver: ice, queues: 8}]"))
 EIGHT = described("nodes: 2\ncores: 8\ncards: [{name: eth0, driver: ice, queues: 8}]")
 VETH = described("cores: 4\ncards: [{name: v0, driver: veth, queues: 1}]")
+DOMAINS = described("l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]")
+OTHER_L3 = replace(
+    traffic(DOMAINS), cpus={c: cpu(0.4) if c < 4 else cpu(user=0.8) for c in range(8)}
+)
 TURNS = [replace(CALM, cards={2: replace(CALM.cards[2], tx={q: {"bytes": 1000}, 9: {"bytes": 1}})})
          for q in (1, 5, 1, 5, 5)]  # fmt: skip
+
+
+def reading_on(facts: Facts, *cpus: int) -> Facts:
+    """Programs with sockets take most of these CPUs."""
+    return replace(facts, readers={c: {"app 7": int(0.8e9 * SECONDS), "sshd 9": 1} for c in cpus})
 
 
 def on(*cpus: int, rate: int = 4_000) -> Mapping[int, Mapping[int, int]]:
@@ -149,12 +158,12 @@ MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
      PLAIN, CALM),
     ("remote-node", PLAIN, counted(CALM, interrupts=on(20, 21)),
      PLAIN, counted(CALM, interrupts=on(2, 3))),
-    ("other-l3", described("l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]"),
-     replace(traffic(described("l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]")),
-             cpus={c: cpu(0.4) if c < 4 else cpu(user=0.8) for c in range(8)}),
-     described("l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]"),
-     replace(traffic(described("l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]")),
-             cpus={c: cpu(0.4, 0.4) if c < 4 else cpu() for c in range(8)})),
+    ("other-l3", DOMAINS, OTHER_L3, DOMAINS, replace(OTHER_L3,
+        cpus={c: cpu(0.4, 0.4) if c < 4 else cpu() for c in range(8)})),
+    ("other-l3", reading_on(DOMAINS, 4, 5), hot(traffic(DOMAINS), 0.4, range(4)),
+     reading_on(DOMAINS, 0, 4), hot(traffic(DOMAINS), 0.4, range(4))),
+    ("other-node", reading_on(PLAIN, 20), hot(CALM, 0.4, range(8)),
+     known(reading_on(PLAIN, 20), rps={0: CpuSet(1 << 20)}), hot(CALM, 0.4, range(8))),
     ("shared-core", PLAIN, hot(counted(CALM, interrupts={IRQS[0]: {1: 40_000}}), 0.7, [1]),
      PLAIN, hot(CALM, 0.7, [1])),
     ("moved-interrupts",
@@ -296,6 +305,9 @@ WELL = {
     "a network is emulated": (PLAIN, counted(CALM, kinds={"root": "netem"},
         qdiscs={"root": {"packets": 100_000, "drops": 9_000}})),
     "irqbalance leaves it alone": (replace(PLAIN, agents=("irqbalance (pid 7)",)), CALM),
+    "readers beside their packets": (reading_on(PLAIN, 1, 3), hot(CALM, 0.4, range(8))),
+    "readers that have little to do": (replace(PLAIN, readers={20: {"sshd 9": 10**9}}),
+        hot(CALM, 0.4, range(8))),
     "RPS for one queue": (known(ONE_QUEUE, rps={0: CpuSet(15)}),
         hot(traffic(ONE_QUEUE), 0.6, [0], received_rps=90_000)),
     "RFS whole": (known(sysctls(core__rps_sock_flow_entries="32768"), flows={0: 4096}), CALM),
