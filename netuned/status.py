@@ -118,7 +118,8 @@ class NicStatus:
     """One card. ``profile`` is empty when no profile matches it (state ``unmanaged``).
 
     ``through`` names the cards an upper one is tuned through; its state is the worst of theirs.
-    ``altnames`` are alternative names, ``since`` is as a setting's.
+    ``altnames`` are alternative names, ``since`` is as a setting's. ``drops`` are what a card that
+    no profile is for has dropped since its driver is there, by the kernel's names.
     """
 
     ifindex: int
@@ -133,6 +134,7 @@ class NicStatus:
     through: tuple[str, ...] = ()
     altnames: tuple[str, ...] = ()
     since: float = 0.0
+    drops: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

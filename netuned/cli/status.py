@@ -234,7 +234,7 @@ def _note(nic: NicStatus) -> str:
     if nic.through:
         return f"through {', '.join(nic.through)}"
     if nic.state == UNMANAGED:
-        return _where(nic.queues)
+        return "; ".join(filter(None, (_where(nic.queues), _dropped(nic))))
     states = sorted(by_state, key=lambda state: state not in OUT_OF_SYNC)
     return "; ".join(f"{state}: {', '.join(by_state[state])}" for state in states)
 
@@ -249,6 +249,12 @@ def _where(queues: Iterable[QueueStatus]) -> str:
     everywhere = CpuSet.of(cpu for text in {*cpus.values()} for cpu in CpuSet.parse_list(text))
     on = f"CPU{'s' if len(everywhere) > 1 else ''} {everywhere}"
     return f"{counted(len(cpus), 'interrupt')} on {on}"
+
+
+def _dropped(nic: NicStatus) -> str:
+    """``dropped 1,203 (rx_missed_errors)``: as far as something was."""
+    drops = {name: count for name, count in nic.drops.items() if count}
+    return f"dropped {sum(drops.values()):,} ({', '.join(drops)})" if drops else ""
 
 
 def _troubles(nic: NicStatus, screen: Screen) -> str:
@@ -286,6 +292,9 @@ def card(nic: NicStatus, screen: Screen) -> str:
         head += screen.sentence(f"Last change: {_change(nic.last_change)}")
     if nic.last_error:
         head += screen.sentence(f"Last error: {nic.last_error}")
+    if drops := {name: count for name, count in nic.drops.items() if count}:
+        each = ", ".join(f"{name} {count:,}" for name, count in drops.items())
+        head += screen.sentence(f"Dropped since its driver is there: {each}.")
     parts = [head]
     if nic.settings:
         header = ("SETTING", "STATE", "WANTED", "FOUND", "REASON")

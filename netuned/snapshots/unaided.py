@@ -59,7 +59,7 @@ def look_at(
     host_status = looks.pop(HOST.ifindex, None) or _unmanaged(HOST)
     asked = Once(kernel)
     found = (
-        looks.get(ifindex) or replace(_unmanaged(nic), queues=unmanaged.queues(kernel, nic, asked))
+        looks.get(ifindex) or unmanaged.look(kernel, _unmanaged(nic), nic, asked)
         for ifindex, nic in host.nics.items()
     )
     nics = report.with_uppers(tuple(found), desired.through)

@@ -10,7 +10,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, NetunedError, UnsupportedError
 from netuned.hardware.facts import read_nic
 from netuned.hardware.namespace import check_namespace
-from netuned.hardware.nic import Nic
+from netuned.hardware.nic import CLASS_NET, Nic
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once
 from netuned.reconcile import report
@@ -19,11 +19,15 @@ from netuned.status import UNMANAGED, NicStatus, QueueStatus, Status
 from netuned.tunables import TUNABLES
 from netuned.values import State
 
+DROPS = ("rx_dropped", "rx_missed_errors", "tx_dropped")
+"""What no protocol wanted or a full backlog had no room for; what a full ring had none for; what a
+driver could not send. Source: Documentation/ABI/testing/sysfs-class-net-statistics."""
+
 
 def filled(
     status: Status, as_told: Callable[[str], str] = str, kernel: Kernel | None = None
 ) -> Status:
-    """A daemon's status, with the queues of its unmanaged cards that are hardware of this host.
+    """A daemon's status, with what is there on its unmanaged cards that are hardware of this host.
 
     Where this is another network namespace than the daemon's, a card of the same name can be
     another: only one of the same index and driver is read, and no virtual one. What cannot be read
@@ -48,12 +52,19 @@ def _filled(
         if as_told(name) == shown.name and kernel.files.exists(f"/sys/class/net/{name}/device"):
             nic = read_nic(kernel, shown.ifindex, name, asked)
             if nic.driver == shown.driver:
-                return replace(shown, queues=queues(kernel, nic, asked))
+                return look(kernel, shown, nic, asked)
     return shown
 
 
-def queues(kernel: Kernel, nic: Nic, asked: Once) -> tuple[QueueStatus, ...]:
-    """A card's queues as they are now; of an interrupt the CPUs that the kernel has chosen."""
+def look(kernel: Kernel, shown: NicStatus, nic: Nic, asked: Once) -> NicStatus:
+    """An unmanaged card, with its queues as they are now and what it has dropped."""
+    home = f"{CLASS_NET}/{nic.name}/statistics"
+    drops = {name: kernel.files.read_int(f"{home}/{name}", 0) for name in DROPS}
+    return replace(shown, queues=_queues(kernel, nic, asked), drops=drops)
+
+
+def _queues(kernel: Kernel, nic: Nic, asked: Once) -> tuple[QueueStatus, ...]:
+    """Of an interrupt the CPUs that the kernel has chosen."""
     tunables = [tunable for tunable in TUNABLES if tunable.column]
     found: dict[str, State] = {}
     card = Card(kernel, nic, tunables)

@@ -11,6 +11,7 @@ import pytest
 from netuned.cli import answers, main
 from netuned.cli.status import oneline
 from netuned.hardware.host import read_nics
+from netuned.kernel.recorded import File
 from netuned.reconcile.tally import Tallies
 from netuned.snapshots import described, unmanaged
 from netuned.status import (
@@ -212,6 +213,8 @@ def test_of_an_unmanaged_card_it_shows_what_is_there(
     shown: list[Status], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = described.machine(MACHINE, "machine.yaml")
+    counts = kernel.tree.add_directory(f"{kernel.files.resolve('/sys/class/net/eth0')}/statistics")
+    counts["rx_missed_errors"] = File(b"1203\n")
     nics = read_nics(kernel, {}).values()
     found = [NicStatus(nic.ifindex, nic.name, nic.driver, "", UNMANAGED) for nic in nics]
     by_name = {nic.name: nic for nic in found}
@@ -228,8 +231,12 @@ def test_of_an_unmanaged_card_it_shows_what_is_there(
     monkeypatch.setattr("netuned.cli.status._with_unmanaged", lambda said: said)
     shown.append(status)
     lines = printed(capsys, "status").splitlines()
-    assert " ".join(lines[1].split()) == "eth0 ice - unmanaged 4 4 interrupts on CPU 0"
-    assert lines[2].endswith("4 interrupts on CPUs 2-3")
+    assert " ".join(lines[1].split()) == "eth0 ice - unmanaged 4"
+    assert "eth0: 4 interrupts on CPU 0; dropped 1,203 (rx_missed_errors)" in lines
+    assert "eth1: 4 interrupts on CPUs 2-3" in lines
+    assert "Dropped since its driver is there: rx_missed_errors 1,203." in printed(
+        capsys, "status", "eth0"
+    )
     whole = printed(capsys, "status", "eth1").splitlines()
     assert whole[0] == "eth1: unmanaged, driver ice, no profile matches it"
     assert whole[2].split()[:3] == ["QUEUE", "IRQ", "CPUS"]
