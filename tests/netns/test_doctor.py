@@ -22,6 +22,10 @@ SLOW = (
     "tc qdisc replace dev lan0 root handle 1: tbf rate 1mbit burst 10kb limit 100kb; "
     "tc qdisc add dev lan0 parent 1:1 handle 2: pfifo limit 5"
 )
+TAP = (
+    "ip tuntap add dev tap0 mode tap; ip link set tap0 up; "
+    "ethtool -s tap0 speed 100 duplex half autoneg off"
+)
 LAN, FROM = "/sys/class/net/lan0/queues", "/sys/class/net/peer0/queues"
 EACH = f"n=1; for q in {LAN}/tx-*; do echo $n > $q/xps_cpus; n=$((n * 2)); done"
 
@@ -34,7 +38,15 @@ MADE = {
     "udp-buffers": ("unread-datagrams", "true", "UdpRcvbufErrors"),
     "tcp-buffers": ("unread-stream", "sysctl -qw net.ipv4.tcp_rmem='4096 16384 65536'", "TcpExt"),
     "rfs-without-table": ("nothing", f"echo 4096 > {LAN}/rx-0/rps_flow_cnt", "rps_flow_cnt"),
+    "rfs-without-queues": ("nothing", "true", "net.core.rps_sock_flow_entries"),
     "qdisc-differs": ("nothing", "tc qdisc replace dev lan0 root mq", "queues with"),
+    "slow-link": ("nothing", TAP, "collisions"),
+}
+SEEN = {
+    # the host's sysctls where a namespace shows none
+    "rfs-without-table": {"rps_sock_flow_entries": "0"},
+    "rfs-without-queues": {"rps_sock_flow_entries": "32768"},
+    "qdisc-differs": {"default_qdisc": "fq_codel"},
 }
 
 
@@ -65,8 +77,8 @@ def test_what_is_made_is_found(name: str) -> None:
     with HostLab() as lab:
         lab.add_pair("lan0", "peer0", queues=QUEUES)
         lab.shell(setting)
-        if name in ("rfs-without-table", "qdisc-differs"):
-            lab.see(rps_sock_flow_entries="0", default_qdisc="fq_codel", rmem_max="212992")
+        if name in SEEN:
+            lab.see(**SEEN[name])
         found = lab.doctor(name, act)
         finding = next((f for f in found["findings"] if f["name"] == name), None)
         assert finding is not None, [f["name"] for f in found["findings"]]

@@ -171,7 +171,7 @@ MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
      counted(CALM, interrupts={IRQS[0]: {0: 30_000, 9: 20_000}}),
      known(PLAIN, takers={irq: CpuSet(1) for irq in IRQS}),
      counted(CALM, interrupts={IRQS[0]: {0: 39_999, 9: 1}})),
-    ("silent-queue", PLAIN, hot(counted(CALM, interrupts={IRQS[3]: {}}), 0.6, range(16)),
+    ("silent-queue", PLAIN, hot(counted(CALM, interrupts={IRQS[3]: {2: 5}}), 0.6, range(16)),
      PLAIN, counted(CALM, interrupts={IRQS[3]: {}})),
     ("softirq-saturated", PLAIN, hot(CALM, 0.95, [3], ksoftirqd=int(9e9), squeezed=900),
      PLAIN, hot(CALM, 0.4, [3], ksoftirqd=int(1e9))),
