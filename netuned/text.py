@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
@@ -56,3 +56,30 @@ def nearest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
 
     found = difflib.get_close_matches(word[:60].lower(), words, n=1, cutoff=cutoff)
     return found[0] if found else ""
+
+
+def did_you_mean(word: object, words: Iterable[str]) -> str:
+    """``did you mean `x`?`` when one of ``words`` is near, else nothing."""
+    if not isinstance(word, str):
+        return ""
+    known = {candidate.lower(): candidate for candidate in words}
+    near = nearest(word, known, cutoff=0.7)
+    return f"did you mean `{known[near]}`?" if near else ""
+
+
+SHOWS = {
+    "card": "netunedctl status",
+    "command": "netunedctl --help",
+    "profile": "netunedctl profiles",
+}
+"""The command that shows all of a kind."""
+NAMED_MOST = 8
+
+
+def no_such(kind: str, name: str, names: Collection[str]) -> str:
+    """That there is none of a name; which is meant perhaps, which there are or what shows them."""
+    hint = did_you_mean(name, names)
+    there = ", ".join([*names][:NAMED_MOST]) or "none"
+    if len(names) > NAMED_MOST:
+        there = f"{len(names)}, which `{SHOWS[kind]}` shows"
+    return f"there is no {kind} named {name}; {f'{hint} ' if hint else ''}there are: {there}"

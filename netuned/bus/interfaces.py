@@ -23,6 +23,7 @@ from netuned.errors import NetunedError, StartingError
 from netuned.plan import Plan
 from netuned.profiles.timeout import MOST_S
 from netuned.status import STARTING, ManagerStatus, NicStatus, Status
+from netuned.text import escape, no_such
 
 READ = PropertyAccess.READ
 NAME_LIMIT = 508
@@ -228,7 +229,9 @@ class Manager(_Interface):
                 return nic.name, *nic.through
         if self.controller.status().manager.state == STARTING:
             raise StartingError(f"netuned is starting, and has not found {shown} yet; ask again")
-        raise DBusError(f"{wire.SERVICE}.Error.NoSuchCard", f"there is no card named {shown!r}")
+        names = [wire.text(nic.name) for nic in self.controller.status().nics]
+        text = no_such("card", escape(shown), names)
+        raise DBusError(f"{wire.SERVICE}.Error.NoSuchCard", text)
 
     @dbus_property(READ)
     def Version(self) -> DBusStr:

@@ -7,6 +7,7 @@ import sys
 
 from netuned.bus.client import Client
 from netuned.cli import cutoff
+from netuned.cli.arguments import card_name, duration_s
 from netuned.cli.plan import (
     NOT_ALL,
     NOTHING,
@@ -21,9 +22,8 @@ from netuned.cli.plan import (
     unsupported_as_json,
     withheld_as_json,
 )
-from netuned.cli.text import Screen, card_name, print_json
+from netuned.cli.text import Screen, print_json
 from netuned.plan import Change, Plan
-from netuned.profiles.timeout import parse_timeout_s
 from netuned.status import Status
 from netuned.text import escape
 from netuned.valuejson import typed
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confirm",
         metavar="TIME",
-        type=timeout_s,
+        type=duration_s,
         default=0,
         help="undo it after this time, like 60s, unless `netunedctl confirm` comes",
     )
@@ -86,13 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
             print("\n" + screen.sentence(keep), end="")
     waiting = {change for change in after.changes if id and not change.ifname}
     return 1 if set(after.changes) - waiting or after.problems else 0
-
-
-def timeout_s(text: str) -> int:
-    """A time on the command line. Raises: ArgumentTypeError."""
-    if seconds := parse_timeout_s(text):
-        return seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is no time from 1s to 1h, like 60s")
 
 
 def show(applied: tuple[Change, ...], after: Plan, screen: Screen) -> str:

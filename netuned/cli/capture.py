@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from netuned.bus import wire
-from netuned.cli.text import card_name, own_name, print_json
+from netuned.cli.arguments import add_snapshot, card_name, nic_named
+from netuned.cli.text import print_json
 from netuned.text import escape
 
 
@@ -16,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all", action="store_true", help="say also what is as the kernel has it by default"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--snapshot", metavar="FILE", help="of a host's snapshot or a described machine"
-    )
+    add_snapshot(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,9 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     kernel, _ = offline.load(arguments.snapshot)
     host = read_host(kernel)
-    nics = {wire.text(nic.name): nic for nic in host.nics.values()}
-    known = {own: tuple(map(wire.text, nic.altnames)) for own, nic in nics.items()}
-    nic = nics[own_name(arguments.nic, known)]
+    nic = nic_named(arguments.nic, host.nics.values())
     captured = capture(kernel, host, nic, whole=arguments.all)
     left = {tunable: escape(why) for tunable, why in captured.left.items()}
     if arguments.json:

@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from netuned.cli.arguments import add_profiles
 from netuned.cli.text import Screen, print_json
 from netuned.errors import NetunedError
+from netuned.text import no_such
 
 if TYPE_CHECKING:
     from netuned.profiles.loader import LoadedProfile
@@ -22,9 +24,7 @@ OWN = ("name", "description", "extends")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("one", metavar="PROFILE", help="a profile's name, or a file with a slash")
     parser.add_argument("other", metavar="PROFILE", help="another")
-    parser.add_argument(
-        "--profiles", metavar="DIR", action="append", default=[], help="where profiles are"
-    )
+    add_profiles(parser)
     parser.add_argument("--exit-code", action="store_true", help="exit with 3 if they differ")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _profile(word: str, directories: list[str]) -> LoadedProfile:
     """Raises: NetunedError."""
-    from netuned.profiles.scalars import did_you_mean
     from netuned.snapshots import offline
 
     if "/" in word or word == "-":
@@ -59,10 +58,7 @@ def _profile(word: str, directories: list[str]) -> LoadedProfile:
         profiles = offline.load_texts({}, None, directories, templates=True)[1].profiles.profiles
         found = [one for one in profiles if one.profile.name == word]
         if not found:
-            names = [one.profile.name for one in profiles]
-            hint = did_you_mean(word, names)
-            there = f"there are: {', '.join(names) or 'none'}"
-            raise NetunedError(f"there is no profile {word}; {f'{hint} ' if hint else ''}{there}")
+            raise NetunedError(no_such("profile", word, [one.profile.name for one in profiles]))
     if not found:
         raise NetunedError(f"{word}: is empty, so it says nothing")
     return found[0]

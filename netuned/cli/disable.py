@@ -8,10 +8,12 @@ from itertools import chain
 
 from netuned.bus import wire
 from netuned.cli import dropping
+from netuned.cli.arguments import card_name, own_name
 from netuned.cli.enable import check_own, path_of
-from netuned.cli.text import Screen, card_name, own_name, print_json
+from netuned.cli.text import Screen, print_json
 from netuned.errors import NetunedError
 from netuned.kernel import Kernel
+from netuned.text import did_you_mean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
     for name, path in paths.items():
         check_own(path)
         if not os.path.lexists(path):
+            hint = "" if name in known else did_you_mean(name, known)
             raise NetunedError(
                 f"nothing was enabled on {name} by `netunedctl enable`: there is no {path}; "
+                f"{f'{hint} ' if hint else ''}"
                 f"`netunedctl explain {name}` tells which file its profile comes from"
             )
     screen = Screen.of_stdout()

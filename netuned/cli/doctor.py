@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from netuned.bus import wire
 from netuned.cli import answers
-from netuned.cli.text import BOLD, Screen, card_name, duration_s, own_name, print_json
+from netuned.cli.arguments import add_snapshot, card_name, duration_s, nic_named
+from netuned.cli.text import BOLD, Screen, print_json
 from netuned.errors import NetunedError
 from netuned.text import escape
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long to look (default: 10s)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--snapshot", metavar="FILE", help="of the host of a snapshot")
+    add_snapshot(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -138,9 +139,7 @@ def _chosen(nics: Mapping[int, Nic], name: str | None) -> list[int]:
     """The cards that are up; or one, with those below it. Raises: NetunedError."""
     if name is None:
         return [ifindex for ifindex, nic in nics.items() if nic.up]
-    by_name = {wire.text(nic.name): nic for nic in nics.values()}
-    known = {own: tuple(map(wire.text, nic.altnames)) for own, nic in by_name.items()}
-    found = [by_name[own_name(name, known)].ifindex]
+    found = [nic_named(name, nics.values()).ifindex]
     for ifindex in found:  # grows by what lies below
         found += [low for low in nics[ifindex].lowers if low in nics and low not in found]
     return found

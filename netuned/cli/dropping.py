@@ -12,6 +12,7 @@ from pathlib import Path
 from netuned import statefile
 from netuned.bus.client import Client
 from netuned.cli import cutoff
+from netuned.cli.arguments import add_profiles
 from netuned.cli.plan import Answer, plan_drop, show
 from netuned.cli.text import Screen
 from netuned.errors import AbsentError, NetunedError
@@ -19,18 +20,13 @@ from netuned.regularfile import open_regular
 from netuned.status import IN_SYNC, PARTIAL, UNMANAGED, NicStatus
 from netuned.text import escape
 
-DIRECTORIES = "--profiles"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What commands that write profiles have in common."""
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument(
-        DIRECTORIES,
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="the directories of profiles, the one to write into first "
+    add_profiles(
+        parser,
+        "the directories of profiles, the one to write into first "
         "(default: the daemon's, /etc/netuned/profiles.d first)",
     )
 
@@ -57,7 +53,7 @@ def show_plan(
 ) -> str:
     """The plan of these cards, or of all, with what it may cut off."""
     shown = answer.of(answer.own_names(names)) if names else answer
-    warnings = cutoff.warnings(shown.plan.changes, tried=tried, how=how)
+    warnings = cutoff.warnings(shown.plan.changes, tried=tried, how=how, any_change=True)
     parts = [show(shown, names, screen)]
     parts += [screen.sentence(f"Warning: {warning}") for warning in warnings]
     return "\n".join(parts)

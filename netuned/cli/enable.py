@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from netuned.bus import wire
 from netuned.bus.client import Client
 from netuned.cli import dropping
-from netuned.cli.apply import timeout_s
+from netuned.cli.arguments import DIRECTORIES, card_name, duration_s, nic_named
 from netuned.cli.plan import as_json
-from netuned.cli.text import Screen, card_name, own_name, print_json
+from netuned.cli.text import Screen, print_json
 from netuned.errors import NetunedError
 from netuned.status import PAUSED
+from netuned.text import no_such
 
 if TYPE_CHECKING:
     from netuned.hardware.host import Host
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confirm",
         metavar="TIME",
-        type=timeout_s,
+        type=duration_s,
         default=0,
         help="undo it after this time, like 60s, unless `netunedctl confirm` comes; does not ask",
     )
@@ -47,9 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     directories = arguments.profiles
     host = read_host(Kernel())
-    nics = {wire.text(nic.name): nic for nic in host.nics.values()}
-    known = {own: tuple(map(wire.text, nic.altnames)) for own, nic in nics.items()}
-    chosen = {own: nics[own] for own in (own_name(name, known) for name in arguments.nics)}
+    nics = [nic_named(name, host.nics.values()) for name in arguments.nics]
+    chosen = {wire.text(nic.name): nic for nic in nics}
     texts = _texts(host, arguments.profile, chosen, directories)
     for path in texts:
         check_own(path)
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         else f"{nic}: nothing was changed."
         for nic, id, until in trials
     ]
-    words = ["disable", *chosen, *(w for d in directories for w in (dropping.DIRECTORIES, d))]
+    words = ["disable", *chosen, *(w for d in directories for w in (DIRECTORIES, d))]
     told.append(f"To undo it: netunedctl {shlex.join(words)}")
     print("".join(map(screen.sentence, told)), end="")
     return 0 if good else 1
@@ -155,6 +155,9 @@ def _texts(
     texts = {path: _text(profile, nic) for path, nic in paths.items()}
     plain = {path: text.encode() for path, text in texts.items()}
     loaded = offline.load_texts(plain, None, directories)[1].profiles.profiles
+    names = [one.profile.name for one in loaded if one.path not in texts]
+    if profile not in names:
+        raise NetunedError(no_such("profile", profile, names))
     own = {one.path: one.profile.priority for one in loaded if one.path in texts}
     others = plan_host([one for one in loaded if one.path not in texts], host).profiles
     for path, nic in paths.items():

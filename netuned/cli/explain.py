@@ -9,13 +9,13 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from netuned.bus import wire
-from netuned.cli.text import Screen, card_name, own_name, print_json
+from netuned.cli.arguments import add_profiles, add_snapshot, card_name, nic_named
+from netuned.cli.text import Screen, print_json
 from netuned.cpuset import MAX_CPU, CpuSet
 from netuned.errors import NetunedError
 from netuned.text import escape
 
 if TYPE_CHECKING:
-    from netuned.hardware.host import Host
     from netuned.kernel import Kernel
     from netuned.planning.claims import Claim
     from netuned.planning.explain import Explanation, QueueReason, Steered
@@ -38,18 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="say why this CPU does not serve the card, or the queue",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--snapshot",
-        metavar="FILE",
-        help="explain for the host of a snapshot or a described machine",
-    )
-    parser.add_argument(
-        "--profiles",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="with the profiles in here (may be given several times)",
-    )
+    add_snapshot(parser)
+    add_profiles(parser)
 
 
 def _number(text: str) -> int:
@@ -81,18 +71,11 @@ def look(kernel: Kernel, profiles: ProfileSet, name: str) -> Explanation:
     from netuned.snapshots import offline
 
     host, desired = offline.host_and_desired(kernel, profiles)
-    ifindex = _find(host, name)
+    ifindex = nic_named(name, host.nics.values()).ifindex
     limits_of = offline.limits_of(kernel)
     seats = offline.read_seats(kernel)
     found = explain(profiles.profiles, host, desired, ifindex, limits_of, seats)
     return replace(found, nic=replace(found.nic, name=wire.text(found.nic.name)))
-
-
-def _find(host: Host, name: str) -> int:
-    """The ifindex of a card. Raises: NetunedError naming the cards there are."""
-    nics = {wire.text(nic.name): nic for nic in host.nics.values()}
-    known = {own: tuple(map(wire.text, nic.altnames)) for own, nic in nics.items()}
-    return nics[own_name(name, known)].ifindex
 
 
 def show(

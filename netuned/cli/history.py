@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
+from netuned.cli.arguments import card_name
 from netuned.cli.plan import grouped
-from netuned.cli.text import Screen, card_name, print_json
+from netuned.cli.text import Screen, print_json
 from netuned.errors import NetunedError
 from netuned.history import (
     CHANGE,

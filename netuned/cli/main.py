@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from netuned.errors import NetunedError
 from netuned.leanness import leave_out
-from netuned.text import escape
+from netuned.text import escape, no_such
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -113,6 +113,9 @@ def _complain(text: str) -> None:
 
 def _run(words: Sequence[str]) -> int:
     words = words or ["status"]
+    if words[0] not in COMMANDS and not words[0].startswith("-"):
+        _complain(no_such("command", words[0], COMMANDS))
+        return 2
     # All of them only where the names are to be shown; the others' modules are not even imported.
     parser = make_parser(words[:1] if words and words[0] in COMMANDS else COMMANDS)
     try:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from netuned.bus import wire
 from netuned.cli import answers, cutoff
-from netuned.cli.text import Screen, card_name, own_name, print_json
+from netuned.cli.arguments import add_profiles, add_snapshot, card_name, own_name
+from netuned.cli.text import Screen, print_json
 from netuned.errors import NetunedError
 from netuned.plan import WHY_WITHHELD, Change, Lack, Plan, Problem, merged
 from netuned.status import UNSUPPORTED, WAITING, Status
@@ -41,18 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--exit-code", action="store_true", help="exit with 3 if changes pend")
-    parser.add_argument(
-        "--snapshot",
-        metavar="FILE",
-        help="plan without the daemon, for the host of a snapshot or a described machine",
-    )
-    parser.add_argument(
-        "--profiles",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="plan without the daemon, with the profiles in here (may be given several times)",
-    )
+    add_snapshot(parser)
+    add_profiles(parser)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from netuned.cli import answers, doctor
 from netuned.cli import plan as plans
-from netuned.cli.text import Screen, duration_s
+from netuned.cli.arguments import add_profiles, add_snapshot, duration_s
+from netuned.cli.text import Screen
 from netuned.errors import NetunedError
 from netuned.text import escape
 
@@ -49,16 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         help=f"measure so long, like 30s or 2min; off: not at all (default: {DEFAULT_S}s)",
     )
-    parser.add_argument(
-        "--snapshot", metavar="FILE", help="of the host of a snapshot or a described machine"
-    )
-    parser.add_argument(
-        "--profiles",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="with the profiles in here (may be given several times)",
-    )
+    add_snapshot(parser)
+    add_profiles(parser)
 
 
 def _seconds(text: str) -> int:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from netuned.bus import wire
 from netuned.bus.client import Client
-from netuned.cli.text import Screen, card_name, print_json
+from netuned.cli.arguments import card_name
+from netuned.cli.text import Screen, print_json
 from netuned.errors import BusError, NetunedError
 from netuned.plan import Problem
 from netuned.status import SettingStatus

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from netuned.bus.client import Client
-from netuned.cli.text import card_name
+from netuned.cli.arguments import card_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

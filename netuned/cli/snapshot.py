@@ -7,7 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from netuned.cli.text import Screen, duration_s, print_json
+from netuned.cli.arguments import duration_s
+from netuned.cli.text import Screen, print_json
 
 if TYPE_CHECKING:
     from netuned.counters.sample import Sample

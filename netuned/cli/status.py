@@ -12,8 +12,9 @@ from itertools import chain
 
 from netuned.bus import wire
 from netuned.cli import answers
+from netuned.cli.arguments import card_name, own_name
 from netuned.cli.profiles import HOW_TO_ENABLE
-from netuned.cli.text import BOLD, STATE_COLOURS, Screen, card_name, lasting, own_name, print_json
+from netuned.cli.text import BOLD, STATE_COLOURS, Screen, lasting, print_json
 from netuned.errors import StartingError
 from netuned.status import (
     IN_SYNC,

@@ -5,16 +5,13 @@ Not rich's tables: with them ``netunedctl status`` takes 70 ms instead of 40.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from netuned import status
-from netuned.bus import wire
-from netuned.errors import NetunedError
 from netuned.text import escape
 
 NARROW = 80
@@ -197,42 +194,6 @@ def lasting(since: float) -> str:
         if seconds < most:
             return f" for {seconds // size} {unit}"
     return f" for {seconds // 86400} d"
-
-
-def card_name(argument: str) -> str:
-    """The name of a card on the command line as D-Bus shows it, whatever the locale's encoding."""
-    return wire.text(os.fsencode(argument).decode("utf-8", "surrogateescape"))
-
-
-def duration_s(argument: str) -> int:
-    """A time on the command line, like ``10s``, in seconds."""
-    from netuned.profiles.timeout import parse_timeout_s
-
-    if not (seconds := parse_timeout_s(argument)):
-        raise argparse.ArgumentTypeError(f"{argument!r} is not a time like 10s or 1min, up to 1h")
-    return seconds
-
-
-def own_name(name: str, cards: Mapping[str, Collection[str]]) -> str:
-    """The name of the card that is meant by it or by one of its alternative names.
-
-    ``cards`` has these by the cards' names. Raises: NetunedError naming the cards there are.
-    """
-    if name in cards:
-        return name
-    for own, altnames in cards.items():
-        if name in altnames:
-            return own
-    raise NetunedError(no_card(name, cards))
-
-
-def no_card(name: str, names: Collection[str]) -> str:
-    """That there is no card of a name, and which there are."""
-    from netuned.profiles.scalars import did_you_mean
-
-    hint = did_you_mean(name, names)
-    there = f"there are: {', '.join(names) or 'none'}"
-    return f"there is no card named {name}; {f'{hint} ' if hint else ''}{there}"
 
 
 def print_json(data: object) -> None:

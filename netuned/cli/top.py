@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from netuned.bus import wire
-from netuned.cli.text import Screen, card_name, own_name, print_json
+from netuned.cli.arguments import card_name, own_name
+from netuned.cli.text import Screen, print_json
 from netuned.errors import NetunedError
 from netuned.text import escape
 from netuned.top.lines import layout

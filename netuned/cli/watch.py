@@ -9,8 +9,9 @@ import sys
 import time
 
 from netuned.bus.following import Follower
+from netuned.cli.arguments import card_name, own_name
 from netuned.cli.history import as_json, time_of
-from netuned.cli.text import STATE_COLOURS, YELLOW, Screen, card_name, own_name
+from netuned.cli.text import STATE_COLOURS, YELLOW, Screen
 from netuned.history import HOST_LABEL, Entry
 from netuned.reconcile.tally import DRIFT
 from netuned.status import Status

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, RootModel
 
-from netuned.profiles.scalars import did_you_mean, mistake, shown, word_or_keep
+from netuned.profiles.scalars import mistake, shown, word_or_keep
+from netuned.text import did_you_mean
 
 _LIST = """
 tx-scatter-gather tx-checksum-ipv4 tx-checksum-ip-generic tx-checksum-ipv6 highdma

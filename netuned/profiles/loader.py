@@ -15,7 +15,7 @@ from netuned.errors import ProfileError
 from netuned.profiles.doubts import doubts
 from netuned.profiles.mistakes import mistakes
 from netuned.profiles.profile import Profile
-from netuned.profiles.scalars import did_you_mean, shown
+from netuned.profiles.scalars import shown
 from netuned.profiles.searchpath import (
     DEFAULT_DIRECTORIES,
     MAX_TOLD,
@@ -30,7 +30,7 @@ from netuned.profiles.searchpath import (
 from netuned.profiles.trust import ANYONE
 from netuned.profiles.yamltree import Entry, Items, Position, Scalar, Table, to_data, written
 from netuned.profiles.yamltree import positions as positions_of
-from netuned.text import escape
+from netuned.text import did_you_mean, escape
 
 __all__ = [
     "DEFAULT_DIRECTORIES",

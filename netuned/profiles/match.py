@@ -14,7 +14,6 @@ from netuned.profiles.scalars import (
     INTEGER,
     STRING,
     Leaf,
-    did_you_mean,
     mistake,
     one_or_list,
     parse_speed_mbps,
@@ -22,6 +21,7 @@ from netuned.profiles.scalars import (
     shown,
 )
 from netuned.profiles.yamltree import written
+from netuned.text import did_you_mean
 
 PHYSICAL = "physical"
 

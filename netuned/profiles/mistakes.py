@@ -13,10 +13,10 @@ from netuned.errors import ExpressionError, ProfileError
 from netuned.profiles import expression
 from netuned.profiles.foreign import belongs
 from netuned.profiles.profile import MAX_SETS, Profile
-from netuned.profiles.scalars import MISTAKE, check_expression, did_you_mean, listed
+from netuned.profiles.scalars import MISTAKE, check_expression, listed
 from netuned.profiles.schema import known_keys
 from netuned.profiles.yamltree import Items, Node, Scalar, Table, to_data
-from netuned.text import escape
+from netuned.text import did_you_mean, escape
 
 NO_EXPRESSION = ("auto", "none", "keep", "default")
 """What may stand for a CPU set without being one."""

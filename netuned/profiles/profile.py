@@ -39,7 +39,6 @@ from netuned.profiles.scalars import (
     STRING,
     Leaf,
     check_expression,
-    did_you_mean,
     enum,
     listed,
     mistake,
@@ -60,6 +59,7 @@ from netuned.profiles.specs import (
     XpsSpec,
 )
 from netuned.profiles.yamltree import written
+from netuned.text import did_you_mean
 
 __all__ = [
     "DEFAULT_IRQ_CPUS",

@@ -12,7 +12,6 @@ from netuned.profiles.scalars import (
     INTEGER,
     STRING,
     Leaf,
-    did_you_mean,
     either,
     enum,
     listed,
@@ -22,7 +21,7 @@ from netuned.profiles.scalars import (
     word_or_keep,
 )
 from netuned.profiles.specs import Spec
-from netuned.text import HASH_KEY, counted
+from netuned.text import HASH_KEY, counted, did_you_mean
 
 FLOWS = (
     *("ether", "ip4", "ip6", "tcp4", "tcp6", "udp4", "udp6"),

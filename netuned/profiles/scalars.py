@@ -21,7 +21,7 @@ from netuned.errors import ExpressionError
 from netuned.profiles import expression
 from netuned.profiles.syntax import mask_hint
 from netuned.profiles.yamltree import written
-from netuned.text import escape, nearest, without_keys
+from netuned.text import did_you_mean, escape, without_keys
 
 MISTAKE = "netuned"
 """The type of the validation errors made here: ``ctx`` holds ``problem`` and ``offset``."""
@@ -139,15 +139,6 @@ def listed(words: Iterable[str], last: str = "or") -> str:
     """``a, b or c``."""
     *most, final = words
     return f"{', '.join(most)} {last} {final}" if most else final
-
-
-def did_you_mean(word: object, words: Iterable[str]) -> str:
-    """``did you mean `x`?`` when one of ``words`` is near, else nothing."""
-    if not isinstance(word, str):
-        return ""
-    known = {candidate.lower(): candidate for candidate in words}
-    near = nearest(word, known, cutoff=0.7)
-    return f"did you mean `{known[near]}`?" if near else ""
 
 
 def wrong_word(value: object, words: Iterable[str], key: str = "") -> PydanticCustomError:

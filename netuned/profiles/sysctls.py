@@ -19,13 +19,13 @@ from netuned.profiles.scalars import (
     INTEGER,
     STRING,
     Leaf,
-    did_you_mean,
     either,
     mistake,
     read_as,
     shown,
 )
 from netuned.profiles.yamltree import written
+from netuned.text import did_you_mean
 
 INT_MAX = (1 << 31) - 1
 U32_MAX = (1 << 32) - 1

@@ -29,6 +29,7 @@ from netuned.reconcile.rollback import Rollbacks
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.trialfile import TrialFile
 from netuned.status import DEGRADED
+from netuned.text import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -261,9 +262,7 @@ class Trials:
         async with self._rollbacks.deciding:
             trial = self._file.trials.get(id)
             if trial is None:
-                others = ", ".join(self._file.trials)
-                waiting = f"waiting: {others}" if others else "nothing does"
-                raise NetunedError(f"{id} does not wait to be confirmed; {waiting}")
+                raise NetunedError(self._unknown(id))
             if trial.over or trial.left_s() <= 0:
                 raise NetunedError(f"too late: {id} is being rolled back")
             if not trial.finished:
@@ -277,8 +276,7 @@ class Trials:
         """Undo a trial at once; all that wait if none is named. Raises: NetunedError."""
         ids = [id] if id else list(self._file.trials)
         if not ids or ids[0] not in self._file.trials:
-            what = f"{id} does not wait" if id else "nothing waits"
-            raise NetunedError(f"{what} to be confirmed")
+            raise NetunedError(self._unknown(id) if id else "nothing waits to be confirmed")
         problems, again = [], ""
         for each in ids:
             trial = self._file.trials.get(each)
@@ -290,6 +288,13 @@ class Trials:
             again = "; trying again" if each in self._file.trials else again
         if problems:
             raise NetunedError("; ".join(problems) + again)
+
+    def _unknown(self, id: str) -> str:
+        """That nothing of this ID waits to be confirmed, and what does."""
+        hint = did_you_mean(id, self._file.trials)
+        others = ", ".join(self._file.trials)
+        waiting = f"waiting: {others}" if others else "nothing does"
+        return f"{id} does not wait to be confirmed; {f'{hint} ' if hint else ''}{waiting}"
 
 
 def _meanwhile(trial: Trial) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
 from netuned.kernel.recorded import RecordedKernel
-from netuned.profiles.scalars import did_you_mean, listed, parse_speed_mbps, shown
+from netuned.profiles.scalars import listed, parse_speed_mbps, shown
 from netuned.profiles.yamltree import (
     Entry,
     Items,
@@ -27,7 +27,7 @@ from netuned.profiles.yamltree import (
 from netuned.snapshots.drivers import DRIVERS, UPPER_KINDS
 from netuned.snapshots.expand import expand
 from netuned.snapshots.spec import CardSpec, MachineSpec
-from netuned.text import escape
+from netuned.text import did_you_mean, escape
 
 MAX_CPUS = 4096
 MAX_NODES = 64

@@ -70,3 +70,12 @@ def test_plan_check_and_apply_warn_of_it(lab: Lab, tmp_path: Path) -> None:
     assert "unless it is confirmed in time, it goes back" in applied.stderr
     assert "lan2" not in applied.stderr
     assert lab.status()["manager"]["pending_confirm"]
+
+
+def test_enable_warns_of_any_change(lab: Lab) -> None:
+    lab.profile("calm", "rps: {cpus: 0}\n")
+    where = f"--profiles {lab.profiles} --yes"
+    (done,) = run(lab, f"enable calm lan0 lan1 lan2 {where}")
+    assert "Warning: lan0 carries the default route, and keeps its link: `--confirm" in done[1]
+    assert "Warning: lan1 carries this SSH session, and keeps its link: `--confirm" in done[1]
+    assert done[1].count("Warning: ") == 2

@@ -12,7 +12,8 @@ import pytest
 
 from netuned.bus import wire
 from netuned.cli import check, main
-from netuned.cli.text import NARROW, Screen, card_name
+from netuned.cli.arguments import card_name
+from netuned.cli.text import NARROW, Screen
 from netuned.cpuset import CpuSet
 from netuned.kernel.files import Files
 
@@ -81,9 +82,8 @@ def test_a_senseless_width_is_none(monkeypatch: pytest.MonkeyPatch, columns: str
 @pytest.mark.parametrize("name", ["eth0", "e\udcff", "网卡", "a\u3000b", "a\x1cb"])
 def test_a_card_is_named_by_its_bytes_in_any_locale(name: str) -> None:
     assert card_name(name) == wire.text(name)
-    script = (
-        "import sys; from netuned.cli.text import card_name; print(ascii(card_name(*sys.argv[1:])))"
-    )
+    names = "from netuned.cli.arguments import card_name"
+    script = f"{names}; import sys; print(ascii(card_name(sys.argv[1])))"
     command: list[str | bytes] = [sys.executable, "-c", script, os.fsencode(name)]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, env={**os.environ, **PLAIN}
@@ -158,3 +158,27 @@ def test_schema_takes_json() -> None:
     done = ctl("schema", "--json")
     assert done.stdout == ctl("schema").stdout
     assert "properties" in json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("stauts", "there is no command named stauts; did you mean `status`? there are: 2"),
+        ("explain etj0 --snapshot {}", "no card named etj0; did you mean `eth0`? there are: eth0"),
+        ("doctor etj0 --snapshot {}", "no card named etj0; did you mean `eth0`? there are: eth0"),
+        ("capture etj0 --snapshot {}", "no card named etj0; did you mean `eth0`? there are: eth0"),
+        ("plan etj0 --snapshot {}", "no card named etj0; did you mean `eth0`? there are: eth0"),
+        (
+            "diff thruput base",
+            "there is no profile named thruput; did you mean `throughput`? there",
+        ),
+        ("enable thruput lo", "there is no card named lo; "),
+    ],
+)
+def test_what_was_meant_perhaps_is_said_alike(
+    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = tmp_path / "machine.yaml"
+    machine.write_text("cards: [{name: eth0, driver: igb}]")
+    assert main.run(words.format(machine).split()) in (1, 2)
+    assert said in capsys.readouterr().err
