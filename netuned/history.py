@@ -117,10 +117,13 @@ class Entry:
     caller: Caller | None = None
 
 
-def read(ifname: str = "", since: float = 0.0, most: int = MOST) -> tuple[tuple[Entry, ...], bool]:
+def read(
+    ifname: str = "", since: float = 0.0, most: int = MOST, cause: str = ""
+) -> tuple[tuple[Entry, ...], bool]:
     """The newest entries since then, of one card or all, the oldest first; and if there are more.
 
-    A card's are also what was asked for of all. Raises: HistoryError.
+    A card's are also what was asked for of all. With ``cause`` those alone that have this.
+    Raises: HistoryError.
     """
     if problem := _problem():
         raise HistoryError(problem)
@@ -132,6 +135,8 @@ def read(ifname: str = "", since: float = 0.0, most: int = MOST) -> tuple[tuple[
     try:
         with Reader(SYSTEM | LOCAL_ONLY) as reader:
             _match(reader, ifname)
+            if cause:
+                reader.add_match(f"CAUSE={cause}")
             reader.seek_tail()
             while found := reader.get_previous():
                 entry = _entry(found)

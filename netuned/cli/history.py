@@ -99,10 +99,12 @@ def _nothing(ifname: str, since: float) -> str:
 def show(entries: Iterable[Entry], screen: Screen) -> str:
     """A table, the oldest first; queues that were set alike within a second share a row."""
     header = ("TIME", "NIC", "SETTING", "FROM", "TO", "WHY")
-    return screen.table_with_reasons(header, _rows(entries))
+    return screen.table_with_reasons(header, rows(entries))
 
 
-def _rows(entries: Iterable[Entry]) -> Iterator[tuple[tuple[str, ...], str]]:
+def rows(entries: Iterable[Entry]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is under that header: cells, and why."""
+
     def alike(entry: Entry) -> tuple[int, bool]:
         return int(entry.at), bool(entry.after)
 

@@ -13,7 +13,7 @@ from netuned.cli import answers, doctor
 from netuned.cli import plan as plans
 from netuned.cli.arguments import add_profiles, add_snapshot, duration_s
 from netuned.cli.text import Screen
-from netuned.errors import NetunedError
+from netuned.errors import HistoryError, NetunedError
 from netuned.text import escape
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DEFAULT = "netuned-report.html"
 DEFAULT_S = 10
+REPAIRS = 200
+"""Queues that were set alike share a row."""
 STDOUT = "-"
 
 NO_JINJA = (
@@ -105,8 +107,23 @@ def _page(arguments: argparse.Namespace) -> bytes:
     status, plan, notes = _state(kernel, profiles, known, given=given)
     seen = see(kernel, profiles, known, status, what, unmeasured)
     notes += tuple(f"Not seen: {of} ({why})" for of, why in unseen.items())
-    text = html(Page(seen, status, plan, time.time(), source, notes, findings))
+    here = arguments.snapshot is None
+    repairs, unread = _repairs() if here else ((), "of a snapshot there is no journal")
+    text = html(Page(seen, status, plan, time.time(), source, notes, findings, repairs, unread))
     return text.encode("utf-8", "backslashreplace")
+
+
+def _repairs() -> tuple[tuple[tuple[str, ...], ...], str]:
+    """What the journal has of the last ones, the newest first; or why that cannot be read."""
+    from netuned.cli.history import rows
+    from netuned.history import read
+    from netuned.reconcile.tally import DRIFT
+
+    try:
+        entries, _ = read(most=REPAIRS, cause=DRIFT)
+    except HistoryError as error:
+        return (), str(error)
+    return tuple((*cells, why) for cells, why in rows(entries))[::-1], ""
 
 
 def _state(

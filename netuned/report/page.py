@@ -39,6 +39,8 @@ class Page:
     """What goes into a page. ``at`` is its time, in seconds since 1970; ``source`` the host.
 
     ``findings`` is None where nobody looked for any. ``notes`` are sentences that come first.
+    ``repairs`` are those on record, the newest first, as rows of texts; ``unread`` is why there
+    are none to be seen.
     """
 
     seen: Seen
@@ -48,6 +50,8 @@ class Page:
     source: str = "this host"
     notes: tuple[str, ...] = ()
     findings: Sequence[Finding] | None = None
+    repairs: Sequence[Sequence[str]] = ()
+    unread: str = ""
 
 
 def html(page: Page) -> str:

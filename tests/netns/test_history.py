@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from netuned.history import CHANGE, KINDS, NO_JOURNAL, NO_RIGHT, NOTHING_KEPT
 from tests.netns.lab import Lab
+from tests.unit.pages import Checked
 
 pytestmark = pytest.mark.netns
 Skip = Callable[[str], NoReturn]
@@ -143,6 +145,9 @@ def test_what_was_done_and_who_asked_is_on_record(lab: Journal) -> None:
     assert f"asked for by root, pid {caller['pid']} (" in shown
     lab.shell("ip link property add dev lan0 altname the-name-of-the-rack-plan")
     assert lab.history("the-name-of-the-rack-plan").stdout == shown
+    report = ("-m", "netuned.cli", "report", "--for", "off", "--out", "-")
+    page = " ".join(Checked(lab.run(sys.executable, *report).stdout).text.split())
+    assert re.search(r"repairs on record Time .* lan0 rps rx-1 0-1 0 drift", page)
     fields = lab.run("journalctl", "-o", "export", "CAUSE=restore", "IFNAME=lan0").stdout
     assert f"OBJECT_PID={caller['pid']}" in fields
     assert {"TUNABLE=rps", "QUEUE=rx 0-1", "BEFORE=0", "AFTER=none"} <= set(fields.splitlines())

@@ -50,6 +50,7 @@ cards: [{name: eth0, driver: ice, node: 0, queues: 64, maximum: 64, count: 4, ir
 AT = 1_795_000_000.0
 
 
+REPAIR = ("2026-11-26 14:30:07", "eth2", "rps rx 0-3", "0", "2-5", "drift, by tune.sh (pid 7)")
 FINDING = Finding(
     "few-cpus",
     62.5,
@@ -74,7 +75,7 @@ def page(described: str = MACHINE, *, measured: bool = True, profile: str = PROF
     why = "" if measured else "nobody asked for it"
     seen = _steered(see(kernel, profiles, known, status, what, why))
     plan = offline.plan(kernel, profiles, known)
-    return Page(seen, status, plan, AT, "a described machine", (), (FINDING,))
+    return Page(seen, status, plan, AT, "a described machine", (), (FINDING,), (REPAIR,))
 
 
 def _profiles(text: str) -> ProfileSet:

@@ -226,6 +226,8 @@ def test_wanted_beside_found_findings_plan_and_last_changes(page: Page, found: C
         change.why,
         str(change.before),
         "The last change of each setting",
+        "The last repairs on record",
+        *page.repairs[0],
         "drift",
     ):
         assert said in found.text
@@ -287,6 +289,7 @@ def test_the_command_writes_a_file_and_replaces_none(
     assert capsys.readouterr().out.split() == ["Wrote", f"{out}."]
     found = Checked(out.read_text())
     assert f"Load was not measured: {NO_SAMPLES}." in found.text
+    assert "No repair on record: of a snapshot there is no journal." in found.text
     assert "Findings (" in found.text
     assert len(found.with_class("cpu")) == 64
     assert out.stat().st_mode & 0o777 == 0o600
