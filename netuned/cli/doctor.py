@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 PARTS = 5
 """Of the time: in each of them is looked which queue a stream takes."""
-READERS_S = 0.02
-"""Processor time that each look for processes with sockets may take."""
+READERS_S = 0.5, 0.05
+"""Processor time that the first look for processes with sockets may take, and each further one."""
 PROOFS = 8
 """Counters of a finding that people are shown: there may be one for each queue."""
 NO_SAMPLES = "what moves is not seen: `netunedctl snapshot --for 10s` takes two samples of it"
@@ -82,7 +82,7 @@ def look(name: str | None, seconds: int) -> tuple[Facts, Sample]:
     facts = reading.read(kernel, host, chosen)
     state, why = _status()
     taker, nics = Taker(kernel), {i: host.nics[i] for i in chosen}
-    readers = Readers(READERS_S)
+    readers = Readers(*READERS_S)
     readers.look()
     samples = [taker.take(nics)]
     late_us = reading.lateness_us()

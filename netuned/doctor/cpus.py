@@ -31,6 +31,7 @@ from netuned.doctor.load import (
     cards,
     hottest,
     idle_cores,
+    is_loud,
     per_second,
     percent,
     received,
@@ -153,7 +154,7 @@ def remote(facts: Facts, what: Sample) -> Iterator[Finding]:
         if (
             not near & facts.topology.housekeeping - CpuSet.of(by_cpu)  # all of it is used
             or share < HOT
-            or what.rate(sum(far.values())) < BUSY_IRQS
+            or what.rate(sum(far.values())) < DISTURBED
             or facts.is_kept(nic, "irq")
         ):
             continue
@@ -242,7 +243,7 @@ def shared_core(facts: Facts, what: Sample) -> Iterator[Finding]:
     for card, sample in cards(facts, what):
         for vector in card.nic.vectors:
             by_cpu = sample.interrupts.get(vector.irq, {})
-            if vector.role == TX or what.rate(sum(by_cpu.values())) < BUSY_IRQS:
+            if vector.role == TX or not any(by_cpu.values()) or not is_loud(what, sample, vector):
                 continue
             cpu = max(by_cpu, key=lambda one: by_cpu[one])
             core = facts.topology.core_of(cpu)

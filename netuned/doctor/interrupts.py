@@ -21,7 +21,6 @@ from netuned.doctor.finding import (
     shell,
 )
 from netuned.doctor.load import (
-    BUSY_IRQS,
     BUSY_PPS,
     FLOOD_IRQS,
     HOT,
@@ -29,6 +28,8 @@ from netuned.doctor.load import (
     cards,
     heat,
     hottest,
+    is_loud,
+    ksoftirqd,
     per_second,
     percent,
     received,
@@ -53,7 +54,7 @@ def silent_queue(facts: Facts, what: Sample) -> Iterator[Finding]:
                    for v in card.nic.vectors if v.role != TX}  # fmt: skip
         silent = [v for v, n in counted.items()
                   if what.rate(n) < WATCHDOG_IRQS and v.queue in card.table]  # fmt: skip
-        loud = [v for v, n in counted.items() if what.rate(n) >= BUSY_IRQS]
+        loud = [v for v in counted if is_loud(what, sample, v)]
         at = CpuSet.of(c for v in loud for c in sample.interrupts[v.irq])
         if not silent or len(loud) < 2 or hottest(what, at) < HOT:
             continue
@@ -76,14 +77,14 @@ def silent_queue(facts: Facts, what: Sample) -> Iterator[Finding]:
 
 def saturated(facts: Facts, what: Sample) -> Iterator[Finding]:
     """CPUs that do nothing but softirqs, in interrupts or in ksoftirqd."""
-    thread = {cpu: what.rate(counts.get("ksoftirqd", 0)) / 1e9 for cpu, counts in what.cpus.items()}
+    thread = {cpu: ksoftirqd(what, cpu) for cpu in what.cpus}
     full = CpuSet.of(
         cpu for cpu in what.cpus
         if thread[cpu] >= HOT or heat(what, cpu) >= SATURATED
     )  # fmt: skip
     if not full:
         return
-    worst = max(full, key=lambda cpu: max(thread[cpu], heat(what, cpu)))
+    worst = max(full, key=lambda cpu: heat(what, cpu))
     proof = {f"ksoftirqd/{cpu} ms": int(thread[cpu] * 1000 * what.seconds) for cpu in full}
     proof |= {f"squeezed on CPU {cpu}": what.cpus[cpu].get("squeezed", 0) for cpu in full}
     served = [
@@ -93,7 +94,7 @@ def saturated(facts: Facts, what: Sample) -> Iterator[Finding]:
     nic = max(served, key=lambda pair: pair[1])[0].nic if served else None
     yield Finding(
         "softirq-saturated",
-        cost(FULL, max(thread[worst], heat(what, worst))),
+        cost(FULL, heat(what, worst)),
         f"CPUs {full} are at their end: CPU {worst} is in softirqs for "
         f"{percent(heat(what, worst))} of its time, and ksoftirqd/{worst} runs for "
         f"{percent(min(thread[worst], 1.0))}",

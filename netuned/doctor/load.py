@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from netuned.counters.sample import CardSample, Sample, interrupts_by_cpu
 from netuned.cpuset import CpuSet
 from netuned.doctor.facts import CardFacts, Facts
-from netuned.hardware.vectors import TX
+from netuned.hardware.vectors import TX, Vector
 
 BUSY_PPS = 10_000
 """Packets a second from which it matters how they are spread: 1 to 2 % of a core, at the 1 to 2 µs
 that the stack takes for each."""
 BUSY_IRQS = 1_000
-"""Interrupts a second from which a vector counts as busy: below, it costs a CPU 0.2 % or less."""
+"""Interrupts, or packets of its queue, a second from which a vector counts as busy: below, it costs
+a CPU 0.2 % or less."""
 FLOOD_IRQS = 50_000
 """Interrupts a second of one vector: at 1 to 2 µs to enter and leave each, a tenth of a CPU. Under
 load drivers that moderate go down to 20,000 (IGB_20K_ITR, IXGBE_20K_ITR) or fewer."""
@@ -53,8 +54,24 @@ def sent(what: Sample, card: CardSample) -> float:
 
 
 def heat(what: Sample, cpu: int) -> float:
-    """The share of its time that a CPU served interrupts and softirqs."""
-    return what.share(cpu, *SERVING)
+    """The share of its time that a CPU served interrupts and softirqs.
+
+    What ksoftirqd ran is in it, to the nanosecond: a virtual CPU that waits for a real one misses
+    ticks, by which the kernel counts the rest.
+    """
+    return max(what.share(cpu, *SERVING), min(ksoftirqd(what, cpu), 1.0))
+
+
+def ksoftirqd(what: Sample, cpu: int) -> float:
+    """The share of its time that a CPU's thread for softirqs ran; may be a little over 1."""
+    return what.rate(what.cpus.get(cpu, {}).get("ksoftirqd", 0)) / 1e9
+
+
+def is_loud(what: Sample, card: CardSample, vector: Vector) -> bool:
+    """Whether a vector's CPU has work by it: one that polls its queue has few interrupts of it."""
+    interrupts = sum(card.interrupts.get(vector.irq, {}).values())
+    packets = card.rx.get(vector.queue, {}).get("packets", 0) if vector.role != TX else 0
+    return what.rate(max(interrupts, packets)) >= BUSY_IRQS
 
 
 def hottest(what: Sample, cpus: CpuSet) -> float:

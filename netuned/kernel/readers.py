@@ -33,9 +33,9 @@ class Readers:
     there, from their first look on.
     """
 
-    def __init__(self, each_s: float = _EACH_S) -> None:
+    def __init__(self, first_s: float = _FIRST_S, each_s: float = _EACH_S) -> None:
         self.ran: dict[int, dict[str, int]] = {}
-        self._each_s = each_s
+        self._first_s, self._each_s = first_s, each_s
         self._namespace = _namespace("thread-self")
         self._left: deque[str] = deque()
         self._known: dict[str, str] = {}
@@ -51,7 +51,7 @@ class Readers:
         Those with a network socket in this thread's namespace, that ran since they were looked at
         before. On a host of thousands of processes it takes some looks to know all of them.
         """
-        budget = self._each_s if self._listed else _FIRST_S
+        budget = self._each_s if self._listed else self._first_s
         if time.monotonic() - self._listed > _AGAIN_S or not self._listed:
             self._list()
         until = time.thread_time() + budget

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.netns.lab import Lab
+from tests.netns.test_partial import xdp_socket
 
 pytestmark = pytest.mark.netns
 
@@ -42,6 +43,10 @@ MADE = {
     "qdisc-differs": ("nothing", "tc qdisc replace dev lan0 root mq", "queues with"),
     "slow-link": ("nothing", TAP, "collisions"),
 }
+BY_PROFILE = {
+    "profile-withheld": "lan0", "profile-unsupported": "peer0", "profile-drifted": "peer0",
+}  # fmt: skip
+NAMES = (*MADE, *BY_PROFILE, "repaired", "zero-copy")
 SEEN = {
     # the host's sysctls where a namespace shows none
     "rfs-without-table": {"rps_sock_flow_entries": "0"},
@@ -132,13 +137,31 @@ def test_what_the_daemon_withholds_and_puts_back_is_told() -> None:
             "match: [{kind: veth, name: lan0}]\nrps: {cpus: 0-1}\nchannels: {combined: 1}\n"
             "policy: {disruptive: deny}\n",
         )
+        lab.profile(
+            "far",
+            "match: [{kind: veth, name: peer0}]\nrps: {cpus: 0}\ncoalesce: {rx-usecs: 5}\n"
+            "policy: {enforce: no}\n",
+        )
         lab.start()
         lab.wait_state("lan0", "partial")
         lab.shell(f"echo 1 > {LAN}/rx-0/rps_cpus")
         lab.wait(lambda: lab.attribute("lan0", "rx-0", "rps_cpus").endswith("3"), "the repair")
-        words = (sys.executable, "-m", "netuned.cli", "doctor", "lan0", "--for", "1s", "--json")
+        words = (sys.executable, "-m", "netuned.cli", "doctor", "--for", "1s", "--json")
         found = json.loads(lab.run(*words).stdout)
     findings = {finding["name"]: finding for finding in found["findings"]}
     assert findings["repaired"]["proof"] == {"repairs": 1}
     assert "rps rx-0 was put back" in findings["repaired"]["seen"]
-    assert "profile-withheld" in findings
+    of_profiles = {name: finding["card"] for name, finding in findings.items() if finding["card"]}
+    assert of_profiles == {"repaired": "lan0", **BY_PROFILE}
+
+
+def test_a_socket_that_copies_is_found() -> None:
+    with HostLab() as lab:
+        lab.add_pair("lan0", "peer0", queues=8)
+        lab.run("ethtool", "-L", "lan0", "rx", "4", "tx", "4")
+        with xdp_socket(lab):
+            found = lab.doctor("zero-copy", "nothing")["findings"]
+    (finding,) = (f for f in found if f["name"] == "zero-copy")
+    assert (
+        "queue 3 is bound to AF_XDP and lacks for AF_XDP: AF_XDP without copies" in finding["seen"]
+    )

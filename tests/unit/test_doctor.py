@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,8 @@ from netuned.kernel.counts import LINK, SOFTNET, TIMES
 from netuned.kernel.features import ACTIVE
 from netuned.kernel.netdev import XSK
 from netuned.kernel.recorded import File
-from netuned.profiles.loader import check, load
+from netuned.profiles.loader import check
+from netuned.profiles.loader import load as load_profiles
 from netuned.profiles.trust import ANYONE
 from netuned.snapshots.described import machine
 from netuned.status import Applied, ManagerStatus, NicStatus, SettingStatus, Status
@@ -66,9 +68,15 @@ def names(facts: Facts, what: Sample) -> list[str]:
 @pytest.mark.parametrize("load", LOADS)
 @pytest.mark.parametrize("name", MACHINES)
 def test_nothing_is_found_on_a_healthy_machine(name: str, load: str) -> None:
+    for facts, what in healthy_states(name, load):
+        assert names(facts, what) == []
+
+
+def healthy_states(name: str, load: str) -> Iterator[tuple[Facts, Sample]]:
+    """A machine as it is described, with all that may be read of it, and of settings alone."""
     facts = described(MACHINES[name])
     what = loaded(facts, load)
-    assert names(facts, what) == []
+    yield facts, what
     settled = {"net.core.default_qdisc": "pfifo_fast", "net.core.rps_sock_flow_entries": "0",
                "net.ipv4.tcp_rmem": "4096 131072 6291456", "net.ipv4.ip_forward": "1"}  # fmt: skip
     facts = replace(
@@ -81,8 +89,8 @@ def test_nothing_is_found_on_a_healthy_machine(name: str, load: str) -> None:
             facts, ifindex, bus=Bus("0", 8.0, 16, 8.0, 16), iommu="DMA-FQ", duplex="full",
             xps={q: CpuSet(1 << q) for q in range(4)} if len(facts.topology.online) == 4 else {},
         )  # fmt: skip
-    assert names(facts, what) == []
-    assert names(facts, Sample(0.0)) == [], "without samples, settings alone"
+    yield facts, what
+    yield facts, Sample(0.0)
 
 
 # Each finding
@@ -325,6 +333,14 @@ WELL = {
 }  # fmt: skip
 
 
+def healthy() -> Iterator[tuple[Facts, Sample]]:
+    """All states here that are well."""
+    for name in MACHINES:
+        for load in LOADS:
+            yield from healthy_states(name, load)
+    yield from WELL.values()
+
+
 @pytest.mark.parametrize("state", WELL)
 def test_what_is_usual_is_no_finding(state: str) -> None:
     assert names(*WELL[state]) == []
@@ -345,6 +361,15 @@ def test_every_finding_is_made() -> None:
         if not any([*each(facts, what)] for _, facts, what, _, _ in MADE)
     ]  # fmt: skip
     assert not left
+
+
+def test_the_document_has_every_finding() -> None:
+    """The first column of docs/cli.md's table is what is made here."""
+    text = (Path(__file__).resolve().parents[2] / "docs/cli.md").read_text()
+    rows = text.partition("| finding | it is where |")[2].partition("\n\n")[0].splitlines()
+    told = re.findall("`([a-z0-9-]+)`", " ".join(row.split("|")[1] for row in rows[2:]))
+    whole = [f"profile{name}" if name.startswith("-") else name for name in told]
+    assert sorted(whole) == sorted({name for name, *_ in MADE})
 
 
 def test_what_is_lost_comes_before_what_is_slow() -> None:
@@ -416,7 +441,7 @@ def test_a_cards_name_is_no_command_and_no_pattern(name: str, tmp_path: Path) ->
     (found,) = examine(facts, what)
     assert shlex.split(found.command)[2] == wire_name(facts.cards[2].nic)
     assert_profile(found, tmp_path)
-    (match,) = load((str(tmp_path),), owner=ANYONE).profiles[0].profile.match
+    (match,) = load_profiles((str(tmp_path),), owner=ANYONE).profiles[0].profile.match
     other = replace(PLAIN.cards[2].nic, name="eth01")
     assert not match.matches(other)
     assert escape(text := show([found], [], 10.0, {}, Screen()).replace("\n", "")) == text

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from netuned.counters.sample import Sample
 from netuned.cpuset import CpuSet
 from netuned.doctor.examine import examine
 from netuned.doctor.facts import CardFacts, Facts
@@ -60,6 +61,12 @@ def machine(request: pytest.FixtureRequest) -> tuple[Topology, Printed]:
     name: str = request.param
     if not name:
         pytest.skip(f"no machines in {FIXTURES}: the fixtures are not beside this checkout")
+    expected = (FIXTURES / "expected" / f"lscpu-{name}").read_text()
+    return topology_of(name), parse(expected)
+
+
+def topology_of(name: str) -> Topology:
+    """A real machine's, as netuned reads it."""
     tree = Tree()
     with tarfile.open(FIXTURES / "dumps" / f"{name}.tar.gz") as archive:
         for member in archive:
@@ -68,8 +75,7 @@ def machine(request: pytest.FixtureRequest) -> tuple[Topology, Printed]:
                 file = archive.extractfile(member)
                 assert file is not None
                 tree.add(path, File(file.read()))
-    expected = (FIXTURES / "expected" / f"lscpu-{name}").read_text()
-    return read_topology(RecordedFiles(tree)), parse(expected)
+    return read_topology(RecordedFiles(tree))
 
 
 def _concerns_cpus(path: str) -> bool:
@@ -155,9 +161,14 @@ def test_every_online_cpu_is_somewhere(machine: tuple[Topology, Printed]) -> Non
 def test_the_doctor_finds_nothing_where_cards_are_placed_well(
     machine: tuple[Topology, Printed], load: str
 ) -> None:
-    queues = min(len(machine[0].first_threads), 8)
+    assert [finding.name for finding in examine(*healthy(machine[0], load))] == []
+
+
+def healthy(topology: Topology, load: str) -> tuple[Facts, Sample]:
+    """Two cards placed well on a machine."""
+    queues = min(len(topology.first_threads), 8)
     cards = {
         i: CardFacts(nic(i, f"en{i}", queues, -1), table=(*range(queues),) * 16) for i in (2, 3)
     }
-    facts = Facts(machine[0], cards)
-    assert [finding.name for finding in examine(facts, loaded(facts, load))] == []
+    facts = Facts(topology, cards)
+    return facts, loaded(facts, load)
