@@ -27,7 +27,7 @@ from netuned.history import (
     read,
 )
 from netuned.plan import Change
-from netuned.text import escape
+from netuned.text import did_you_mean, escape
 from netuned.values import Told, describe
 
 WHEN = "like 30min, 2h, 3d, today, yesterday, 14:30, 2026-11-26 or 2026-11-26 14:30"
@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    ifname, since = escape(_own_name(arguments.nic)), arguments.since
+    names = _names() if arguments.nic else {}
+    own = (own for own, also in names.items() if arguments.nic in also)
+    ifname, since = escape(next(own, arguments.nic)), arguments.since
     entries, more = read(ifname, since)
     if arguments.json:
         print_json({"entries": [as_json(entry) for entry in entries], "more": more})
@@ -59,20 +61,20 @@ def run(arguments: argparse.Namespace) -> int:
     if more:
         left_out = f"Older ones are left out: these are the newest {MOST:,}."
         print(screen.sentence(f"{left_out} journalctl -t netuned has all."))
-    print(show(entries, screen) if entries else screen.sentence(_nothing(ifname, since)), end="")
+    nothing = _nothing(ifname, since, "" if ifname in names else did_you_mean(ifname, names))
+    print(show(entries, screen) if entries else screen.sentence(nothing), end="")
     return 0
 
 
-def _own_name(name: str) -> str:
-    """The name of the card that has this alternative one now; else it is as somebody's was."""
+def _names() -> dict[str, tuple[str, ...]]:
+    """The cards that are here now, with their alternative names; one on record may have left."""
     from netuned.kernel import Kernel
     from netuned.kernel.questions import LINKS
 
     try:
-        links = Kernel().dump(LINKS).values() if name else ()
+        return {link.name: link.altnames for link in Kernel().dump(LINKS).values()}
     except NetunedError:
-        return name
-    return next((link.name for link in links if name in link.altnames), name)
+        return {}
 
 
 def parse_when(text: str) -> float:
@@ -90,10 +92,10 @@ def parse_when(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is no time {WHEN}") from None
 
 
-def _nothing(ifname: str, since: float) -> str:
+def _nothing(ifname: str, since: float, hint: str) -> str:
     of = f" of {ifname}" if ifname else ""
     after = f" since {time_of(since)}" if since else ""
-    return f"Nothing{of} is on record{after}."
+    return f"Nothing{of} is on record{after}{f'; {hint}' if hint else '.'}"
 
 
 def show(entries: Iterable[Entry], screen: Screen) -> str:

@@ -115,6 +115,7 @@ def test_what_was_done_and_who_asked_is_on_record(lab: Journal) -> None:
     lab.add_pair("lan0", "peer0", queues=2)
     lab.start_journald("volatile", JOURNALD)
     assert lab.history().stdout == "Nothing is on record.\n"
+    assert lab.history("lan9").stdout == "Nothing of lan9 is on record; did you mean `lan0`?\n"
     lab.profile("edge", "match: [{kind: veth, name: lan0}]\nrps: {cpus: 0}\n")
     lab.start()
     lab.wait_state("lan0", "in-sync")
