@@ -11,9 +11,11 @@ import sys
 from functools import partial
 
 from bench import (
+    asking,
     counters,
     daemon,
     drift,
+    findings,
     fleet,
     idle_pass,
     many,
@@ -36,7 +38,9 @@ PARTS = {
     "peers": lambda quick: peers.measure(5.0 if quick else 60.0),
     "starting": lambda quick: starting.measure(),
     "many": lambda quick: many.measure(),
-    "counters": lambda quick: counters.measure(1 if quick else 5),
+    "counters": lambda quick: counters.measure(),
+    "asking": lambda quick: asking.measure(1 if quick else 5),
+    "findings": lambda quick: findings.measure(),
     "placement": lambda quick: placement.measure(),
     "top": lambda quick: top.measure(5.0 if quick else 20.0),
     "fleet": lambda quick: fleet.measure(200 if quick else 2000),

@@ -1,4 +1,4 @@
-"""What a sample costs: a card of 64 queues on 128 CPUs; and what ``netunedctl doctor`` takes.
+"""What a sample costs: a card of 64 queues on 128 CPUs.
 
 The card, with 64 qdiscs and what its driver counts, is a real one in a namespace. The texts of 128
 CPUs and 64 interrupts are as such a host shows them, in a directory of files: the kernel's time to
@@ -8,12 +8,9 @@ write those down is not in it. Every interrupt was on every CPU, which is the mo
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,31 +53,18 @@ print(json.dumps([took, told]))
 """
 
 
-def measure(rounds: int = 5) -> list[Row]:
+def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as directory, Lab() as lab:
         write_host(Path(directory))
         lab.add_pair("lan0", "peer0", queues=QUEUES)
         lab.shell("tc qdisc replace dev lan0 root mq")
         took, told = json.loads(lab.run(sys.executable, "-c", _SAMPLE, directory).stdout)
-        used, whole = zip(*(_doctor(lab) for _ in range(rounds)), strict=True)
     what = f"{QUEUES} queues, {CPUS} CPUs, {QUEUES} interrupts; {ROUNDS} in a row"
     return [
         Row("one sample, processor time", statistics.median(took) * 1e3, "ms", 5.0, what),
         Row("  p99", percentile(took, 0.99) * 1e3, "ms", None, what),
         Row("  what is between two", statistics.median(told) * 1e3, "ms", None, what),
-        Row("netunedctl doctor --for 1s", statistics.median(whole), "s", None, f"{rounds} runs"),
-        Row("  processor time", statistics.median(used), "s", None, "start, facts, six samples"),
     ]
-
-
-def _doctor(lab: Lab) -> tuple[float, float]:
-    """Processor time and time of one run, of the card of many queues, without a daemon."""
-    before, start = os.times(), time.monotonic()
-    words = (sys.executable, "-m", "netuned.cli", "doctor", "lan0", "--for", "1s")
-    subprocess.run(lab.command(*words), check=True, stdout=subprocess.DEVNULL)
-    after = os.times()
-    used = after.children_user + after.children_system
-    return used - before.children_user - before.children_system, time.monotonic() - start
 
 
 def write_host(root: Path) -> None:
