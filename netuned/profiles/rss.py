@@ -34,6 +34,9 @@ FIELDS = ("l2da", "vlan", "l3proto", "src", "dst", "sport", "dport", "teid", "la
 
 KEY_BYTES = (24, 256)
 
+KEPT_TABLE = ("queues", "keep")
+"""The key, and its value, by which the card's own table is left alone."""
+
 CONTEXT_NAME = "[a-zA-Z][a-zA-Z0-9_-]{0,31}"
 """What the name of a context is, as a regular expression."""
 MAX_CONTEXTS = 64

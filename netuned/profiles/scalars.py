@@ -260,6 +260,11 @@ def time_ns(high: int = U32_MAX, *, words: tuple[str, ...] = ()) -> Leaf:
     return _quantity(parse, example, what, 0, high, {word: word for word in words}, show)
 
 
+def time_text(number_ns: int) -> str:
+    """Nanoseconds as a profile has them: ``20us``."""
+    return _in_unit(TIME_UNITS_NS, 1, number_ns)
+
+
 def rate_bytes(high: int, *, words: dict[str, int] | None = None) -> Leaf:
     """A rate: ``10gbit``, ``500mbit``; kept in bytes per second."""
 

@@ -176,8 +176,8 @@ class Seen:
     """A card's setting as it is, to be put into a profile's words.
 
     ``cpus`` is how many CPUs are online. ``sets`` gives expressions for a CPU set, the plainest
-    first; ``around`` also such as hold more CPUs. ``whole``: what is as the kernel has it by
-    default is to be said, too.
+    first; ``around`` also such as hold more CPUs. ``files`` are the host's. ``whole``: what is as
+    the kernel has it by default is to be said, too; ``secrets``: what root alone may know.
     """
 
     nic: Nic
@@ -187,7 +187,9 @@ class Seen:
     default_affinity: CpuSet
     sets: Callable[[CpuSet], Iterable[str]]
     around: Callable[[CpuSet], Iterable[str]]
+    files: FileTree
     whole: bool = False
+    secrets: bool = False
 
 
 Words = object
@@ -401,9 +403,15 @@ class Tunable:
 
     awaited: Callable[[str, State, State], str] = lambda key, wanted, found: ""
     """Why a value that is not as wanted was set and only does not show yet; empty if it was not."""
-    captured: Callable[[Seen], Iterator[Words]] = lambda seen: iter(())
+    captured: Callable[[Seen], Iterator[Words | UnsupportedError]] = lambda seen: iter(())
     """What a profile might say so that all stays as it is, the plainest first; nothing of what
-    needs no word. Whether it does is for the planner to tell."""
+    needs no word. Whether it does is for the planner to tell. What none of the words that follow
+    say comes before them, with the reason."""
+    captured_in: str = ""
+    """The key of a profile below which its words stand, where that is not its name."""
+    captured_beside: tuple[str, str] | None = None
+    """A key there, and its value, that keeps the others as they are that have words there, where
+    those say nothing."""
     stirs: bool = False
     """Whether setting it, of the host, may change settings of cards without an event."""
 

@@ -14,18 +14,18 @@ from collections.abc import Iterator, Mapping
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
-from netuned.profiles.numbers import (
-    NO_BYTE_LIMIT,
-)
+from netuned.profiles.numbers import NO_BYTE_LIMIT
 from netuned.tunables import channels, masks
 from netuned.tunables.base import (
     NO_LIMITS,
     NOT_ASKED,
     Limits,
+    Seen,
     Target,
     Tunable,
     View,
     Watched,
+    Words,
     Writers,
 )
 from netuned.valuejson import typed
@@ -124,6 +124,20 @@ def explained(state: State, queue: int) -> tuple[str, str | None, object]:
     return next(iter(own), f"tx-{queue}"), summary(own) or None, data
 
 
+def captured(seen: Seen) -> Iterator[Words | UnsupportedError]:
+    """What all queues have alike, where that is not the kernel's own."""
+    said: dict[str, int | str] = {}
+    for which, usual in DEFAULTS.items():
+        found = {value for key, value in seen.state.items() if key.endswith(f" {which}")}
+        numbers = {value.value for value in found if isinstance(value, Number)}
+        if len(numbers) > 1:
+            yield UnsupportedError(which, "it is not the same of all queues")
+        elif numbers and (seen.whole or numbers != {usual}):
+            said[which] = "default" if numbers == {usual} else numbers.pop()
+    if said:
+        yield said
+
+
 BQL = Tunable(
     name=NAME,
     holds=(Number,),
@@ -139,4 +153,5 @@ BQL = Tunable(
     writers=Writers(files=lambda nic, key: (f"{nic.name}/{_place(key)}",)),
     summary=summary,
     explained=explained,
+    captured=captured,
 )

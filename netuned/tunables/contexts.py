@@ -11,6 +11,7 @@ Source: ethtool(8) -X, "context"; Documentation/networking/scaling.rst; net/etht
 from __future__ import annotations
 
 import errno
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -23,16 +24,18 @@ from netuned.kernel.contexts import ContextTable
 from netuned.kernel.netdev import Bound
 from netuned.kernel.questions import CONTEXTS as QUESTION
 from netuned.profiles.profile import Profile
-from netuned.profiles.rss import ContextSpec, RssSpec
+from netuned.profiles.rss import KEPT_TABLE, ContextSpec, RssSpec
 from netuned.tunables import channels, numbered, rss
 from netuned.tunables.base import (
     NOT_ASKED,
     Limits,
     Queue,
+    Seen,
     Target,
     Tunable,
     View,
     Wanted,
+    Words,
     Writers,
     keyed_summary,
 )
@@ -227,6 +230,27 @@ def fits(states: Mapping[str, State]) -> bool:
     )
 
 
+def captured(seen: Seen) -> Iterator[Words | UnsupportedError]:
+    """Netuned's own: one like another's would be made beside that."""
+    own: dict[str, object] = {}
+    for key, table in sorted(seen.state.items(), key=lambda at: number_of(at[0])):
+        number = number_of(key)
+        words = rss.words_of(table) if isinstance(table, RssTable) else {}
+        if seen.limits[key]:
+            own[called(number)] = words
+        else:
+            made = json.dumps({called(number): words})
+            why = f"netuned makes its own; to have that of it, delete it and say contexts: {made}"
+            yield UnsupportedError(f"context {number}", why)
+    if own:
+        yield {"contexts": own}
+
+
+def called(number: int) -> str:
+    """The name in a captured profile of the context that has this number."""
+    return f"c{number}"
+
+
 CONTEXTS = Tunable(
     name=NAME,
     holds=(RssTable,),
@@ -254,4 +278,7 @@ CONTEXTS = Tunable(
     silent=lambda kernel: not kernel.ethtool_netlink.tells_of_rss(),
     writers=Writers(hint="look for `ethtool -X` in scripts and timers"),
     summary=lambda state: keyed_summary({k.rpartition(" ")[0]: v for k, v in state.items()}),
+    captured=captured,
+    captured_in=rss.NAME,
+    captured_beside=KEPT_TABLE,
 )

@@ -9,24 +9,29 @@ net/ethtool/rss.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
+from netuned.kernel.files import FileTree
 from netuned.kernel.hashing import FLOWS, Hashing, key_of
 from netuned.kernel.questions import HASHING as QUESTION
 from netuned.profiles.profile import Profile
 from netuned.profiles.rss import FIELDS as HASHED
+from netuned.profiles.rss import KEPT_TABLE
+from netuned.text import HASH_KEY
 from netuned.tunables.base import (
     BOOT,
     NOT_ASKED,
     Boot,
     Limits,
+    Seen,
     Target,
     Tunable,
     View,
     Wanted,
+    Words,
     Writers,
     keyed_summary,
 )
@@ -44,6 +49,17 @@ FIELDS: Mapping[str, int] = {
     **{name: 1 << bit for bit, name in enumerate(HASHED, 1)},
     "discard": 1 << 31,
 }
+
+RANDOM_KEY = "/proc/sys/net/core/netdev_rss_key"
+"""What most drivers give a card as its key; another at each boot."""
+_TCP, _UDP = ("tcp4", "tcp6"), ("udp4", "udp6")
+USUAL: Mapping[str, tuple[str, ...]] = {
+    FUNCTION: ("toeplitz",),
+    SYMMETRIC: ("off",),
+    **{_OF_FLOW + flow: ("src dst", "none") for flow in FLOWS if flow not in (*_TCP, *_UDP)},
+    **{_OF_FLOW + flow: ("src dst sport dport",) for flow in _TCP},
+}
+"""What most drivers begin with; of UDP some hash the ports and others do not."""
 
 
 def read(view: View) -> State:
@@ -142,6 +158,52 @@ def why(target: Target, nic: Nic, key: str) -> str:
     return NOT_ASKED if said is None else why_said(said)
 
 
+def captured(seen: Seen) -> Iterator[Words | UnsupportedError]:
+    """What is not as most drivers begin; the key only for who may know it."""
+    said: dict[str, object] = {}
+    fields: dict[str, object] = {}
+    for key, value in seen.state.items():
+        if isinstance(value, HashKey):
+            if seen.whole or not _is_random(seen.files, value):
+                text = value.secret.hex(":")
+                if why := _untold(text, seen):
+                    yield UnsupportedError(key, why)
+                else:
+                    said[key] = text
+            continue
+        word = str(value)
+        if not seen.whole and word in USUAL.get(key, ()):
+            continue
+        if key.startswith(_OF_FLOW):
+            names = [] if word == "none" else word.split()
+            if set(names) <= set(HASHED):
+                fields[key.removeprefix(_OF_FLOW)] = names or "none"
+                continue
+        elif word in (FUNCTIONS if key == FUNCTION else SYMMETRIES):
+            said[key] = word
+            continue
+        yield UnsupportedError(key, f"a profile has no word for {word}")
+    if fields:
+        said["fields"] = fields
+    if said:
+        yield said
+
+
+def _is_random(files: FileTree, key: HashKey) -> bool:
+    """Whether a key is the one that the kernel made up for all cards of this boot."""
+    of_all = files.read_text(RANDOM_KEY, "").replace(":", "").strip()
+    return bool(key.secret) and of_all.startswith(key.secret.hex())
+
+
+def _untold(text: str, seen: Seen) -> str:
+    """Why a key is not said."""
+    if not text:
+        return "a snapshot has no hash key"
+    if not seen.secrets:
+        return "root alone is told it, by `netunedctl capture --key`"
+    return "" if HASH_KEY.fullmatch(text) else "a profile has keys of 24 to 256 bytes"
+
+
 HASHING = Tunable(
     name=NAME,
     holds=(Word, HashKey),
@@ -158,4 +220,7 @@ HASHING = Tunable(
     silent=lambda kernel: not kernel.ethtool_netlink.tells_of_rss(),
     writers=Writers(hint="look for `ethtool -X` and `ethtool -N` in scripts and timers"),
     summary=keyed_summary,
+    captured=captured,
+    captured_in="rss",
+    captured_beside=KEPT_TABLE,
 )

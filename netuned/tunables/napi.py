@@ -22,6 +22,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.questions import NAPIS as QUESTION
+from netuned.profiles.scalars import time_text
 from netuned.tunables import masks
 from netuned.tunables.base import (
     BOOT,
@@ -30,11 +31,13 @@ from netuned.tunables.base import (
     OWN,
     Boot,
     Limits,
+    Seen,
     Target,
     Tunable,
     View,
     Wanted,
     Watched,
+    Words,
     Writers,
 )
 from netuned.tunables.numbers import Field, why_said
@@ -42,10 +45,12 @@ from netuned.valuejson import typed
 from netuned.values import Number, Setting, State, Value, Word, describe
 
 NAME = "napi"
+SUSPEND = "irq-suspend-timeout"
+"""Of single instances alone."""
 FIELDS = {
     "defer-hard-irqs": Field("polls"),
     "gro-flush-timeout": Field("ns"),
-    "irq-suspend-timeout": Field("ns"),
+    SUSPEND: Field("ns"),
     "threaded": Field(words={0: "off", 1: "on", 2: "busy-poll"}),
 }
 FILES = {
@@ -336,6 +341,59 @@ def explained(state: State, queue: int) -> tuple[str, str | None, object]:
     return key, text or None, {name: typed(value) for name, value in own.items()}
 
 
+def captured(seen: Seen) -> Iterator[Words | UnsupportedError]:
+    """What all instances have, then what those of some queues have in place of it."""
+    of_all = {name: _said(value) for name, value in seen.state.items() if not queue_of(name)}
+    own: dict[int, dict[str, int | str]] = {}
+    for key, value in seen.state.items():
+        if (queue := queue_of(key)) and name_of(key) in FIELDS:
+            own.setdefault(masks.ends_with(queue)[1], {})[name_of(key)] = _said(value)
+    suspended = Counter(of[SUSPEND] for of in own.values() if SUSPEND in of)
+    if suspended:
+        of_all[SUSPEND] = suspended.most_common(1)[0][0]
+    words: dict[str, object] = {
+        name: said for name, said in of_all.items() if seen.whole or said not in (0, "off")
+    }
+    alike: dict[tuple[tuple[str, object], ...], list[int]] = {}
+    for number, of in own.items():
+        if other := tuple((name, said) for name, said in of.items() if said != of_all.get(name)):
+            alike.setdefault(other, []).append(number)
+    if alike:
+        words["queues"] = {str(CpuSet.of(queues)): dict(other) for other, queues in alike.items()}
+    yield from _with_threads(words, seen)
+    if any(suspended.keys()):
+        yield UnsupportedError(SUSPEND, "beside what else is set it does nothing")
+        yield from _with_threads(_without(words, SUSPEND), seen)
+
+
+def _said(value: Value) -> int | str:
+    """A value in a profile's words."""
+    if not isinstance(value, Number):
+        return str(value)
+    return time_text(value.value) if value.unit == "ns" and value.value else value.value
+
+
+def _without(said: Mapping[str, object], name: str) -> dict[str, object]:
+    found = {
+        key: _without(value, name) if isinstance(value, dict) else value
+        for key, value in said.items()
+        if key != name
+    }
+    return {key: value for key, value in found.items() if value != {}}
+
+
+def _with_threads(said: Mapping[str, object], seen: Seen) -> Iterator[Words | UnsupportedError]:
+    """Also where threads run, unless that is wherever the scheduler has them."""
+    found = [v for k, v in seen.state.items() if name_of(k) == THREADS and isinstance(v, CpuSet)]
+    sets = list(seen.sets(found[0])) if found and found.count(found[0]) == len(found) else []
+    if found and (seen.whole or {"online", "housekeeping"}.isdisjoint(sets)):
+        yield from ({**said, THREADS: text} for text in sets)
+        yield {**said, THREADS: "irq"}
+        yield UnsupportedError(THREADS, "they are on unlike CPUs, not where interrupts are")
+    if said:
+        yield said
+
+
 NAPI = Tunable(
     name=NAME,
     holds=(Number, Word, CpuSet),
@@ -361,4 +419,5 @@ NAPI = Tunable(
     facts=lambda nic: (nic.up, nic.rx_queues, nic.tx_queues),
     explained=explained,
     receives=True,
+    captured=captured,
 )

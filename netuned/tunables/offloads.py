@@ -131,12 +131,16 @@ def ground(
 
 
 def captured(seen: Seen) -> Iterator[Words]:
-    """What can be set and is not as cards mostly come: all on but what few want."""
+    """What can be set and is not as cards mostly come: all on but what few want.
+
+    Never that ntuple filters are off: rules are refused beside that, and mlx5 has them even so.
+    """
     said = {
         name: word
         for name, value in seen.state.items()
         if seen.limits[name] & CHANGEABLE and (word := str(value)) in ("on", "off")
         if seen.whole or word != ("off" if name in MOSTLY_OFF else "on")
+        if (name, word) != ("rx-ntuple-filter", "off")
     }
     if said:
         yield said

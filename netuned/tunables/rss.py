@@ -231,11 +231,18 @@ def captured(seen: Seen) -> Iterator[Words]:
     assert isinstance(table, RssTable)
     if recorded(seen.nic, table) != table and not seen.whole:
         return
+    said = words_of(table)
+    yield said | {"queues": "all"} if table.even_over == seen.nic.rss_queues else said
+
+
+def words_of(table: RssTable) -> dict[str, object]:
+    """What a profile says of queues and weights so that such a table comes of it."""
     shares = dict(sorted(table.shares.items()))
-    said = str(CpuSet.of(shares)) if table.even_over != seen.nic.rss_queues else "all"
-    yield {"queues": said}
+    queues = str(CpuSet.of(shares)) if len(shares) > 1 else list(shares)
+    if set(shares.values()) == {1}:
+        return {"queues": queues}
     least = math.gcd(*shares.values())
-    yield {"queues": said, "weights": [share // least for share in shares.values()]}
+    return {"queues": queues, "weights": [share // least for share in shares.values()]}
 
 
 RSS = Tunable(

@@ -24,17 +24,19 @@ from netuned.hardware.vectors import RX
 from netuned.kernel.netdev import Bound
 from netuned.kernel.questions import CONTEXTS
 from netuned.kernel.questions import RULES as QUESTION
-from netuned.kernel.rules import RuleTable, is_writable
+from netuned.kernel.rules import PROTOS, RuleTable, is_writable
 from netuned.profiles.flows import FlowSpec
 from netuned.tunables import channels, contexts, numbered
 from netuned.tunables.base import (
     NOT_ASKED,
     Limits,
     Queue,
+    Seen,
     Target,
     Tunable,
     View,
     Wanted,
+    Words,
     Writers,
     keyed_summary,
 )
@@ -260,6 +262,41 @@ def fits(states: Mapping[str, State]) -> bool:
     )
 
 
+def captured(seen: Seen) -> Iterator[Words | UnsupportedError]:
+    """All that there are, whoever's: what is there already is not made again."""
+    said: list[Words] = []
+    lacking: dict[str, list[str]] = {}
+    for key, rule in sorted(seen.state.items(), key=lambda at: number_of(at[0])):
+        assert isinstance(rule, FlowRule)
+        if why := _unsayable(rule, seen, key):
+            lacking.setdefault(why, []).append(key.rpartition(" ")[0])
+        else:
+            said.append(_said(rule))
+    for why, names in lacking.items():
+        more = f" and {len(names) - 1} more" if names[1:] else ""
+        yield UnsupportedError(f"{names[0]}{more}", why)
+    if said:
+        yield said
+
+
+def _unsayable(rule: FlowRule, seen: Seen, key: str) -> str:
+    queues = seen.nic.rx_queues
+    if rule.proto not in PROTOS:
+        return "it is for packets that no profile can say"
+    if not is_writable(rule):
+        return f"it goes to {rule.to}, and no profile can say that"
+    if rests_on(rule) and not seen.limits[key]:
+        return f"it goes to {rule.to}, which netuned does not have as its own"
+    return f"the card has queues 0-{queues - 1}" if (_queue(rule) or 0) >= queues else ""
+
+
+def _said(rule: FlowRule) -> Mapping[str, object]:
+    match = {name: text if name in ("src", "dst") else int(text, 0) for name, text in rule.match}
+    kind, _, number = rule.to.partition(" ")
+    to = f"{kind} {contexts.called(int(number))}" if kind == "context" else rule.to
+    return {"match": {"proto": rule.proto, **match}, "to": to}
+
+
 RULES = Tunable(
     name=NAME,
     holds=(FlowRule,),
@@ -284,4 +321,5 @@ RULES = Tunable(
     silent=lambda kernel: True,
     writers=Writers(hint="look for `ethtool -N` in scripts and timers"),
     summary=lambda state: keyed_summary({k.rpartition(" ")[0]: v for k, v in state.items()}),
+    captured=captured,
 )

@@ -9,12 +9,13 @@ get_xps_queue().
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from netuned.cpuset import CpuSet
 from netuned.hardware.nic import Nic
 from netuned.tunables import masks, xps
-from netuned.tunables.base import NOT_ASKED, Limits, Target, Writers, exactly
+from netuned.tunables.base import NOT_ASKED, Limits, Seen, Target, Words, Writers, exactly
 from netuned.values import State
 
 NAME = "rxqs"
@@ -40,6 +41,12 @@ def why(target: Target, nic: Nic, key: str) -> str:
     return "by rxqs: answers leave by the queue of the number by which they were asked for"
 
 
+def captured(seen: Seen) -> Iterator[Words]:
+    """That there are maps; without any sending goes by CPUs, as where nobody says."""
+    if any(seen.state.values()):
+        yield {"by": "rxqs"}
+
+
 RXQS = replace(
     xps.XPS,
     name=NAME,
@@ -50,7 +57,9 @@ RXQS = replace(
     within=exactly,  # nothing is left out of what was written
     watched=masks.watched(masks.TX, FILE),
     writers=Writers(files=masks.ending(FILE)),
-    captured=lambda seen: iter(()),
+    captured=captured,
+    captured_in=xps.NAME,
+    captured_beside=("cpus", "none"),
     column="",
     in_table=False,
 )
