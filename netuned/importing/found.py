@@ -11,6 +11,12 @@ _NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 Path = tuple[str, ...]
 """A profile's keys, from the outermost in: ``("rings", "rx")``."""
 
+APPENDED = "+"
+"""The last of a path whose value is one more of a list."""
+
+TABLE = ("rss", "table")
+"""The path of what is said of queues and weights, in place of what was said of them before."""
+
 EVERY = ""
 """The card of what is for the host, or for whatever card the file is for."""
 

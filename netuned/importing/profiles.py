@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from netuned.errors import NetunedError, ProfileError
 from netuned.importing import link, perftune, script, sysctl, tuned
-from netuned.importing.found import EVERY, Found
+from netuned.importing.found import APPENDED, EVERY, TABLE, Found
 from netuned.profiles.loader import load
+from netuned.profiles.rss import KEPT_TABLE
 from netuned.profiles.yamlwriting import dump
 from netuned.text import escape
 
@@ -92,6 +94,10 @@ def _profile(card: str, lines: Iterable[Found]) -> Profile:
     profile: Profile = {"match": [_match(card)]}
     for one in lines:
         profile = _with(profile, one)
+    if isinstance(said := profile.get(TABLE[0]), dict):
+        kept = dict([KEPT_TABLE])
+        rest = {key: value for key, value in said.items() if key != TABLE[1]}
+        profile = {**profile, TABLE[0]: {**said.get(TABLE[1], kept), **rest}}
     return profile
 
 
@@ -104,8 +110,14 @@ def _blamed(
     patience it is all lines of a key, or all that follow.
     """
     of_key: dict[str, list[int]] = {}
+    many = Counter[str]()
     for at in places:
-        of_key.setdefault(escape(".".join(lines[at].path)), []).append(at)
+        path = lines[at].path
+        key = TABLE[0] if path == TABLE else ".".join(path)
+        if path[-1] == APPENDED:
+            key = f"{path[0]}[{many[path[0]]}]"
+            many[path[0]] += 1
+        of_key.setdefault(escape(key), []).append(at)
     wrong: dict[int, str] = {}
     for error in errors:
         ends = [n for n, sign in enumerate(error.key) if sign in ".["]
@@ -153,6 +165,8 @@ def _with(profile: Profile, one: Found) -> Profile:
         return {**profile, one.path[0]: one.value}
     outer, *inner = one.path
     below = profile.get(outer)
+    if inner == [APPENDED]:
+        return {**profile, outer: [*(below if isinstance(below, list) else ()), one.value]}
     rest = _with(dict(below) if isinstance(below, dict) else {}, replace(one, path=tuple(inner)))
     return {**profile, outer: rest}
 

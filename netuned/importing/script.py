@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address
+from itertools import dropwhile
 
 from netuned.cpuset import CpuSet
 from netuned.importing import sysctl
-from netuned.importing.found import NOT_PLAIN, Found, Path, pairs, word
+from netuned.importing.found import APPENDED, NOT_PLAIN, TABLE, Found, Path, pairs, word
+from netuned.profiles.rss import FIELDS as HASHED
+from netuned.tunables.contexts import called
 
 NOT_ALWAYS = "whether it runs, or how often, is known only where it is run"
 NOT_BROUGHT = "no line like this is brought: docs/profiles.md has what netuned sets"
@@ -41,12 +47,49 @@ _TOOL = re.compile(r"(?<![\w.-])(?:ethtool|ip|tc|sysctl|irqbalance(?:\.service)?
 _WRITES = re.compile(r">|(?<![\w.-])(?:tee|dd|cp)(?![\w.-])")
 LINE_MOST = 4096
 _COUNT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_NUMBER = re.compile(r"0x[0-9a-f]{1,4}|0|[1-9][0-9]{0,4}", re.ASCII)
+OTHER_ORDER = "its location is before that of a rule above it: the first that matches counts"
+_HASHED: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "hfunc": ("function", {}),
+    "hkey": ("key", {}),
+    "xfrm": ("symmetric", {"none": "off", "symmetric-xor": "xor", "symmetric-or-xor": "or-xor"}),
+}
+_FIELDS = dict(zip("mvtsdfne", HASHED, strict=False))
+"""Letters of ethtool's rx-flow-hash."""
+_MATCHED = {
+    "src": "src",
+    "dst": "dst",
+    "src-ip": "src",
+    "dst-ip": "dst",
+    "proto": "type",
+    "src-port": "sport",
+    "dst-port": "dport",
+    "vlan": "vlan",
+}
+"""Fields of ethtool's flow rules that a profile has."""
 _NAPI = {"napi_defer_hard_irqs": "defer-hard-irqs", "gro_flush_timeout": "gro-flush-timeout"}
 
 Reader = Callable[[int, str, list[str]], Iterator[Found]]
 
 
 def read(text: str) -> Iterator[Found]:
+    """What lines set. New contexts have the numbers that the kernel gives where there are none."""
+    made, last = Counter[str](), Counter[str]()
+    for found in _found(text):
+        match found.path:
+            case ("rss", "contexts", "new"):
+                made[found.card] += 1
+                name = called(made[found.card])
+                yield replace(found, path=("rss", "contexts", name))
+            case ("flows", location):
+                why = OTHER_ORDER if location and int(location) < last[found.card] else ""
+                last[found.card] = int(location or last[found.card])
+                yield replace(found, path=("flows", APPENDED), why=why)
+            case _:
+                yield found
+
+
+def _found(text: str) -> Iterator[Found]:
     """One line after the other; those that end in a backslash with what follows."""
     begun, parts, depth, document = 0, list[str](), 0, ""
     for number, line in enumerate([*text.split("\n"), ""], 1):
@@ -118,28 +161,121 @@ def _ethtool(number: int, said: str, words: list[str]) -> Iterator[Found]:
         for name, value in pairs(rest):
             yield Found(number, said, (_ETHTOOL[option], name), word(value), card=by)
     elif option in ("-X", "--rxfh-indir", "--set-rxfh-indir", "--rxfh") and rest:
-        yield from _table(number, said, rest, by)
+        yield from _spread(number, said, rest, by)
+    elif option in ("-N", "-U", "--config-nfc", "--config-ntuple") and rest:
+        yield _steered(number, said, rest, by)
     elif option.startswith("-"):
         yield Found(number, said, why=NOT_BROUGHT)
 
 
-def _table(number: int, said: str, rest: list[str], card: str) -> Iterator[Found]:
-    path: Path = ("rss",)
+def _spread(number: int, said: str, rest: list[str], card: str) -> Iterator[Found]:
+    """Of a card's table or a context's, and how it hashes."""
+    left, hashed = list(rest), list[Found]()
+    path: Path = TABLE
+    table: dict[str, object] = {}
+    first = "0"
+    while left:
+        match left:
+            case ["context", context, *left] if context == "new" or _COUNT.fullmatch(context):
+                path = ("rss", "contexts", context if context == "new" else called(int(context)))
+            case ["default", *left]:
+                table = {"queues": "all"}
+            case ["start", first, *left] if _COUNT.fullmatch(first) and not table:
+                pass
+            case ["equal", count, *left] if _COUNT.fullmatch(count) and int(count):
+                table = {"queues": _from(int(first), int(count))}
+            case ["weight", *weights]:
+                left = list(dropwhile(_COUNT.fullmatch, weights))
+                shares = [int(one) for one in weights[: len(weights) - len(left)]]
+                table = {"queues": _from(int(first), len(shares)), "weights": shares}
+            case [option, value, *left] if option in _HASHED:
+                key, words = _HASHED[option]
+                own = words.get(value, value)
+                hashed.append(Found(number, said, ("rss", key), own, card=card))
+            case _:
+                yield Found(number, said, why=NOT_BROUGHT)
+                return
+    if path != TABLE and (hashed or not table):
+        yield Found(number, said, why="a profile's context has queues, and the driver's hash")
+        return
+    if table:
+        yield Found(number, said, path, table, card=card)
+    yield from hashed
+
+
+def _from(first: int, count: int) -> object:
+    """So many queues, as a profile has them."""
+    return f"{first}-{first + count - 1}" if count > 1 else [first][:count]
+
+
+def _steered(number: int, said: str, rest: list[str], card: str) -> Found:
+    """A flow rule, or what of a kind of flow is hashed."""
     match rest:
-        case ["default"]:
-            yield Found(number, said, path, "default", card=card)
-        case ["equal", count] if _COUNT.fullmatch(count) and int(count):
-            yield Found(number, said, path, {"queues": f"0-{int(count) - 1}"}, card=card)
-        case ["start", first, "equal", count] if _COUNT.fullmatch(first) and _COUNT.fullmatch(
-            count
-        ):
-            queues = f"{first}-{int(first) + int(count) - 1}"
-            yield Found(number, said, path, {"queues": queues}, card=card)
-        case ["weight", *weights] if all(map(_COUNT.fullmatch, weights)):
-            table = {"queues": f"0-{len(weights) - 1}", "weights": list(map(int, weights))}
-            yield Found(number, said, path, table, card=card)
-        case _:
-            yield Found(number, said, why=NOT_BROUGHT)
+        case ["rx-flow-hash", flow, letters] if set(letters) <= _FIELDS.keys():
+            fields = [_FIELDS[letter] for letter in letters]
+            return Found(number, said, ("rss", "fields", flow), fields, card=card)
+        case ["flow-type", proto, *left]:
+            return _rule(number, said, proto, left, card)
+        case ["delete", *_]:
+            return Found(number, said, why="netuned takes away what no profile says any more")
+    return Found(number, said, why=NOT_BROUGHT)
+
+
+def _rule(number: int, said: str, proto: str, left: list[str], card: str) -> Found:
+    match, to, location = dict[str, object](), dict[str, str](), ""
+    while left:
+        name, value, *left = *left, ""
+        mask = ""
+        if left[:1] == ["m"]:
+            mask, left = (*left, "", "")[1], left[2:]
+        left = [one for one in left if one]
+        field = _masked(_MATCHED.get(name, ""), value, mask)
+        if field is not None:
+            match[_MATCHED[name]] = field
+        elif name in ("action", "context") and not mask:
+            to[name] = value
+        elif name == "loc" and _COUNT.fullmatch(value):
+            location = value
+        else:
+            return Found(number, said, why=f"no profile says {name} {value} {mask}".rstrip())
+    goes = _target(to)
+    if not goes:
+        return Found(number, said, why="a rule goes to a queue, to a context, or nowhere")
+    rule = {"match": {"proto": proto, **match}, "to": goes}
+    return Found(number, said, ("flows", location), rule, card=card)
+
+
+def _target(to: Mapping[str, str]) -> str:
+    match dict(to):
+        case {"context": context, **rest} if _COUNT.fullmatch(context) and not rest:
+            return f"context {called(int(context))}"
+        case {"action": "-1"}:
+            return "drop"
+        case {"action": queue} if _COUNT.fullmatch(queue) and len(to) == 1:
+            return f"queue {queue}"
+        case {}:
+            return "" if to else "queue 0"
+    return ""
+
+
+def _masked(field: str, value: str, mask: str) -> object:
+    """What a profile says of a field; None where it says no such thing. Bits in a mask are left
+    out of the comparison."""
+    if field in ("src", "dst") and mask and ":" not in mask:
+        try:
+            ignored = int(IPv4Address(mask))
+        except ValueError:
+            return None
+        return None if ignored & ignored + 1 else f"{value}/{32 - ignored.bit_length()}"
+    if mask == "0xf000" and field == "vlan":
+        mask = ""
+    elif field == "vlan":
+        return None
+    if not field or mask.strip("0x:"):
+        return None
+    if field in ("src", "dst"):
+        return value
+    return int(value, 0) if _NUMBER.fullmatch(value) else None
 
 
 def _ip(number: int, said: str, words: list[str]) -> Iterator[Found]:

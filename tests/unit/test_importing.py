@@ -344,6 +344,95 @@ def test_an_affinity_of_some_interrupts_is_none_of_all() -> None:
     assert not of("tuned.conf", "[irq]\naffinity=0-3\ndevices=irq9\n").profiles
 
 
+STEERED = """\
+ethtool -N eth0 rx-flow-hash udp4 sdfn
+ethtool -X eth0 weight 2 1 0 0 hfunc toeplitz
+ethtool -X eth0 context new start 2 equal 2
+ethtool --config-ntuple eth0 flow-type tcp4 src-ip 10.0.0.0 m 0.255.255.255 dst-port 443 action 3
+ethtool -U eth0 flow-type ether dst 01:1b:19:00:00:00 proto 0x88f7 vlan 5 m 0xf000 action -1
+ethtool -N eth0 flow-type udp6 dst-port 53 context 1
+ethtool -X eth0 equal 2
+"""
+
+
+def test_hashing_rules_and_contexts_of_a_script() -> None:
+    found = of("a.sh", STEERED)
+    assert not found.left
+    profile = found.profiles["name=eth0"]
+    assert profile["rss"] == {
+        "queues": "0-1",
+        "fields": {"udp4": ["src", "dst", "sport", "dport"]},
+        "function": "toeplitz",
+        "contexts": {"c1": {"queues": "2-3"}},
+    }
+    assert profile["flows"] == [
+        {"match": {"proto": "tcp4", "src": "10.0.0.0/8", "dport": 443}, "to": "queue 3"},
+        {
+            "match": {"proto": "ether", "dst": "01:1b:19:00:00:00", "type": 0x88F7, "vlan": 5},
+            "to": "drop",
+        },
+        {"match": {"proto": "udp6", "dport": 53}, "to": "context c1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("-X eth0 hfunc xor", {"queues": "keep", "function": "xor"}),
+        ("-X eth0 xfrm symmetric-xor", {"queues": "keep", "symmetric": "xor"}),
+        ("-X eth0 start 3 equal 1", {"queues": [3]}),
+        ("-X eth0 start 1 weight 3 1", {"queues": "1-2", "weights": [3, 1]}),
+        ("-X eth0 default", {"queues": "all"}),
+    ],
+)
+def test_what_is_said_of_the_hash_leaves_the_table(line: str, said: object) -> None:
+    assert of("a.sh", f"ethtool {line}").profiles["name=eth0"]["rss"] == said
+
+
+RULE = "ethtool -N eth0 flow-type tcp4 dst-port 443 "
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (RULE + "context 1", "context"),
+        (RULE + "action 1 vf 2", "vf 2"),
+        (RULE + "action -2", "nowhere"),
+        (RULE + "context 1 action 1", "nowhere"),
+        (RULE + "action 1 user-def 5", "user-def"),
+        (RULE + "src-port 1 m 0xff", "src-port"),
+        (RULE + "src-ip 10.0.0.0 m 255.0.0.0", "src-ip"),
+        (RULE + "vlan 5", "vlan"),
+        (RULE + "src-ip 2001:db8::1", "address"),
+        ("ethtool -N eth0 flow-type ah4 action 1", "ah4"),
+        ("ethtool -N eth0 delete 5", "takes away"),
+        ("ethtool -N eth0 rx-flow-hash tcp9 sd", "tcp9"),
+        ("ethtool -X eth0 equal 4 start 2", "no line"),
+        ("ethtool -X eth0 context new", "context"),
+        ("ethtool -X eth0 context new equal 2 hfunc xor", "context"),
+        ("ethtool -X eth0 context 1 delete", "no line"),
+    ],
+)
+def test_a_rule_that_no_profile_says_is_named(line: str, why: str) -> None:
+    good = "ethtool -N eth0 flow-type tcp4 action 1"
+    found = of("a.sh", f"{good}\n{line}\n{good}")
+    assert left(found) == [2]
+    assert why in found.left[0].why
+    assert (
+        found.profiles["name=eth0"]["flows"]
+        == [
+            {"match": {"proto": "tcp4"}, "to": "queue 1"},
+        ]
+        * 2
+    )
+
+
+def test_rules_in_another_order_than_their_locations_are_named() -> None:
+    places = (5, 9, 7, 11)
+    found = of("a.sh", "\n".join(f"{RULE} action 1 loc {place}" for place in places))
+    assert left(found) == [3]
+
+
 MANY = 400
 SLOW = {
     "each is wrong": [f"ethtool -G eth0 x{n} 5" for n in range(MANY)],
@@ -414,6 +503,7 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 _WORDS = """
 ethtool -K -X eth0 weight rx 4096 tc qdisc dev root fq limit [net] [main] [Link] [Match] ring=
 RxChannels= sysctl -w net.core.rmem_max= >1 echo > /proc/irq/3/smp_affinity mode: nic: us ip link
+-N flow-type tcp4 udp4 action context new 1 m loc dst-port rx-flow-hash sd hfunc xor delete
 set RxCoalesceSec= ReceivePacketSteeringCPUMask= [ ] = : ; # $ \\ ' " \xb2
 """
 WORDS = st.sampled_from([*_WORDS.split(), " ", "\n", "\t"])

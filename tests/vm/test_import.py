@@ -15,6 +15,9 @@ from netuned.profiles.yamlwriting import dump
 
 from . import host
 
+PACKAGES = "tuned udev procps ufw libreswan"
+"""Of ``perftune.yaml`` no package in Debian is known."""
+
 EXAMPLE = re.compile(r"^\.nf\n(.*?)^\.fi", re.MULTILINE | re.DOTALL)
 
 
@@ -22,7 +25,7 @@ EXAMPLE = re.compile(r"^\.nf\n(.*?)^\.fi", re.MULTILINE | re.DOTALL)
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is in the packages."""
     folder = tmp_path_factory.mktemp("packages")
-    host.run("sh", "-ec", f"cd {folder}; apt-get -q download tuned udev")
+    host.run("sh", "-ec", f"cd {folder}; apt-get -q download {PACKAGES}")
     for package in folder.glob("*.deb"):
         host.run("dpkg-deb", "-x", package, folder)
     return folder
@@ -45,6 +48,20 @@ def test_profiles_of_tuned(shipped: Path) -> None:
     host_settings = profile["host"]
     assert isinstance(host_settings, dict)
     assert set(host_settings["sysctl"]) == {"net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"}
+
+
+def test_files_of_sysctls(shipped: Path) -> None:
+    """Of ``sysctl.d``, and of those that have one of their own, with slashes."""
+    places = ("usr/lib/sysctl.d/*.conf", "etc/**/sysctl.conf", "usr/share/doc/**/sysctl.conf")
+    files = [file for place in places for file in sorted(shipped.glob(place))]
+    brought = {file: list(good(file.name, file.read_text())) for file in files}
+    (profile,) = brought[shipped / "etc/ufw/sysctl.conf"]
+    host_settings = profile["host"]
+    assert isinstance(host_settings, dict)
+    assert len(host_settings["sysctl"]) > 5
+    assert host_settings["sysctl"]["net.ipv4.icmp_echo_ignore_all"] == 0
+    (profile,) = brought[shipped / "usr/share/doc/libreswan/examples/sysctl.conf"]
+    assert profile
 
 
 def test_link_files_of_systemd(shipped: Path) -> None:
