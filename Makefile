@@ -25,6 +25,8 @@ LAYERS := lint unit fuzz netns vm
 BESIDE_lint := -n 2 --dist worksteal
 BESIDE_unit := -n 2 --dist worksteal
 BESIDE_netns := -n 4 --dist loadscope
+# Two machines at a time: an emulated one with 8 CPUs keeps one and a bit of the host's at work.
+BESIDE_vm := -n 2 --dist loadscope
 layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
         $(CARRIED) $(VENV)/bin/python -m pytest $(BESIDE_$(1)) tests/$(1) $(PYTEST)
 

@@ -1,12 +1,14 @@
 """One machine for all the tests of a kernel, and the guest that netuned's own tests share."""
 
+import fcntl
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from . import hardware, image, lab, netdevsim, timing
+from . import cache, hardware, image, lab, netdevsim, timing
 from .guest_host import FIRST, IGB, Guest
 from .host import LabError, LabUnavailable
 from .machine import Machine
@@ -37,6 +39,50 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(
             "machine", systems, ids=lambda system: system.name, indirect=True, scope="session"
         )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Have all tests of a system go to one worker: it boots that one once, while another one tests.
+
+    Of one test most is waiting for one CPU of the guest, so two guests keep two CPUs at work.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it has none
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            parameters = nodeid.partition("[")[2]
+            names = [system.name for system in image.SYSTEMS if parameters.startswith(system.name)]
+            return max(names, key=len, default="")  # one is the beginning of another
+
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """One that is marked ``alone`` waits until no other runs, on any guest, and none is booted.
+
+    Who waits for that holds the gate, so that no other begins meanwhile.
+    """
+    alone = item.get_closest_marker("alone") is not None
+    place = cache.folder()
+    with (place / "gate").open("w") as gate, (place / "tests").open("w") as tests:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(tests, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if not alone:
+            fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["vm durations"] = timing.durations
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker has measured is shown by the process that shows all."""
+    timing.durations += map(tuple, getattr(node, "workeroutput", {}).get("vm durations", ()))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What the lab needs of the machine it runs on: rights, packages, a Debian mirror."""
 
+import fcntl
 import importlib.util
 import os
 import platform
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from . import cache
 
 ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -92,6 +95,12 @@ def ensure_packages() -> None:
         LabUnavailable: not root, or apt cannot bring them.
     """
     check_rights()
+    with (cache.folder() / "packages").open("w") as lock:  # another guest's start wants them, too
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install_what_is_missing()
+
+
+def _install_what_is_missing() -> None:
     missing = {package for command, package in TOOLS.items() if not has(command)}
     if importlib.util.find_spec("pip") is None and not has("pip3"):
         missing.add("python3-pip")

@@ -13,7 +13,8 @@ from .timing import timed
 
 ATTEMPTS = 3
 BOOT_S = 300.0
-"""A boot is over in 30 s on two idle CPUs; others may be at work there."""
+"""Either half of a boot is over in 30 s on two idle CPUs; others may be at work there, and a second
+guest is."""
 LINKS_S = 60.0
 EVERY_CARD_UP = "! grep -Lx up /sys/class/net/en*/operstate | grep -q ."
 

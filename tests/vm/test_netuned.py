@@ -121,6 +121,7 @@ def test_restoring_a_card_leaves_it_alone(igb: Guest, wanted: dict[str, object])
     assert igb.state(FIRST) == wanted
 
 
+@pytest.mark.alone
 def test_sigterm_stops_within_two_seconds_of_the_daemons_time(igb: Guest) -> None:
     taken = igb.machine.run("time systemctl stop netuned", check=True).duration_s
     igb.sh("systemctl start netuned")
