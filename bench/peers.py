@@ -63,18 +63,19 @@ def measure(idle_s: float) -> list[Row]:
 
 def _root() -> Path:
     words = (SUITE, *PACKAGES)
-    final = cache.folder() / f"peers-{cache.digest(*(word.encode() for word in words))}"
-    if not final.exists():
-        with cache.locked(), cache.building(final) as work:
-            host.run(
-                *("unshare", "--mount", "--propagation", "private", "--"),
-                *("mmdebstrap", "--mode=root", "--variant=minbase", "--architectures=amd64"),
-                f"--include={','.join(PACKAGES)}",
-                *(f"--aptopt={line}" for line in host.apt_settings()),
-                *(SUITE, work / "root", f"deb {host.debian_mirror()} {SUITE} main"),
-                log=work / "mmdebstrap.log",
-            )
-    return final / "root"
+
+    def build(work: Path) -> None:
+        host.run(
+            *("unshare", "--mount", "--propagation", "private", "--"),
+            *("mmdebstrap", "--mode=root", "--variant=minbase", "--architectures=amd64"),
+            f"--include={','.join(PACKAGES)}",
+            *(f"--aptopt={line}" for line in host.apt_settings()),
+            *(SUITE, work / "root", f"deb {host.debian_mirror()} {SUITE} main"),
+            log=work / "mmdebstrap.log",
+        )
+
+    name = f"peers-{cache.digest(*(word.encode() for word in words))}"
+    return cache.entry(name, build) / "root"
 
 
 def _peers(root: Path, idle_s: float) -> Mapping[str, Any]:

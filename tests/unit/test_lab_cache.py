@@ -65,6 +65,37 @@ def test_what_is_being_built_stays(tmp_path: Path) -> None:
     assert (path / "lock").exists()
 
 
+def test_an_entry_is_built_once_and_others_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (cache.folder() / "unfinished-base-2-x").mkdir()
+    built: list[str] = []
+
+    def inner(work: Path) -> None:
+        built.append("disk-1")
+
+    def outer(work: Path) -> None:
+        built.append("base-1")
+        (work / "file").touch()
+        cache.entry("disk-1", inner)
+
+    for _ in range(2):
+        assert (cache.entry("base-1", outer) / "file").exists()
+    assert built == ["base-1", "disk-1"]
+    kinds = sorted(path.name for path in cache.folder().iterdir() if path.is_dir())
+    assert kinds == ["base-1", "disk-1"]
+
+
+def test_the_longest_unused_of_a_kind_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for number in range(8):
+        os.utime(cache.entry(f"disk-{number}", lambda work: None), (number, number))
+    assert not (cache.folder() / "disk-0").exists()
+    left = {path.name.removeprefix("lock-") for path in cache.folder().glob("*disk-*")}
+    assert left == {f"disk-{number}" for number in range(2, 8)}
+
+
 def test_sudo_drops_nothing_that_the_lab_asks_for() -> None:
     given = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": "/x y", "NETUNED_LAB_MIRROR": "/m"}
     words = ["make", "-n", "-C", str(ROOT), "SUDO=sudo", "clean-lab", "lab", "vm"]

@@ -5,8 +5,8 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -41,37 +41,38 @@ def remove() -> str:
     return f"Removed {path} ({size / 1e6:.0f} MB)."
 
 
-@contextmanager
-def locked() -> Iterator[None]:
-    """One build at a time on this machine; what an interrupted one left is removed."""
-    with open(folder() / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for stale in folder().glob(f"{UNFINISHED}*"):
-            shutil.rmtree(stale)
-        yield
+def entry(name: str, build: Callable[[Path], None]) -> Path:
+    """The entry of this name (`kind-hash`), which `build` makes in a folder if it is not there.
 
-
-@contextmanager
-def building(final: Path) -> Iterator[Path]:
-    """A folder to build in, that becomes `final` only if the block ends well.
-
-    After a failure it stays, with its logs, until the next build.
+    Of one entry there is one build at a time on this machine; others go on beside it. The folder of
+    a build that failed stays, with its logs, until the next build.
     """
-    work = Path(mkdtemp(prefix=f"{UNFINISHED}{final.name}-", dir=final.parent))
-    # chroot and mmdebstrap drop to unprivileged users in there
-    work.chmod(0o755)
-    yield work
-    work.rename(final)
+    final = folder() / name
+    with open(folder() / "lock", "w") as whole, open(folder() / f"lock-{name}", "w") as own:
+        with suppress(BlockingIOError):
+            fcntl.flock(whole, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for stale in folder().glob(f"{UNFINISHED}*"):
+                shutil.rmtree(stale)
+        fcntl.flock(whole, fcntl.LOCK_SH)
+        fcntl.flock(own, fcntl.LOCK_EX)
+        if not final.exists():
+            work = Path(mkdtemp(prefix=f"{UNFINISHED}{name}-", dir=folder()))
+            # chroot and mmdebstrap drop to unprivileged users in there
+            work.chmod(0o755)
+            build(work)
+            work.rename(final)
+        _use(final)
+    return final
 
 
-def use(path: Path, keep: int = 6) -> Path:
-    """Mark an entry as used and drop the longest unused ones of its kind (`kind-hash`)."""
+def _use(path: Path, keep: int = 6) -> None:
+    """Mark an entry as used and drop the longest unused ones of its kind."""
     os.utime(path)
     kind = path.name.partition("-")[0]
     entries = sorted(folder().glob(f"{kind}-*"), key=lambda entry: entry.stat().st_mtime)
     for old in entries[:-keep]:
         shutil.rmtree(old)
-    return path
+        (folder() / f"lock-{old.name}").unlink(missing_ok=True)
 
 
 def walk(root: Path) -> list[Path]:

@@ -88,11 +88,10 @@ def disk(checkout: Path = CHECKOUT, system: System = CURRENT) -> Disk:
     Raises:
         LabError: a step of the build failed.
     """
-    with cache.locked():
-        with timed(f"base file system of {system.name}"):
-            base = _base(requirements(checkout), system)
-        with timed("disk image"):
-            image = _image(base, checkout)
+    with timed(f"base file system of {system.name}"):
+        base = _base(requirements(checkout), system)
+    with timed("disk image"):
+        image = _image(base, checkout)
     boot = base / "root/boot"
     return Disk(system, image / "disk.img", _only(boot, "vmlinuz-*"), _only(boot, "initrd.img-*"))
 
@@ -118,14 +117,14 @@ def source_files(checkout: Path) -> list[Path]:
 def _base(wanted: str, system: System) -> Path:
     recipe = [RECIPE, *astuple(system), KERNEL, *PACKAGES, *WITHOUT, wanted]
     overlay = cache.contents(HERE / "base", cache.walk(HERE / "base"))
-    final = cache.folder() / f"base-{cache.digest(json.dumps(recipe).encode(), *overlay)}"
-    if not final.exists():
-        with cache.building(final) as work:
-            (work / "wheels").mkdir()
-            if wanted:
-                _download_wheels(wanted, system.python, work)
-            _bootstrap(system, wanted, work)
-    return cache.use(final)
+
+    def build(work: Path) -> None:
+        (work / "wheels").mkdir()
+        if wanted:
+            _download_wheels(wanted, system.python, work)
+        _bootstrap(system, wanted, work)
+
+    return cache.entry(f"base-{cache.digest(json.dumps(recipe).encode(), *overlay)}", build)
 
 
 def _download_wheels(wanted: str, python: str, work: Path) -> None:
@@ -188,19 +187,19 @@ def _image(base: Path, checkout: Path) -> Path:
         *cache.contents(HERE / "guest", ours),
         *cache.contents(checkout, theirs),
     )
-    final = cache.folder() / f"disk-{key}"
-    if not final.exists():
-        with cache.building(final) as work:
-            cache.copy(HERE / "guest", ours, work / "guest")
-            cache.copy(checkout, theirs, work / "src")
-            host.run(
-                *("unshare", "--mount", "--propagation", "private", "--net", "--"),
-                *(HERE / "assemble.sh", base / "root", work, work / "disk.img", DISK_SIZE),
-                log=work / "assemble.log",
-            )
-            for leftover in ("guest", "overlay", "root", "upper"):
-                shutil.rmtree(work / leftover)
-    return cache.use(final)
+
+    def build(work: Path) -> None:
+        cache.copy(HERE / "guest", ours, work / "guest")
+        cache.copy(checkout, theirs, work / "src")
+        host.run(
+            *("unshare", "--mount", "--propagation", "private", "--net", "--"),
+            *(HERE / "assemble.sh", base / "root", work, work / "disk.img", DISK_SIZE),
+            log=work / "assemble.log",
+        )
+        for leftover in ("guest", "overlay", "root", "upper"):
+            shutil.rmtree(work / leftover)
+
+    return cache.entry(f"disk-{key}", build)
 
 
 def _only(folder: Path, pattern: str) -> Path:

@@ -27,15 +27,15 @@ def module(disk: image.Disk) -> Path:
     query = ("dpkg-query", "--show", "--showformat=${Version}", f"linux-image-{release}")
     version = host.run("chroot", root, *query)
     key = cache.digest(release.encode(), version.encode(), SCRIPT.read_bytes())
-    final = cache.folder() / f"netdevsim-{key}"
-    with cache.locked(), timed(f"netdevsim of {disk.system.name}"):
-        if not final.exists():
-            with cache.building(final) as work:
-                host.run(
-                    *("unshare", "--mount", "--propagation", "private", "--"),
-                    *(SCRIPT, root, work, release, version),
-                    log=work / "build.log",
-                )
-                for leftover in ("overlay", "root", "upper"):
-                    shutil.rmtree(work / leftover)
-        return cache.use(final) / "netdevsim.ko"
+
+    def build(work: Path) -> None:
+        host.run(
+            *("unshare", "--mount", "--propagation", "private", "--"),
+            *(SCRIPT, root, work, release, version),
+            log=work / "build.log",
+        )
+        for leftover in ("overlay", "root", "upper"):
+            shutil.rmtree(work / leftover)
+
+    with timed(f"netdevsim of {disk.system.name}"):
+        return cache.entry(f"netdevsim-{key}", build) / "netdevsim.ko"
