@@ -45,6 +45,8 @@ from netuned.status import (
 )
 from netuned.values import ChannelCounts, Qdisc
 
+from . import forked
+
 UNITS = Path(__file__).parents[2] / "units"
 NOBODY = 65534
 POLKITD = "/usr/lib/polkit-1/polkitd"
@@ -129,8 +131,9 @@ class PrivateBus:
             "contextlib.redirect_stdout(io.StringIO()).__enter__(); run(['status', '--json']);"
             f"sys.stdout = sys.__stdout__; os.setuid({uid}); main()"
         )
-        command = ["-c", script] if uid else ["-m", "netuned.cli"]
-        return self.run(sys.executable, *command, *words)
+        if not uid:
+            return forked.run("netunedctl", words, self.environment, None)
+        return self.run(sys.executable, "-c", script, *words)
 
     def connect(self) -> DBusConnection:
         return open_dbus_connection(self.address)

@@ -16,6 +16,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -23,6 +24,7 @@ import pytest
 from .lab import Lab
 
 Lab.forks = True
+HERE = Path(__file__).resolve().parent
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -62,6 +64,15 @@ ONE_AFTER_THE_OTHER = ("test_contention.py",)
 """Files whose tests go to one worker, the first: each would take a whole CPU."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is to be alone comes last: a worker that waits for the others does nothing meanwhile."""
+    items.sort(key=lambda item: item.path.parent == HERE and _is_alone(item))
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Have each test go to any worker, but for those files.
@@ -84,7 +95,7 @@ def _alone_or_beside_others(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
     """Tests run side by side; one that is marked ``alone`` waits until no other runs."""
-    alone = request.node.get_closest_marker("alone") is not None
+    alone = _is_alone(request.node)
     # of the worker processes of one run the directory above is the same
     with (tmp_path_factory.getbasetemp().parent / "netns.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)

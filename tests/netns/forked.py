@@ -1,13 +1,15 @@
-"""The daemon without its imports: ``python -m tests.netns.forked`` has them, and forks each.
+"""Programs without their imports: ``python -m tests.netns.forked NAME`` has them, and forks each.
 
-They are most of what a start costs. What is inherited is otherwise as with a program that
-`ip netns exec` runs: a namespace of the network's, and mounts of its own with that one's /sys.
+They are most of what a start of the daemon or of ``netunedctl`` costs. What is inherited is
+otherwise as with a program that `ip netns exec` runs: a namespace of the network's, and mounts of
+its own with that one's /sys.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 import json
 import os
 import select
@@ -15,11 +17,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
-from netuned import __main__ as program
+from netuned import __main__ as daemon
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -27,8 +29,14 @@ MS_REC, MS_SLAVE = 1 << 14, 1 << 19
 MNT_DETACH = 2
 
 
+COMMANDS = ("apply", "explain", "history", "plan", "profiles", "reload", "restore", "status")
+"""Of netunedctl those of which tests have many; the others are imported by who asks for one."""
+LATER = ("json", "rich.cells", "netuned.bus.client", "netuned.plan", "netuned.values")
+"""What these import once they run."""
+
+
 class Forked:
-    """A daemon that was forked, with what is used of ``subprocess.Popen``."""
+    """A program that was forked, with what is used of ``subprocess.Popen``."""
 
     def __init__(self, pid: int, ended: socket.socket) -> None:
         self.pid = pid
@@ -61,32 +69,70 @@ class Forked:
 
 
 def start(
-    namespace: Path, words: Sequence[str], environment: Mapping[str, str], stderr: IO[bytes]
+    program: str,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    stdout: int,
+    stderr: int,
+    namespace: Path | None,
 ) -> Forked:
-    """Fork a daemon in a named namespace of the network's; ``words`` are its arguments."""
-    server = _server()
-    request = json.dumps({"words": words, "environment": dict(environment), "cwd": os.getcwd()})
+    """Fork ``netuned`` or ``netunedctl``; ``words`` are its arguments.
+
+    With the path of a named namespace of the network's it runs in that one, else where this thread
+    is.
+    """
+    server = _server(program)
+    inside = namespace is not None
+    request = json.dumps(
+        {"inside": inside, "words": words, "environment": dict(environment), "cwd": os.getcwd()}
+    )
     ours, theirs = socket.socketpair()
-    with theirs, namespace.open() as net, open("/proc/thread-self/ns/mnt") as mounts:
-        files = [stderr.fileno(), net.fileno(), mounts.fileno(), theirs.fileno()]
+    where = namespace or Path("/proc/thread-self/ns/net")
+    with theirs, where.open() as net, open("/proc/thread-self/ns/mnt") as mounts:
+        files = [stdout, stderr, net.fileno(), mounts.fileno(), theirs.fileno()]
         socket.send_fds(server, [len(request).to_bytes(4, "big")], files)
         server.sendall(request.encode())
         return Forked(int.from_bytes(server.recv(4, socket.MSG_WAITALL), "big"), ours)
 
 
+def run(
+    program: str, words: Sequence[str], environment: Mapping[str, str], namespace: Path | None
+) -> subprocess.CompletedProcess[str]:
+    """Fork a program as `start` does, and return what it said and ended with."""
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        files = {"stdout": stdout.fileno(), "stderr": stderr.fileno()}
+        status = start(program, words, environment, **files, namespace=namespace).wait()
+        said = []
+        for file in (stdout, stderr):
+            file.seek(0)
+            said.append(file.read().decode())
+    return subprocess.CompletedProcess([program, *words], status, *said)
+
+
 @functools.cache
-def _server() -> socket.socket:
-    """The other end of the process that forks; it goes with this one."""
+def _server(program: str) -> socket.socket:
+    """The other end of the process that forks a program; it goes with this one."""
     ours, theirs = socket.socketpair()
     with theirs:
-        words = [sys.executable, "-m", __name__, str(theirs.fileno())]
+        words = [sys.executable, "-m", __name__, program, str(theirs.fileno())]
         subprocess.Popen(words, pass_fds=[theirs.fileno()], start_new_session=True)
     return ours
 
 
-def serve(control: socket.socket) -> None:
+def load(program: str) -> Callable[[], object]:
+    """Import a program. Returns its entry point."""
+    if program == "netuned":
+        main: Callable[[], object] = daemon.load().main
+        return main
+    main = importlib.import_module("netuned.cli.main").main
+    for name in (*(f"netuned.cli.{command}" for command in COMMANDS), *LATER):
+        importlib.import_module(name)
+    return main
+
+
+def serve(main: Callable[[], object], control: socket.socket) -> None:
     """Fork as asked, and tell of each that ended with what, until nobody can ask any more."""
-    daemon = program.load()
     woken, wakes = socket.socketpair()
     wakes.setblocking(False)
     signal.set_wakeup_fd(wakes.fileno())
@@ -100,7 +146,7 @@ def serve(control: socket.socket) -> None:
                 os.write(running[ended[0]], str(ended[1]).encode())
                 os.close(running.pop(ended[0]))
         if control in ready:
-            head, files, _, _ = socket.recv_fds(control, 4, 4)
+            head, files, _, _ = socket.recv_fds(control, 4, 5)
             if not head:
                 return
             said = control.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
@@ -113,7 +159,7 @@ def serve(control: socket.socket) -> None:
                 for number in (*running.values(), status):
                     os.close(number)
                 _become(inherited, **json.loads(said))
-                daemon.main()
+                main()
             running[pid] = status
             for number in inherited:
                 os.close(number)
@@ -121,23 +167,29 @@ def serve(control: socket.socket) -> None:
 
 
 def _become(
-    files: Sequence[int], words: Sequence[str], environment: Mapping[str, str], cwd: str
+    files: Sequence[int],
+    inside: bool,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    cwd: str,
 ) -> None:
-    """What `ip netns exec` does, then what an exec of the daemon would."""
-    stderr, net, mounts = files
+    """What `ip netns exec` does, if it is to be ``inside``; then what an exec would."""
+    stdout, stderr, net, mounts = files
+    os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     _call("setns", mounts, CLONE_NEWNS)
     _call("setns", net, CLONE_NEWNET)
-    _call("unshare", CLONE_NEWNS)
-    _call("mount", b"", b"/", b"none", ctypes.c_ulong(MS_SLAVE | MS_REC), None)
-    _call("umount2", b"/sys", MNT_DETACH)
-    _call("mount", b"netns", b"/sys", b"sysfs", ctypes.c_ulong(0), None)
+    if inside:
+        _call("unshare", CLONE_NEWNS)
+        _call("mount", b"", b"/", b"none", ctypes.c_ulong(MS_SLAVE | MS_REC), None)
+        _call("umount2", b"/sys", MNT_DETACH)
+        _call("mount", b"netns", b"/sys", b"sysfs", ctypes.c_ulong(0), None)
     for number in files:
         os.close(number)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = ["netuned", *words]
+    sys.argv[1:] = words
 
 
 def _call(name: str, *arguments: object) -> None:
@@ -147,4 +199,6 @@ def _call(name: str, *arguments: object) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    program, control = sys.argv[1:]
+    sys.argv = [program]
+    serve(load(program), socket.socket(fileno=int(control)))

@@ -90,6 +90,10 @@ class Lab:
         """The words that run a command inside, where /sys shows the namespace's own cards."""
         return ["ip", "netns", "exec", self.namespace, *words]
 
+    @property
+    def _where(self) -> Path:
+        return Path("/run/netns", self.namespace)
+
     def _runs_plainly(self) -> bool:
         """Whether ``command`` is this class's own."""
         return type(self).command is Lab.command and "command" not in vars(self)
@@ -150,8 +154,10 @@ class Lab:
         with _notify_socket(self.directory / "notify") as heard, self.log.open("ab") as log:
             environment = {**self.environment, "NOTIFY_SOCKET": str(self.directory / "notify")}
             if self.forks and self.module == "netuned" and self._runs_plainly():
-                where = Path("/run/netns", self.namespace)
-                self.daemon = forked.start(where, words, environment, log)
+                files = {"stdout": 1, "stderr": log.fileno()}
+                self.daemon = forked.start(
+                    "netuned", words, environment, **files, namespace=self._where
+                )
             else:
                 program = self.command(sys.executable, "-m", self.module, *words)
                 self.daemon = subprocess.Popen(program, env=environment, stderr=log)
@@ -171,15 +177,25 @@ class Lab:
         self.daemon.wait(10)
         return time.monotonic() - start
 
-    def ctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run netunedctl. Raises: AssertionError with what it said, where ``check`` is set."""
-        done = subprocess.run(
-            [sys.executable, "-m", "netuned.cli", *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            env=self.environment,
-        )
+    def ctl(
+        self, *arguments: str, check: bool = True, inside: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run netunedctl, ``inside`` if it is to look at the namespace's cards itself.
+
+        Raises: AssertionError with what it said, where ``check`` is set.
+        """
+        if self.forks and self._runs_plainly():
+            where = self._where if inside else None
+            done = forked.run("netunedctl", arguments, self.environment, where)
+        else:
+            words = (sys.executable, "-m", "netuned.cli", *arguments)
+            done = subprocess.run(
+                self.command(*words) if inside else words,
+                check=False,
+                capture_output=True,
+                text=True,
+                env=self.environment,
+            )
         if check and done.returncode:
             said = f"{done.stdout}{done.stderr}; log:\n{self.logged()}"
             raise AssertionError(f"netunedctl {arguments}: {done.returncode}: {said}")

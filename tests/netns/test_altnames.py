@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -74,7 +73,7 @@ def test_it_names_the_card_everywhere(lab: Lab) -> None:
     assert wrong.startswith("netunedctl: there is no card named wan1; there are: ")
     where = ("--profiles", str(lab.profiles))
     for words in (("explain", "wan0"), ("plan", LONG)):
-        told = lab.run(sys.executable, "-m", "netuned.cli", *words, *where)
+        told = lab.ctl(*words, *where, inside=True)
         assert "lan0" in told.stdout, words
 
 

@@ -393,7 +393,7 @@ def test_the_log_has_who_asks_for_what(
     asked = ("apply", "restore enp0s3 rps", "reload", "rollback", "apply --confirm 60s enp0s3")
     for words in asked:
         caplog.clear()
-        bus.ctl(*words.split())
+        bus.run(sys.executable, "-m", "netuned.cli", *words.split())
         (message,) = caplog.messages
         pid = vars(caplog.records[0])["caller_pid"]
         assert message.startswith(f"Asked for by root, pid {pid} (")

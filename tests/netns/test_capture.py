@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -29,7 +28,7 @@ def lab() -> Iterator[Lab]:
 
 
 def ctl(lab: Lab, *words: str) -> str:
-    return lab.run(sys.executable, "-m", "netuned.cli", *words).stdout
+    return lab.ctl(*words, inside=True).stdout
 
 
 def captured(lab: Lab, *words: str, card: str = CARD) -> tuple[dict[str, object], list[str]]:

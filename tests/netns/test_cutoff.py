@@ -65,7 +65,7 @@ def test_plan_check_and_apply_warn_of_it(lab: Lab, tmp_path: Path) -> None:
     lab.ctl("pause")
     lab.profile("edge", EDGE)
     lab.ctl("reload")
-    applied = lab.run(sys.executable, "-m", "netuned.cli", "apply", "--confirm", "60s")
+    applied = lab.ctl("apply", "--confirm", "60s", inside=True)
     assert "netunedctl: lan0 carries the default route, and loses its link" in applied.stderr
     assert "unless it is confirmed in time, it goes back" in applied.stderr
     assert "lan2" not in applied.stderr

@@ -323,10 +323,7 @@ def test_a_denied_disruption_is_reported_and_not_made(lab: Lab) -> None:
     (withheld,) = json.loads(lab.ctl("plan", "--json").stdout)["withheld"]
     assert withheld["before_value"] == {"rx": 2, "tx": 2}
     assert withheld["after_value"] == {"rx": 4, "tx": 4}
-    offline = lab.run(
-        *(sys.executable, "-m", "netuned.cli", "plan", "--json"),
-        *("--profiles", str(lab.profiles)),
-    )
+    offline = lab.ctl("plan", "--json", "--profiles", str(lab.profiles), inside=True)
     assert json.loads(offline.stdout)["withheld"] == [withheld]
 
 

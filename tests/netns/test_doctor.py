@@ -115,16 +115,15 @@ def test_without_daemon_profile_and_rights_nothing_is_found_on_idle_cards() -> N
 
 def test_a_snapshot_holds_what_happened(tmp_path: Path) -> None:
     path = str(tmp_path / "host.tar")
-    ctl = (sys.executable, "-m", "netuned.cli")
     with HostLab() as lab:
         lab.add_pair("lan0", "peer0", queues=QUEUES)
         lab.shell(SLOW)
         words = lab.command(sys.executable, "-m", "tests.netns.doctoring", "never", "datagrams")
         with subprocess.Popen(words, stdout=subprocess.DEVNULL) as sending:
             lab.wait(lambda: "dropped 0" not in lab.shell("tc -s qdisc show dev lan0"), "drops")
-            lab.run(*ctl, "snapshot", path, "--for", "1s")
+            lab.ctl("snapshot", path, "--for", "1s", inside=True)
             sending.kill()
-        shown = lab.run(*ctl, "doctor", "lan0", "--snapshot", path).stdout
+        shown = lab.ctl("doctor", "lan0", "--snapshot", path, inside=True).stdout
     assert "lan0: qdisc-drops" in shown
     assert "Proof: drops of tx-0" in shown
 
@@ -146,8 +145,8 @@ def test_what_the_daemon_withholds_and_puts_back_is_told() -> None:
         lab.wait_state("lan0", "partial")
         lab.shell(f"echo 1 > {LAN}/rx-0/rps_cpus")
         lab.wait(lambda: lab.attribute("lan0", "rx-0", "rps_cpus").endswith("3"), "the repair")
-        words = (sys.executable, "-m", "netuned.cli", "doctor", "--for", "1s", "--json")
-        found = json.loads(lab.run(*words).stdout)
+        words = ("doctor", "--for", "1s", "--json")
+        found = json.loads(lab.ctl(*words, inside=True).stdout)
     findings = {finding["name"]: finding for finding in found["findings"]}
     assert findings["repaired"]["proof"] == {"repairs": 1}
     assert "rps rx-0 was put back" in findings["repaired"]["seen"]

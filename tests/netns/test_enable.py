@@ -31,12 +31,7 @@ def lab() -> Iterator[Lab]:
 
 def ctl(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
     """netunedctl in the namespace, with nobody to agree."""
-    command = lab.command(sys.executable, "-m", "netuned.cli", *words, *where(lab))
-    environment = {**os.environ, **lab.environment}
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        env=environment,
-    )  # fmt: skip
+    return lab.ctl(*words, *where(lab), check=False, inside=True)
 
 
 def mask(lab: Lab) -> str:

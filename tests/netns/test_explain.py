@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,8 +31,7 @@ def lab() -> Iterator[Lab]:
 
 def explain(lab: Lab, *words: str) -> str:
     """Run it in the namespace, with the profiles that the daemon has."""
-    command = ("-m", "netuned.cli", "explain", *words, "--profiles", str(lab.profiles))
-    return lab.run(sys.executable, *command).stdout
+    return lab.ctl("explain", *words, "--profiles", str(lab.profiles), inside=True).stdout
 
 
 def test_it_says_what_the_daemon_does(lab: Lab) -> None:

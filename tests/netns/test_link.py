@@ -157,8 +157,8 @@ def test_cards_above_follow_where_the_profile_says_so(lab: LinkLab) -> None:
     lab.wait_state("br0", "in-sync")
     bigger = USUAL | {"gro-max-size": 131072}
     assert numbers(lab, "br0") == bigger, "without the length of its queue"
-    command = ("-m", "netuned.cli", "explain", "br0", "--profiles", str(lab.profiles))
-    said = " ".join(lab.run(sys.executable, *command).stdout.split())
+    words = ("explain", "br0", "--profiles", str(lab.profiles))
+    said = " ".join(lab.ctl(*words, inside=True).stdout.split())
     assert f"is in force on {CARD} below it, and gives it the same sizes" in said
     lab.shell("ip link add mac0 link br0 type macvlan")
     lab.wait(lambda: lab.card("mac0").get("state") == "in-sync", "one that came later, above")

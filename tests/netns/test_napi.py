@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -142,8 +141,8 @@ def test_single_queues_come_after_the_card(lab: Lab) -> None:
     lab.shell(f"echo 0 >/sys/class/net/{CARD}/napi_defer_hard_irqs")
     lab.wait(lambda: state(lab) == now, "the repair, of all that the write went to")
     assert json.loads(lab.ctl("plan", "--json").stdout)["changes"] == []
-    words = (sys.executable, "-m", "netuned.cli", "explain", CARD, "1", "--json")
-    found = lab.run(*words, "--profiles", str(lab.profiles))
+    words = ("explain", CARD, "1", "--json", "--profiles", str(lab.profiles))
+    found = lab.ctl(*words, inside=True)
     assert "irq-suspend-timeout 20000000 ns" in found.stdout
 
     drop(lab, "napi: {queues: {1: {defer-hard-irqs: 4}}}")
@@ -276,8 +275,8 @@ def test_threads_come_with_the_setting_and_go_where_queues_are_served(lab: Lab) 
     assert "no kernel thread is known to poll for the queue" in setting(lab)["reason"]
     path = drop(lab, "napi: {threaded: on, threads: irq}")
     lab.wait_state(CARD, "in-sync")
-    words = (sys.executable, "-m", "netuned.cli", "explain", CARD, "--json")
-    told = json.loads(lab.run(*words, "--profiles", str(lab.profiles)).stdout)["queues"]
+    words = ("explain", CARD, "--json", "--profiles", str(lab.profiles))
+    told = json.loads(lab.ctl(*words, inside=True).stdout)["queues"]
     assert pinned(lab) == {f"rx-{queue['queue']}": queue["cpus"] for queue in told}
     path.unlink()
     lab.wait_state(CARD, "unmanaged")

@@ -83,10 +83,8 @@ def is_partial(lab: Lab, tunable: str, why: str) -> None:
     assert lab.ctl("plan", "--exit-code", check=False).returncode == 3
     planned = json.loads(lab.ctl("plan", "--json").stdout)
     assert [lack["tunable"] for lack in planned["unsupported"]] == [tunable]
-    offline = lab.run(
-        *(sys.executable, "-m", "netuned.cli", "plan", "--exit-code"),
-        *("--profiles", str(lab.profiles)),
-        check=False,
+    offline = lab.ctl(
+        *("plan", "--exit-code", "--profiles", str(lab.profiles)), check=False, inside=True
     )
     assert offline.returncode == 3
     assert one_line(offline.stdout).startswith(NOT_ALL)
@@ -146,8 +144,8 @@ def test_a_plan_promises_only_what_is_done(lab: Lab) -> None:
     lab.start()
     lab.wait_state("lan0", "drifted")
     told = json.loads(lab.ctl("plan", "--json").stdout)
-    words = (sys.executable, "-m", "netuned.cli", "plan", "--json", "--profiles")
-    assert json.loads(lab.run(*words, str(lab.profiles)).stdout) == told
+    words = ("plan", "--json", "--profiles", str(lab.profiles))
+    assert json.loads(lab.ctl(*words, inside=True).stdout) == told
     assert {change["tunable"] for change in told["changes"]} == {"rps"}
     assert all("only told, not done" in change["why"] for change in told["changes"])
     (lack,) = told["unsupported"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,7 @@ def lab() -> Iterator[Lab]:
 
 def plan(lab: Lab, *words: str) -> str:
     """Run it in the namespace, with the profiles that the daemon has."""
-    command = ("-m", "netuned.cli", "plan", *words, "--profiles", str(lab.profiles))
-    return lab.run(sys.executable, *command).stdout
+    return lab.ctl("plan", *words, "--profiles", str(lab.profiles), inside=True).stdout
 
 
 def foretold(lab: Lab, *words: str) -> list[tuple[str, str]]:

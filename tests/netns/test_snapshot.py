@@ -50,7 +50,7 @@ def lab() -> Iterator[Lab]:
 def snapshot_of(lab: Lab, *words: str) -> str:
     """Take one inside the namespace."""
     path = str(lab.directory / "host.tar.xz")
-    lab.run(sys.executable, "-m", "netuned.cli", "snapshot", path, "--force", *words)
+    lab.ctl("snapshot", path, "--force", *words, inside=True)
     return path
 
 

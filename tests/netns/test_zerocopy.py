@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,8 +26,7 @@ def lab() -> Iterator[Lab]:
 
 
 def explained(lab: Lab, *words: str) -> str:
-    command = ("-m", "netuned.cli", "explain", "lan0", "3", *words)
-    return lab.run(sys.executable, *command).stdout
+    return lab.ctl("explain", "lan0", "3", *words, inside=True).stdout
 
 
 def queues(lab: Lab) -> int:
@@ -46,7 +44,7 @@ def test_a_socket_keeps_its_channel_and_is_named(lab: Lab) -> None:
     where = ("--profiles", str(lab.profiles))
     with xdp_socket(lab):
         taken = lab.profiles.parent / "taken.tar"
-        lab.run(sys.executable, "-m", "netuned.cli", "snapshot", str(taken))
+        lab.ctl("snapshot", str(taken), inside=True)
         for source in ((), ("--snapshot", str(taken))):
             assert "AF_XDP is bound to the queue." in one_line(explained(lab, *where, *source))
             found = json.loads(explained(lab, "--json", *where, *source))["zero_copy"]
@@ -55,8 +53,7 @@ def test_a_socket_keeps_its_channel_and_is_named(lab: Lab) -> None:
             assert (met["open queues"], met["nothing else bound"]) == (True, False)
             assert met["AF_XDP without copies"] is False, "veth copies"
         lab.profile("edge", FEW)
-        plan = (sys.executable, "-m", "netuned.cli", "plan", *where)
-        planned = one_line(lab.run(*plan).stdout)
+        planned = one_line(lab.ctl("plan", *where, inside=True).stdout)
         assert "AF_XDP holds queue 3" in planned
         assert "rps rx 0-3" in planned
         lab.start()
