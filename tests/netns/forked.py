@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -29,10 +29,8 @@ MS_REC, MS_SLAVE = 1 << 14, 1 << 19
 MNT_DETACH = 2
 
 
-COMMANDS = ("apply", "explain", "history", "plan", "profiles", "reload", "restore", "status")
-"""Of netunedctl those of which tests have many; the others are imported by who asks for one."""
-LATER = ("json", "rich.cells", "netuned.bus.client", "netuned.plan", "netuned.values")
-"""What these import once they run."""
+GUESTS = Path(__file__).parents[1] / "vm/guest/usr/local/lib/netuned-lab/forked.py"
+"""What does the same for ``netunedctl`` in a virtual machine, and knows what it imports."""
 
 
 class Forked:
@@ -122,12 +120,8 @@ def _server(program: str) -> socket.socket:
 
 def load(program: str) -> Callable[[], object]:
     """Import a program. Returns its entry point."""
-    if program == "netuned":
-        main: Callable[[], object] = daemon.load().main
-        return main
-    main = importlib.import_module("netuned.cli.main").main
-    for name in (*(f"netuned.cli.{command}" for command in COMMANDS), *LATER):
-        importlib.import_module(name)
+    loaded = daemon.load() if program == "netuned" else runpy.run_path(str(GUESTS))["load"]()
+    main: Callable[[], object] = loaded.main
     return main
 
 

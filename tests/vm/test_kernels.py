@@ -85,7 +85,8 @@ def test_igb_is_as_planned(igb: Guest) -> None:
 def test_a_second_pass_writes_nothing(igb: Guest) -> None:
     igb.machine.put("/root/count.py", COUNT_WRITES)
     before = igb.writes()
-    counted = igb.sh(f"/usr/lib/netuned/venv/bin/python /root/count.py {FIRST} {SECOND}", 120)
+    applied = "'netunedctl apply && netunedctl apply'"
+    counted = igb.sh(f"{PYTHON} /root/count.py {applied} {FIRST} {SECOND}", 120)
     assert counted == "0 file writes, 0 qdisc events"
     assert igb.writes() == before
     assert igb.sh("netunedctl plan --exit-code >/dev/null; echo $?") == "0"
@@ -368,7 +369,7 @@ COUNT_WRITES = """
 import glob, os, subprocess, sys, time
 from netuned.kernel.inotify import IN_MODIFY, Inotify
 watch, held = Inotify(), []
-names = sys.argv[1:]
+command, *names = sys.argv[1:]
 paths = [p for n in names for p in glob.glob(f"/sys/class/net/{n}/queues/*")]
 for actions in glob.glob("/sys/kernel/irq/*/actions"):
     if any(name in open(actions).read() for name in names):
@@ -378,8 +379,7 @@ for path in paths:
     watch.add(f"/proc/self/fd/{held[-1]}", IN_MODIFY)
 monitor = subprocess.Popen(["tc", "monitor"], stdout=subprocess.PIPE)
 time.sleep(2)
-subprocess.run(["netunedctl", "apply"], check=True, stdout=subprocess.DEVNULL)
-subprocess.run(["netunedctl", "apply"], check=True, stdout=subprocess.DEVNULL)
+subprocess.run(["bash", "-c", command], check=True, stdout=subprocess.DEVNULL)
 time.sleep(2)
 monitor.terminate()
 print(len(watch.read()), "file writes,", len(monitor.communicate()[0].splitlines()), "qdisc events")

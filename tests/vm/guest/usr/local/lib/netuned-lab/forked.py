@@ -15,11 +15,19 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 PORT = 4053
-LOADED = ("apply", "history", "plan", "profiles", "reload", "restore", "status")
+LOADED = (
+    *("apply", "capture", "explain", "history", "plan", "profiles", "reload", "restore"),
+    *("snapshot", "status"),
+)
 """Of the commands those of which tests have many."""
-LATER = ("dataclasses", "json", "rich.cells", "netuned.plan", "netuned.values", "systemd.journal")
+LATER = (
+    *("dataclasses", "json", "rich.cells", "systemd.journal", "netuned.counters.take"),
+    *("netuned.planning.dropped", "netuned.planning.explain", "netuned.profiles.doubts"),
+    *("netuned.snapshots.capturing", "netuned.snapshots.offline", "netuned.snapshots.snapshot"),
+)
 """What these load once they run."""
 
 FUNCTION = f"""() {{
@@ -37,12 +45,18 @@ ENVIRONMENT = {"BASH_FUNC_netunedctl%%": FUNCTION}
 PIDFD_GETFD = 438
 
 
-def serve() -> None:
-    """Say that it is ready, and serve for ever."""
-    main = importlib.import_module("netuned.cli.main")
+def load() -> ModuleType:
+    """Import what the commands need, as the program does. Returns ``netuned.cli.main``."""
+    gc.disable()
+    importlib.import_module("netuned.leanness").leave_out()
     for name in (*(f"netuned.cli.{command}" for command in LOADED), *LATER):
         importlib.import_module(name)
-    gc.disable()
+    return importlib.import_module("netuned.cli.main")
+
+
+def serve() -> None:
+    """Say that it is ready, and serve for ever."""
+    main = load()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are the kernel's to end
     with socket.create_server(("127.0.0.1", PORT), backlog=64) as listening:
         print("ready", flush=True)
