@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.drift import UnboundedLab
+from bench.starting import all_in_sync
 from bench.table import Row
 from tests.netns.lab import Lab
 
@@ -51,8 +52,7 @@ def _drifts() -> list[Row]:
         lab.add_pairs(zip(names[::2], names[1::2], strict=True), QUEUES)
         lab.profile("edge", PROFILE)
         lab.start()
-        for name in names:
-            lab.wait_state(name, "in-sync", timeout_s=60)
+        lab.wait(lambda: all_in_sync(lab, CARDS), "all cards in sync", 120)
         words = (sys.executable, "-m", "bench.many", str(DRIFTS), str(DRIFTS_S), *names)
         made_s, settled_s = map(float, lab.run(*words).stdout.split())
     against = f"{DRIFTS} masks of {CARDS} cards × {QUEUES} queues written in {made_s:.1f} s"

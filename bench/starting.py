@@ -97,7 +97,7 @@ def _start(cards: int) -> tuple[float, float]:
             lab.wait(all_in_force, "all cards in force", MOST_S)
         took = max(in_force_at(lab.logged())) - start
         used = _used_until_at_rest(psutil.Process(lab.daemon.pid))
-        lab.wait(lambda: _all_in_sync(lab, cards), "all cards in sync")
+        lab.wait(lambda: all_in_sync(lab, cards), "all cards in sync")
     return took, used
 
 
@@ -114,7 +114,8 @@ def _used_until_at_rest(process: psutil.Process) -> float:
     return used
 
 
-def _all_in_sync(lab: Lab, cards: int) -> bool:
+def all_in_sync(lab: Lab, cards: int) -> bool:
+    """Whether so many cards are, as the daemon says."""
     try:
         states = [nic["state"] for nic in lab.status()["nics"]]
     except BusError:  # not on the bus yet
