@@ -123,7 +123,7 @@ class Top(App[NetunedError]):
 
     def _take(self, frame: Frame) -> None:
         self.rows.take(frame)
-        if self.screen.outer_size != self.size:
+        if self.screen_stack and self.screen.outer_size != self.size:
             # textual lays out anew by a timer of 8 ms, which a busy machine makes it skip for good
             self.screen.post_message(events.Resize(self.size, self.size))
 
