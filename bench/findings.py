@@ -27,7 +27,7 @@ def measure() -> list[Row]:
     rows = []
     for name in made:
         places = [
-            where for where, names in (("a namespace", running.NAMES), ("the VM", booted.MADE))
+            where for where, names in (("a namespace", running.NAMES), ("the VM", booted.NAMES))
             if name in names
         ]  # fmt: skip
         really = f"made to happen in {' and '.join(places)}" if places else "described alone"
