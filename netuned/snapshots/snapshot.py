@@ -63,7 +63,12 @@ GATHERED = (
     "/sys/kernel/irq/*/actions",
     *(f"{_CPU}/{name}" for name in ("online", "offline", "possible", "present", "isolated")),
     *(f"{_CPU}/{name}" for name in ("nohz_full", "kernel_max", "smt/active", "smt/control")),
-    *(f"{_CPU}/cpu*/{name}" for name in ("topology/*", "cache/index*/*", "online")),
+    # All of one CPU, of the others who shares what with them: all of all of them would be half of
+    # a snapshot, and as long to read as the rest
+    *(f"{_CPU}/cpu0/{name}" for name in ("topology/*", "cache/index*/*")),
+    *(f"{_CPU}/cpu*/topology/{name}_cpus_list" for name in ("core", "package")),
+    *(f"{_CPU}/cpu*/{name}" for name in ("topology/core_id", "cache/index*/shared_cpu_list")),
+    f"{_CPU}/cpu*/online",
     *(f"{_CPU}/cpu*/{name}" for name in ("cpu_capacity", "cpufreq/base_frequency")),
     f"{_CPU}/cpu*/cpufreq/cpuinfo_max_freq",
     *("/sys/devices/cpu_core/cpus", "/sys/devices/cpu_atom/cpus"),

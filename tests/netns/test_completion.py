@@ -123,6 +123,7 @@ def test_a_shell_knows_what_there_is(
                 ("confirm \t\n", "confirm 3f91c0"),
                 ("restore lan0 rp\t\n", "restore lan0 rps"),
                 ("plan la\t\n", "plan lan0"),
+                ("fleet dr\t\n", "fleet drift"),
                 ("status \t\t\x15netunedctl x\n", "x"),
             ):
                 terminal.type(f"netunedctl {typed}")
