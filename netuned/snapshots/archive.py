@@ -3,7 +3,7 @@
 Reading happens in memory, header by header: nothing is ever extracted, and every size is bounded
 before anything of that size is held. ``tarfile.TarFile`` was rejected for it: it reads extended
 headers of any size, and sparse maps without a bound. ``tarfile.TarInfo`` was, because it takes four
-times as long for the 6,000 members of a host of 128 CPUs.
+times as long for the 2,400 members of a host of 128 CPUs.
 
 Source: POSIX pax (ustar, extended headers); GNU tar's long names.
 """
