@@ -185,6 +185,7 @@ def test_a_card_that_is_not_there(netns: Namespace) -> None:
 def test_every_question_goes_through_a_snapshot(netns: Namespace, tap: int, tmp_path: Path) -> None:
     netns.veth("v0", 4)
     netns.sh("ip link add br0 type bridge && tc qdisc add dev v0 root pfifo limit 77")
+    netns.sh("until [ $(cat /sys/class/net/v0*/operstate | grep -cx up) = 2 ]; do sleep 0.01; done")
     kernel = Kernel()
     kernel.set(COALESCE, tap, {"rx-frames": 11})
     path = str(tmp_path / "host.tar")
