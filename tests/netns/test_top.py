@@ -88,7 +88,8 @@ class Terminal:
         self.lab = lab
         self.status = lab.directory / "status"
         pid = lab.directory / "pid"
-        command = f"echo $$ > {pid}; {shlex.join((*TOP, *options))}; echo $? > {self.status}; cat"
+        top = shlex.join(("env", "--unset=LINES", "--unset=COLUMNS", *TOP, *options))
+        command = f"echo $$ > {pid}; {top}; echo $? > {self.status}; cat"
         self.tmux("new-session", "-d", "-x", "80", "-y", "24", f"TERM=screen sh -c {command!r}")
 
     def tmux(self, *words: str) -> str:
