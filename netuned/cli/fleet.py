@@ -94,6 +94,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     from netuned.fleet import files, planned
 
     against = tuple(d for d in arguments.against if d != planned.OWN)
+    if against and len(against) < len(arguments.against):
+        raise NetunedError(f"--against: {planned.OWN} goes with no directory")
     for directories in filter(None, (tuple(arguments.profiles), against)):
         _refuse_mistakes(directories)
     question = planned.Question(tuple(arguments.profiles), against if arguments.against else None)

@@ -25,7 +25,10 @@ def find(words: Sequence[str], suffixes: tuple[str, ...]) -> list[HostFile]:
 
     Raises: SnapshotError for a directory that cannot be read or has none.
     """
-    paths = dict.fromkeys(path for word in words for path in _in(word, suffixes))
+    once: dict[str, str] = {}
+    for path in (path for word in words for path in _in(word, suffixes)):
+        once.setdefault(os.path.realpath(path), path)
+    paths = once.values()
     names = {path: _host(path, suffixes) for path in paths}
     often = Counter(names.values())
     return [HostFile(name if often[name] == 1 else path, path) for path, name in names.items()]

@@ -75,14 +75,14 @@ def digest(data: object) -> bytes:
 
 def folded(hosts: Iterable[str]) -> str:
     """Names of hosts in short, as pdsh has them: ``web[01-40,42]``."""
-    alike: dict[tuple[str, str], list[str]] = {}
+    alike: dict[tuple[str, str, bool], list[str]] = {}
     for host in hosts:
         match = _NUMBERED.fullmatch(host)
         before, number, after = match.groups() if match else (host, "", "")
-        alike.setdefault((before, after), []).append(number)
+        alike.setdefault((before, after, bool(number)), []).append(number)
     return ", ".join(
         _folded(before, after, each)
-        for (before, after), numbers in alike.items()
+        for (before, after, _), numbers in alike.items()
         for each in _by_width(numbers)
     )
 

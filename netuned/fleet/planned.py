@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from netuned.cpuset import CpuSet
@@ -25,7 +25,7 @@ OWN = "own"
 KINDS = ("disruptive", "problems", "cannot be had", "changes", "nothing to do", "no profile")
 """How hosts fare, the worst first."""
 
-ONLY_BEFORE = "the profiles compared with set it, these do not"
+AS_FOUND = "these profiles leave it as it was found, those compared with do not"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,22 +130,38 @@ def compared(before: Plan, after: Plan) -> Plan:
     What stands in the way is what does so of the second alone.
     """
     return Plan(
-        tuple(_between(before.changes, after.changes)),
+        tuple(_between(before.changes, after.changes, {_at(c) for c in after.withheld})),
         tuple(problem for problem in after.problems if problem not in before.problems),
-        tuple(change for change in after.withheld if change not in before.withheld),
+        tuple(_withheld(before, after.withheld)),
         tuple(lack for lack in after.unsupported if lack not in before.unsupported),
     )
 
 
-def _between(before: Iterable[Change], after: Iterable[Change]) -> Iterator[Change]:
-    """A setting that is not in a plan is left as it was found."""
-    were = {(c.ifname, c.tunable, c.key): c for c in before}
+def _at(change: Change) -> tuple[str, str, str]:
+    return change.ifname, change.tunable, change.key
+
+
+def _withheld(before: Plan, after: Iterable[Change]) -> Iterator[Change]:
+    """What is withheld is left as the profiles before have it."""
+    were = {_at(c): c.after for c in before.changes}
     for change in after:
-        was = were.pop((change.ifname, change.tunable, change.key), None)
+        was = were.get(_at(change), change.before)
+        if was != change.after and change not in before.withheld:
+            yield replace(change, before=was)
+
+
+def _between(
+    before: Iterable[Change], after: Iterable[Change], withheld: Collection[tuple[str, str, str]]
+) -> Iterator[Change]:
+    """A setting that is in no plan is left as it was found."""
+    were = {_at(c): c for c in before}
+    for change in after:
+        was = were.pop(_at(change), None)
         if was is None:
             yield change
         elif was.after != change.after:
             yield replace(change, before=was.after)
-    for was in were.values():
-        if was.before is not None:  # else it is of a queue that there will not be
-            yield replace(was, before=was.after, after=was.before, why=ONLY_BEFORE)
+    for at, was in were.items():
+        # none before: it is of a queue that there will not be
+        if was.before is not None and at not in withheld:
+            yield replace(was, before=was.after, after=was.before, why=AS_FOUND)

@@ -13,6 +13,7 @@ from netuned.hardware.links import read_unasked
 from netuned.hardware.namespace import check_namespace
 from netuned.hardware.nic import Nic
 from netuned.hardware.opening import open_card, read_ifindexes
+from netuned.hardware.sysfs import read_cpus
 from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel import Kernel
 from netuned.kernel.linkinfo import LOOPBACK
@@ -99,9 +100,8 @@ def read_nics(
 
 
 def read_default_affinity(kernel: Kernel) -> CpuSet:
-    """The affinity the kernel gives to new interrupts; all CPUs where it has no such file."""
-    text = kernel.files.read_text("/proc/irq/default_smp_affinity", "")
-    return CpuSet.parse_mask(text) if text else CpuSet()
+    """The affinity the kernel gives to new interrupts; none where it has no such file."""
+    return read_cpus(kernel.files, "/proc/irq/default_smp_affinity")
 
 
 def _read_cpu_vectors(kernel: Kernel) -> int:

@@ -50,7 +50,7 @@ def read_cpus(files: Files, path: str) -> CpuSet:
         return CpuSet()
 
 
-_MASKS = ("map", "_siblings", "_cpus")
+_MASKS = ("map", "_siblings", "_cpus", "_affinity")
 
 
 def listdir(files: Files, path: str) -> list[str]:

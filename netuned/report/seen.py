@@ -11,6 +11,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.host import Host
 from netuned.hardware.nic import PHYSICAL, Nic
+from netuned.hardware.sysfs import read_cpus
 from netuned.hardware.topology import Topology
 from netuned.hardware.vectors import COMBINED, RX, TX, Vector
 from netuned.kernel import Kernel
@@ -211,9 +212,5 @@ def _runs_on(kernel: Kernel, irq: int, cpus: CpuSet, sample: CardSample | None) 
     most = max(counted, key=lambda cpu: counted[cpu], default=-1)
     if most >= 0 and counted[most]:
         return most
-    text = kernel.files.read_text(f"/proc/irq/{irq}/effective_affinity", "")
-    try:
-        chosen = CpuSet.parse_mask(text) & cpus
-    except ValueError:
-        chosen = NONE
+    chosen = read_cpus(kernel.files, f"/proc/irq/{irq}/effective_affinity") & cpus
     return (chosen or cpus).first

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from netuned.cpuset import CpuSet
 from netuned.errors import KernelError, NetunedError, UnsupportedError
 from netuned.hardware.facts import read_nic
 from netuned.hardware.namespace import check_namespace
 from netuned.hardware.nic import CLASS_NET, Nic
+from netuned.hardware.sysfs import read_cpus
 from netuned.kernel import Kernel
 from netuned.kernel.once import Once
 from netuned.reconcile import report
@@ -85,6 +85,5 @@ def _served(kernel: Kernel, queue: QueueStatus) -> QueueStatus:
 
     Source: Documentation/core-api/irq/irq-affinity.rst, effective_affinity
     """
-    text = kernel.files.read_text(f"/proc/irq/{queue.irq}/effective_affinity", "")
-    chosen = CpuSet.parse_mask(text) if text else CpuSet()
+    chosen = read_cpus(kernel.files, f"/proc/irq/{queue.irq}/effective_affinity")
     return replace(queue, cpus=str(chosen)) if chosen else queue

@@ -151,9 +151,39 @@ def test_a_snapshot_that_is_none_is_named_and_the_others_are_planned(
         captured = capsys.readouterr()
         assert not captured.out, "nothing is planned"
         assert "edge.yaml:2:15: irq.spread: `al` is not allowed here" in captured.err
+    assert run(["fleet", "plan", str(good), "--against", "own", "--against", new]) == 1
+    assert "own goes with no directory" in capsys.readouterr().err
     elsewhere = profiles("match: [{driver: igb}]\nirq: {spread: pack}\n", "elsewhere")
     status, found = fleet("plan", good, "--profiles", elsewhere)
     assert (status, in_short(found)) == (1, [("no profile", ["web1"], True)])
+
+
+def test_one_in_which_a_mask_is_none_is_planned_as_without_it(
+    host: Callable[..., Path], profiles: Callable[..., str], fleet: Callable[..., tuple[int, Any]]
+) -> None:
+    directory = host("web1").parent
+    taken = snapshot.take(machine(HOST.format(driver="ice", irqs="8-40")))
+    taken.kernel.tree.add_directory("/proc/irq")["default_smp_affinity"] = File(b"none\n")
+    snapshot.write(taken, str(directory / "web2.tar.xz"))
+    status, found = fleet("plan", directory, "--profiles", profiles(EDGE))
+    assert (status, in_short(found)) == (0, [("changes", ["web1", "web2"], True)])
+
+
+def test_what_the_new_profiles_withhold_is_no_change_to_what_was_found(
+    host: Callable[..., Path], profiles: Callable[..., str], fleet: Callable[..., tuple[int, Any]]
+) -> None:
+    directory = host("web1").parent
+    allow, deny = (f"policy: {{disruptive: {how}}}\n" for how in ("allow", "deny"))
+    old = profiles(EDGE + allow + "channels: {combined: 32}\n", "old")
+    same = profiles(EDGE + deny + "channels: {combined: 32}\n", "same")
+    _, found = fleet("plan", directory, "--profiles", same, "--against", old)
+    group = found["groups"][0]
+    assert not [c for c in (*group["changes"], *group["withheld"]) if c["tunable"] == "channels"]
+    back = profiles(EDGE + allow + "channels: {combined: 16}\n", "back")
+    _, found = fleet("plan", directory, "--profiles", back, "--against", old)
+    (change,) = (c for c in found["groups"][0]["changes"] if c["tunable"] == "channels")
+    assert (change["before"], change["after"]) == ("32 combined", "16 combined")
+    assert change["why"] == "these profiles leave it as it was found, those compared with do not"
 
 
 def test_against_others_only_what_is_otherwise_is_shown_from_and_to_what_they_say(
@@ -214,6 +244,8 @@ def _counted(irqs: int) -> dict[str, File]:
 def test_names_of_hosts_are_folded() -> None:
     web = [f"web{n:02}" for n in (*range(1, 41), 42)]
     assert folded([*web, "db", "web7", "r1.a", "r2.a"]) == "web[01-40,42], web7, db, r[1-2].a"
+    assert folded(["web", "web1", "web2"]) == "web, web[1-2]"
+    assert folded(["web5", "web"]) == "web5, web"
 
 
 def test_of_two_files_of_one_name_hosts_are_told_by_their_paths(tmp_path: Path) -> None:
@@ -224,6 +256,9 @@ def test_of_two_files_of_one_name_hosts_are_told_by_their_paths(tmp_path: Path) 
     assert [file.host for file in found] == [
         *(f"{tmp_path}/a/web.json", "db", f"{tmp_path}/b/web.json")
     ]
+    (tmp_path / "d").symlink_to(tmp_path / "b")
+    once = find([str(tmp_path / "b"), str(tmp_path / "d")], STATUSES)
+    assert [file.path for file in once] == [file.path for file in found[1:]]
     (tmp_path / "c").mkdir()
     with pytest.raises(NetunedError, match=r"no file in it ends with \.json"):
         find([str(tmp_path / "c")], STATUSES)
