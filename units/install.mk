@@ -76,6 +76,7 @@ endif
 	    $(SUDO) systemctl reload dbus 2>/dev/null || true; \
 	    $(SUDO) systemctl enable netuned.service; \
 	    $(SUDO) systemctl restart netuned.service; \
+	    $(SUDO) systemctl try-restart netuned-exporter.service; \
 	else \
 	    $(SUDO) systemctl --root=$(or $(DESTDIR),/) enable netuned.service 2>/dev/null || true; \
 	fi

@@ -72,14 +72,15 @@ class Client:
     None of them starts the daemon: where it does not run, or no bus does, they raise AbsentError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read_timeout_s: float = READ_TIMEOUT_S) -> None:
+        self._read_timeout_s = read_timeout_s
         try:
             # by default jeepney gives a bus 1 s, which takes longer while somebody floods it
             self._connection: DBusConnection = open_dbus_connection(
-                "SYSTEM", auth_timeout=READ_TIMEOUT_S
+                "SYSTEM", auth_timeout=read_timeout_s
             )
         except TimeoutError:
-            raise BusError(f"the system bus did not answer within {READ_TIMEOUT_S:.0f} s") from None
+            raise BusError(f"the system bus did not answer within {read_timeout_s:.0f} s") from None
         except (OSError, ValueError, RuntimeError, DBusErrorResponse) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise AbsentError(f"there is no system bus to reach netuned over: {why}") from error
@@ -94,8 +95,8 @@ class Client:
     def status(self, *, queues: bool = True) -> Status:
         """Everything the daemon shows, or all but the cards' queues, which are half of it."""
         call = new_method_call(_PROPERTIES, "GetAll", "s", (wire.MANAGER,))
-        (manager,) = self._ask(call, READ_TIMEOUT_S)
-        (objects,) = self._ask(new_method_call(_OBJECTS, "GetManagedObjects"), READ_TIMEOUT_S)
+        (manager,) = self._ask(call, self._read_timeout_s)
+        (objects,) = self._ask(new_method_call(_OBJECTS, "GetManagedObjects"), self._read_timeout_s)
         nics = (
             nic_status(int(path.rpartition("/")[2]), interfaces[wire.NIC], queues=queues)
             for path, interfaces in objects.items()
@@ -106,7 +107,7 @@ class Client:
     def is_running(self) -> bool:
         """Whether a daemon is on the bus. Does not start it."""
         call = new_method_call(_BUS, "NameHasOwner", "s", (wire.SERVICE,))
-        (running,) = self._ask(call, READ_TIMEOUT_S)
+        (running,) = self._ask(call, self._read_timeout_s)
         return bool(running)
 
     def plan(self) -> Plan:

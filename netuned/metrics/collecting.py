@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DAEMON_S = 3.0
+"""For the bus, and for each of two calls: Prometheus waits for 10 s by default."""
+
 
 class Collecting(Collector):
     """One scrape at a time, whoever asks meanwhile waits."""
@@ -47,7 +50,7 @@ class Collecting(Collector):
     def _status(self) -> Status | None:
         """What the daemon shows; None where it does not answer, and the log says once why."""
         try:
-            with Client() as client:
+            with Client(DAEMON_S) as client:
                 status = client.status(queues=False)
         except BusError as error:
             if str(error) != self._unanswered:

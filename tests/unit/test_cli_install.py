@@ -237,7 +237,10 @@ def test_uninstall_starts_an_irqbalance_that_a_profile_had_stopped(tree: Tree, r
 def test_uninstall_tells_systemd_and_gives_irqbalance_back(tree: Tree, excluded: bool) -> None:
     tree.make("install")
     environment = tree.stage / "run/netuned/irqbalance.env"
-    environment.parent.mkdir(parents=True)
+    metrics = tree.stage / "var/lib/prometheus/node-exporter/netuned.prom"
+    for path in (environment, metrics):
+        path.parent.mkdir(parents=True)
+    metrics.write_text("netuned_up 1\n")
     (tree.stage / "run/systemd/system").mkdir(parents=True)
     if excluded:
         environment.write_text("IRQBALANCE_ARGS=--policyscript=/nonexistent\n")
@@ -250,6 +253,7 @@ def test_uninstall_tells_systemd_and_gives_irqbalance_back(tree: Tree, excluded:
         *restarted,
     ]
     assert not environment.exists()
+    assert not metrics.exists(), "nobody writes it any more"
 
 
 RESTORE = "-I -m netuned.cli restore --without-daemon"

@@ -168,7 +168,7 @@ def test_prometheus_has_no_word_against_it_in_either_form() -> None:
 def test_without_the_daemon_it_is_down_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def absent() -> None:
+    def absent(_: float) -> None:
         raise BusError("netuned is not running")
 
     monkeypatch.setattr(collecting, "Client", absent)
@@ -177,6 +177,17 @@ def test_without_the_daemon_it_is_down_and_nothing_else(
     assert [record.getMessage() for record in caplog.records] == [
         "The daemon does not answer: netuned is not running"
     ]
+
+
+def test_a_bus_that_says_nothing_is_not_waited_for_as_long_as_prometheus_waits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(collecting, "DAEMON_S", 0.1)
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
+    with socket.socket(socket.AF_UNIX) as bus:
+        bus.bind(f"{tmp_path}/bus")
+        bus.listen()
+        assert told(collecting.Collecting()) == {"netuned_up": {(): 0}}
 
 
 class serving:
