@@ -67,12 +67,8 @@ def did_you_mean(word: object, words: Iterable[str]) -> str:
     return f"did you mean `{known[near]}`?" if near else ""
 
 
-SHOWS = {
-    "card": "netunedctl status",
-    "command": "netunedctl --help",
-    "profile": "netunedctl profiles",
-}
-"""The command that shows all of a kind."""
+SHOWS = {"command": "netunedctl --help"}
+"""What shows all of a kind, wherever they are: cards may be those of a snapshot."""
 NAMED_MOST = 8
 
 
@@ -80,6 +76,8 @@ def no_such(kind: str, name: str, names: Collection[str]) -> str:
     """That there is none of a name; which is meant perhaps, which there are or what shows them."""
     hint = did_you_mean(name, names)
     there = ", ".join([*names][:NAMED_MOST]) or "none"
-    if len(names) > NAMED_MOST:
+    if len(names) > NAMED_MOST and kind in SHOWS:
         there = f"{len(names)}, which `{SHOWS[kind]}` shows"
+    elif len(names) > NAMED_MOST:
+        there += f" and {len(names) - NAMED_MOST} more"
     return f"there is no {kind} named {name}; {f'{hint} ' if hint else ''}there are: {there}"

@@ -154,9 +154,10 @@ def _texts(
     paths = {path_of(name, directories): nic for name, nic in nics.items()}
     texts = {path: _text(profile, nic) for path, nic in paths.items()}
     plain = {path: text.encode() for path, text in texts.items()}
-    loaded = offline.load_texts(plain, None, directories)[1].profiles.profiles
+    drop = offline.load_texts(plain, None, directories)[1]
+    loaded = drop.profiles.profiles
     names = [one.profile.name for one in loaded if one.path not in texts]
-    if profile not in names:
+    if any("there is no profile " in error.problem for error in drop.refused):
         raise NetunedError(no_such("profile", profile, names))
     own = {one.path: one.profile.priority for one in loaded if one.path in texts}
     others = plan_host([one for one in loaded if one.path not in texts], host).profiles

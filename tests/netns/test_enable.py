@@ -82,11 +82,13 @@ def test_it_is_shown_agreed_to_in_force_and_taken_away(lab: Lab) -> None:
 
 def test_nobody_to_agree_and_mistakes_write_nothing(lab: Lab) -> None:
     lab.start()
+    lab.profile("wrong", "irq: {spread: al}\n")
     before = sorted(lab.profiles.iterdir())
     for words, said in (
         (("enable", "both", "lan0"), "--yes does not ask"),
         (("enable", "bot", "lan0", "--yes"), "did you mean `both`?"),
         (("enable", "both", "lan7", "--yes"), "there is no card named lan7"),
+        (("enable", "wrong", "lan0", "--yes"), "`wrong` has an error"),
     ):
         failed = ctl(lab, *words)
         assert failed.returncode == 1
