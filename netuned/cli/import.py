@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from netuned.cli.text import print_json
 from netuned.errors import NetunedError
-from netuned.text import counted, escape
+from netuned.text import HASH_KEY, counted, escape
 
 if TYPE_CHECKING:
     from netuned.importing.found import Found
@@ -109,11 +109,17 @@ def _write(imported: Imported, directory: str) -> None:
         raise NetunedError(f"{there}: is there already, or two profiles would be; use another DIR")
     try:
         for path, text in zip(paths, texts, strict=True):
-            with open(path, "x", encoding="utf-8") as file:
+            opener = _private if HASH_KEY.search(text) else None
+            with open(path, "x", encoding="utf-8", opener=opener) as file:
                 file.write(f"{text}\n")
             print(f"Wrote {escape(str(path))}.")
     except OSError as error:
         raise NetunedError(f"{directory}: {error.strerror}") from None
+
+
+def _private(path: str, flags: int) -> int:
+    """For its owner alone."""
+    return os.open(path, flags, 0o600)
 
 
 def _as_json(imported: Imported, left: Sequence[tuple[str, Found]]) -> object:

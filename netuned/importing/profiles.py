@@ -28,7 +28,10 @@ Profile = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """Profiles by what selects their card (empty: the host), and each line's fate, in order."""
+    """Profiles by what selects their card (empty: the host), and each line's fate.
+
+    Lines are in order, but that flow rules come last.
+    """
 
     profiles: dict[str, Profile]
     lines: tuple[Found, ...]
@@ -113,11 +116,14 @@ def _blamed(
     many = Counter[str]()
     for at in places:
         path = lines[at].path
-        key = TABLE[0] if path == TABLE else ".".join(path)
-        if path[-1] == APPENDED:
-            key = f"{path[0]}[{many[path[0]]}]"
+        keys: tuple[str, ...] = (".".join(path),)
+        if path == TABLE:  # of the hash beside it other lines say what is wrong
+            keys = (f"{TABLE[0]}.queues", f"{TABLE[0]}.weights")
+        elif path[-1] == APPENDED:
+            keys = (f"{path[0]}[{many[path[0]]}]",)
             many[path[0]] += 1
-        of_key.setdefault(escape(key), []).append(at)
+        for key in keys:
+            of_key.setdefault(escape(key), []).append(at)
     wrong: dict[int, str] = {}
     for error in errors:
         ends = [n for n, sign in enumerate(error.key) if sign in ".["]

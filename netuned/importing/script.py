@@ -48,7 +48,8 @@ _WRITES = re.compile(r">|(?<![\w.-])(?:tee|dd|cp)(?![\w.-])")
 LINE_MOST = 4096
 _COUNT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _NUMBER = re.compile(r"0x[0-9a-f]{1,4}|0|[1-9][0-9]{0,4}", re.ASCII)
-OTHER_ORDER = "its location is before that of a rule above it: the first that matches counts"
+_LAST = 1 << 30
+"""Above all locations."""
 _HASHED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "hfunc": ("function", {}),
     "hkey": ("key", {}),
@@ -73,8 +74,12 @@ Reader = Callable[[int, str, list[str]], Iterator[Found]]
 
 
 def read(text: str) -> Iterator[Found]:
-    """What lines set. New contexts have the numbers that the kernel gives where there are none."""
-    made, last = Counter[str](), Counter[str]()
+    """What lines set. New contexts have the numbers that the kernel gives where there are none.
+
+    Rules come last, in the order of their locations: ethtool puts one without any before those
+    that it put so, from the table's end. Source: ethtool, rxclass.c, rmgr_find_empty_slot().
+    """
+    made, rules = Counter[str](), dict[tuple[str, int], Found]()
     for found in _found(text):
         match found.path:
             case ("rss", "contexts", "new"):
@@ -82,11 +87,12 @@ def read(text: str) -> Iterator[Found]:
                 name = called(made[found.card])
                 yield replace(found, path=("rss", "contexts", name))
             case ("flows", location):
-                why = OTHER_ORDER if location and int(location) < last[found.card] else ""
-                last[found.card] = int(location or last[found.card])
-                yield replace(found, path=("flows", APPENDED), why=why)
+                place = int(location) if location else _LAST - len(rules)
+                rules[found.card, place] = replace(found, path=("flows", APPENDED))
             case _:
                 yield found
+    for at in sorted(rules):
+        yield rules[at]
 
 
 def _found(text: str) -> Iterator[Found]:
@@ -193,10 +199,11 @@ def _spread(number: int, said: str, rest: list[str], card: str) -> Iterator[Foun
                 own = words.get(value, value)
                 hashed.append(Found(number, said, ("rss", key), own, card=card))
             case _:
-                yield Found(number, said, why=NOT_BROUGHT)
+                yield Found(number, said, path, why=NOT_BROUGHT, card=card)
                 return
     if path != TABLE and (hashed or not table):
-        yield Found(number, said, why="a profile's context has queues, and the driver's hash")
+        why = "a profile's context has queues, and the driver's hash"
+        yield Found(number, said, path, why=why, card=card)
         return
     if table:
         yield Found(number, said, path, table, card=card)

@@ -6,7 +6,7 @@ come to the same. So what is captured is never more than what a profile can hold
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -124,7 +124,7 @@ def _with(ground: _Ground, said: _Attempt, tunable: Tunable) -> tuple[_Attempt, 
         if isinstance(words, UnsupportedError):
             left[words.what] = words.why
             continue
-        found, dropped = _fitting(ground, said, tunable, words)
+        found, dropped = _fitting(ground, said, tunable, words, left)
         if found is not None:
             said, left, why = found, left | dropped, ""
             break
@@ -158,15 +158,15 @@ def _seen(ground: _Ground, tunable: Tunable, *, whole: bool) -> Seen:
 
 
 def _fitting(
-    ground: _Ground, said: _Attempt, tunable: Tunable, words: Words
+    ground: _Ground, said: _Attempt, tunable: Tunable, words: Words, left: Collection[str]
 ) -> tuple[_Attempt | None, dict[str, str]]:
     """With these words, or of several keys those that hold; and what does not hold, and why."""
     tried = _tried(ground, said, tunable, words)
-    wrong = _wrong(said, tried, tunable)
+    wrong = _wrong(said, tried, tunable, left)
     if wrong and tunable.by_key and isinstance(words, dict) and wrong.keys() < words.keys():
         words = {key: value for key, value in words.items() if key not in wrong}
         tried = _tried(ground, said, tunable, words)
-        if not _wrong(said, tried, tunable):
+        if not _wrong(said, tried, tunable, left):
             return tried, wrong
     return (None, wrong) if wrong else (tried, {})
 
@@ -188,12 +188,19 @@ def _place(tunable: Tunable) -> str:
     return tunable.captured_in or tunable.name
 
 
-def _wrong(said: _Attempt, tried: _Attempt, tunable: Tunable) -> dict[str, str]:
-    """What is against new words: by the tunable's keys, and of others what they disturb."""
+def _wrong(
+    said: _Attempt, tried: _Attempt, tunable: Tunable, left: Collection[str]
+) -> dict[str, str]:
+    """What is against new words: by the tunable's keys, and of others what they disturb.
+
+    Not what was so before of keys that are ``left`` out, which is told.
+    """
     wrong = {}
     for (name, key), why in tried.against.items():
         if name == tunable.name:
-            wrong[key] = why
+            told = any(key == one or key.endswith(f" {one}") for one in left)
+            if not (told and said.against.get((name, key)) == why):
+                wrong[key] = why
         elif not name:
             wrong[key.removeprefix(f"{_place(tunable)}.")] = why
         elif (name, key) not in said.against:

@@ -130,17 +130,20 @@ def ground(
         yield from ((role, queue) for role, queue in bound if role == RX and queue in queues)
 
 
-def captured(seen: Seen) -> Iterator[Words]:
+def captured(seen: Seen) -> Iterator[Words | UnsupportedError]:
     """What can be set and is not as cards mostly come: all on but what few want.
 
     Never that ntuple filters are off: rules are refused beside that, and mlx5 has them even so.
     """
+    ntuple = "rx-ntuple-filter"
+    if seen.whole and str(seen.state.get(ntuple)) == "off" and seen.limits[ntuple] & CHANGEABLE:
+        yield UnsupportedError(ntuple, "beside it, off, a profile may have no flow rules")
     said = {
         name: word
         for name, value in seen.state.items()
         if seen.limits[name] & CHANGEABLE and (word := str(value)) in ("on", "off")
         if seen.whole or word != ("off" if name in MOSTLY_OFF else "on")
-        if (name, word) != ("rx-ntuple-filter", "off")
+        if (name, word) != (ntuple, "off")
     }
     if said:
         yield said

@@ -286,7 +286,7 @@ def _unsayable(rule: FlowRule, seen: Seen, key: str) -> str:
     if not is_writable(rule):
         return f"it goes to {rule.to}, and no profile can say that"
     if rests_on(rule) and not seen.limits[key]:
-        return f"it goes to {rule.to}, which netuned does not have as its own"
+        return f"it goes to {rule.to}, and netuned has not made this rule"
     return f"the card has queues 0-{queues - 1}" if (_queue(rule) or 0) >= queues else ""
 
 

@@ -66,7 +66,7 @@ def test_what_was_set_is_said_again(tmp_path: Path, said: str) -> None:
         assert daemon.state() == "in-sync"
         for whole in (False, True):
             found = of(daemon.kernel, whole=whole)
-            assert {one.what for one in found.left} <= {"hashing key"}
+            assert {one.what for one in found.left} <= {"hashing key", *[NTUPLE] * whole}
             daemon.drop(found.text())
             await daemon.ask.reload()
             plan = await daemon.ask.plan()
@@ -145,6 +145,7 @@ def test_what_netuned_has_as_its_own_is_said_with_its_contexts(tmp_path: Path) -
 
 
 KEY = bytes(range(1, 41))
+NTUPLE = "offloads rx-ntuple-filter"
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -160,10 +161,38 @@ def test_the_key_is_for_who_asks_for_it(*, whole: bool, random: bool) -> None:
     assert isinstance(table, dict)
     assert table.get("key") == (KEY.hex(":") if shown else None)
     assert (KEY.hex(":") in asked.text(), KEY[:8].hex(":") in unasked.text()) == (shown, False)
-    assert ["hashing key"] * shown == [one.what for one in unasked.left]
+    left = [one.what for one in unasked.left if one.what != NTUPLE]
+    assert ["hashing key"] * shown == left
     assert KEY[:8].hex(":") not in str(unasked)
     nothing_to_do(kernel, asked)
     nothing_to_do(kernel, unasked)
+
+
+@pytest.mark.parametrize(
+    ("said", "changed", "lost"),
+    [
+        (f"rss: {{function: xor, key: '{KEY.hex(':')}'}}", None, "hashing key"),
+        ("bql: {max: 5000, min: 3000}", ("tx-1/byte_queue_limits/limit_max", b"9\n"), "bql max"),
+    ],
+)
+def test_what_cannot_be_said_takes_nothing_else_along(
+    tmp_path: Path, said: str, changed: tuple[str, bytes] | None, lost: str
+) -> None:
+    """Though what is left out would be put back, for netuned set it."""
+
+    async def scenario(daemon: Daemon) -> None:
+        record = (tmp_path / "state/baseline.json").read_bytes()
+        daemon.kernel.tree.add_directory("/var/lib/netuned")["baseline.json"] = File(record)
+        if changed:
+            daemon.kernel.put(f"/sys/class/net/en0/queues/{changed[0]}", changed[1])
+        found = of(daemon.kernel)
+        assert lost in {one.what for one in found.left}
+        (key, words), *_ = yaml.safe_load(said).items()
+        there = found.profile[key]
+        assert isinstance(there, dict)
+        assert {word for word in words if word not in lost} <= there.keys()
+
+    on(tmp_path, scenario, text=f"match: [{{name: en0}}]\n{said}\n")
 
 
 def test_who_is_not_root_does_not_get_it(

@@ -366,13 +366,13 @@ def test_hashing_rules_and_contexts_of_a_script() -> None:
         "contexts": {"c1": {"queues": "2-3"}},
     }
     assert profile["flows"] == [
-        {"match": {"proto": "tcp4", "src": "10.0.0.0/8", "dport": 443}, "to": "queue 3"},
+        {"match": {"proto": "udp6", "dport": 53}, "to": "context c1"},
         {
             "match": {"proto": "ether", "dst": "01:1b:19:00:00:00", "type": 0x88F7, "vlan": 5},
             "to": "drop",
         },
-        {"match": {"proto": "udp6", "dport": 53}, "to": "context c1"},
-    ]
+        {"match": {"proto": "tcp4", "src": "10.0.0.0/8", "dport": 443}, "to": "queue 3"},
+    ], "the last was put first"
 
 
 @pytest.mark.parametrize(
@@ -427,10 +427,23 @@ def test_a_rule_that_no_profile_says_is_named(line: str, why: str) -> None:
     )
 
 
-def test_rules_in_another_order_than_their_locations_are_named() -> None:
-    places = (5, 9, 7, 11)
-    found = of("a.sh", "\n".join(f"{RULE} action 1 loc {place}" for place in places))
-    assert left(found) == [3]
+def test_rules_come_in_the_order_in_which_the_card_has_them() -> None:
+    said = ("1", "2 loc 9", "3", "4 loc 7", "5 loc 9")
+    found = of("a.sh", "\n".join(f"{RULE} action {queue}" for queue in said))
+    rules = found.profiles["name=eth0"]["flows"]
+    assert not found.left
+    assert isinstance(rules, list)
+    assert [rule["to"] for rule in rules] == [f"queue {queue}" for queue in (4, 5, 3, 1)]
+
+
+def test_a_context_that_is_not_brought_has_its_number_all_the_same() -> None:
+    new = "ethtool -X eth0 context new"
+    lines = (f"{new} start 4 equal 2 hfunc xor", f"{new} start 6 equal 2", f"{RULE} context 1")
+    found = of("a.sh", "\n".join((*lines, f"{RULE} context 2")))
+    assert left(found) == [1, 3]
+    profile = found.profiles["name=eth0"]
+    assert profile["rss"] == {"queues": "keep", "contexts": {"c2": {"queues": "6-7"}}}
+    assert profile["flows"] == [{"match": {"proto": "tcp4", "dport": 443}, "to": "context c2"}]
 
 
 MANY = 400
@@ -472,6 +485,14 @@ def test_mistakes_are_found_without_a_look_for_each_line(
         (["ethtool -K eth0 sg off", "ethtool -K eth0 tso on", "ethtool -K eth0 gro on"], [2]),
         (["tc qdisc add dev eth0 root foo limit 5", "ethtool -G eth0 rx 64"], [1, 1]),
         (["tc qdisc add dev eth0 root fq rtt 5", "ethtool -X eth0 weight 0 0"], [1, 2]),
+        (
+            [
+                "ethtool -X eth0 equal 4",
+                "ethtool -X eth0 xfrm symmetric-xor",
+                "ethtool -N eth0 rx-flow-hash udp4 sdf",
+            ],
+            [3],
+        ),
         (["ethtool -G ! rx 64", "ethtool -G ! tx 64", "ethtool -G eth0 tx 64"], [1, 2]),
         (["ethtool -G eth0 rx[ 5", "ethtool -G eth0 '' 5", "ethtool -G eth0 rx.a 5"], [1, 2, 3]),
     ],
@@ -495,6 +516,10 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert run(["import", str(script), "--out", str(target)]) == 0
     assert sorted(path.name for path in target.iterdir()) == ["eth0.yaml", "eth1.yaml", "host.yaml"]
     assert not load((str(target),), owner=script.stat().st_uid).errors
+    script.write_text(f"ethtool -X eth3 hkey {':'.join(['6d'] * 40)}\n")
+    assert run(["import", str(script), "--out", str(target)]) == 0
+    modes = [(target / f"eth{n}.yaml").stat().st_mode & 0o077 for n in (1, 3)]
+    assert (bool(modes[0]), modes[1]) == (True, 0), "the key is for its owner"
     assert run(["import", str(script), "--out", str(target)]) == 1
     assert "is there already" in capsys.readouterr().err
     assert run(["import", str(tmp_path / "none")]) == 1
