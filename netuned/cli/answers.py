@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PENDING = 3
+"""The exit status for drift and pending changes."""
 UNSURE = (STARTING, NOT_RUNNING)
 """States of the manager in which nobody vouches for what is shown to be all, or to stay so."""
 

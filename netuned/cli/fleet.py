@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from netuned.bus import wire
+from netuned.cli import answers
 from netuned.cli import plan as plans
 from netuned.cli import status as statuses
 from netuned.cli.text import BOLD, Screen, print_json
@@ -114,7 +115,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     if any(plan.problems for plan in shown):
         return 1
     pending = any(plan.changes or plan.withheld or plan.unsupported for plan in shown)
-    return plans.PENDING if pending else 0
+    return answers.PENDING if pending else 0
 
 
 def _refuse_mistakes(directories: tuple[str, ...]) -> None:
@@ -144,7 +145,7 @@ def _drift(arguments: argparse.Namespace) -> int:
     if unread:
         return 1
     settled = all(drifted.KINDS[group.example.rank] == IN_SYNC for group in groups)
-    return statuses.PENDING if arguments.exit_code and not settled else 0
+    return answers.PENDING if arguments.exit_code and not settled else 0
 
 
 def _grouped(

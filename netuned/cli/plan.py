@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from netuned.kernel import Kernel
     from netuned.profiles.loader import Drop
 
-PENDING = 3
-"""The exit status for pending changes."""
-
 NOTHING = "Nothing to do: every card with a profile is as the profile says.\n"
 NOT_ALL = "Nothing would be changed, and not all is as the profiles say.\n"
 
@@ -117,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if plan.problems or not answer.complete:
         return 1
-    return PENDING if plan.changes or plan.withheld or plan.unsupported else 0
+    return answers.PENDING if plan.changes or plan.withheld or plan.unsupported else 0
 
 
 def _is_file(word: str) -> bool:

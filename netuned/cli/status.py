@@ -35,8 +35,6 @@ from netuned.status import (
 from netuned.text import counted, escape
 
 IDLE_SHOWN = SHOWN = 3
-PENDING = 3
-"""The exit status for drift and pending changes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
     settled = all(map(card_in_sync, status.nics)) if arguments.nics else in_sync(status)
     settled = settled and status.manager.state != NOT_RUNNING
-    return PENDING if arguments.exit_code and not settled else 0
+    return answers.PENDING if arguments.exit_code and not settled else 0
 
 
 def _with_unmanaged(status: Status) -> Status:
