@@ -55,7 +55,7 @@ def silent_queue(facts: Facts, what: Sample) -> Iterator[Finding]:
         silent = [v for v, n in counted.items()
                   if what.rate(n) < WATCHDOG_IRQS and v.queue in card.table]  # fmt: skip
         loud = [v for v in counted if is_loud(what, sample, v)]
-        at = CpuSet.of(c for v in loud for c in sample.interrupts[v.irq])
+        at = CpuSet.of(c for v in loud for c in sample.interrupts.get(v.irq, {}))
         if not silent or len(loud) < 2 or hottest(what, at) < HOT:
             continue
         yield Finding(
