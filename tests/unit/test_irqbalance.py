@@ -8,6 +8,7 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,19 @@ def test_one_that_has_no_place_for_another_client_is_slow_to_answer() -> None:
     with pytest.raises(KernelError) as caught:
         irqbalance.read_running()
     assert caught.value.errno == errno.ETIMEDOUT
+
+
+def test_so_is_one_that_ends_while_it_is_asked(busy: int, tmp_path: Path) -> None:
+    """As in a restart: clients that it has not taken yet are reset, later ones refused."""
+    path = tmp_path / f"irqbalance{busy}.sock"
+    path.unlink()
+    ending = socket.socket(socket.AF_UNIX)
+    ending.bind(str(path))
+    ending.listen(1)
+    threading.Timer(0.1, ending.close).start()
+    for _ in range(2):
+        found = Irqbalance(tmp_path).look()
+        assert (found.running, found.waiting) == (True, True)
 
 
 @pytest.mark.usefixtures("busy")
