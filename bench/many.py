@@ -10,25 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.drift import UnboundedLab
-from bench.starting import all_in_sync
+from bench.starting import PROFILE, QUEUES, all_in_sync
 from bench.table import Row
 from tests.netns.lab import Lab
 
 CARDS = 200
-QUEUES = 8
 DRIFTS = 2000
 DRIFTS_S = 10.0
 SETTLED_S = 1.0
 PROFILES = 1000
 RELOADS = 7
 RELOAD_S = 0.5
-PROFILE = """\
-match:
-  - {kind: veth}
-rps: {cpus: 0-1}
-xps: {cpus: auto}
-qdisc: {kind: pfifo, limit: 500}
-"""
 OTHER = """\
 description: Of no card here
 priority: 7

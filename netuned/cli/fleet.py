@@ -16,6 +16,7 @@ from netuned.bus import wire
 from netuned.cli import answers
 from netuned.cli import plan as plans
 from netuned.cli import status as statuses
+from netuned.cli.arguments import add_profiles
 from netuned.cli.text import BOLD, Screen, print_json
 from netuned.errors import NetunedError
 from netuned.plan import MOST, Change, Plan, merged_keys
@@ -41,13 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="snapshots or described machines; of a DIR what ends in .tar.xz, .tar.gz, .tar, .yaml",
     )
-    plan.add_argument(
-        "--profiles",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="with the profiles in here (may be given several times; default: each snapshot's own)",
-    )
+    add_profiles(plan, "with these profiles (several times, too; default: a snapshot's own)")
     plan.add_argument(
         "--against",
         metavar="DIR",
