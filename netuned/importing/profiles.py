@@ -30,7 +30,7 @@ Profile = dict[str, object]
 class Imported:
     """Profiles by what selects their card (empty: the host), and each line's fate.
 
-    Lines are in order, but that flow rules come last.
+    Lines are in order, but that single queues and flow rules come last.
     """
 
     profiles: dict[str, Profile]

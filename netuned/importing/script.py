@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
-from itertools import dropwhile
+from itertools import count, dropwhile
 
 from netuned.cpuset import CpuSet
 from netuned.importing import sysctl
@@ -21,9 +21,11 @@ from netuned.profiles.rss import FIELDS as HASHED
 from netuned.tunables.contexts import called
 
 NOT_ALWAYS = "whether it runs, or how often, is known only where it is run"
+GONE = "netuned takes away what no profile says any more"
+UNLIKE = "a profile has one set for all queues, and these have several: `netunedctl capture` there"
 NOT_BROUGHT = "no line like this is brought: docs/profiles.md has what netuned sets"
 
-_QUEUE = re.compile(r"/sys/class/net/([^/*]+)/queues/([rt]x)-[^/]+/(\w+)")
+_QUEUE = re.compile(r"/sys/class/net/([^/*]+)/queues/([rt]x-[^/]+)/(\w+)")
 _CARD = re.compile(r"/sys/class/net/([^/*]+)/(\w+)")
 _SHELL = frozenset(
     "if then else elif fi for while until do done case esac function { } ! [ [[ exit"
@@ -46,6 +48,7 @@ _ETHTOOL = {
 _TOOL = re.compile(r"(?<![\w.-])(?:ethtool|ip|tc|sysctl|irqbalance(?:\.service)?)(?![\w.-])")
 _WRITES = re.compile(r">|(?<![\w.-])(?:tee|dd|cp)(?![\w.-])")
 LINE_MOST = 4096
+_HERE = re.compile(r"(?<!<)<<-?\s*[\"']?([A-Za-z_]\w*)")
 _COUNT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _NUMBER = re.compile(r"0x[0-9a-f]{1,4}|0|[1-9][0-9]{0,4}", re.ASCII)
 _LAST = 1 << 30
@@ -76,21 +79,35 @@ Reader = Callable[[int, str, list[str]], Iterator[Found]]
 def read(text: str) -> Iterator[Found]:
     """What lines set. New contexts have the numbers that the kernel gives where there are none.
 
-    Rules come last, in the order of their locations: ethtool puts one without any before those
-    that it put so, from the table's end. Source: ethtool, rxclass.c, rmgr_find_empty_slot().
+    Masks of single queues come after other lines, for all of a card are to be alike. Rules come
+    last, in the order of their locations: ethtool puts one without any before those that it put
+    so, from the table's end. Source: ethtool, rxclass.c, rmgr_find_empty_slot().
     """
-    made, rules = Counter[str](), dict[tuple[str, int], Found]()
+    there, rules = defaultdict[str, set[str]](set), dict[tuple[str, int], Found]()
+    singles = defaultdict[tuple[str, Path], dict[str, Found]](dict)
     for found in _found(text):
         match found.path:
             case ("rss", "contexts", "new"):
-                made[found.card] += 1
-                name = called(made[found.card])
+                name = next(name for name in map(called, count(1)) if name not in there[found.card])
+                there[found.card].add(name)
                 yield replace(found, path=("rss", "contexts", name))
+            case ("rss", "contexts", name) if found.why == GONE:
+                there[found.card].discard(name)
+                yield found
+            case ("flows", location) if found.why == GONE:
+                rules.pop((found.card, int(location)), None)
+                yield found
+            case ("rps" | "xps" as which, "cpus", queue):
+                singles[found.card, (which, "cpus")][queue] = replace(found, path=(which, "cpus"))
             case ("flows", location):
-                place = int(location) if location else _LAST - len(rules)
+                place = int(location) if location else _LAST - found.line
                 rules[found.card, place] = replace(found, path=("flows", APPENDED))
             case _:
                 yield found
+    for of_queues in singles.values():
+        unlike = len({found.value for found in of_queues.values()}) > 1
+        for found in of_queues.values():
+            yield replace(found, why=UNLIKE) if unlike else found
     for at in sorted(rules):
         yield rules[at]
 
@@ -105,7 +122,7 @@ def _found(text: str) -> Iterator[Found]:
                 yield Found(number, line.strip(), why=NOT_ALWAYS)
             continue
         comment = line.lstrip().startswith("#") and not parts
-        if not comment and (here := re.search(r"(?<!<)<<-?\s*[\"']?([A-Za-z_]\w*)", line)):
+        if not comment and (here := _HERE.search(re.sub(r"\(\(.*?\)\)|\s#.*", "", line))):
             document = here[1]
         begun = begun or number
         if line.endswith("\\") and not comment:
@@ -182,6 +199,10 @@ def _spread(number: int, said: str, rest: list[str], card: str) -> Iterator[Foun
     first = "0"
     while left:
         match left:
+            case ["context", context, "delete"] if _COUNT.fullmatch(context):
+                path = ("rss", "contexts", called(int(context)))
+                yield Found(number, said, path, why=GONE, card=card)
+                return
             case ["context", context, *left] if context == "new" or _COUNT.fullmatch(context):
                 path = ("rss", "contexts", context if context == "new" else called(int(context)))
             case ["default", *left]:
@@ -223,8 +244,8 @@ def _steered(number: int, said: str, rest: list[str], card: str) -> Found:
             return Found(number, said, ("rss", "fields", flow), fields, card=card)
         case ["flow-type", proto, *left]:
             return _rule(number, said, proto, left, card)
-        case ["delete", *_]:
-            return Found(number, said, why="netuned takes away what no profile says any more")
+        case ["delete", location] if _COUNT.fullmatch(location):
+            return Found(number, said, ("flows", location), why=GONE, card=card)
     return Found(number, said, why=NOT_BROUGHT)
 
 
@@ -364,7 +385,7 @@ def _echo(number: int, said: str) -> Iterator[Found]:
 
 
 def _queue(number: int, said: str, value: str, found: re.Match[str]) -> Found:
-    """All queues of a card have one set: of lines for single queues the last one stays."""
+    """All queues of a card have one set."""
     card = f"name={found[1]}"
     match found[3]:
         case "rps_cpus" | "xps_cpus" as file:
@@ -372,7 +393,7 @@ def _queue(number: int, said: str, value: str, found: re.Match[str]) -> Found:
                 cpus = str(CpuSet.parse_mask(value)) or "none"
             except ValueError:
                 return Found(number, said, why="it is no CPU mask")
-            return Found(number, said, (file[:3], "cpus"), cpus, card=card)
+            return Found(number, said, (file[:3], "cpus", found[2]), cpus, card=card)
         case "rps_flow_cnt":
             why = "rfs: {entries: …} shares the host's table out over the queues"
             return Found(number, said, why=why)

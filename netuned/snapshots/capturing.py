@@ -126,7 +126,9 @@ def _with(ground: _Ground, said: _Attempt, tunable: Tunable) -> tuple[_Attempt, 
             continue
         found, dropped = _fitting(ground, said, tunable, words, left)
         if found is not None:
-            said, left, why = found, left | dropped, ""
+            now = words if isinstance(words, dict) else {}
+            kept = {key: one for key, one in left.items() if key not in now}
+            said, left, why = found, kept | dropped, ""
             break
         why = next(iter(dropped.values()))
     if why:

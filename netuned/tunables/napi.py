@@ -362,6 +362,8 @@ def captured(seen: Seen) -> Iterator[Words | UnsupportedError]:
         words["queues"] = {str(CpuSet.of(queues)): dict(other) for other, queues in alike.items()}
     yield from _with_threads(words, seen)
     if any(suspended.keys()):
+        polls = {key: said for key, said in words.items() if said != 0}  # beside which none is 0
+        yield from _with_threads(polls, seen)
         yield UnsupportedError(SUSPEND, "beside what else is set it does nothing")
         yield from _with_threads(_without(words, SUSPEND), seen)
 

@@ -229,10 +229,16 @@ def test_what_a_profile_refuses_beside_the_rest_is_named() -> None:
     napis = cast("dict[int, Mapping[str, int]]", kernel.answers.cards(NAPIS))
     suspended = {key: 5000 for key in napis[2] if key.endswith("irq-suspend-timeout")}
     napis[2] = {**napis[2], **suspended}
-    found = of(kernel, whole=True)
-    assert {one.what for one in found.left} >= {"bql max", "napi irq-suspend-timeout"}
-    assert found.profile["bql"] == {"min": "default"}
-    nothing_to_do(kernel, found)
+    for whole in (False, True):
+        found = of(kernel, whole=whole)
+        assert {one.what for one in found.left} - {"hashing key", NTUPLE} == {
+            "bql max" if whole else "bql"
+        }
+        assert found.profile.get("bql") == ({"min": "default"} if whole else None)
+        polls = found.profile["napi"]
+        assert isinstance(polls, dict)
+        assert polls["irq-suspend-timeout"] == "5us", "though beside a wait of 0 it is refused"
+        nothing_to_do(kernel, found)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -410,7 +410,7 @@ RULE = "ethtool -N eth0 flow-type tcp4 dst-port 443 "
         ("ethtool -X eth0 equal 4 start 2", "no line"),
         ("ethtool -X eth0 context new", "context"),
         ("ethtool -X eth0 context new equal 2 hfunc xor", "context"),
-        ("ethtool -X eth0 context 1 delete", "no line"),
+        ("ethtool -X eth0 context 1 delete", "takes away"),
     ],
 )
 def test_a_rule_that_no_profile_says_is_named(line: str, why: str) -> None:
@@ -434,6 +434,43 @@ def test_rules_come_in_the_order_in_which_the_card_has_them() -> None:
     assert not found.left
     assert isinstance(rules, list)
     assert [rule["to"] for rule in rules] == [f"queue {queue}" for queue in (4, 5, 3, 1)]
+
+
+def test_what_is_deleted_again_is_not_brought_and_its_number_is_free() -> None:
+    lines = (
+        "ethtool -X eth0 context new start 0 equal 2",
+        "ethtool -X eth0 context 1 delete",
+        "ethtool -X eth0 context new start 4 equal 4",
+        f"{RULE} context 1",
+        f"{RULE} action 2 loc 5",
+        "ethtool -N eth0 delete 5",
+    )
+    found = of("a.sh", "\n".join(lines))
+    assert left(found) == [2, 6]
+    profile = found.profiles["name=eth0"]
+    assert profile["rss"] == {"queues": "keep", "contexts": {"c1": {"queues": "4-7"}}}
+    assert profile["flows"] == [{"match": {"proto": "tcp4", "dport": 443}, "to": "context c1"}]
+
+
+@pytest.mark.parametrize("which", ["rps", "xps"])
+def test_single_queues_are_brought_only_if_they_are_alike(which: str) -> None:
+    queue = f"/sys/class/net/eth0/queues/{which[0] if which == 'rps' else 't'}x-"
+    lines = [f"echo {mask} > {queue}{n}/{which}_cpus" for n, mask in enumerate(("3", "3"))]
+    assert of("a.sh", "\n".join(lines)).profiles["name=eth0"] == {
+        "match": [{"name": "eth0"}],
+        which: {"cpus": "0-1"},
+    }
+    unlike = of("a.sh", "\n".join([*lines, f"echo 4 > {queue}2/{which}_cpus"]))
+    assert (left(unlike), unlike.profiles) == ([1, 2, 3], {})
+    assert "one set for all queues" in unlike.left[0].why
+    again = of("a.sh", "\n".join([*lines, lines[0].replace("3", "c"), lines[1].replace("3", "c")]))
+    assert (left(again), again.profiles["name=eth0"][which]) == ([], {"cpus": "2-3"})
+
+
+@pytest.mark.parametrize("line", ["MASK=$((1<<N))", "true # was << before", "((M = 1<<N))"])
+def test_a_shift_begins_no_document(line: str) -> None:
+    found = of("a.sh", f"{line}\nethtool -G eth0 rx 4096")
+    assert found.profiles["name=eth0"]["rings"] == {"rx": 4096}
 
 
 def test_a_context_that_is_not_brought_has_its_number_all_the_same() -> None:
