@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from netuned.cpuset import CpuSet
-from netuned.profiles import loader, reading
-from netuned.profiles.loader import MAX_HINTS
+from netuned.profiles import library, loader, reading
+from netuned.profiles.library import MAX_HINTS
 from netuned.profiles.reading import MOST_AT_ALL
 from netuned.profiles.searchpath import MAX_ERRORS, MAX_TOLD
 from netuned.reconcile.loading import Loading
@@ -63,7 +63,7 @@ def test_names_like_a_missing_one_are_looked_for_a_few_times(
         looked.append(word)
         return ""
 
-    monkeypatch.setattr(loader, "did_you_mean", look)
+    monkeypatch.setattr(library, "did_you_mean", look)
     for number in range(FILES):
         (tmp_path / f"e{number}.yaml").write_text(f"extends: f{number}\n")
     assert len(loader.load((str(tmp_path),), owner=ME).errors) == FILES
