@@ -143,7 +143,9 @@ def test_a_driver_is_unbound_and_bound(igb: Guest, wanted: dict[str, object]) ->
     igb.sh(f"echo {slot} > /sys/bus/pci/drivers/igb/unbind")
     igb.machine.wait_until(lambda: not igb.card(FIRST), 30, "that the card left")
     igb.sh(f"echo {slot} > /sys/bus/pci/drivers/igb/bind")
-    igb.wait("the card", f"[ -e /sys/class/net/{FIRST} ] && ip link set {FIRST} up")
+    igb.wait("the card", f"[ -e /sys/class/net/{FIRST} ]")
+    # it may have gone up before udev named it: its interrupts then say eth0 for as long as it is up
+    igb.sh(f"ip link set {FIRST} down; ip link set {FIRST} up")
     igb.wait_for(FIRST, wanted, 60)
     igb.wait_state(FIRST, "in-sync")
 
