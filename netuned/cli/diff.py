@@ -66,20 +66,22 @@ def _profile(word: str, directories: list[str]) -> LoadedProfile:
 
 def _flat(loaded: LoadedProfile) -> dict[str, str]:
     """What a profile says, by dotted key."""
-    data = loaded.profile.model_dump(mode="json", exclude_unset=True, exclude={*OWN})
-    return dict(_leaves("", data))
+    from netuned.profiles.classes import plain
+
+    said = plain(loaded.profile, by_key=True)
+    return dict(_leaves("", {key: value for key, value in said.items() if key not in OWN}))
 
 
 def _leaves(key: str, value: object) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         for name, below in value.items():
             yield from _leaves(f"{key}.{name}".lstrip("."), below)
     elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
         for number, item in enumerate(value):
             yield from _leaves(f"{key}[{number}]", item)
-    elif isinstance(value, list):
+    elif isinstance(value, list) and value:
         yield key, ", ".join(map(str, value))
-    elif value is not None:
+    elif value not in (None, []):
         yield key, str(value)
 
 

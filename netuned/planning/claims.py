@@ -73,7 +73,7 @@ def misses(profiles: Sequence[LoadedProfile], nic: Nic) -> tuple[Miss, ...]:
 
 def _keys(entry: Match) -> str:
     """An entry as it is written: ``driver: igb, name: [en*, !enp3s0]``."""
-    said = {key: getattr(entry, key) for key in Match.model_fields}
+    said = {key: getattr(entry, key) for key in Match.by_key()}
     return ", ".join(f"{key}: {_values(values)}" for key, values in said.items() if values)
 
 

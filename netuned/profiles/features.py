@@ -7,11 +7,11 @@ netdev_fix_features().
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, RootModel
-
-from netuned.profiles.scalars import mistake, shown, word_or_keep
+from netuned.profiles.classes import First, Last, Mistake, Rooted
+from netuned.profiles.scalars import shown, word_or_keep
 from netuned.text import did_you_mean
 
 _LIST = """
@@ -95,38 +95,39 @@ def _name(key: object) -> str:
     if isinstance(key, str) and (key in NAMES or key in GROUPS):
         return key
     hint = did_you_mean(str(key), (*sorted(NAMES), *GROUPS)) or "`ethtool -k` lists them"
-    raise mistake(f"{shown(key)} is no feature that the kernel has; {hint}")
+    raise Mistake(f"{shown(key)} is no feature that the kernel has; {hint}")
 
 
 def _together(said: dict[str, str | None]) -> dict[str, str | None]:
-    """What is said, if it goes together. Raises: PydanticCustomError."""
+    """What is said, if it goes together. Raises: Mistake."""
     by: dict[str, str] = {}
     for key, value in said.items():
         if value is None:
             continue
         for name in GROUPS.get(key, (key,)):
             if name in by and said[by[name]] != value:
-                raise mistake(f"`{by[name]}` and `{key}` both say something of {name}")
+                raise Mistake(f"`{by[name]}` and `{key}` both say something of {name}")
             by[name] = key
     wanted = expand({key: value for key, value in said.items() if value is not None})
     for pair in EXCLUDE:
         if all(wanted.get(name) == "on" for name in pair):
-            raise mistake(f"{by[pair[0]]} and {by[pair[1]]} exclude each other; turn one off")
+            raise Mistake(f"{by[pair[0]]} and {by[pair[1]]} exclude each other; turn one off")
     for name, value in wanted.items():
         missing = [need for need in NEEDS.get(name, ()) if wanted.get(need) == "off"]
         if value == "on" and missing:
-            raise mistake(f"{by[name]} needs {by[missing[0]]}, which is off")
+            raise Mistake(f"{by[name]} needs {by[missing[0]]}, which is off")
     return said
 
 
 _Switch = Annotated[Literal["on", "off", "default"] | None, word_or_keep("on", "off", "default")]
-_Said = dict[Annotated[str, BeforeValidator(_name)], _Switch]
+_Said = dict[Annotated[str, First(_name)], _Switch]
 
 
-class OffloadsSpec(RootModel[Annotated[_Said, AfterValidator(_together)]]):
+@dataclass(frozen=True, slots=True)
+class OffloadsSpec(Rooted):
     """What a profile says of features, by the names that it has for them."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    root: Annotated[_Said, Last(_together)]
 
     def named(self) -> dict[str, str]:
         """What it says of each, ``on``, ``off`` or ``default``, by the names that it has."""

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_network
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
-
+from netuned.profiles.classes import About, First, Leaf, Mistake, Spec
 from netuned.profiles.rss import CONTEXT_NAME
 from netuned.profiles.scalars import (
     STRING,
-    Leaf,
-    mistake,
     one_of,
     shown,
     whole,
 )
-from netuned.profiles.specs import MAX_QUEUE, Spec
+from netuned.profiles.specs import MAX_QUEUE
 
 PROTOS = ("tcp4", "udp4", "sctp4", "tcp6", "udp6", "sctp6", "ip4", "ip6", "ether")
 MAX_RULES = 4096
@@ -38,11 +36,11 @@ def _address(value: object) -> str:
             pass
         else:
             if not network.prefixlen:
-                raise mistake(f"{shown(value)} is every address; leave it out")
+                raise Mistake(f"{shown(value)} is every address; leave it out")
             alone = network.num_addresses == 1
             return str(network.network_address) if alone else str(network)
     example = "an address, or a network like 10.0.0.0/8 with no bit beyond its mask"
-    raise mistake(f"{shown(value)} is not allowed here; write {example}")
+    raise Mistake(f"{shown(value)} is not allowed here; write {example}")
 
 
 def _to(value: object) -> str:
@@ -54,35 +52,34 @@ def _to(value: object) -> str:
     if isinstance(value, str) and _CONTEXT.fullmatch(value):
         return value
     write = "write queue and its number, context and its name, or drop"
-    raise mistake(f"{shown(value)} is not allowed here; {write}")
+    raise Mistake(f"{shown(value)} is not allowed here; {write}")
 
 
 Address = Annotated[str | None, Leaf(_address, STRING)]
 Port = Annotated[int | None, whole(0, 0xFFFF, words=())]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleMatch(Spec):
     """Which packets a rule is for: all that is said must be so."""
 
-    proto: Annotated[str, one_of(*PROTOS), Field(description="The kind of packet.")]
-    src: Annotated[Address, Field(description="From where: an address or a network.")] = None
-    dst: Annotated[Address, Field(description="Where to.")] = None
-    sport: Annotated[Port, Field(description="The port that it comes from.")] = None
-    dport: Annotated[Port, Field(description="The port that it goes to.")] = None
-    type: Annotated[Port, Field(description="With proto ether: its EtherType.")] = None
-    vlan: Annotated[int | None, whole(0, 4095, words=()), Field(description="Its VLAN.")] = None
+    proto: Annotated[str, one_of(*PROTOS), About("The kind of packet.")]
+    src: Annotated[Address, About("From where: an address or a network.")] = None
+    dst: Annotated[Address, About("Where to.")] = None
+    sport: Annotated[Port, About("The port that it comes from.")] = None
+    dport: Annotated[Port, About("The port that it goes to.")] = None
+    type: Annotated[Port, About("With proto ether: its EtherType.")] = None
+    vlan: Annotated[int | None, whole(0, 4095, words=()), About("Its VLAN.")] = None
 
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> RuleMatch:
+    def __post_init__(self) -> None:
         said = self.fields()
         lacking = {"ip4": _PORTS, "ip6": _PORTS, "ether": _PORTS}.get(self.proto, ())
         wrong = [name for name in (*lacking, "type") if name in said]
         if wrong and (wrong[0] != "type" or self.proto != "ether"):
-            raise mistake(f"packets of {self.proto} have no such field here", key=wrong[0])
+            raise Mistake(f"packets of {self.proto} have no such field here", key=wrong[0])
         for key in ("src", "dst"):
             if (address := said.get(key)) and _family(address) != self._family:
-                raise mistake(f"this is no address of {self.proto}", key=key)
-        return self
+                raise Mistake(f"this is no address of {self.proto}", key=key)
 
     @property
     def _family(self) -> str:
@@ -102,14 +99,15 @@ def _family(address: str) -> str:
     return "4" if isinstance(ip_network(address), IPv4Network) else "6"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowSpec(Spec):
     """A rule: which packets, and where they go."""
 
-    match: Annotated[RuleMatch, Field(description="Which packets.")]
+    match: Annotated[RuleMatch, About("Which packets.")]
     to: Annotated[
         str,
         Leaf(_to, {"type": "string", "pattern": f"^(queue [0-9]{{1,5}}|{_CONTEXT.pattern}|drop)$"}),
-        Field(description="`queue N`, `context NAME` of rss.contexts, or `drop`."),
+        About("`queue N`, `context NAME` of rss.contexts, or `drop`."),
     ]
 
 
@@ -117,17 +115,17 @@ def _rules(value: object) -> object:
     if value == "keep":
         return None
     if not isinstance(value, list | tuple):
-        raise mistake(
+        raise Mistake(
             f"{shown(value)} is not allowed here; write a list like "
             "[{match: {proto: tcp4, dport: 443}, to: queue 3}], or keep"
         )
     if len(value) > MAX_RULES:
-        raise mistake(f"{len(value)} rules; at most {MAX_RULES} are allowed")
+        raise Mistake(f"{len(value)} rules; at most {MAX_RULES} are allowed")
     return value
 
 
 Flows = Annotated[
     tuple[FlowSpec, ...] | None,
-    BeforeValidator(_rules, json_schema_input_type=list[FlowSpec] | Literal["keep"]),
+    First(_rules, written=list[FlowSpec] | Literal["keep"]),
 ]
 """Rules, of which the first that matches counts; None: netuned has none."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from functools import cache
 
-from pydantic import BaseModel
-
+from netuned.profiles.classes import Spec
 from netuned.profiles.features import GROUPS
 from netuned.profiles.features import NAMES as FEATURES
 from netuned.profiles.match import Match
@@ -56,12 +55,12 @@ _NOT_OURS = {
 
 def belongs(key: str, known: Collection[str]) -> str:
     """Where a key belongs that is none of those ``known`` in its place; empty if nobody knows."""
-    if SETTINGS_KEY in known and key in Profile.model_fields:
+    if SETTINGS_KEY in known and key in Profile.by_key():
         return "this belongs in a profile, a file in /etc/netuned/profiles.d"
     if key == SETTINGS_KEY:
         return "this is a setting of the daemon, in /etc/netuned/netuned.yaml"
     if "kind" in known and "match" not in known:
-        kinds = [kind for kind, model in QDISCS.items() if key in model.model_fields]
+        kinds = [kind for kind, model in QDISCS.items() if key in model.by_key()]
         if kinds:
             return f"this is a parameter of {listed(kinds, 'and')}"
     word = key.lower().replace("_", "-")
@@ -69,7 +68,7 @@ def belongs(key: str, known: Collection[str]) -> str:
         return ""  # it only has another dash
     if places := tuple(dict.fromkeys(_places().get(word, ()))):
         return f"this belongs under {listed(places)}"
-    return "this is a key of the profile itself" if word in Profile.model_fields else _others(word)
+    return "this is a key of the profile itself" if word in Profile.by_key() else _others(word)
 
 
 @cache
@@ -82,13 +81,13 @@ def _places() -> dict[str, list[str]]:
 
 
 def _all_keys() -> Iterator[tuple[str, str]]:
-    models: dict[str, type[BaseModel]] = {"match": Match, **SECTIONS}
+    models: dict[str, type[Spec]] = {"match": Match, **SECTIONS}
     for section, model in models.items():
-        for name, field in model.model_fields.items():
-            yield field.alias or name, section
+        for key in model.by_key():
+            yield key, section
     for qdisc in QDISCS.values():
-        for name in qdisc.model_fields:
-            yield name, "qdisc"
+        for key in qdisc.by_key():
+            yield key, "qdisc"
 
 
 def _others(word: str) -> str:

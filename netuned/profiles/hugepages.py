@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, RootModel
-
-from netuned.profiles.scalars import mistake, shown, whole
+from netuned.profiles.classes import First, Mistake, Rooted
+from netuned.profiles.scalars import shown, whole
 
 MOST_PAGES = 1 << 32
 
@@ -35,19 +35,19 @@ def is_node(text: str) -> bool:
 def _size(key: object) -> str:
     if isinstance(key, str) and size_kb(key):
         return key
-    raise mistake(f"{shown(key)} is no size of huge pages; write one like 2M or 1G")
+    raise Mistake(f"{shown(key)} is no size of huge pages; write one like 2M or 1G")
 
 
 def _node(key: object) -> str:
     if isinstance(key, str) and is_node(key):
         return key
-    raise mistake(f"{shown(key)} is no node; write one like node0")
+    raise Mistake(f"{shown(key)} is no node; write one like node0")
 
 
 def _nodes(value: object) -> object:
     if isinstance(value, dict):
         return value
-    raise mistake(
+    raise Mistake(
         f"{shown(value)} is not allowed here; write how many per node, like {{node0: 512}}"
     )
 
@@ -55,13 +55,14 @@ def _nodes(value: object) -> object:
 _Pages = Annotated[
     int | Literal["default"] | None, whole(0, MOST_PAGES, "pages", words=("default", "keep"))
 ]
-_PerNode = Annotated[dict[Annotated[str, BeforeValidator(_node)], _Pages], BeforeValidator(_nodes)]
+_PerNode = Annotated[dict[Annotated[str, First(_node)], _Pages], First(_nodes)]
 
 
-class HugepagesSpec(RootModel[dict[Annotated[str, BeforeValidator(_size)], _PerNode]]):
+@dataclass(frozen=True, slots=True)
+class HugepagesSpec(Rooted):
     """How many huge pages of each size each node has."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    root: dict[Annotated[str, First(_size)], _PerNode]
 
     def named(self) -> Iterator[tuple[str, str, int | Literal["default"]]]:
         """Size, node and number of pages, or ``default``, of all that it names."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from netuned.profiles.yamltree import parse_yaml
+from netuned.profiles.yamlreading import parse_yaml
 from netuned.text import HASH_KEY, without_keys
 
 _PATH = ("rss", "key")

@@ -93,7 +93,7 @@ class Library:
             return None
         known = self._finished.get(source.path)
         if known is None or known.merged is not source.merged:
-            profile = Profile.model_validate(to_data(source.merged))
+            profile = Profile.of(to_data(source.merged))
             loaded = LoadedProfile(profile, source.path, dict(positions_of(source.merged)))
             known = Finished(self._trees(source), self._possible, source.merged, loaded)
             self._finished[source.path] = known

@@ -5,16 +5,14 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from netuned.profiles.classes import About, Leaf, Mistake, Spec
 from netuned.profiles.scalars import (
     INTEGER,
     STRING,
-    Leaf,
-    mistake,
     one_or_list,
     parse_speed_mbps,
     refuse_number,
@@ -93,10 +91,10 @@ def _patterns(example: str, check: Callable[[str], str] = str) -> Leaf:
         text = written(item).strip()
         if isinstance(item, bool) or not isinstance(item, str | int | float) or not text:
             quotes = f', or "{text.lower()}" in quotes' if isinstance(item, bool) else ""
-            raise mistake(f"{shown(item)} is not a pattern; write one like {example}{quotes}")
+            raise Mistake(f"{shown(item)} is not a pattern; write one like {example}{quotes}")
         negated, bare = text.startswith("!"), text.removeprefix("!").strip()
         if not bare or not bare.isprintable() or len(bare) > 64:
-            raise mistake(f"{shown(item)} is not a pattern; write one like {example}")
+            raise Mistake(f"{shown(item)} is not a pattern; write one like {example}")
         found = ("!" if negated else "") + check(bare)
         refuse_number(item)
         return found
@@ -109,7 +107,7 @@ def _pci(text: str) -> str:
         bare = text.lower().replace("0x", "")
         meant = bare if ":" in bare else f"{bare}:*"
         form = meant if bare != text.lower() and _PCI.fullmatch(meant) else "8086:1521 or 15b3:*"
-        raise mistake(
+        raise Mistake(
             f"{shown(text)} is not a PCI vendor:device pair; write it as `lspci -n` does, "
             f"like {form}"
         )
@@ -118,7 +116,7 @@ def _pci(text: str) -> str:
 
 def _mac(text: str) -> str:
     if not _MAC.fullmatch(text):
-        raise mistake(
+        raise Mistake(
             f"{shown(text)} is not a MAC address; write one like 52:54:00:12:34:56, "
             "or a pattern like 52:54:00:*"
         )
@@ -127,9 +125,9 @@ def _mac(text: str) -> str:
 
 def _kind(text: str) -> str:
     if meant := _OTHER_KINDS.get(text.lower()):
-        raise mistake(f"{shown(text)} is not a kind of link; write {meant}")
+        raise Mistake(f"{shown(text)} is not a kind of link; write {meant}")
     if text not in LINK_KINDS and (hint := did_you_mean(text, LINK_KINDS)):
-        raise mistake(f"{shown(text)} is not a kind of link; {hint}")
+        raise Mistake(f"{shown(text)} is not a kind of link; {hint}")
     return text
 
 
@@ -138,16 +136,16 @@ def _speeds(value: object) -> tuple[str, ...]:
     speeds = []
     for item in _as_list(value, example):
         if isinstance(item, bool) or not isinstance(item, int | str):
-            raise mistake(f"{shown(item)} is not a speed; write one like {example}")
+            raise Mistake(f"{shown(item)} is not a speed; write one like {example}")
         sign, amount = _SPEED.fullmatch(written(item)).groups()  # type: ignore[union-attr]  # matches any text
         try:
             mbps = (
                 int(amount) if amount.isascii() and amount.isdigit() else parse_speed_mbps(amount)
             )
         except ValueError:
-            raise mistake(f"{shown(item)} is not a speed; write one like {example}") from None
+            raise Mistake(f"{shown(item)} is not a speed; write one like {example}") from None
         if not 0 < mbps < 10**9:
-            raise mistake(
+            raise Mistake(
                 f"{shown(item)} is not a speed that a card can have; write one like {example}"
             )
         speeds.append(f"{'=' if sign in ('', '==') else sign}{mbps}")
@@ -157,7 +155,7 @@ def _speeds(value: object) -> tuple[str, ...]:
 def _nodes(value: object) -> tuple[int, ...]:
     for item in _as_list(value, "0 or [0, 1]"):
         if isinstance(item, bool) or not isinstance(item, int) or not -1 <= item < 1 << 10:
-            raise mistake(
+            raise Mistake(
                 f"{shown(item)} is not a NUMA node's number; write one like 0, or -1 for none"
             )
     return tuple(map(int, _as_list(value, "")))
@@ -166,64 +164,58 @@ def _nodes(value: object) -> tuple[int, ...]:
 def _as_list(value: object, example: str) -> list[Any]:
     items = list(value) if isinstance(value, list | tuple) else [value]
     if value is None or not items:
-        raise mistake(f"no value is given; write {example}, or leave the key out")
+        raise Mistake(f"no value is given; write {example}, or leave the key out")
     return items
 
 
 Patterns = tuple[str, ...]
 
 
-class Match(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match(Spec):
     """One entry of ``match``: all its keys must hold for a card.
 
     Every key takes one value or a list. An entry that names neither ``kind`` nor ``driver`` matches
     physical cards only. ``speed`` is kept as a comparison with Mbit/s, ``>=10000``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Annotated[
         Patterns,
         _patterns("en*, eth0 or !enp3s0"),
-        Field(
-            description="Interface name, or an alternative one: glob patterns; `!` before one "
-            "excludes."
-        ),
+        About("Interface name, or an alternative one: glob patterns; `!` before one excludes."),
     ] = ()
     driver: Annotated[
         Patterns,
         _patterns("igb or mlx5_core"),
-        Field(description="Kernel driver: names or glob patterns."),
+        About("Kernel driver: names or glob patterns."),
     ] = ()
     pci: Annotated[
         Patterns,
         _patterns("8086:1521 or 15b3:*", _pci),
-        Field(
-            description="PCI vendor:device in hexadecimal, as `lspci -n` prints it; globs allowed."
-        ),
+        About("PCI vendor:device in hexadecimal, as `lspci -n` prints it; globs allowed."),
     ] = ()
     mac: Annotated[
         Patterns,
         _patterns("52:54:00:*", _mac),
-        Field(description="Hardware address; globs allowed."),
+        About("Hardware address; globs allowed."),
     ] = ()
     speed: Annotated[
         tuple[str, ...],
         Leaf(_speeds, one_or_list({"type": ["string", "integer"]})),
-        Field(
-            description="Link speed: `>=10G`, `<25G`, `2.5G`, `1000M`. All comparisons of a list "
+        About(
+            "Link speed: `>=10G`, `<25G`, `2.5G`, `1000M`. All comparisons of a list "
             "must hold, and one of its plain speeds. A card of unknown speed never matches."
         ),
     ] = ()
     numa_node: Annotated[
         tuple[int, ...],
         Leaf(_nodes, one_or_list(INTEGER)),
-        Field(description="The card's NUMA node, -1 for a card without one."),
+        About("The card's NUMA node, -1 for a card without one."),
     ] = ()
     kind: Annotated[
         Patterns,
         _patterns("physical, veth or bond", _kind),
-        Field(description="Kind of link: physical, veth, bond, vlan, bridge, ..."),
+        About("Kind of link: physical, veth, bond, vlan, bridge, ..."),
     ] = ()
 
     def matches(self, facts: Facts) -> bool:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
-
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError, ProfileError
 from netuned.profiles import expression
+from netuned.profiles.classes import Mistake
 from netuned.profiles.foreign import belongs
 from netuned.profiles.profile import MAX_SETS, Profile
-from netuned.profiles.scalars import MISTAKE, check_expression, listed
+from netuned.profiles.scalars import check_expression, listed
 from netuned.profiles.schema import known_keys
 from netuned.profiles.yamltree import Items, Node, Scalar, Table, to_data
 from netuned.text import did_you_mean, escape
+
+UNKNOWN_KEY = "unexpected_keyword_argument"
+"""pydantic's word for it, of a dataclass."""
 
 NO_EXPRESSION = ("auto", "none", "keep", "default")
 """What may stand for a CPU set without being one."""
@@ -24,9 +25,11 @@ NO_EXPRESSION = ("auto", "none", "keep", "default")
 
 def mistakes(tree: Table, possible: CpuSet | None) -> Iterator[ProfileError]:
     """Everything wrong with a merged profile; with ``possible``, CPU numbers past it too."""
+    from pydantic import ValidationError
+
     data: Any = to_data(tree)
     try:
-        Profile.model_validate(data)
+        Profile.of(data)
     except ValidationError as error:
         for line in error.errors(include_url=False):
             yield _validation_error(tree, data, line)
@@ -54,7 +57,7 @@ def _expressions(data: Any) -> Iterator[tuple[tuple[str, str], expression.Expres
             if is_set and text not in NO_EXPRESSION:
                 try:
                     yield (section, key), expression.parse(check_expression(text))
-                except PydanticCustomError:  # reported by validation
+                except Mistake:  # reported by validation
                     continue
 
 
@@ -63,16 +66,17 @@ def _validation_error(tree: Table, data: Any, line: Any) -> ProfileError:
     about_key = loc[-1:] == ("[key]",)
     if about_key:
         loc = loc[:-1]
-    context = line.get("ctx", {})
-    if line["type"] == "extra_forbidden":
+    raised = line.get("ctx", {}).get("error")
+    offset = -1
+    if line["type"] == UNKNOWN_KEY:
         about_key = True
         problem = unknown_key(str(loc[-1]), known_keys(loc[:-1], data), line["input"])
-    elif line["type"] == MISTAKE:
-        problem = context["problem"]
-        loc = (*loc, context["key"]) if context["key"] else loc
+    elif isinstance(raised, Mistake):
+        problem, offset = raised.problem, raised.offset
+        loc = (*loc, raised.key) if raised.key else loc
     else:
         problem = line["msg"]
-    return error_at(tree, loc, problem, context.get("offset", -1), about_key)
+    return error_at(tree, loc, problem, offset, about_key)
 
 
 def unknown_key(key: str, known: Sequence[str], value: object) -> str:

@@ -6,21 +6,19 @@ Source: Documentation/networking/napi.rst; Documentation/netlink/specs/netdev.ya
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
-
 from netuned.cpuset import CpuSet
+from netuned.profiles.classes import About, First, Leaf, Mistake
 from netuned.profiles.numbers import (
     Numbers,
     NumbersSpec,
 )
 from netuned.profiles.scalars import (
     CPU_SET,
-    Leaf,
     check_expression,
-    mistake,
     shown,
     time_ns,
     whole,
@@ -34,25 +32,26 @@ MOST_DEFERRALS = (1 << 31) - 1
 Time = Annotated[int | Literal["default"] | None, time_ns(words=("default",))]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NapiQueueSpec(NumbersSpec):
     """How the NAPI instances of some queues poll."""
 
     defer_hard_irqs: Annotated[
         int | Literal["default"] | None,
         whole(0, MOST_DEFERRALS, words=("default", "keep")),
-        Field(description="So many polls in a row that find nothing, before an interrupt."),
+        About("So many polls in a row that find nothing, before an interrupt."),
     ] = None
     gro_flush_timeout: Annotated[
-        Time, Field(description="So long until the next such poll, and until GRO lets packets go.")
+        Time, About("So long until the next such poll, and until GRO lets packets go.")
     ] = None
     irq_suspend_timeout: Annotated[
         Time,
-        Field(description="So long at most no interrupt while an application polls (Linux 6.13)."),
+        About("So long at most no interrupt while an application polls (Linux 6.13)."),
     ] = None
     threaded: Annotated[
         Literal["off", "on", "busy-poll", "default"] | None,
         word_or_keep("off", "on", "busy-poll", "default"),
-        Field(description="A kernel thread for each polls; by `busy-poll` always (Linux 6.19)."),
+        About("A kernel thread for each polls; by `busy-poll` always (Linux 6.19)."),
     ] = None
 
 
@@ -69,7 +68,7 @@ def _queues(key: object) -> str:
     except ValueError:
         queues = ""
     if not queues:
-        raise mistake(
+        raise Mistake(
             f"{shown(key)} names no queues; write their numbers, like 3 or 0-5,8, or apart"
         )
     return queues
@@ -81,26 +80,26 @@ def _threads(value: object) -> str | None:
     return check_expression(value, also=("irq", "default", "keep"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NapiSpec(NapiQueueSpec):
     """How a card's NAPI instances poll: all of them, or those of some queues."""
 
     threads: Annotated[
         str | None,
         Leaf(_threads, CPU_SET),
-        Field(
-            description="Where its kernel threads run: `irq`, on the CPUs that serve the queue; or "
-            "a CPU set."
+        About(
+            "Where its kernel threads run: `irq`, on the CPUs that serve the queue; or a CPU set."
         ),
     ] = None
     queues: Annotated[
-        dict[Annotated[str, BeforeValidator(_queues)], NapiQueueSpec],
-        Field(description="By queue numbers, what is said of those and not of the others."),
-    ] = Field(default_factory=dict)
+        dict[Annotated[str, First(_queues)], NapiQueueSpec],
+        About("By queue numbers, what is said of those and not of the others."),
+    ] = field(default_factory=dict)
 
     def named(self) -> Numbers:
         """What it says of all instances that nothing else is said of."""
         of_all = ("queues", "threads")
-        return {key: value for key, value in super().named().items() if key not in of_all}
+        return {key: value for key, value in NumbersSpec.named(self).items() if key not in of_all}
 
     @property
     def numbered(self) -> Mapping[CpuSet, NapiQueueSpec]:
@@ -119,12 +118,11 @@ class NapiSpec(NapiQueueSpec):
             found[queue] = {**of_all, **(kept if queue in apart else {}), **(own or [{}])[0]}
         return found
 
-    @model_validator(mode="after")
-    def _goes_together(self) -> NapiSpec:
+    def __post_init__(self) -> None:
         seen = CpuSet()
         for queues in self.numbered:
             if twice := seen & queues:
-                raise mistake(f"queue {twice.first} is named twice", key="queues")
+                raise Mistake(f"queue {twice.first} is named twice", key="queues")
             seen |= queues
         firsts = [queues.first for queues in self.numbered]
         firsts.append(MAX_QUEUE + 1)
@@ -132,5 +130,4 @@ class NapiSpec(NapiQueueSpec):
         for said in chain.from_iterable(of_each):
             off = [key for key in ("defer-hard-irqs", "gro-flush-timeout") if said.get(key) == 0]
             if off and said.get("irq-suspend-timeout") not in (None, 0, "default"):
-                raise mistake(f"irq-suspend-timeout does nothing where {off[0]} is 0")
-        return self
+                raise Mistake(f"irq-suspend-timeout does nothing where {off[0]} is 0")

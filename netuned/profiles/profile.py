@@ -6,11 +6,12 @@ After validation ``keep`` is None everywhere, and a key that was left out is ``k
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
-
+from netuned.profiles.classes import About, First, Leaf, Mistake, Spec, plain
 from netuned.profiles.expression import NAME, RESERVED
 from netuned.profiles.features import OffloadsSpec
 from netuned.profiles.flows import Flows
@@ -37,11 +38,9 @@ from netuned.profiles.rss import RssSpec
 from netuned.profiles.scalars import (
     CPU_SET,
     STRING,
-    Leaf,
     check_expression,
     enum,
     listed,
-    mistake,
     one_or_list,
     refuse_number,
     shown,
@@ -55,7 +54,6 @@ from netuned.profiles.specs import (
     PolicySpec,
     RfsSpec,
     RpsSpec,
-    Spec,
     XpsSpec,
 )
 from netuned.profiles.yamltree import written
@@ -92,13 +90,13 @@ MAX_PRIORITY = 1000
 PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
-def _mapping(model: type[BaseModel], example: str, *, default: bool = True) -> Leaf:
+def _mapping(model: type[Spec], example: str, *, default: bool = True) -> Leaf:
     """A mapping as the model says, ``keep`` (None) or, where the kernel has one, ``default``."""
     words = ("keep", "default") if default else ("keep",)
 
     def validate(value: object) -> object:
         if isinstance(value, dict | model):
-            return model.model_validate(value)
+            return model.of(value)
         if isinstance(value, str) and value in words:
             return None if value == "keep" else value
         raise _not_a_mapping(value, (f"a mapping like {{{example}}}", *words))
@@ -121,12 +119,12 @@ def _qdisc(value: object) -> object:
         raise _not_a_mapping(value, ("a mapping like {kind: fq}", "keep", "default"), hint)
     kind = value.get("kind")
     if kind is None:
-        raise mistake(f"kind is missing; write one of {listed(kinds)}")
+        raise Mistake(f"kind is missing; write one of {listed(kinds)}")
     if kind in _OTHER_QDISCS:
-        raise mistake(f"netuned does not set {kind}; write one of {listed(kinds)}", key="kind")
+        raise Mistake(f"netuned does not set {kind}; write one of {listed(kinds)}", key="kind")
     if not isinstance(kind, str) or kind not in QDISCS:
         raise wrong_word(kind, kinds, "kind")
-    return QDISCS[kind].model_validate(value)
+    return QDISCS[kind].of(value)
 
 
 _OTHER_QDISCS = (
@@ -137,19 +135,19 @@ _QDISC_MODELS = tuple(QDISCS.values())
 
 
 def _not_a_mapping(value: object, allowed: tuple[str, ...], hint: str = "") -> Exception:
-    return mistake(f"{_given(value)}{hint}; write {listed(allowed)}")
+    return Mistake(f"{_given(value)}{hint}; write {listed(allowed)}")
 
 
 def _given(value: object) -> str:
     return "no value is given" if value is None else f"{shown(value)} is not allowed here"
 
 
-def _section(model: type[BaseModel], example: str) -> Leaf:
+def _section(model: type[Spec], example: str) -> Leaf:
     """A mapping as the model says; ``keep`` is an empty one."""
 
     def validate(value: object) -> object:
         if isinstance(value, dict | model):
-            return model.model_validate(value)
+            return model.of(value)
         if value == "keep":
             return model()
         raise _not_a_mapping(value, (f"a mapping like {{{example}}}", "keep"))
@@ -167,7 +165,7 @@ def _profile_name(value: object) -> str:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if isinstance(text, str) and PROFILE_NAME.fullmatch(text):
         return text
-    raise mistake(
+    raise Mistake(
         f"{shown(value)} is not a profile's name; it begins with a letter or digit and has up to "
         "64 letters, digits, `-`, `_` and `.`"
     )
@@ -175,17 +173,17 @@ def _profile_name(value: object) -> str:
 
 def _description(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise mistake(f"{shown(value)} is not allowed here; write a sentence")
+        raise Mistake(f"{shown(value)} is not allowed here; write a sentence")
     text = " ".join(written(value).split())
     if len(text) > 1000 or not text.isprintable():
-        raise mistake("a description has at most 1000 printable characters")
+        raise Mistake("a description has at most 1000 printable characters")
     return text
 
 
 def _priority(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_PRIORITY:
         return int(value)
-    raise mistake(
+    raise Mistake(
         f"{shown(value)} is not allowed here; write a whole number from 0 to {MAX_PRIORITY}"
     )
 
@@ -195,35 +193,36 @@ def _match_list(value: object) -> object:
     if isinstance(entries, list | tuple):
         return entries
     example = 'a mapping like {driver: igb, name: "en*"}, or a list of such'
-    raise mistake(f"{_given(value)}; write {example}")
+    raise Mistake(f"{_given(value)}; write {example}")
 
 
 def _match_entry(entry: object) -> object:
     if isinstance(entry, dict | Match):
         return entry
-    raise mistake(f'{_given(entry)}; write a mapping like {{driver: igb, name: "en*"}}')
+    raise Mistake(f'{_given(entry)}; write a mapping like {{driver: igb, name: "en*"}}')
 
 
 def _sets(value: object) -> object:
     if not isinstance(value, dict):
         example = "{irq: local & housekeeping}"
-        raise mistake(f"{_given(value)}; write a mapping of names to CPU sets, like {example}")
+        raise Mistake(f"{_given(value)}; write a mapping of names to CPU sets, like {example}")
     if len(value) > MAX_SETS:
-        raise mistake(f"{len(value)} sets are defined; at most {MAX_SETS} are allowed")
+        raise Mistake(f"{len(value)} sets are defined; at most {MAX_SETS} are allowed")
     return value
 
 
 def _set_name(name: str) -> str:
     if name in RESERVED:
-        raise mistake(f"`{name}` means something by itself; choose another name for this set")
+        raise Mistake(f"`{name}` means something by itself; choose another name for this set")
     if not NAME.fullmatch(name) or len(name) > 64:
-        raise mistake(
+        raise Mistake(
             f"{shown(name)} is not a name for a set; it begins with a letter, ends with a letter "
             "or digit, and has only those, `-` and `_` between"
         )
     return name
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile(Spec):
     """A netuned profile: which cards it is for, and the state they are kept in.
 
@@ -233,115 +232,115 @@ class Profile(Spec):
     name: Annotated[
         str,
         Leaf(_profile_name, STRING),
-        Field(description="The profile's name; the file's name without .yaml if left out."),
+        About("The profile's name; the file's name without .yaml if left out."),
     ]
     description: Annotated[
         str,
         Leaf(_description, STRING),
-        Field(description="What it is for, in a sentence."),
+        About("What it is for, in a sentence."),
     ] = ""
     extends: Annotated[
         tuple[str, ...],
         Leaf(_names, one_or_list(STRING)),
-        Field(description="Profiles this one builds on, merged in order; this one's keys win."),
+        About("Profiles this one builds on, merged in order; this one's keys win."),
     ] = ()
     priority: Annotated[
         int,
         Leaf(_priority, {"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}),
-        Field(description="Of all profiles that match a card, the highest wins; ties go by name."),
+        About("Of all profiles that match a card, the highest wins; ties go by name."),
     ] = DEFAULT_PRIORITY
     match: Annotated[
-        tuple[Annotated[Match, BeforeValidator(_match_entry)], ...],
-        BeforeValidator(_match_list, json_schema_input_type=Match | list[Match]),
-        Field(description="The cards: any entry matches; within an entry all keys must hold."),
+        tuple[Annotated[Match, First(_match_entry)], ...],
+        First(_match_list, written=Match | list[Match]),
+        About("The cards: any entry matches; within an entry all keys must hold."),
     ] = ()
     cpus: Annotated[
         dict[
-            Annotated[str, BeforeValidator(_set_name)],
+            Annotated[str, First(_set_name)],
             Annotated[str, Leaf(check_expression, CPU_SET)],
         ],
-        BeforeValidator(_sets),
-        Field(description="CPU sets by name, for use in irq, rps, xps and each other."),
-    ] = Field(default_factory=dict)
+        First(_sets),
+        About("CPU sets by name, for use in irq, rps, xps and each other."),
+    ] = field(default_factory=dict)
     channels: Annotated[
         ChannelsSpec | None,
         _mapping(ChannelsSpec, "combined: auto", default=False),
-        Field(description="How many channels (queues) the card opens."),
+        About("How many channels (queues) the card opens."),
     ] = None
     rings: Annotated[
         RingsSpec | None,
         _mapping(RingsSpec, "rx: max", default=False),
-        Field(description="How many packets the card's descriptor rings hold."),
+        About("How many packets the card's descriptor rings hold."),
     ] = None
     coalesce: Annotated[
         CoalesceSpec | None,
         _mapping(CoalesceSpec, "rx-usecs: 50", default=False),
-        Field(description="When the card raises an interrupt."),
+        About("When the card raises an interrupt."),
     ] = None
     offloads: Annotated[
         OffloadsSpec | None,
         _mapping(OffloadsSpec, "rx-gro-hw: on", default=False),
-        Field(description="What the card does with packets, by the kernel's or ethtool's names."),
+        About("What the card does with packets, by the kernel's or ethtool's names."),
     ] = None
     link: Annotated[
         LinkSpec | None,
         _mapping(LinkSpec, "gso-max-size: 192K", default=False),
-        Field(description="How much is merged into one packet, and how many wait to be sent."),
+        About("How much is merged into one packet, and how many wait to be sent."),
     ] = None
     rss: Annotated[
         RssSpec | Literal["default"] | None,
         _mapping(RssSpec, "queues: all"),
-        Field(description="Which receive queues packets are spread over, and by what hash."),
+        About("Which receive queues packets are spread over, and by what hash."),
     ] = None
     flows: Annotated[
         Flows,
-        Field(description="Which packets go to which receive queue, whatever their hash."),
+        About("Which packets go to which receive queue, whatever their hash."),
     ] = None
     napi: Annotated[
         NapiSpec | None,
         _mapping(NapiSpec, "defer-hard-irqs: 2", default=False),
-        Field(description="How the card's NAPI instances poll."),
+        About("How the card's NAPI instances poll."),
     ] = None
     irq: Annotated[
         IrqSpec | Literal["default"] | None,
         _mapping(IrqSpec, "cpus: local & housekeeping"),
-        Field(description="Which CPUs serve the card's interrupts."),
+        About("Which CPUs serve the card's interrupts."),
     ] = None
     rps: Annotated[
         RpsSpec | Literal["default"] | None,
         _mapping(RpsSpec, "cpus: auto"),
-        Field(description="Receive packet steering."),
+        About("Receive packet steering."),
     ] = None
     rfs: Annotated[
         RfsSpec | Literal["default"] | None,
         _mapping(RfsSpec, "entries: auto"),
-        Field(description="Receive flow steering."),
+        About("Receive flow steering."),
     ] = None
     xps: Annotated[
         XpsSpec | Literal["default"] | None,
         _mapping(XpsSpec, "cpus: auto"),
-        Field(description="Transmit packet steering."),
+        About("Transmit packet steering."),
     ] = None
     bql: Annotated[
         BqlSpec | Literal["default"] | None,
         _mapping(BqlSpec, "max: 100K"),
-        Field(description="Byte queue limits of the card's transmit queues."),
+        About("Byte queue limits of the card's transmit queues."),
     ] = None
     qdisc: Annotated[
         Qdisc | Literal["default"] | None,
         Leaf(_qdisc, enum("keep", "default"), _QDISC_MODELS),
-        Field(description="The queueing discipline: of each queue, or of a single-queue card."),
+        About("The queueing discipline: of each queue, or of a single-queue card."),
     ] = None
     host: Annotated[
         HostSpec,
         _section(HostSpec, "irqbalance: exclude"),
-        Field(description="Settings of the host, not of one card."),
-    ] = HostSpec()
+        About("Settings of the host, not of one card."),
+    ] = field(default_factory=HostSpec)
     policy: Annotated[
         PolicySpec,
         _section(PolicySpec, "disruptive: allow"),
-        Field(description="How far netuned may go."),
-    ] = PolicySpec()
+        About("How far netuned may go."),
+    ] = field(default_factory=PolicySpec)
 
     @property
     def thread_set(self) -> str:
@@ -349,11 +348,10 @@ class Profile(Spec):
         said = self.napi.threads if self.napi else None
         return "auto" if said in (None, "irq", "default") else str(said)
 
-    @model_validator(mode="after")
-    def _rules_can_be(self) -> Profile:
+    def __post_init__(self) -> None:
         off = self.offloads is not None and self.offloads.expanded().get("rx-ntuple-filter")
         if self.flows and off == "off":
-            raise mistake(
+            raise Mistake(
                 "a card has rules while ntuple is on, and offloads turns it off", key="flows"
             )
         contexts = self.rss.contexts if isinstance(self.rss, RssSpec) else {}
@@ -361,12 +359,12 @@ class Profile(Spec):
             kind, _, name = rule.to.partition(" ")
             if kind == "context" and name not in contexts:
                 hint = did_you_mean(name, tuple(contexts)) or "define it in rss: {contexts: …}"
-                raise mistake(f"`{name}` is no context of this profile; {hint}", key="flows")
-        return self
+                raise Mistake(f"`{name}` is no context of this profile; {hint}", key="flows")
 
     def digest(self) -> str:
         """Tells what it says from what others say; the same on each host."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        said = json.dumps(plain(self), ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def applies_to(self, facts: Facts) -> bool:
         """Whether any entry of ``match`` holds for the card."""
@@ -389,7 +387,7 @@ class Profile(Spec):
             name=self.name,
             description=self.description,
             priority=self.priority,
-            link=self.link.model_copy(update={"txqueuelen": None, "upper": None}),
+            link=replace(self.link, txqueuelen=None, upper=None),
             policy=self.policy,
         )
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
-
+from netuned.profiles.classes import About, First, Leaf, Mistake, Spec
 from netuned.profiles.scalars import (
     CPU_SET,
     INTEGER,
     STRING,
-    Leaf,
     either,
     enum,
     listed,
-    mistake,
     queue_list,
     shown,
     word_or_keep,
 )
-from netuned.profiles.specs import Spec
 from netuned.text import HASH_KEY, counted, did_you_mean
 
 FLOWS = (
@@ -54,12 +51,12 @@ def _weights(value: object) -> str | tuple[int, ...]:
     if value == "equal":
         return "equal"
     if not isinstance(value, list | tuple):
-        raise mistake(f"{shown(value)} is not allowed here; write equal, or a list like [3, 1, 1]")
+        raise Mistake(f"{shown(value)} is not allowed here; write equal, or a list like [3, 1, 1]")
     for weight in value:
         if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= 1 << 16:
-            raise mistake(f"{shown(weight)} is not a weight; write whole numbers from 0 to 65536")
+            raise Mistake(f"{shown(weight)} is not a weight; write whole numbers from 0 to 65536")
     if not any(value):
-        raise mistake("every weight is 0, so no queue would receive anything")
+        raise Mistake("every weight is 0, so no queue would receive anything")
     return tuple(map(int, value))
 
 
@@ -70,7 +67,7 @@ def _key(value: object) -> str | None:
     if isinstance(value, str) and HASH_KEY.fullmatch(value):
         return value.lower()
     least, most = KEY_BYTES
-    raise mistake(
+    raise Mistake(
         f"this is not a hash key; write {least} to {most} bytes in hexadecimal with colons, as "
         "`ethtool -x` shows them, like 6d:5a:56:da:…, or keep or default"
     )
@@ -82,11 +79,11 @@ def _fields(value: object) -> str | None:
         return None if value == "keep" else value
     allowed = f"a list of {listed(FIELDS)}, or none, keep or default"
     if not isinstance(value, list | tuple):
-        raise mistake(f"{shown(value)} is not allowed here; write {allowed}")
+        raise Mistake(f"{shown(value)} is not allowed here; write {allowed}")
     for name in value:
         if name not in FIELDS:
             hint = did_you_mean(name, FIELDS) or f"write {allowed}"
-            raise mistake(f"{shown(name)} is no field of a packet that is hashed; {hint}")
+            raise Mistake(f"{shown(name)} is no field of a packet that is hashed; {hint}")
     return " ".join(name for name in FIELDS if name in value) or "none"
 
 
@@ -94,12 +91,12 @@ def _flow(name: object) -> str:
     if isinstance(name, str) and name in FLOWS:
         return name
     hint = did_you_mean(name, FLOWS) or f"write {listed(FLOWS)}"
-    raise mistake(f"{shown(name)} is no kind of flow; {hint}")
+    raise Mistake(f"{shown(name)} is no kind of flow; {hint}")
 
 
 def _only_queues(value: object) -> tuple[int, ...]:
     if value in ("all", "keep"):
-        raise mistake(f"{shown(value)} is not allowed here; write queues like 4-7")
+        raise Mistake(f"{shown(value)} is not allowed here; write queues like 4-7")
     return queue_list(value)
 
 
@@ -108,16 +105,16 @@ def _contexts(value: object) -> object:
         return {}
     if not isinstance(value, dict):
         write = 'write a mapping of names, like {app: {queues: "4-7"}}, or keep'
-        raise mistake(f"{shown(value)} is not allowed here; {write}")
+        raise Mistake(f"{shown(value)} is not allowed here; {write}")
     if len(value) > MAX_CONTEXTS:
-        raise mistake(f"{len(value)} contexts; at most {MAX_CONTEXTS} are allowed")
+        raise Mistake(f"{len(value)} contexts; at most {MAX_CONTEXTS} are allowed")
     return value
 
 
 def _context_name(name: object) -> str:
     if isinstance(name, str) and re.fullmatch(CONTEXT_NAME, name, re.ASCII):
         return name
-    raise mistake(
+    raise Mistake(
         f"{shown(name)} is not a name for a context; it begins with a letter and has up to 32 "
         "letters, digits, `-` and `_`"
     )
@@ -128,7 +125,7 @@ def _as_mapping(value: object) -> object:
         return {}
     if isinstance(value, dict):
         return value
-    raise mistake(f"{shown(value)} is not allowed here; write a mapping like {{udp4: [src, dst]}}")
+    raise Mistake(f"{shown(value)} is not allowed here; write a mapping like {{udp4: [src, dst]}}")
 
 
 def is_symmetric(fields: str) -> bool:
@@ -144,84 +141,78 @@ def _fit(queues: object, weights: object) -> None:
     if isinstance(queues, tuple) and isinstance(weights, tuple) and len(weights) != len(queues):
         verb = "does" if len(weights) == 1 else "do"
         wrong = f"{counted(len(weights), 'weight')} {verb} not fit {counted(len(queues), 'queue')}"
-        raise mistake(f"{wrong}; write one weight for each queue", key="weights")
+        raise Mistake(f"{wrong}; write one weight for each queue", key="weights")
 
 
 _LIST = either(STRING, {"type": "array", "items": CPU_SET, "minItems": 1})
 Weights = Annotated[
     Literal["equal"] | tuple[int, ...],
     Leaf(_weights, either(enum("equal"), {"type": "array", "items": INTEGER})),
-    Field(description="`equal`, or one weight for each of the queues in ascending order."),
+    About("`equal`, or one weight for each of the queues in ascending order."),
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContextSpec(Spec):
     """A table of its own, for the packets that flow rules send to it."""
 
     queues: Annotated[
         tuple[int, ...],
         Leaf(_only_queues, _LIST),
-        Field(description='Queues like "4-7".'),
+        About('Queues like "4-7".'),
     ]
     weights: Weights = "equal"
 
-    @model_validator(mode="after")
-    def _one_weight_each(self) -> ContextSpec:
+    def __post_init__(self) -> None:
         _fit(self.queues, self.weights)
-        return self
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RssSpec(Spec):
     """Which receive queues the indirection table spreads packets over, and by what hash."""
 
     queues: Annotated[
         Literal["all"] | tuple[int, ...] | None,
         Leaf(_queues, _LIST),
-        Field(description='`all`, or queues like "0-5"; the others receive nothing.'),
+        About('`all`, or queues like "0-5"; the others receive nothing.'),
     ] = "all"
     weights: Weights = "equal"
 
     function: Annotated[
         Literal["toeplitz", "xor", "crc32", "default"] | None,
         word_or_keep("toeplitz", "xor", "crc32", "default"),
-        Field(description="The hash function."),
+        About("The hash function."),
     ] = None
     key: Annotated[
         str | None,
         Leaf(
             _key, either(enum("keep", "default"), {"type": "string", "pattern": HASH_KEY.pattern})
         ),
-        Field(description="The hash key, as ethtool -x shows it."),
+        About("The hash key, as ethtool -x shows it."),
     ] = None
     symmetric: Annotated[
         Literal["off", "xor", "or-xor", "default"] | None,
         word_or_keep("off", "xor", "or-xor", "default"),
-        Field(description="Both directions of a flow have one hash (Linux 6.8)."),
+        About("Both directions of a flow have one hash (Linux 6.8)."),
     ] = None
     fields: Annotated[
-        dict[Annotated[str, BeforeValidator(_flow)], Annotated[str | None, Leaf(_fields, _NAMES)]],
-        BeforeValidator(_as_mapping),
-        Field(description="What of a packet is hashed, by kind of flow."),
-    ] = Field(default_factory=dict)
+        dict[Annotated[str, First(_flow)], Annotated[str | None, Leaf(_fields, _NAMES)]],
+        First(_as_mapping),
+        About("What of a packet is hashed, by kind of flow."),
+    ] = field(default_factory=dict)
     contexts: Annotated[
-        dict[Annotated[str, BeforeValidator(_context_name)], ContextSpec],
-        BeforeValidator(_contexts, json_schema_input_type=dict[str, ContextSpec] | Literal["keep"]),
-        Field(description="Tables of their own by name, for `to: context NAME` in flows."),
-    ] = Field(default_factory=dict)
+        dict[Annotated[str, First(_context_name)], ContextSpec],
+        First(_contexts, written=dict[str, ContextSpec] | Literal["keep"]),
+        About("Tables of their own by name, for `to: context NAME` in flows."),
+    ] = field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _one_weight_each(self) -> RssSpec:
+    def __post_init__(self) -> None:
         _fit(self.queues, self.weights)
-        return self
-
-    @model_validator(mode="after")
-    def _symmetric_fields(self) -> RssSpec:
         if self.symmetric in ("xor", "or-xor"):
             for fields in self.fields.values():
                 if fields is not None and not is_symmetric(fields):
                     wrong = f"{fields.replace(' ', ', ')} is not the same for both directions"
                     write = "write src and dst, sport and dport, each with the other"
-                    raise mistake(
+                    raise Mistake(
                         f"{wrong}, which symmetric: {self.symmetric} needs; {write}", key="fields"
                     )
-        return self

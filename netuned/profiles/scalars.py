@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import Any
-
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
 from netuned.profiles import expression
+from netuned.profiles.classes import JsonSchema, Leaf, Mistake
 from netuned.profiles.syntax import mask_hint
 from netuned.profiles.yamltree import written
 from netuned.text import did_you_mean, escape, without_keys
-
-MISTAKE = "netuned"
-"""The type of the validation errors made here: ``ctx`` holds ``problem`` and ``offset``."""
 
 U32_MAX = (1 << 32) - 1
 
@@ -40,41 +34,9 @@ SPEED_UNITS_MBPS = {"m": 1, "g": 10**3, "t": 10**6}
 
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
 
-JsonSchema = dict[str, Any]
-
 STRING: JsonSchema = {"type": "string"}
 INTEGER: JsonSchema = {"type": "integer"}
 CPU_SET: JsonSchema = {"type": ["string", "integer"]}
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """An annotation: how a value is validated, and its JSON Schema.
-
-    pydantic's own PlainValidator builds schemas nobody asks for, at three times the import time.
-    """
-
-    validate: Callable[[Any], object]
-    schema: JsonSchema
-    models: tuple[type[Any], ...] = ()
-    """Models the value may be a mapping of; they join ``schema`` as alternatives."""
-    show: Callable[[int], str] | None = None
-    """How a number that was made of such a value is written; None: as its digits."""
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.validate)
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchema:
-        if not self.models:
-            return dict(self.schema)
-        for model in self.models:
-            model.model_rebuild()
-        alternatives = [handler(model.__pydantic_core_schema__) for model in self.models]
-        return {"anyOf": [*alternatives, self.schema]}
 
 
 def enum(*words: str) -> JsonSchema:
@@ -90,16 +52,6 @@ def either(*schemas: JsonSchema) -> JsonSchema:
 def one_or_list(item: JsonSchema) -> JsonSchema:
     """The JSON Schema of one value or a list of such."""
     return either(item, {"type": "array", "items": item, "minItems": 1})
-
-
-def mistake(problem: str, offset: int = -1, key: str = "") -> PydanticCustomError:
-    """A validation error.
-
-    ``offset`` is the character of the value it points at, -1 for all; ``key`` the one it points at
-    in a mapping.
-    """
-    context = {"problem": problem, "offset": offset, "key": key}
-    return PydanticCustomError(MISTAKE, "{problem}", context)
 
 
 def shown(value: object) -> str:
@@ -129,10 +81,10 @@ def read_as(value: object) -> str:
 def refuse_number(value: object) -> None:
     """Refuse a number where a name is meant, unless its digits are the name.
 
-    Raises: PydanticCustomError.
+    Raises: Mistake.
     """
     if wrong := read_as(value):
-        raise mistake(f'{wrong}; to mean the text, put it in quotes: "{written(value)}"')
+        raise Mistake(f'{wrong}; to mean the text, put it in quotes: "{written(value)}"')
 
 
 def listed(words: Iterable[str], last: str = "or") -> str:
@@ -141,18 +93,18 @@ def listed(words: Iterable[str], last: str = "or") -> str:
     return f"{', '.join(most)} {last} {final}" if most else final
 
 
-def wrong_word(value: object, words: Iterable[str], key: str = "") -> PydanticCustomError:
+def wrong_word(value: object, words: Iterable[str], key: str = "") -> Mistake:
     """The error for a value (of ``key``) that is none of ``words``."""
     words = tuple(words)
     if isinstance(value, bool):
-        return mistake(
+        return Mistake(
             f"{shown(value)} is a YAML boolean, here a word is meant: write {listed(words)}",
             key=key,
         )
     if value is None:
-        return mistake(f"no value is given: write {listed(words)}", key=key)
+        return Mistake(f"no value is given: write {listed(words)}", key=key)
     hint = did_you_mean(value, words)
-    return mistake(
+    return Mistake(
         f"{shown(value)} is not allowed here; {hint + ' ' if hint else ''}"
         f"{'Allowed' if hint else 'allowed'}: {listed(words)}",
         key=key,
@@ -210,7 +162,7 @@ def whole(low: int, high: int, unit: str = "", *, words: tuple[str, ...] = ("kee
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return int(value)
         hint = did_you_mean(value, words)
-        raise mistake(f"{_given(value)}; {hint + ' ' if hint else ''}write {allowed}")
+        raise Mistake(f"{_given(value)}; {hint + ' ' if hint else ''}write {allowed}")
 
     number: JsonSchema = {"type": "integer", "minimum": low, "maximum": high}
     return Leaf(validate, either(number, enum(*words)) if words else number)
@@ -229,7 +181,7 @@ def up_to(leaf: Leaf) -> Leaf:
         text = value.removeprefix(MAX_OF).strip()
         most = leaf.validate(int(text) if text.isdecimal() else text)
         if not isinstance(most, int):
-            raise mistake(f"{shown(value)} cannot be read; write max and a number, like max 4096")
+            raise Mistake(f"{shown(value)} cannot be read; write max and a number, like max 4096")
         return f"{MAX_OF}{most}"
 
     text: JsonSchema = {"type": "string", "pattern": "^max [0-9]+[A-Za-z]*$"}
@@ -305,14 +257,14 @@ def check_expression(value: object, *, also: tuple[str, ...] = ()) -> str:
         value = written(value)
     if not isinstance(value, str):
         extra = f"; or {listed(also)}" if also else ""
-        raise mistake(
+        raise Mistake(
             f"{_given(value)}; write a CPU set, like `local & housekeeping` or 0-3,8{extra}"
         )
     try:
         expression.parse(value)
     except ExpressionError as error:
         problem = f"{number}; {error.problem}" if number else error.problem
-        raise mistake(problem, error.offset) from None
+        raise Mistake(problem, error.offset) from None
     return value
 
 
@@ -338,22 +290,22 @@ def queue_list(value: object) -> tuple[int, ...]:
         firsts = {0: "all", 1: "[0] for the first"}
         first = firsts.get(number, f"0-{number - 1} for the first {number}")
         one = f"[{number}] for queue {number} alone"
-        raise mistake(f"{shown(value)} can mean two things; write {one}, or {first}")
+        raise Mistake(f"{shown(value)} can mean two things; write {one}, or {first}")
     items = value if isinstance(value, list | tuple) else [value]
     queues: set[int] = set()
     for item in items:
         if isinstance(item, bool) or not isinstance(item, int | str):
-            raise mistake(f"{_given(item)}; write all, or queue numbers like 0-5")
+            raise Mistake(f"{_given(item)}; write all, or queue numbers like 0-5")
         try:
             queues.update(CpuSet.parse_list(written(item)))
         except ValueError as error:
             if hint := mask_hint(written(item), "queue"):
-                raise mistake(hint) from None
+                raise Mistake(hint) from None
             hint = did_you_mean(item, ("all",))
             wrong = f"{_given(item)}; {hint} Write" if hint else f"{_as_queues(error)}; write"
-            raise mistake(f"{wrong} all, or queue numbers like 0-5") from None
+            raise Mistake(f"{wrong} all, or queue numbers like 0-5") from None
     if not queues:
-        raise mistake("no queue is named; write all, or queue numbers like 0-5")
+        raise Mistake("no queue is named; write all, or queue numbers like 0-5")
     return tuple(sorted(queues))
 
 
@@ -380,17 +332,17 @@ def _quantity(
         if isinstance(value, str) and value in words:
             return words[value]
         if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise mistake(f"{_given(value)}; write {allowed}")
+            raise Mistake(f"{_given(value)}; write {allowed}")
         match = _QUANTITY.fullmatch(str(value).strip())
         amount = parse(Decimal(match[1]), match[2].lower()) if match else None
         if amount is None:
-            raise mistake(f"{shown(value)} cannot be read; write {allowed}")
+            raise Mistake(f"{shown(value)} cannot be read; write {allowed}")
         try:
             number = _integer(amount)
         except ValueError:
-            raise mistake(f"{shown(value)} is not {whole_number}") from None
+            raise Mistake(f"{shown(value)} is not {whole_number}") from None
         if not low <= number <= high:
-            raise mistake(
+            raise Mistake(
                 f"{shown(value)} is out of range: {number} is not {whole_number} "
                 f"from {low} to {high}"
             )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
+from netuned.profiles.classes import Spec
 from netuned.profiles.flows import FlowSpec, RuleMatch
 from netuned.profiles.match import Match
 from netuned.profiles.napi import NapiQueueSpec, NapiSpec
@@ -29,29 +28,29 @@ def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str
     """The keys allowed in the mapping at ``loc`` of a profile's data, for a message."""
     match loc:
         case ():
-            return tuple(Profile.model_fields)
+            return _keys(Profile)
         case ("match", *_):
-            return tuple(Match.model_fields)
+            return _keys(Match)
         case ("flows", int()):
-            return tuple(FlowSpec.model_fields)
+            return _keys(FlowSpec)
         case ("flows", int(), "match"):
-            return tuple(RuleMatch.model_fields)
+            return _keys(RuleMatch)
         case ("qdisc",):
-            return tuple(QDISCS[data["qdisc"]["kind"]].model_fields)
+            return _keys(QDISCS[data["qdisc"]["kind"]])
         case (str(key),) if key in SECTIONS:
             return _keys(SECTIONS[key])
         case ("rss", "contexts", _):
-            return tuple(ContextSpec.model_fields)
+            return _keys(ContextSpec)
         case ("napi", "queues", _):
             return _keys(NapiQueueSpec)
     return ()
 
 
-def _keys(model: type[BaseModel]) -> tuple[str, ...]:
-    return tuple(field.alias or name for name, field in model.model_fields.items())
+def _keys(model: type[Spec]) -> tuple[str, ...]:
+    return tuple(model.by_key())
 
 
-SECTIONS: Mapping[str, type[BaseModel]] = {
+SECTIONS: Mapping[str, type[Spec]] = {
     "channels": ChannelsSpec,
     "rings": RingsSpec,
     "coalesce": CoalesceSpec,
@@ -70,7 +69,7 @@ SECTIONS: Mapping[str, type[BaseModel]] = {
 
 def json_schema() -> dict[str, Any]:
     """The schema of a profile as JSON Schema, draft 2020-12, for editors and fleet tools."""
-    schema = _without_noise(Profile.model_json_schema(mode="validation"))
+    schema = _without_noise(Profile.json_schema())
     schema.pop("required", None)  # the file's name stands in for the name
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

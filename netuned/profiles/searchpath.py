@@ -16,7 +16,7 @@ from netuned.profiles.trust import (
     read_trusted,
     trusted_directory,
 )
-from netuned.profiles.yamltree import Node, Position, Scalar, Table, parse_yaml, written
+from netuned.profiles.yamltree import Node, Position, Scalar, Table, written
 
 DEFAULT_DIRECTORIES = (
     "/etc/netuned/profiles.d",
@@ -130,6 +130,8 @@ class SearchPath:
     def _parse(self, path: str, data: bytes) -> Source | None:
         known = self.parsed.get(path)
         if known is None or known[0] != data:
+            from netuned.profiles.yamlreading import parse_yaml  # PyYAML is 1.6 MB
+
             known = self.parsed[path] = (data, *parse_yaml(data, path))
         _, root, errors = known
         self.errors += errors[: self.room]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import TYPE_CHECKING, Annotated
 
 from netuned.errors import ProfileError
-from netuned.profiles.mistakes import error_at, unknown_key
-from netuned.profiles.scalars import MISTAKE, STRING, Leaf, mistake, shown
+from netuned.profiles.classes import About, Leaf, Mistake, Spec
+from netuned.profiles.mistakes import UNKNOWN_KEY, error_at, unknown_key
+from netuned.profiles.scalars import STRING, shown
 from netuned.profiles.timeout import parse_timeout_s
 from netuned.profiles.trust import ANYONE, NOBODY, Way, read_trusted, trusted_directory
-from netuned.profiles.yamltree import Table, parse_yaml, to_data
+from netuned.profiles.yamltree import Table, to_data
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 DEFAULT_PATH = "/etc/netuned/netuned.yaml"
 
@@ -25,21 +27,20 @@ def _confirm_timeout(value: object) -> int:
         return OFF_S
     seconds = parse_timeout_s(value) if isinstance(value, str) else OFF_S
     if not seconds:
-        raise mistake(
+        raise Mistake(
             f"{shown(value)} is not allowed here; write a time from 1s to 1h, like 60s, or off"
         )
     return seconds
 
 
-class SettingsFile(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsFile(Spec):
     """The keys of the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     confirm_timeout: Annotated[
         int,
         Leaf(_confirm_timeout, STRING),
-        Field(description="How long profiles that were read anew wait to be confirmed."),
+        About("How long profiles that were read anew wait to be confirmed."),
     ] = OFF_S
 
 
@@ -84,6 +85,12 @@ def load_settings(
         data = read_settings(path, owner)
     if isinstance(data, ProfileError):
         return Settings(previous.confirm_timeout_s, (data,))
+    if not data:
+        return Settings()
+    from pydantic import ValidationError
+
+    from netuned.profiles.yamlreading import parse_yaml
+
     root, errors = parse_yaml(data, path)
     if root is None and not errors:
         return Settings()
@@ -94,7 +101,7 @@ def load_settings(
     if errors or not isinstance(root, Table):
         return Settings(previous.confirm_timeout_s, errors)
     try:
-        return Settings(SettingsFile.model_validate(to_data(root)).confirm_timeout)
+        return Settings(SettingsFile.of(to_data(root)).confirm_timeout)
     except ValidationError as error:
         return Settings(previous.confirm_timeout_s, tuple(_mistakes(root, error)))
 
@@ -102,11 +109,12 @@ def load_settings(
 def _mistakes(root: Table, error: ValidationError) -> list[ProfileError]:
     found = []
     for line in error.errors(include_url=False):
-        unknown = line["type"] == "extra_forbidden"
+        unknown = line["type"] == UNKNOWN_KEY
         if unknown:
-            known = tuple(SettingsFile.model_fields)
+            known = tuple(SettingsFile.by_key())
             problem = unknown_key(str(line["loc"][-1]), known, line["input"])
         else:
-            problem = line["ctx"]["problem"] if line["type"] == MISTAKE else line["msg"]
+            raised = line.get("ctx", {}).get("error")
+            problem = raised.problem if isinstance(raised, Mistake) else line["msg"]
         found.append(error_at(root, line["loc"], problem, about_key=unknown))
     return found

@@ -13,14 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, RootModel
-
+from netuned.profiles.classes import First, Last, Leaf, Mistake, Rooted
 from netuned.profiles.scalars import (
     INTEGER,
     STRING,
-    Leaf,
     either,
-    mistake,
     read_as,
     shown,
 )
@@ -245,12 +242,12 @@ def _general(key: str) -> str:
 def _key(key: object) -> str:
     if not isinstance(key, str) or len(key) > 128 or not _KEY.fullmatch(key):
         near = did_you_mean(key, KNOWN)
-        raise mistake(
+        raise Mistake(
             f"{shown(key)} is no sysctl below net. or vm.; write one like net.core.rmem_max"
             f"{f' ({near})' if near else ''}"
         )
     if why := _REFUSED.get(_general(key)):
-        raise mistake(f"{shown(key)} {why}")
+        raise Mistake(f"{shown(key)} {why}")
     return key
 
 
@@ -258,18 +255,18 @@ def _text(value: object) -> str:
     """What is written, numbers as their digits, a list's with spaces between."""
     items = value if isinstance(value, list | tuple) else [value]
     if not items:
-        raise mistake("no value is given")
+        raise Mistake("no value is given")
     for item in items:
         if isinstance(item, bool) or not isinstance(item, int | str):
-            raise mistake(
+            raise Mistake(
                 f"{shown(item)} is not allowed here; write a number or a text, "
                 "with >= or <= before numbers, default or keep"
             )
         if wrong := read_as(item):
-            raise mistake(f"{wrong}; write it in decimal digits, or in quotes to mean the text")
+            raise Mistake(f"{wrong}; write it in decimal digits, or in quotes to mean the text")
     text = " ".join(" ".join(written(item) for item in items).split())
     if not text or len(text) > MOST_TEXT or not text.isprintable():
-        raise mistake(f"a sysctl has 1 to {MOST_TEXT} printable characters")
+        raise Mistake(f"a sysctl has 1 to {MOST_TEXT} printable characters")
     return text
 
 
@@ -286,7 +283,7 @@ def _allowed(key: str, kind: Kind) -> str:
 
 
 def _checked(key: str, said: str) -> str:
-    """What is said of a sysctl, sizes in bytes. Raises: PydanticCustomError."""
+    """What is said of a sysctl, sizes in bytes. Raises: Mistake."""
     kind = KNOWN.get(_general(key))
     bound, text = parse(said)
     if said == DEFAULT or (kind is None and not bound):
@@ -294,7 +291,7 @@ def _checked(key: str, said: str) -> str:
     text = text.strip()
     if kind is not None and kind.word:
         if bound or not re.fullmatch(r"[a-z][a-z0-9_-]{0,15}", text, re.ASCII):
-            raise mistake(
+            raise Mistake(
                 f"{shown(said)} is not allowed here; write a name, like fq or bbr", key=key
             )
         return text
@@ -302,7 +299,7 @@ def _checked(key: str, said: str) -> str:
     given = [number for number in found if number is not None]
     if not found or len(given) != len(found) or (kind and not _fits(kind, given)):
         allowed = _allowed(key, kind) if kind else "whole numbers after >= or <="
-        raise mistake(f"{shown(said)} is not allowed here; write {allowed}", key=key)
+        raise Mistake(f"{shown(said)} is not allowed here; write {allowed}", key=key)
     return f"{bound}{' '.join(map(str, given))}"
 
 
@@ -321,19 +318,19 @@ def _number(word: str, *, size: bool) -> int | None:
 
 
 def _together(said: dict[str, str | None]) -> dict[str, str | None]:
-    """What is said, each checked, if it goes together. Raises: PydanticCustomError."""
+    """What is said, each checked, if it goes together. Raises: Mistake."""
     if len(said) > MOST_KEYS:
-        raise mistake(f"{len(said)} sysctls are set; at most {MOST_KEYS} are allowed")
+        raise Mistake(f"{len(said)} sysctls are set; at most {MOST_KEYS} are allowed")
     found = {key: value and _checked(key, value) for key, value in said.items()}
     for one in found:
         other = rival(one)
         if found[one] and found.get(other):
-            raise mistake(
+            raise Mistake(
                 f"{one} and {other} exclude each other: to set one changes the other", key=one
             )
     for one, other in ALIASES.items():
         if found.get(one) and found.get(other) and found[one] != found[other]:
-            raise mistake(f"this is the same as {other}, which is to be {found[other]}", key=one)
+            raise Mistake(f"this is the same as {other}, which is to be {found[other]}", key=one)
     return found
 
 
@@ -341,13 +338,14 @@ _Value = Annotated[
     str | None,
     Leaf(_said, either(INTEGER, STRING, {"type": "array", "items": either(INTEGER, STRING)})),
 ]
-_Said = dict[Annotated[str, BeforeValidator(_key)], _Value]
+_Said = dict[Annotated[str, First(_key)], _Value]
 
 
-class SysctlSpec(RootModel[Annotated[_Said, AfterValidator(_together)]]):
+@dataclass(frozen=True, slots=True)
+class SysctlSpec(Rooted):
     """What a profile says of sysctls: exactly, at least (``>=``), at most (``<=``)."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    root: Annotated[_Said, Last(_together)]
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Each that it sets: its name, and a value, a bound with numbers, or ``default``."""
@@ -355,6 +353,6 @@ class SysctlSpec(RootModel[Annotated[_Said, AfterValidator(_together)]]):
 
 
 def names(value: object) -> tuple[str, ...]:
-    """The sysctls of a list. Raises: PydanticCustomError."""
+    """The sysctls of a list. Raises: Mistake."""
     items = value if isinstance(value, list | tuple) else [value]
     return tuple(dict.fromkeys(map(_key, items)))

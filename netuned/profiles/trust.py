@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from netuned.errors import ProfileError
-from netuned.profiles.yamltree import MAX_BYTES
 
 ANYONE = -1
 """As owner: no question is asked about ownership and mode."""
+
+MAX_BYTES = 1 << 17
+"""That a profile may have."""
 
 MAX_LINKS = 40
 """As many as the kernel follows."""

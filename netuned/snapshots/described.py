@@ -14,6 +14,7 @@ from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
 from netuned.kernel.recorded import RecordedKernel
 from netuned.profiles.scalars import listed, parse_speed_mbps, shown
+from netuned.profiles.yamlreading import parse_yaml
 from netuned.profiles.yamltree import (
     Entry,
     Items,
@@ -21,7 +22,6 @@ from netuned.profiles.yamltree import (
     Position,
     Scalar,
     Table,
-    parse_yaml,
     written,
 )
 from netuned.snapshots.drivers import DRIVERS, UPPER_KINDS

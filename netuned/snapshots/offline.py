@@ -39,8 +39,7 @@ from netuned.profiles.searchpath import (
     is_profile,
     shipped_templates,
 )
-from netuned.profiles.trust import ANYONE, read_trusted
-from netuned.profiles.yamltree import MAX_BYTES
+from netuned.profiles.trust import ANYONE, MAX_BYTES, read_trusted
 from netuned.reconcile import report
 from netuned.reconcile.apply import plan_card
 from netuned.reconcile.baseline import Baseline

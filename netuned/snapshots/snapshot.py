@@ -25,7 +25,6 @@ from netuned.kernel.files import FileTree
 from netuned.kernel.questions import LINKS
 from netuned.kernel.recorded import File, Link, RecordedKernel, Refused, Tree
 from netuned.kernel.recording import MAX_FILE, RecordingKernel
-from netuned.profiles.keyless import keyless
 from netuned.profiles.searchpath import (
     DEFAULT_DIRECTORIES,
     SUFFIXES,
@@ -256,6 +255,8 @@ def _take_profiles(tree: Tree, directories: Sequence[str]) -> dict[str, str]:
     a profile's YAML may hold a hash key in any form, and are left out. The names are those of the
     search path, whatever links lead there.
     """
+    from netuned.profiles.keyless import keyless  # a plan for a snapshot reads no YAML here
+
     errors = {}
     for directory in directories:
         try:

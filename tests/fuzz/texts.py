@@ -43,7 +43,7 @@ def _host(data: bytes) -> None:
     if not isinstance(said := load_yaml(data), dict):
         return
     try:
-        profile = Profile.model_validate({"name": "edge", "host": said})
+        profile = Profile.of({"name": "edge", "host": said})
     except ValidationError:
         return
     for tunable in HOST_TUNABLES:

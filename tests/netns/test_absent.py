@@ -105,9 +105,7 @@ class Wants:
     def aim(self, **wanted: Value) -> None:
         self.wanted.clear()
         self.wanted |= wanted
-        profile = Profile.model_validate(
-            {"name": "edge", "match": [{"kind": "veth", "name": "v0"}]}
-        )
+        profile = Profile.of({"name": "edge", "match": [{"kind": "veth", "name": "v0"}]})
         planned = plan_host([LoadedProfile(profile, "", {})], read_host(self.kernel))
         self.card.verdicts.forget_refusals()
         self.card.aim(planned.targets[self.card.nic.ifindex], self.baseline)

@@ -45,7 +45,7 @@ def test_leaves_come_back_with_their_parameters(
     before = shown(netns)
     kernel = Kernel()
     card = Card(kernel, read_nic(kernel, ifindex, "v0"))
-    loaded = [LoadedProfile(Profile.model_validate(PROFILE), "", {})]
+    loaded = [LoadedProfile(Profile.of(PROFILE), "", {})]
     baseline = Baseline(tmp_path / "baseline.json", "boot")
     card.aim(plan_host(loaded, read_host(kernel)).targets.get(ifindex), baseline)
     replace = kernel.rtnl.replace_qdisc

@@ -27,7 +27,7 @@ from netuned.values import ChannelCounts, FlowTable, Number, Qdisc, RssTable, Va
 from tests.unit.writable import WritableKernel
 
 MACHINE = "cores: 4\nthreads: 2\ncards: [{name: en0, driver: ice, queues: 2}]\n"
-PROFILE = Profile.model_validate(
+PROFILE = Profile.of(
     {"name": "edge", "match": [{"name": "en0"}], "irq": {"spread": "one-per-queue"}}
 )
 
@@ -119,7 +119,7 @@ def test_a_failed_undo_leaves_the_rest_undone_and_is_on_disk(
     assert str(again.of(card_of(kernel))["irq"]["rxtx-0"]) == "0-7"
 
 
-CHANNELS = Profile.model_validate(
+CHANNELS = Profile.of(
     {
         "name": "edge",
         "match": [{"name": "en0"}],
@@ -142,7 +142,7 @@ def test_what_a_dropped_pass_entered_is_put_on_record_by_no_other(tmp_path: Path
     kernel = WritableKernel(MACHINE.replace("]", ", {name: en1, driver: ice, queues: 2}]"))
     baseline = Baseline(tmp_path / "baseline.json", "boot")
     host = read_host(kernel)
-    profile = Profile.model_validate(
+    profile = Profile.of(
         {"name": "edge", "match": [{"driver": "ice"}], "irq": {"spread": "one-per-queue"}}
     )
     targets = plan_host([LoadedProfile(profile, "", {})], host).targets
@@ -189,7 +189,7 @@ def test_what_ended_queues_took_along_is_undone_with_them(
     mask = f"{CLASS_NET}/en0/queues/rx-1/rps_cpus"
     kernel.put(mask, b"f\n")
     kernel.put(paths(kernel)[1], b"4\n")
-    fewer = CHANNELS.model_copy(update={"channels": ChannelsSpec(combined=1), "irq": None})
+    fewer = replace(CHANNELS, channels=ChannelsSpec(combined=1), irq=None)
     fail(kernel, {2: errno.EBUSY})
     card, outcome = bring(kernel, baseline, fewer)
     assert (str(outcome.failed), outcome.undone) == (

@@ -23,12 +23,12 @@ LIMITS = "/sys/class/net/en0/queues/tx-2/byte_queue_limits"
         ({"max": 1000}, "1000 is not a whole number of bytes from 1500 to 1879048192"),
         ({"max": 5000, "min": "5K"}, "min is more than max"),
         ({"max": "3G"}, "is out of range"),
-        ({"limit": 5}, "Extra inputs"),
+        ({"limit": 5}, "Unexpected keyword"),
     ],
 )
 def test_what_helps_nobody_is_a_mistake(said: dict[str, object], wrong: str) -> None:
     with pytest.raises(ValidationError, match=wrong):
-        Profile.model_validate({"name": "edge", "bql": said})
+        Profile.of({"name": "edge", "bql": said})
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"12", b"-1\n", b"max\n", b"1 2\n"])

@@ -68,7 +68,7 @@ def card_of(kernel: Coalescing) -> Card:
 def tune(card: Card, baseline: Baseline, usecs: int | None) -> Outcome:
     """Bring a profile that says this of rx-usecs into force; None: the profile is gone."""
     data = {"name": "edge", "match": [{"name": "en0"}], "coalesce": {"rx-usecs": usecs}}
-    loaded = [] if usecs is None else [LoadedProfile(Profile.model_validate(data), "", {})]
+    loaded = [] if usecs is None else [LoadedProfile(Profile.of(data), "", {})]
     card.aim(plan_host(loaded, read_host(card.kernel)).targets.get(2), baseline)
     return reconcile_card(card, baseline)
 

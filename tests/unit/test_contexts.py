@@ -75,7 +75,7 @@ def card_of(kernel: WritableKernel) -> Card:
 def aim(card: Card, baseline: Baseline, contexts: Contexts, more: Mapping[str, Any] = {}) -> None:
     data = {"name": "edge", "match": [{"name": "en0"}], **more}
     data["rss"] = {"queues": "keep", "contexts": contexts}
-    loaded = [] if contexts is None else [LoadedProfile(Profile.model_validate(data), "", {})]
+    loaded = [] if contexts is None else [LoadedProfile(Profile.of(data), "", {})]
     card.aim(plan_host(loaded, read_host(card.kernel)).targets.get(2), baseline)
 
 

@@ -130,7 +130,7 @@ def aim(card: Card, baseline: Baseline, *names: str, disruptive: str = "allow") 
             data[part] = {"queues": "keep", **data.get(part, {}), **ASKED[name]}
         else:
             data[part] = ASKED[name]
-    loaded = [LoadedProfile(Profile.model_validate(data), "", {})]
+    loaded = [LoadedProfile(Profile.of(data), "", {})]
     card.verdicts.forget_refusals()  # as a new profile has it
     card.aim(plan_host(loaded, read_host(card.kernel)).targets[2], baseline)
 

@@ -31,7 +31,7 @@ SPREAD = {"name": "edge", "match": [{"driver": "ice"}], "irq": {"spread": "one-p
 
 
 def plan(host: Host, **keys: object) -> Desired:
-    profile = Profile.model_validate(SPREAD | keys)
+    profile = Profile.of(SPREAD | keys)
     return plan_host([LoadedProfile(profile, "", {})], host)
 
 

@@ -92,11 +92,7 @@ def test_every_key_and_word_is_described() -> None:
         HostSpec,
         PolicySpec,
     )
-    names = {
-        field.alias or name
-        for model in (*models, *QDISCS.values())
-        for name, field in model.model_fields.items()
-    }
+    names = {key for model in (*models, *QDISCS.values()) for key in model.by_key()}
     shown = set(re.findall(r"`(?:kind: )?([a-z0-9_-]+)[`:(]", text))
     assert (names | set(QDISCS) | {*WORDS, *INDEXED, *FUNCTIONS}) - {"kind"} <= shown
 

@@ -17,7 +17,7 @@ from tests.unit.machines import limits, nic, topology
 
 def loaded(name: str, match: Any, **said: Any) -> LoadedProfile:
     data = {"name": name, "match": match, "xps": {"cpus": "auto"}, **said}
-    return LoadedProfile(Profile.model_validate(data), f"/p/{name}.yaml", {})
+    return LoadedProfile(Profile.of(data), f"/p/{name}.yaml", {})
 
 
 def above(ifindex: int, name: str, kind: str, *lowers: int) -> Nic:

@@ -56,7 +56,7 @@ def card_of(kernel: WritableKernel) -> Card:
 def tune(card: Card, baseline: Baseline, said: Mapping[str, Any] | None) -> Outcome:
     """Bring a profile that says this of the hash into force; None: the profile is gone."""
     data = {"name": "edge", "match": [{"name": "en0"}], "rss": {"queues": "keep", **(said or {})}}
-    loaded = [] if said is None else [LoadedProfile(Profile.model_validate(data), "", {})]
+    loaded = [] if said is None else [LoadedProfile(Profile.of(data), "", {})]
     card.aim(plan_host(loaded, read_host(card.kernel)).targets.get(2), baseline)
     return reconcile_card(card, baseline)
 

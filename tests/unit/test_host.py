@@ -87,7 +87,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def target(rfs: Any, enforce: str = "yes") -> Target:
-    profile = Profile.model_validate({"name": "p", "rfs": rfs, "policy": {"enforce": enforce}})
+    profile = Profile.of({"name": "p", "rfs": rfs, "policy": {"enforce": enforce}})
     none = CpuSet()
     machine = topology()
     return Target(

@@ -20,7 +20,7 @@ from tests.unit.hosts import Host
 
 
 def profile(pages: Any, name: str = "edge") -> Profile:
-    return Profile.model_validate({"name": name, "host": {"hugepages": pages}})
+    return Profile.of({"name": name, "host": {"hugepages": pages}})
 
 
 def path(node: int, kb: int = 2048) -> str:

@@ -31,7 +31,7 @@ cards:
 
 def profiles(*matches: object) -> tuple[LoadedProfile, ...]:
     made = ({"name": f"p{at}", "match": [match]} for at, match in enumerate(matches))
-    return tuple(LoadedProfile(Profile.model_validate(one), "", {}) for one in made)
+    return tuple(LoadedProfile(Profile.of(one), "", {}) for one in made)
 
 
 def read(kernel: WritableKernel, known: dict[int, Nic], *matches: object) -> dict[str, Nic]:

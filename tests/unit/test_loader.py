@@ -16,7 +16,8 @@ from netuned.cpuset import CpuSet
 from netuned.profiles import searchpath
 from netuned.profiles.loader import Drop, ProfileSet, Remembered, check, load, load_dropped
 from netuned.profiles.searchpath import PACKAGE, shipped_templates
-from netuned.profiles.yamltree import MAX_BYTES, parse_yaml
+from netuned.profiles.trust import MAX_BYTES
+from netuned.profiles.yamlreading import parse_yaml
 
 ME = os.getuid()
 ROUNDS = settings(max_examples=100, deadline=None)

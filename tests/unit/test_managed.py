@@ -25,7 +25,7 @@ from netuned.tunables.base import Target, View
 from tests.unit.writable import WritableKernel
 
 MACHINE = "cores: 4\ncards: [{name: en0, driver: ice, queues: 2}]\n"
-PROFILE = Profile.model_validate(
+PROFILE = Profile.of(
     {"name": "edge", "match": [{"name": "en0"}], "irq": {"spread": "one-per-queue"}}
 )
 CARD = read_nic(WritableKernel(MACHINE), 2, "en0")

@@ -38,7 +38,7 @@ def baseline(tmp_path: Path) -> Baseline:
 
 
 def aimed(kernel: WritableKernel, baseline: Baseline, **spec: object) -> Card:
-    profile = Profile.model_validate(
+    profile = Profile.of(
         {"name": "edge", "match": [{"name": "en0"}], "rps": {"cpus": "1"}, "qdisc": spec}
     )
     target = plan_host([LoadedProfile(profile, "", {})], read_host(kernel)).targets[2]

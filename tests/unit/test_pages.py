@@ -100,8 +100,7 @@ def test_the_pages_have_every_command_and_every_key(tmp_path: Path) -> None:
         shown[page.name] = rendered(page)
     for command in COMMANDS:
         assert re.search(rf"^ *usage: netunedctl {command}\b", shown["netunedctl.8"], re.M), command
-    for field, about in Profile.model_fields.items():
-        key = about.alias or field
+    for key in Profile.by_key():
         assert re.search(rf"^   .*\b{key}\b", shown["netuned.profile.5"], re.M), key
     for name, section in (("netuned", 8), ("netuned.profile", 5)):
         assert f"{name}({section})" in shown["netunedctl.8"]

@@ -67,7 +67,7 @@ def tune(kernel: Rings, baseline: Baseline, card: Card | None = None, **said: An
     policy = {"disruptive": said.pop("disruptive", "allow")}
     data = {"name": "edge", "match": [{"name": "en0"}], "rings": said, "policy": policy}
     card = card or Card(kernel, read_nic(kernel, 2, "en0"))
-    loaded = [LoadedProfile(Profile.model_validate(data), "", {})] if said else []
+    loaded = [LoadedProfile(Profile.of(data), "", {})] if said else []
     card.aim(plan_host(loaded, read_host(kernel)).targets.get(2), baseline)
     return reconcile_card(card, baseline)
 
@@ -252,7 +252,7 @@ def split(kernel: Splitting, baseline: Baseline, *sections: str) -> tuple[Outcom
         name: SPLIT[name] for name in sections
     }
     card = Card(kernel, read_nic(kernel, 2, "en0"))
-    loaded = [LoadedProfile(Profile.model_validate(profile), "", {})] if sections else []
+    loaded = [LoadedProfile(Profile.of(profile), "", {})] if sections else []
     card.aim(plan_host(loaded, read_host(kernel)).targets.get(2), baseline)
     return reconcile_card(card, baseline), card
 

@@ -76,7 +76,7 @@ def tune(
 ) -> Outcome:
     """Bring a profile with these rules into force; None: the profile is gone."""
     data = {"name": "edge", "match": [{"name": "en0"}], "flows": rules, **more}
-    loaded = [] if rules is None else [LoadedProfile(Profile.model_validate(data), "", {})]
+    loaded = [] if rules is None else [LoadedProfile(Profile.of(data), "", {})]
     card.aim(plan_host(loaded, read_host(card.kernel)).targets.get(2), baseline)
     return reconcile_card(card, baseline)
 
@@ -141,7 +141,7 @@ DNS = FlowRule("udp4", (("dport", "53"),), "queue 0")
 
 def aim(card: Card, baseline: Baseline, rules: Sequence[Any] | None) -> None:
     data = {"name": "edge", "match": [{"name": "en0"}], "flows": rules}
-    loaded = [] if rules is None else [LoadedProfile(Profile.model_validate(data), "", {})]
+    loaded = [] if rules is None else [LoadedProfile(Profile.of(data), "", {})]
     card.aim(plan_host(loaded, read_host(card.kernel)).targets.get(2), baseline)
 
 
@@ -485,7 +485,7 @@ def specs(proto: str) -> st.SearchStrategy[dict[str, Any]]:
 def test_what_a_profile_says_is_read_back(match: dict[str, Any], to: str) -> None:
     """From the kernel, from netuned's own files, and from a snapshot: it is the same rule."""
     said = "context app" if to.startswith("context") else to
-    rule = rule_of(flows.FlowSpec.model_validate({"match": match, "to": said}))
+    rule = rule_of(flows.FlowSpec.of({"match": match, "to": said}))
     rule = replace(rule, to=to)  # of contexts, profiles have the names
     assert rules.decode(rules.encode(INSERT, 7, rule)) == rule
     assert valuejson.decode(json.loads(statefile.encode_part(valuejson.encode(rule)))) == rule

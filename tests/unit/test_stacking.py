@@ -213,7 +213,7 @@ def test_a_profile_that_is_given_comes_before_all_that_match(tmp_path: Path) -> 
 def test_a_changed_profile_is_given_under_the_name_of_one_that_matches(tmp_path: Path) -> None:
     """What an experiment tries on one card of a bond is not in force through the bond."""
     (loaded,) = profiles(tmp_path, fast="match: [{kind: bond}]")
-    changed = replace(loaded, profile=loaded.profile.model_copy(update={"priority": 1}))
+    changed = replace(loaded, profile=replace(loaded.profile, priority=1))
     matched = match_cards((loaded,), host(ETH0, ETH1, BOND), {2: changed})
     assert matched.profiles == {2: changed, 3: loaded}
     assert (matched.through[10].profile, matched.through[10].cards) == ("fast", (3,))

@@ -31,7 +31,7 @@ RMEM, BUDGET = "net.ipv4.tcp_rmem", "net.core.netdev_budget"
 
 def profile(sysctl: Any, name: str = "edge", **keys: Any) -> Profile:
     yields = {"yield": keys.pop("yields")} if "yields" in keys else {}
-    return Profile.model_validate({"name": name, "host": {"sysctl": sysctl, **yields}, **keys})
+    return Profile.of({"name": name, "host": {"sysctl": sysctl, **yields}, **keys})
 
 
 def wanted(*profiles: Profile) -> HostTarget:

@@ -217,7 +217,7 @@ def bind(kernel: WritableKernel, **what: str) -> None:
 
 def loaded(**says: object) -> list[LoadedProfile]:
     data = {"name": "edge", "match": [{"name": "en0"}], "rps": {"cpus": "1"}, **says}
-    return [LoadedProfile(Profile.model_validate(data), "", {})]
+    return [LoadedProfile(Profile.of(data), "", {})]
 
 
 def aim(card: Card, kernel: WritableKernel, baseline: Baseline, **says: object) -> Card:
