@@ -49,21 +49,28 @@ def held(directory: Path, *, alone: bool) -> Iterator[None]:
         yield
 
 
-def read_limited(path: Path) -> bytes:
-    """The content. Raises: OSError; ValueError for a file that is too large."""
+def read_limited(path: Path, *, own: bool = False) -> bytes:
+    """The content. Raises: OSError; ValueError for a file that is too large.
+
+    With ``own`` also for one that somebody else than root and this process could write to.
+    """
     with os.fdopen(open_regular(str(path), os.O_RDONLY), "rb") as file:
+        status = os.fstat(file.fileno())
+        if own and (status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022):
+            raise ValueError("others can write to it")
         content = file.read(LIMIT + 1)
     _within_limit(content)
     return content
 
 
-def read(path: Path, parse: Callable[[bytes], T], nothing: T) -> T:
+def read(path: Path, parse: Callable[[bytes], T], nothing: T, *, own: bool = False) -> T:
     """What ``parse`` makes of a file's content; ``nothing`` where there is no file.
 
-    Raises: StateFileError, whose cause is an OSError where the file could not be read.
+    ``own`` is as of ``read_limited``. Raises: StateFileError, whose cause is an OSError where the
+    file could not be read.
     """
     try:
-        return parse(read_limited(path))
+        return parse(read_limited(path, own=own))
     except FileNotFoundError:
         return nothing
     except OSError as error:

@@ -9,7 +9,6 @@ from operator import is_
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
-from netuned.profiles.mistakes import mistakes
 from netuned.profiles.profile import Profile
 from netuned.profiles.scalars import shown
 from netuned.profiles.searchpath import SearchPath, Source
@@ -158,6 +157,8 @@ class Library:
                 source.merged = known.merged
                 return
         name = Entry(source.root.position, Scalar(Position(source.path, 1, 1), source.name))
+        from netuned.profiles.mistakes import mistakes  # of what is compiled
+
         source.merged = _merge(merged, _normal(source.root))
         source.merged.entries.setdefault("name", name)
         for error in islice(mistakes(source.merged, self._possible), self._files.room):

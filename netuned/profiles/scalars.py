@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from decimal import Decimal, InvalidOperation
 from functools import partial
+from typing import TYPE_CHECKING
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
@@ -19,6 +19,9 @@ from netuned.profiles.classes import JsonSchema, Leaf, Mistake
 from netuned.profiles.syntax import mask_hint
 from netuned.profiles.yamltree import written
 from netuned.text import did_you_mean, escape, without_keys
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 U32_MAX = (1 << 32) - 1
 
@@ -246,7 +249,7 @@ def parse_speed_mbps(text: str) -> int:
     scale = SPEED_UNITS_MBPS.get(match[2].lower()) if match else None
     if match is None or scale is None:
         raise ValueError(text)
-    return _integer(Decimal(match[1]) * scale)
+    return _integer(_amount(match[1]) * scale)
 
 
 def check_expression(value: object, *, also: tuple[str, ...] = ()) -> str:
@@ -334,7 +337,7 @@ def _quantity(
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise Mistake(f"{_given(value)}; write {allowed}")
         match = _QUANTITY.fullmatch(str(value).strip())
-        amount = parse(Decimal(match[1]), match[2].lower()) if match else None
+        amount = parse(_amount(match[1]), match[2].lower()) if match else None
         if amount is None:
             raise Mistake(f"{shown(value)} cannot be read; write {allowed}")
         try:
@@ -370,7 +373,15 @@ def _words(
     return lambda number: names.get(number) or others(number)
 
 
+def _amount(digits: str) -> Decimal:
+    from decimal import Decimal  # 0.5 MB, for texts that were not compiled before
+
+    return Decimal(digits)
+
+
 def _integer(amount: Decimal) -> int:
+    from decimal import InvalidOperation
+
     try:
         integral = amount.to_integral_exact()
     except InvalidOperation:

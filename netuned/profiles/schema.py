@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from netuned.profiles.classes import Spec
+from netuned.profiles.features import OffloadsSpec
 from netuned.profiles.flows import FlowSpec, RuleMatch
+from netuned.profiles.hugepages import HugepagesSpec
 from netuned.profiles.match import Match
 from netuned.profiles.napi import NapiQueueSpec, NapiSpec
 from netuned.profiles.numbers import BqlSpec, CoalesceSpec, LinkSpec, RingsSpec
@@ -22,6 +24,7 @@ from netuned.profiles.specs import (
     RpsSpec,
     XpsSpec,
 )
+from netuned.profiles.sysctls import SysctlSpec
 
 
 def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str, ...]:
@@ -65,6 +68,18 @@ SECTIONS: Mapping[str, type[Spec]] = {
     "host": HostSpec,
     "policy": PolicySpec,
 }
+
+
+CLASSES: Mapping[str, type[Spec]] = {
+    one.__name__: one
+    for one in (
+        *(Profile, Match, OffloadsSpec, ContextSpec, FlowSpec, RuleMatch, NapiQueueSpec),
+        *(SysctlSpec, HugepagesSpec, RingsSpec, CoalesceSpec),
+        *SECTIONS.values(),
+        *QDISCS.values(),
+    )
+}
+"""All of the schema by name."""
 
 
 def json_schema() -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from netuned.errors import ProfileError
 from netuned.profiles.classes import About, Leaf, Mistake, Spec
-from netuned.profiles.mistakes import UNKNOWN_KEY, error_at, unknown_key
 from netuned.profiles.scalars import STRING, shown
 from netuned.profiles.timeout import parse_timeout_s
 from netuned.profiles.trust import ANYONE, NOBODY, Way, read_trusted, trusted_directory
@@ -107,6 +106,8 @@ def load_settings(
 
 
 def _mistakes(root: Table, error: ValidationError) -> list[ProfileError]:
+    from netuned.profiles.mistakes import UNKNOWN_KEY, error_at, unknown_key
+
     found = []
     for line in error.errors(include_url=False):
         unknown = line["type"] == UNKNOWN_KEY

@@ -8,14 +8,19 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 from netuned.cpuset import CpuSet
+from netuned.profiles.compiled import Compiled, Kept, key_of
 from netuned.profiles.doubts import doubts
 from netuned.profiles.loader import ProfileSet, Remembered, load
 from netuned.profiles.reading import Guide, Reader, Reading
 from netuned.profiles.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
+
+KEEP_AFTER_S = 5.0
+"""What was compiled is kept when nothing was read for so long: no profile in force waits for it."""
 
 
 class Loading:
@@ -29,11 +34,13 @@ class Loading:
         answered: Callable[[], None],
         *,
         owner: int = 0,
+        kept_at: Path | None = None,
     ) -> None:
         """``possible`` reads the CPUs that this host can have; it runs in the thread.
 
         ``answered`` is called on the loop when a file answers that did not in time: load again.
-        ``owner`` may own the files besides root.
+        ``owner`` may own the files besides root. ``kept_at`` is the file that keeps what was
+        compiled, for the next start.
         """
         self.profiles = ProfileSet()
         self.settings = Settings()
@@ -44,11 +51,14 @@ class Loading:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reader = Reader(directories, settings_path, self._on_answer, owner=owner)
         self._read_last = Reading()
+        self._possible_last = CpuSet()
         self._remembered = Remembered()
         self._doubts: tuple[str, ...] = ()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="profiles")
         self._reading = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
+        self._kept = Kept(kept_at)
+        self._keeping: asyncio.TimerHandle | None = None
 
     def follow(self, guide: Guide) -> None:
         """From now on ``guide`` is told of what is passed when files are read."""
@@ -75,6 +85,8 @@ class Loading:
         """Begin no other reading."""
         if self._next is not None:
             self._next.cancel()
+        if self._keeping is not None:
+            self._keeping.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _load(self) -> None:
@@ -82,23 +94,32 @@ class Loading:
             self._next = None
             self._loop = asyncio.get_running_loop()
             done = await self._loop.run_in_executor(self._thread, self._read)
-            self._read_last, self.settings, self.profiles = done
+            self._read_last, self.settings, self.profiles, self._possible_last = done
             self.loaded_at = time.time()
+            if self._keeping is not None:
+                self._keeping.cancel()
+            self._keeping = self._loop.call_later(
+                KEEP_AFTER_S, self._thread.submit, self._keep, *done
+            )
 
     def _look(self) -> bool:
         return self._reader.read(self._read_last, content=False).met != self._read_last.met
 
-    def _read(self) -> tuple[Reading, Settings, ProfileSet]:
+    def _read(self) -> tuple[Reading, Settings, ProfileSet, CpuSet]:
         possible, reader = self._possible(), self._reader
         read = reader.read(self._read_last)
-        profiles = load(
-            reader.directories,
-            possible=possible,
-            previous=self.profiles,
-            recorded=read.directories,
-            remembered=self._remembered,
-        )
-        settings = load_settings(reader.settings_path, self.settings, data=read.settings)
+        made = self._made_before(read, possible)
+        if made is not None:
+            profiles, settings = made
+        else:
+            profiles = load(
+                reader.directories,
+                possible=possible,
+                previous=self.profiles,
+                recorded=read.directories,
+                remembered=self._remembered,
+            )
+            settings = load_settings(reader.settings_path, self.settings, data=read.settings)
         told = {*map(str, self.settings.errors), *self.profiles.messages, *self._doubts}
         for message in (*map(str, settings.errors), *profiles.messages):
             if message not in told:
@@ -107,7 +128,28 @@ class Loading:
         for message in self._doubts:
             if message not in told:
                 log.warning("%s", message)
-        return read, settings, profiles
+        return read, settings, profiles, possible
+
+    def _made_before(self, read: Reading, possible: CpuSet) -> tuple[ProfileSet, Settings] | None:
+        """What the same texts were made, without a mistake, the last time or by another daemon."""
+        if not self.loaded_at:
+            kept = self._kept.read(key_of(read.directories, read.settings, possible))
+            if kept is None:
+                return None
+            return ProfileSet(kept.profiles), Settings(kept.confirm_timeout_s)
+        last = self._read_last
+        same = (last.directories, last.settings, self._possible_last)
+        if same != (read.directories, read.settings, possible):
+            return None
+        wrong = self.profiles.errors or self.settings.errors
+        return None if wrong else (self.profiles, self.settings)
+
+    def _keep(
+        self, read: Reading, settings: Settings, profiles: ProfileSet, possible: CpuSet
+    ) -> None:
+        if not settings.errors and not profiles.errors:
+            key = key_of(read.directories, read.settings, possible)
+            self._kept.write(key, Compiled(profiles.profiles, settings.confirm_timeout_s))
 
     def _on_answer(self) -> None:
         if self._loop is not None:

@@ -29,6 +29,7 @@ from netuned.kernel.irqbalance import Irqbalance
 from netuned.kernel.linkinfo import parse_link
 from netuned.planning.neighbours import Neighbours, governed_by
 from netuned.planning.planner import Desired
+from netuned.profiles.compiled import NAME as COMPILED
 from netuned.profiles.loader import ProfileSet
 from netuned.profiles.settings import DEFAULT_PATH, Settings
 from netuned.reconcile.baseline import Baseline
@@ -89,6 +90,7 @@ class Reconciler:
             options.settings_path,
             lambda: self._survey.possible(),
             answered=self.touch_profiles,
+            kept_at=options.state_directory / COMPILED,
         )
         self._due = False
         self._published = asyncio.Event()

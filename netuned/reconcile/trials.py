@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 import time
 from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import replace
@@ -128,7 +128,7 @@ class Trials:
         """Have the next looks at these cards be a trial; ``conclude`` it when they are done."""
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + timeout_s))
         cards = {slot.card.nic.ifindex: _untouched(slot) for slot in slots}
-        trial = Trial(secrets.token_hex(3), now_ns() + timeout_s * 10**9, at, cards)
+        trial = Trial(os.urandom(3).hex(), now_ns() + timeout_s * 10**9, at, cards)
         self._begun |= dict.fromkeys(cards, trial)
         for slot in slots:
             slot.begin_trial(partial(self._record, trial))
@@ -226,7 +226,7 @@ class Trials:
                 revise = partial(self._file.revise, trial.id, lambda t: t.with_card(done))
                 await self._work.attempt(revise)
                 return ""
-            apart = secrets.token_hex(3)
+            apart = os.urandom(3).hex()
             await self._work.attempt(
                 partial(self._file.split_off, trial.id, nic.ifindex, apart, error)
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from netuned.profiles.compiled import NAME as COMPILED
 from netuned.profiles.reading import MOST, STABLE_S
 from tests.netns.lab import Lab
 
@@ -286,3 +287,27 @@ def test_where_inotify_is_used_up_the_resync_sees_and_events_come_back() -> None
             seen(lab, TWO, "what somebody wrote, at the resync")
             hog.kill()
         lab.wait(lambda: not lab.status()["manager"]["problems"], "instances")
+
+
+def test_what_compiles_profiles_is_imported_where_one_is_to_be_compiled(lab: Lab) -> None:
+    """Not by the next start, nor by a reload: what was compiled is kept."""
+
+    def compilers() -> set[str]:
+        assert lab.daemon
+        maps = Path(f"/proc/{lab.daemon.pid}/maps").read_text()
+        return {name for name in ("pydantic_core", "_yaml") if name in maps}
+
+    lab.profile("p", text(ONE))
+    lab.start()
+    assert compilers()
+    lab.wait((lab.directory / "state" / COMPILED).exists, "what was compiled, kept")
+    lab.stop()
+    lab.log.write_text("")
+    lab.start()
+    lab.wait_state("lan0", "in-sync")
+    lab.ctl("reload")
+    assert not compilers()
+    assert "Set " not in lab.logged()
+    lab.profile("p", text(TWO))
+    seen(lab, TWO, "dropped")
+    assert compilers()
