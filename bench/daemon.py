@@ -14,6 +14,7 @@ import psutil
 from bench.idle_pass import PROFILE
 from bench.table import Row
 from bench.told import in_force_at
+from netuned.profiles.compiled import NAME as COMPILED
 from tests.netns.lab import Lab
 
 QUEUES = 8
@@ -23,21 +24,15 @@ STATUSES = 21
 
 def measure(idle_s: float) -> list[Row]:
     """4 cards of 8 queues in force."""
-    ready, status = [], []
+    status = []
     with Lab() as lab:
         lab.start_bus()
         for number in range(4):
             lab.add_pair(f"lan{number}", f"plan{number}", queues=QUEUES)
         lab.profile("edge", PROFILE)
-        lab.start()
-        lab.stop()
+        starts = Starts(lab)
         in_force = [_in_force_after_ready(lab) for _ in range(STARTS)]
-        for _ in range(STARTS):
-            start = time.perf_counter()
-            lab.start(bus=False)
-            ready.append(1000 * (time.perf_counter() - start))
-            if len(ready) < STARTS:
-                lab.stop()
+        compiling, ready = starts.in_turn(STARTS)
         for number in range(4):
             lab.wait_state(f"lan{number}", "in-sync")
         ctl = [str(Path(sys.executable).with_name("netunedctl")), "status"]
@@ -57,15 +52,49 @@ def measure(idle_s: float) -> list[Row]:
         memory = process.memory_info().rss / 1e6
         grown = process.num_fds() - descriptors
     ticks = f"{idle_s:.0f} s, counted in ticks of {1000 / os.sysconf('SC_CLK_TCK'):.0f} ms"
+    turns = f"{STARTS} of each in turn"
     fresh = f"4 cards × {QUEUES} queues, none set; {min(in_force):.0f} to {max(in_force):.0f}"
     return [
         Row("daemon: start to READY", statistics.median(ready), "ms", 300, "exec to in force"),
+        Row("  of profiles not compiled before", statistics.median(compiling), "ms", None, turns),
         Row("  cards in force after READY", statistics.median(in_force), "ms", 150, fresh),
         Row("daemon: resident", memory, "MB", 45, "4 cards × 8 queues"),
         Row("daemon: idle CPU", max(100 * used / idle_s, 0.0), "%", 0.05, ticks),
         Row("daemon: descriptors gained", grown, "", 0, f"over {idle_s:.0f} s"),
         Row("netunedctl status", statistics.median(status), "ms", 60, f"{STATUSES} runs, whole"),
     ]
+
+
+class Starts:
+    """Starts of a daemon whose profiles it has compiled before, and of one that has not."""
+
+    def __init__(self, lab: Lab) -> None:
+        """The first start, after which what was compiled is kept."""
+        self._lab = lab
+        self._kept = lab.directory / "state" / COMPILED
+        lab.start()
+        lab.wait(self._kept.exists, "what was compiled, kept")
+        lab.stop()
+
+    def in_turn(self, rounds: int) -> tuple[list[float], list[float]]:
+        """Milliseconds to READY: without what was compiled, and with it. The last one stays."""
+        content = self._kept.read_bytes()
+        compiling, ready = [], []
+        for number in range(rounds):
+            self._kept.unlink()
+            compiling.append(self._start_ms())
+            self._lab.stop()
+            self._kept.write_bytes(content)
+            self._kept.chmod(0o600)
+            ready.append(self._start_ms())
+            if number < rounds - 1:
+                self._lab.stop()
+        return compiling, ready
+
+    def _start_ms(self) -> float:
+        began = time.perf_counter()
+        self._lab.start(bus=False)
+        return 1000 * (time.perf_counter() - began)
 
 
 def _in_force_after_ready(lab: Lab) -> float:
