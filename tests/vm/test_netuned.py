@@ -139,6 +139,17 @@ def test_systemd_reloads_it_and_is_told_how_it_is(igb: Guest) -> None:
     assert igb.writes() == before
 
 
+def test_the_next_start_has_the_profiles_without_what_compiles_them(igb: Guest) -> None:
+    igb.wait("what was compiled to be kept", "test -s /var/lib/netuned/compiled.json")
+    igb.sh("systemctl restart netuned")
+    igb.wait_state(FIRST, "in-sync")
+    maps = "/proc/$(systemctl show -P MainPID netuned)/maps"
+    compilers = f"grep -cE 'pydantic_core|_yaml' {maps} || true"
+    assert igb.sh(compilers) == "0"
+    igb.sh("netunedctl reload")
+    assert igb.sh(compilers) == "0"
+
+
 def test_an_unprivileged_user_reads_and_may_not_write(igb: Guest) -> None:
     as_nobody = "setpriv --reuid=nobody --regid=nogroup --clear-groups"
     assert FIRST in igb.sh(f"{as_nobody} netunedctl status")
