@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.daemon import Starts
+from bench.daemon import CalmLab, Starts
 from bench.idle_pass import PROFILE
 from bench.peer_probe import timed, weigh
 from bench.table import Row
@@ -97,7 +97,7 @@ def _pairs() -> Iterator[tuple[str, str]]:
 def _own(idle_s: float) -> Mapping[str, Any]:
     """netuned's own, by the same measures."""
     changes = []
-    with Lab() as lab:
+    with CalmLab() as lab:
         lab.start_bus()
         lab.add_pairs(_pairs(), queues=QUEUES)
         lab.profile("edge", PROFILE)

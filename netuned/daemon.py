@@ -43,10 +43,6 @@ Python's 5 ms add up to a quarter of a second when 200 cards come into force at 
 FIRST_PASS_S = 10.0
 """READY waits this long for the first pass, so that boot is never held up by a slow driver."""
 START_AGAIN_S = 1.0
-COLLECT_S = 60.0
-"""To go through all objects stops every thread, for 20 ms with 200 cards."""
-QUIET_TRIES = 10
-"""So many seconds it waits for a moment in which no card is looked at."""
 NEVER = 1 << 30
 YOUNG = 5000
 """So many new objects, not 700, before they are gone through: a tenth of a start with 200 cards."""
@@ -151,7 +147,6 @@ class Daemon:
             asyncio.create_task(self._bus.run()),
             asyncio.create_task(self._reload_on_request()),
             asyncio.create_task(self._watchdog.run()),
-            asyncio.create_task(self._collect_garbage()),
         ]
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({first, stop}, timeout=FIRST_PASS_S, return_when=asyncio.FIRST_COMPLETED)
@@ -180,21 +175,13 @@ class Daemon:
                 log.error("%s, trying again", error)
             except Exception:  # the daemon's edge: what runs is better than what does not
                 log.exception("Internal error at the start, trying again")
+            gc.collect()  # once it has started the lookout does that
             await asyncio.sleep(START_AGAIN_S)
 
     async def _resync_after(self, first: asyncio.Task[None]) -> None:
         await first
         gc.freeze()  # what is there now stays
         await self._reconciler.run()
-
-    async def _collect_garbage(self) -> None:
-        while True:
-            await asyncio.sleep(COLLECT_S)
-            for _ in range(QUIET_TRIES):
-                if self._reconciler.is_quiet:
-                    break
-                await asyncio.sleep(1)
-            gc.collect()
 
     async def _reload_on_request(self) -> None:
         while True:

@@ -109,6 +109,20 @@ class Neighbours:
         """Read all of it next time."""
         self._read = None
 
+    def differ(
+        self,
+        kept: tuple[Governed, ...],
+        irqbalance: str | None,
+        host: Mapping[str, Wanted] = NOTHING,
+    ) -> bool:
+        """Whether a look would read anything."""
+        return self._facts(kept, irqbalance, host) != self._read
+
+    def _facts(
+        self, kept: tuple[Governed, ...], irqbalance: str | None, host: Mapping[str, Wanted]
+    ) -> object:
+        return (kept, irqbalance, host, *map(self._files.changed_ns, _MARKS))
+
     def look(
         self,
         kept: tuple[Governed, ...],
@@ -116,7 +130,7 @@ class Neighbours:
         host: Mapping[str, Wanted] = NOTHING,
     ) -> tuple[str, ...]:
         """Read what has changed; returns the new sentences."""
-        read = (kept, irqbalance, host, *map(self._files.changed_ns, _MARKS))
+        read = self._facts(kept, irqbalance, host)
         if read == self._read:
             return ()
         before, self._read = self.conflicts, read

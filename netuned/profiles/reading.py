@@ -56,6 +56,12 @@ REWRITTEN_S = 4.0
 CUT_S = 60.0
 """The same where it is empty meanwhile: most who rewrite a file in place cut it first."""
 
+OWN_FILE_SYSTEMS = frozenset(
+    ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs", "vfat", "squashfs",
+     "erofs", "tmpfs", "ramfs", "rootfs", "overlay")
+)  # fmt: skip
+"""What waits for this host's own disks at most. No automounter, nothing of a server's, no FUSE."""
+
 MAX_TOTAL = 1 << 24
 """How many bytes all files together may have."""
 
@@ -70,6 +76,9 @@ class Reading:
     directories: Mapping[str, RecordedDirectory] = field(default_factory=dict)
     settings: bytes | ProfileError = b""
     met: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    mounted: str = ""
+    """All that was mounted then, where all that was passed is on file systems of this host's own
+    that answer; else empty."""
 
 
 class Guide:
@@ -131,6 +140,18 @@ class Reader:
                 thread.leave()
                 self._late.append(thread)
 
+    def is_same(self, before: Reading) -> bool:
+        """Whether it is sure, without a thread that could be left behind, that nothing changed.
+
+        Nothing else is opened than what was the last time: that answers.
+        """
+        if not before.mounted or _mounted() != before.mounted:
+            return False
+        try:
+            return _Retrace(self, (), before, content=False).is_same()
+        except _OtherError:
+            return False
+
     def end(self, thread: _Thread) -> None:
         """A thread ends. If it was left behind, what it waited for has answered."""
         with self._changing:
@@ -179,6 +200,10 @@ class _Thread(Way):
         self._passed: dict[int, set[str]] = {}
         self._met: list[object] = []
         self._all_met: dict[str, list[object]] = {}
+        self._mounted = _mounted()
+        self._mounts: dict[str, str] = {}
+        """By directory that was passed."""
+        self._device = 0
 
     def ends_in_time(self) -> bool:
         """Wait for its end, or until one file has taken too long."""
@@ -231,7 +256,8 @@ class _Thread(Way):
             settings = self._before.settings
         if not self._left:
             reader.guide.finished({wd: frozenset(names) for wd, names in self._passed.items()})
-        return Reading(found, settings, self._all_met)
+        own = frozenset(self._mounts.values()) <= _own_mounts(self._mounted)
+        return Reading(found, settings, self._all_met, self._mounted if own else "")
 
     # On the way
 
@@ -247,6 +273,9 @@ class _Thread(Way):
         self._directory, self.step = directory, (where, name)
         if self._late or self._crowded:
             self._refuse_late(_mount_of(directory), name)
+        self._device = os.fstat(directory).st_dev
+        if where not in self._mounts:
+            self._mounts[where] = _mount_of(directory)
         if self._watching:
             wd = self._reader.guide.passed(directory, where, name, last=last)
             self._passed.setdefault(wd, set()).add(name)
@@ -258,6 +287,8 @@ class _Thread(Way):
         if status.st_nlink == 1 and self._is_written(file, status.st_size):
             self.meet("being written")
             raise UnsettledError
+        if status.st_dev != self._device:  # a file system of its own
+            self._mounts["/".join(self.step)] = _mount_of(file)
         if not self.content:
             return
         if abs(time.time() - status.st_ctime) < FRESH_S:
@@ -304,6 +335,41 @@ class _Thread(Way):
         raise ProfileError(self._path, 0, 0, "", f"{leads}{why}; it is read as soon as it does")
 
 
+class _OtherError(Exception):
+    """Something on the way is other than it was."""
+
+
+class _Retrace(_Thread):
+    """The way of a reading gone once more, up to the first thing that is other than it was."""
+
+    def is_same(self) -> bool:
+        """Raises: _OtherError."""
+        seen: set[str] = set()
+        for directory in self._reader.directories:
+            before = self._before.directories.get(directory)
+            there = None if isinstance(before, ProfileError) else before
+            with suppress(ProfileError):
+                seen |= read_directory(directory, self._reader.owner, seen, self, there).keys()
+        return self._all_met == self._before.met
+
+    def begin(self, path: str) -> None:
+        super().begin(path)
+        self._expected = iter(self._before.met.get(path, ()))
+
+    def enter(self, directory: int, where: str, name: str, *, last: bool) -> None:
+        self.step = where, name
+
+    def meet(self, *what: object) -> None:
+        if next(self._expected, None) != what:
+            raise _OtherError
+        super().meet(*what)
+
+    def settled(self, file: int, status: os.stat_result) -> None:
+        if status.st_nlink == 1 and self._is_written(file, status.st_size):
+            self.meet("being written")
+            raise UnsettledError
+
+
 def _is_open_for_writing(file: int) -> bool:
     """Whether anybody has a file open to write to it, or that cannot be found out.
 
@@ -328,6 +394,23 @@ def _mount_of(descriptor: int) -> str:
     except OSError:  # it is closed: there was an answer just now
         return ""
     return found[1] if found else ""
+
+
+def _mounted() -> str:
+    """What is mounted; empty where that cannot be read."""
+    with suppress(OSError), open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
+        return mounts.read()
+    return ""
+
+
+def _own_mounts(mounted: str) -> frozenset[str]:
+    """The numbers of those that wait for no server and no process. Source: proc(5), mountinfo."""
+    found = set()
+    for line in mounted.splitlines():
+        number, _, rest = line.partition(" ")
+        if rest.rpartition(" - ")[2].partition(" ")[0] in OWN_FILE_SYSTEMS:
+            found.add(number)
+    return frozenset(found)
 
 
 def _mount_of_path(path: str) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from netuned.cpuset import CpuSet
@@ -16,6 +17,7 @@ from netuned.profiles.doubts import doubts
 from netuned.profiles.loader import ProfileSet, Remembered, load
 from netuned.profiles.reading import Guide, Reader, Reading
 from netuned.profiles.settings import Settings, load_settings
+from netuned.reconcile.hold import Hold
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class Loading:
         self._remembered = Remembered()
         self._doubts: tuple[str, ...] = ()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="profiles")
-        self._reading = asyncio.Lock()
+        self._reading = Hold()
         self._next: asyncio.Task[None] | None = None
         self._kept = Kept(kept_at)
         self._keeping: asyncio.TimerHandle | None = None
@@ -79,7 +81,16 @@ class Loading:
             return False
         async with self._reading:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._look)
+            return await loop.run_in_executor(self._thread, self._differs)
+
+    def look(self) -> bool:
+        """As ``differs``, in this thread, and where nothing else reads them."""
+        if not self.loaded_at or not self._reading.take():
+            return False
+        try:
+            return not self._reader.is_same(self._read_last) and self._differs()
+        finally:
+            self._reading.give()
 
     def close(self) -> None:
         """Begin no other reading."""
@@ -102,8 +113,16 @@ class Loading:
                 KEEP_AFTER_S, self._thread.submit, self._keep, *done
             )
 
-    def _look(self) -> bool:
-        return self._reader.read(self._read_last, content=False).met != self._read_last.met
+    def _differs(self) -> bool:
+        """Whether others are there; those that only were touched, or fresh, are the same."""
+        last = self._read_last
+        seen = self._reader.read(last, content=False)
+        if seen.met != last.met:
+            seen = self._reader.read(last)
+            if (seen.directories, seen.settings) != (last.directories, last.settings):
+                return True
+        self._read_last = replace(last, met=seen.met, mounted=seen.mounted)
+        return False
 
     def _read(self) -> tuple[Reading, Settings, ProfileSet, CpuSet]:
         possible, reader = self._possible(), self._reader

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from netuned.hardware.nic import HOST, Nic
 from netuned.kernel import Kernel
 from netuned.kernel.irqbalance import Irqbalance
 from netuned.kernel.linkinfo import parse_link
-from netuned.planning.neighbours import Neighbours, governed_by
+from netuned.planning.neighbours import Governed, Neighbours, governed_by
 from netuned.planning.planner import Desired
 from netuned.profiles.compiled import NAME as COMPILED
 from netuned.profiles.loader import ProfileSet
@@ -41,11 +40,12 @@ from netuned.reconcile.dispute import Dispute, Search
 from netuned.reconcile.host import HostPart
 from netuned.reconcile.listener import Listener
 from netuned.reconcile.loading import Loading
+from netuned.reconcile.lookout import POLL_S, Lookout
 from netuned.reconcile.passes import Passes
 from netuned.reconcile.pauses import NAME as PAUSED
 from netuned.reconcile.pauses import Pauses
 from netuned.reconcile.report import manager_status
-from netuned.reconcile.resync import POLL_S, look_over, poll, silent_tunables
+from netuned.reconcile.resync import finds, look_over, poll, poll_finds, silent_tunables
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.survey import Survey
 from netuned.reconcile.telling import Telling
@@ -55,6 +55,7 @@ from netuned.reconcile.trials import Trials
 from netuned.reconcile.work import Work
 from netuned.status import STARTING, ManagerStatus, NicStatus, Status
 from netuned.tunables import TUNABLES, tunables_of
+from netuned.tunables.base import Wanted
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,10 @@ class Reconciler:
             )
         )
         """What an earlier process left; until it is read, what was there before would be lost."""
+        self._lookout = Lookout(
+            self.work, options.resync_s, self.resync_finds, self._poll_finds, lambda: self.is_quiet
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # What the daemon calls
 
@@ -152,15 +157,19 @@ class Reconciler:
 
     async def run(self) -> None:
         """The slow resync, for what raises no event, and polls. Runs until cancelled."""
-        await asyncio.gather(self._resyncs(), self._polls())
+        self._loop = asyncio.get_running_loop()
+        self._lookout.start()
+        try:
+            await asyncio.gather(self._resyncs(), self._follow_silent(), self._polls())
+        finally:
+            self._lookout.close()
 
-    async def _polls(self) -> None:
+    async def _follow_silent(self) -> None:
+        """Have the lookout poll what cards come to have wanted and this kernel is silent about."""
         silent: dict[str, bool] = {}
         """By tunable, as far as some card has had it: a kernel's answer stays as it is."""
-        polled: frozenset[str] = frozenset()
         while True:
-            if not polled:  # nor is there a timer as long as nothing changes
-                await self._published.wait()
+            await self._published.wait()
             self._published.clear()
             await asyncio.sleep(POLL_S)
             wanted = {name for slot in self.cards.slots.values() for name in slot.card.wanted}
@@ -168,17 +177,28 @@ class Reconciler:
                 if new := wanted - silent.keys():
                     told = await self.work.in_worker(partial(silent_tunables, self._kernel, new))
                     silent |= {name: name in told for name in new}
-                if polled := frozenset(name for name in wanted if silent[name]):
-                    await self.poll(polled)
+                self._lookout.follow(frozenset(name for name in wanted if silent[name]))
             except NetunedError as error:
                 log.error("%s, trying again in %g s", error, POLL_S)
                 self._published.set()
             except Exception:  # the loop's edge: the resync sees it, too
                 log.exception("Internal error at a poll, going on")
 
+    async def _polls(self) -> None:
+        while True:
+            await self._lookout.poll_due.wait()
+            self._lookout.poll_due.clear()
+            try:
+                await self.poll(self._lookout.polled)
+            except NetunedError as error:
+                log.error("%s, trying again in %g s", error, POLL_S)
+            except Exception:  # the loop's edge: the resync sees it, too
+                log.exception("Internal error at a poll, going on")
+
     async def _resyncs(self) -> None:
         while True:
-            await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))
+            await self._lookout.resync_due.wait()
+            self._lookout.resync_due.clear()
             for look in (
                 self.look_at_profiles,
                 self.resync,
@@ -398,6 +418,27 @@ class Reconciler:
         if names != self._survey.names:
             self.rescan()
 
+    def resync_finds(self) -> bool:
+        """Look in this thread; whether the loop has to look, too. Raises: KernelError."""
+        differ, shown = finds(self._context, self.host.slot, self._survey.names)
+        self._tell_shown(shown)
+        return (
+            differ
+            or self._survey.isolation_differs()
+            or self._neighbours.differ(*self._governed())
+            or self.loading.look()
+        )
+
+    def _poll_finds(self, silent: frozenset[str]) -> bool:
+        differ, shown = poll_finds(self._context, silent)
+        self._tell_shown(shown)
+        return differ
+
+    def _tell_shown(self, shown: bool) -> None:
+        """What a card cannot have shows in a look of the lookout, too."""
+        if shown and self._loop is not None:
+            self._loop.call_soon_threadsafe(self.publish)
+
     async def poll(self, silent: frozenset[str]) -> None:
         """Look at what this kernel raises no event for."""
         for slot in await poll(self._context, silent):
@@ -415,13 +456,16 @@ class Reconciler:
         self._neighbours_due = False
         await self._look_at_neighbours()
 
-    async def _look_at_neighbours(self) -> None:
-        kept = governed_by(
-            (slot.card.nic for slot in self.cards.slots.values()), self.cards.desired
-        )
-        mode = self.cards.desired.irqbalance
+    def _governed(self) -> tuple[tuple[Governed, ...], str | None, Mapping[str, Wanted]]:
+        """What a neighbour may be in the way of, as ``Neighbours.look`` has it."""
+        slots = tuple(self.cards.slots.values())
+        kept = governed_by((slot.card.nic for slot in slots), self.cards.desired)
         host = self.host.target.values if self.host.target else {}
-        new = await self.work.in_worker(lambda: self._neighbours.look(kept, mode, host))
+        return kept, self.cards.desired.irqbalance, host
+
+    async def _look_at_neighbours(self) -> None:
+        governed = self._governed()
+        new = await self.work.in_worker(lambda: self._neighbours.look(*governed))
         for conflict in new:
             log.warning("In the way: %s", conflict)
         self.publish()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 
 from netuned.hardware.nic import CLASS_NET
@@ -14,9 +14,6 @@ from netuned.reconcile.card import Card
 from netuned.reconcile.context import Context
 from netuned.reconcile.slot import Slot
 from netuned.tunables import NAMES, TUNABLES
-
-POLL_S = 3.0
-"""What raises no event is read so often: 0.1 ms for the RSS table of a card."""
 
 
 def silent_tunables(kernel: Kernel, names: Collection[str] = NAMES) -> frozenset[str]:
@@ -52,11 +49,7 @@ async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
     What the last look at a card left as it is does not count, unless it is another by now; nor
     does a card that is to be told anew what is wanted, or over which a bug showed.
     """
-    slots = [
-        slot
-        for slot in context.slots.values()
-        if silent & slot.card.wanted.keys() and slot.aimed and not context.loop.is_paused(slot)
-    ]
+    slots = _polled(context, silent)
     if not slots:
         return []
     due, seen = [], _versions(slots)
@@ -72,6 +65,56 @@ async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
     if _versions(slots) != seen:
         context.loop.publish()
     return due
+
+
+def finds(context: Context, host: Slot, names: list[str]) -> tuple[bool, bool]:
+    """Look as ``look_over`` does, in this thread and at what no task has; changes nothing.
+
+    Returns whether the loop has to look, too: ``names`` are no more those of all links, or a card
+    differs, or is due for another try. And whether what a card cannot have has shown. Raises:
+    KernelError.
+    """
+    kernel = context.kernel
+    with _taken((host, *tuple(context.slots.values()))) as idle:
+        seen = _versions(idle)
+        differing = sweep(kernel, [slot.card for slot in idle])
+        shown = _versions(idle) != seen
+        due = bool(differing) or any(slot.roundings_due for slot in idle)
+    return due or kernel.files.listdir(CLASS_NET) != names, shown
+
+
+def poll_finds(context: Context, silent: frozenset[str]) -> tuple[bool, bool]:
+    """Look as ``poll`` does, in this thread; what it returns is as of ``finds``."""
+    kernel, due, shown = context.kernel, False, False
+    writes, asked = kernel.writes, Once(kernel, brief=True)
+    for slot in _polled(context, silent):
+        with _taken((slot,)) as idle:
+            if kernel.writes != writes:
+                writes, asked = kernel.writes, Once(kernel, brief=True)
+            seen, cards = _versions(idle), [idler.card for idler in idle]
+            due |= bool(sweep(kernel, cards, silent, set(slot.pending), asked))
+            shown |= _versions(idle) != seen
+    return due, shown
+
+
+def _polled(context: Context, silent: frozenset[str]) -> list[Slot]:
+    return [
+        slot
+        for slot in tuple(context.slots.values())
+        if silent & slot.card.wanted.keys() and slot.aimed and not context.loop.is_paused(slot)
+    ]
+
+
+@contextmanager
+def _taken(slots: Iterable[Slot]) -> Iterator[list[Slot]]:
+    """Those that no task has, which stays so meanwhile; for a thread."""
+    idle = [slot for slot in slots if slot.card.wanted and slot.lock.take()]
+    try:
+        yield idle
+    finally:
+        for slot in idle:
+            slot.lock.give()
+            slot.worked()
 
 
 def _versions(slots: list[Slot]) -> list[int]:

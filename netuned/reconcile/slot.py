@@ -21,6 +21,7 @@ from netuned.reconcile.apply import Recorder
 from netuned.reconcile.card import NOTHING_HELD, Card
 from netuned.reconcile.contention import Gate
 from netuned.reconcile.dispute import Dispute, Place
+from netuned.reconcile.hold import Hold
 from netuned.reconcile.listener import Listener
 from netuned.reconcile.report import Contention, card_state, lacking, nic_status
 from netuned.reconcile.saying import (
@@ -65,8 +66,8 @@ class Slot:
     def __init__(self, card: Card, dispute: Dispute, listener: Listener) -> None:
         self.card = card
         self.dispute = dispute
-        self.lock = asyncio.Lock()
-        """Held while a worker has the card."""
+        self.lock = Hold()
+        """Held while a worker has the card, or the lookout."""
         self.aim = Aim()
         self.denies = False
         """Whether the profile that is the card's now, in force or not, forbids what drops links."""
@@ -178,9 +179,10 @@ class Slot:
             self.card.close()
 
     def worked(self) -> None:
-        """A worker has had the card outside of a look, and has not any more."""
-        if self.gone and self.task is None:
+        """A worker or the lookout has had the card outside of a look, and has not any more."""
+        if self.gone and self.task is None and self.lock.take():  # else another reads its files
             self.card.close()
+            self.lock.give()
 
     def wait(self, wait_s: float, then: Callable[[], None]) -> None:
         """Look at nothing of the card until then, but by request."""
@@ -205,8 +207,7 @@ class Slot:
         if self._again is not None:
             self._again.cancel()
         self.dispute.close()
-        if self.task is None and not self.lock.locked():  # else a worker reads through them
-            self.card.close()
+        self.worked()
 
     def watch(self, nic: Nic, tunables: frozenset[str]) -> bool:
         """These are watched from now on. Says whether the card as it is, or others, were not."""
@@ -230,15 +231,19 @@ class Slot:
         target = self.aim.target
         return tunable in self.aim.held or (target is not None and not target.enforces)
 
+    @property
+    def roundings_due(self) -> bool:
+        """Whether it is time for ``retry_roundings``."""
+        return time.monotonic() - self._tried_at >= RETRY_S
+
     def retry_roundings(self) -> bool:
         """Now and then, write again what came out otherwise, but for what drops the link.
 
         Says whether there is such.
         """
-        now = time.monotonic()
-        if now - self._tried_at < RETRY_S:
+        if not self.roundings_due:
             return False
-        self._tried_at = now
+        self._tried_at = time.monotonic()
         return self._try_again(disruptive=False)
 
     def look_for_refused(self, then: Callable[[], None]) -> None:

@@ -91,9 +91,12 @@ class Survey:
 
     async def isolates_others(self) -> bool:
         """Whether a cgroup took CPUs for itself or gave some back, which no event tells."""
-        files = self._context.kernel.files
-        isolation = await self._context.work.in_worker(lambda: read_isolation(files))
-        return self.topology is not None and self.topology.isolation != isolation
+        return await self._context.work.in_worker(self.isolation_differs)
+
+    def isolation_differs(self) -> bool:
+        """As ``isolates_others``, in this thread. Raises: KernelError."""
+        isolation, topology = read_isolation(self._context.kernel.files), self.topology
+        return topology is not None and topology.isolation != isolation
 
     async def rest(self) -> None:
         """Wait until others have had the kernel's lock for long enough."""

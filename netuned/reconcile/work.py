@@ -32,7 +32,7 @@ class Work:
 
     async def in_worker(self, work: Callable[[], T]) -> T:
         """Run in a thread, for a driver may take seconds."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, self._do, work)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self.do, work)
 
     async def attempt(self, work: Callable[[], object]) -> None:
         """As ``in_worker``, for what others go on without: that it failed is logged."""
@@ -43,9 +43,10 @@ class Work:
 
     def in_line(self, work: Callable[[], None]) -> asyncio.Future[None]:
         """Run in a thread, one after the other in this order: short work that belongs together."""
-        return asyncio.get_running_loop().run_in_executor(self._line, self._do, work)
+        return asyncio.get_running_loop().run_in_executor(self._line, self.do, work)
 
-    def _do(self, work: Callable[[], T]) -> T:
+    def do(self, work: Callable[[], T]) -> T:
+        """Do it in this thread, a worker; the watchdog sees how long it takes."""
         thread = threading.get_ident()
         self._begun[thread] = time.monotonic(), _name(work)
         try:

@@ -54,9 +54,12 @@ class Lab:
     forks = False
     """Whether daemons are forked off a process that has their imports: where it is all the same."""
 
+    above: str | None = None
+    """Where its directory is made; else where temporary files are."""
+
     def __init__(self) -> None:
         self.namespace = f"netuned-{os.getpid()}-{next(_serial)}"
-        self.directory = Path(tempfile.mkdtemp(prefix="netuned-lab-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="netuned-lab-", dir=self.above))
         self.profiles = self.directory / "profiles.d"
         self.log = self.directory / "netuned.log"
         self._memory = Path(tempfile.mkdtemp(prefix="netuned-lab-", dir="/dev/shm"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from netuned.cpuset import CpuSet
 from netuned.plan import Change
 from netuned.reconcile.contention import LIMITS, REMEMBERED, Budget, Gate, Limits, by_tunable, named
-from netuned.reconcile.resync import POLL_S
+from netuned.reconcile.lookout import POLL_S
 from netuned.values import Qdisc
 
 RPS = ("rps", "rx-0")

@@ -150,3 +150,53 @@ def test_what_is_doubtful_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptu
     assert [record.getMessage().partition(": warning: ")[2] for record in caplog.records] == [
         "`eth0,eth1` is one pattern; several are a list: [eth0, eth1]"
     ]
+
+
+def test_what_is_fresh_or_was_touched_is_read_once_more_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("match: [{driver: ice}]\n")
+    counted = Counted()
+    loaded = loading(tmp_path, counted)
+
+    async def check() -> None:
+        await loaded.load()
+        assert not loaded.look(), "it was fresh, and is the same"
+        os.utime(tmp_path / "a.yaml")
+        assert not loaded.look()
+        (tmp_path / "a.yaml").write_text("match: [{driver: ixgbe}]\n")
+        assert loaded.look()
+        assert await loaded.differs()
+
+    asyncio.run(check())
+    assert counted.readings == 1
+    loaded.close()
+
+
+def test_to_see_that_nothing_changed_takes_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+    mounted = [own]
+    monkeypatch.setattr(reading, "_mounted", lambda: mounted[0])
+    monkeypatch.setattr(reading, "_mount_of", lambda descriptor: "22")
+    (tmp_path / "a.yaml").write_text("match: [{driver: ice}]\n")
+    reader = reading.Reader((str(tmp_path),), str(tmp_path / "conf"), lambda: None, owner=ME)
+    last = reader.read(reading.Reading(), content=False)
+    monkeypatch.setattr(threading, "Thread", None)
+    assert reader.is_same(last)
+    mounted[0] += "23 22 0:50 / /mnt rw - nfs server:/ rw\n"
+    assert not reader.is_same(last), "it may be on the way by now"
+    mounted[0] = own
+    (tmp_path / "b.yaml").symlink_to(tmp_path / "a.yaml")
+    assert not reader.is_same(last)
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs", "autofs", "9p"])
+def test_what_a_server_may_not_answer_for_is_looked_at_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(reading, "_mounted", lambda: f"22 1 0:9 / / rw shared:1 - {kind} s:/ rw\n")
+    monkeypatch.setattr(reading, "_mount_of", lambda descriptor: "22")
+    reader = reading.Reader((str(tmp_path),), str(tmp_path / "conf"), lambda: None, owner=ME)
+    last = reader.read(reading.Reading(), content=False)
+    assert reader.read(last, content=False).met == last.met
+    assert not reader.is_same(last)

@@ -17,9 +17,9 @@ from netuned.profiles.loader import ProfileSet
 from netuned.reconcile.apply import reconcile_card
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
+from netuned.reconcile.lookout import POLL_S
 from netuned.reconcile.loop import Options
 from netuned.reconcile.report import Contention, _settings, manager_status
-from netuned.reconcile.resync import POLL_S
 from netuned.reconcile.tally import Tallies
 from netuned.reconcile.writing import Outcome
 from netuned.status import (
