@@ -14,13 +14,15 @@ from netuned.hardware.vectors import RX, TX
 from netuned.kernel import Kernel, counts
 from netuned.kernel.counting import Counting
 from netuned.kernel.counts import Counts
-from netuned.kernel.files import ATTRIBUTE_SIZE, KeptFiles
+from netuned.kernel.files import KeptFiles
 from netuned.kernel.netlink import decoding
 from netuned.kernel.rtnl import ROOT
 
 A = TypeVar("A")
 _LIMIT = 1 << 22
 """Bytes of /proc/stat and the like, on the largest hosts."""
+KEPT_MOST = 256
+"""Files of threads that are kept open: a process may have 1,024 open."""
 _CONNTRACK = "/proc/sys/net/netfilter/nf_conntrack_"
 _THREAD = "ksoftirqd/"
 
@@ -95,7 +97,7 @@ class Taker:
             contents = [b""] * len(paths)
         with contextlib.suppress(KernelError), decoding(f"interrupts of {nic.label}"):
             for irq, path, content in zip(nic.interrupts, paths, contents, strict=True):
-                if not 0 < len(content) < ATTRIBUTE_SIZE:  # cut off, or of another file now
+                if not content.endswith(b"\n"):  # cut off, or of another file now
                     content = self._kernel.files.read_text(path, "").encode()
                 if content:
                     found[irq] = self._files.same(irq, content, counts.per_cpu)
@@ -117,12 +119,26 @@ class Taker:
                 continue
             for cpu, counted in told.items():
                 found.setdefault(cpu, {}).update(counted)
-        for cpu, pid in self._ksoftirqd().items():
+        for cpu, ran in self._ran().items():
             if cpu in found:
-                with contextlib.suppress(KernelError, ValueError, IndexError):
-                    ran = self._kernel.files.read_text(f"/proc/{pid}/schedstat").split()[0]
-                    found[cpu]["ksoftirqd"] = int(ran)
+                found[cpu]["ksoftirqd"] = ran
         return {**found}
+
+    def _ran(self) -> dict[int, int]:
+        """CPU -> nanoseconds that its ksoftirqd ran, as far as that can be read."""
+        threads = self._ksoftirqd()
+        paths = tuple(f"/proc/{pid}/schedstat" for pid in threads.values())
+        contents: list[bytes] = []
+        if len(paths) <= KEPT_MOST:
+            with contextlib.suppress(KernelError):  # a CPU's that went offline, or no room
+                contents = self._files.sweep(paths, list) if paths else []
+        if not contents:
+            contents = [self._kernel.files.read_text(path, "").encode() for path in paths]
+        found = {}
+        for cpu, content in zip(threads, contents, strict=True):
+            with contextlib.suppress(ValueError, IndexError):
+                found[cpu] = int(content.split(None, 1)[0])
+        return found
 
     def _ksoftirqd(self) -> dict[int, int]:
         """CPU -> the thread, which it keeps for as long as it is online."""

@@ -306,6 +306,7 @@ class _Descriptors:
         self._files = files
         self._paths = paths
         self._descriptors: list[int] = []
+        self._size = ATTRIBUTE_SIZE
         for path in paths:
             try:
                 self._descriptors.append(files.open(path, os.O_RDONLY | os.O_CLOEXEC))
@@ -316,8 +317,9 @@ class _Descriptors:
     def contents(self) -> list[bytes]:
         pread = os.pread
         try:
-            contents = [pread(descriptor, ATTRIBUTE_SIZE, 0) for descriptor in self._descriptors]
-            if len(contents[-1]) == ATTRIBUTE_SIZE:  # masks of one host are equally long
+            contents = [pread(descriptor, self._size, 0) for descriptor in self._descriptors]
+            if len(contents[-1]) == self._size < READ_SIZE:  # masks of one host are equally long
+                self._size = READ_SIZE
                 contents = [pread(descriptor, READ_SIZE, 0) for descriptor in self._descriptors]
         except OSError as error:
             refused = self._files.refused("read", self._paths[0], error)
