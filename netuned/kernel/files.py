@@ -204,8 +204,11 @@ class Files(FileTree):
 
     def read(self, path: str) -> bytes:
         try:
-            with open(path, "rb", buffering=0, opener=self.open) as file:
-                return file.read(READ_SIZE) or b""
+            descriptor = self.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.read(descriptor, READ_SIZE)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise self.refused("read", path, error) from None
 
@@ -226,8 +229,13 @@ class Files(FileTree):
         if path.startswith(f"{IRQ_DIRECTORY}/"):
             place = self._irq + path.removeprefix(IRQ_DIRECTORY)
         try:
-            with open(place, "wb", buffering=0, opener=self.open) as file:
-                file.write(data)
+            # to cut off a file of the kernel's own changes nothing, and is one more event
+            anew = os.O_CREAT | os.O_TRUNC if self._root or place != path else 0
+            descriptor = self.open(place, os.O_WRONLY | os.O_CLOEXEC | anew)
+            try:
+                os.write(descriptor, data)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise self.refused("write", path, error) from None
         self._wrote()
