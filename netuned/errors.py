@@ -14,9 +14,18 @@ from netuned.text import without_keys
 
 
 class NetunedError(Exception):
-    """The root of the tree. ``retry`` says whether trying again later can help."""
+    """The root of the tree. ``retry`` says whether trying again later can help.
+
+    A type whose sentence is about what was found has in ``mend`` what to do next; of the others
+    each sentence ends with that.
+    """
 
     retry: ClassVar[bool] = False
+    mend = ""
+
+    def whole(self) -> str:
+        """The sentence, with what to do next."""
+        return f"{self}; {self.mend}" if self.mend else str(self)
 
 
 @dataclass
@@ -29,6 +38,8 @@ class ExpressionError(NetunedError):
     text: str
     offset: int
     problem: str
+
+    mend = "`man netuned.profile` has all that a set of CPUs may be"
 
     def __str__(self) -> str:
         return f"{self.problem} (at character {self.offset + 1} of {self.text!r})"
@@ -47,6 +58,8 @@ class ProfileError(NetunedError):
     key: str
     problem: str
 
+    mend = "mend that, and try it again"
+
     def __post_init__(self) -> None:
         self.key, self.problem = without_keys(self.key), without_keys(self.problem)
 
@@ -61,6 +74,8 @@ class UnsupportedError(NetunedError):
 
     what: str
     why: str
+
+    mend = "have the profile leave it out, or `netunedctl capture NIC` shows what there is"
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}"
@@ -87,6 +102,16 @@ class KernelError(NetunedError):
     attribute: str = ""
 
     retry: ClassVar[bool] = True
+
+    @property
+    def mend(self) -> str:  # type: ignore[override]  # it depends on what the kernel said
+        if self.errno in (_errno.EPERM, _errno.EACCES):
+            return "try it as root, with `sudo`"
+        if self.gone:
+            return "`netunedctl status` shows the cards that are here now"
+        if self.exhausted or self.errno == _errno.EBUSY:
+            return "try it again"
+        return "`dmesg` may say more"
 
     @property
     def gone(self) -> bool:
@@ -119,6 +144,7 @@ class VerifyError(NetunedError):
     got: str
 
     retry: ClassVar[bool] = True
+    mend = "`netunedctl watch` shows who else sets it, and `dmesg` what the driver says"
 
     def __str__(self) -> str:
         return f"{self.target}: wrote {self.wanted}, the kernel now shows {self.got}"
@@ -159,10 +185,14 @@ class StartingError(NetunedError):
 class StateFileError(NetunedError):
     """A file netuned keeps its own state in cannot be trusted or written."""
 
+    mend = "see that its directory is root's and its disk not full, then `netunedctl apply`"
+
 
 class HistoryError(NetunedError):
     """The journal is not there, or cannot be read."""
 
 
 class SnapshotError(NetunedError):
-    """A snapshot or a described machine that cannot be read, trusted, or written."""
+    """A snapshot or a described machine that cannot be read or trusted."""
+
+    mend = "`netunedctl snapshot FILE` takes one of a host"

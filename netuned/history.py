@@ -71,7 +71,9 @@ NO_RIGHT = (
     "the journal may be read by root and the group systemd-journal alone: "
     "`sudo netunedctl history`, or have yourself added to that group"
 )
-NO_MODULE = "the journal cannot be read without libsystemd: install it (libsystemd0) and try again"
+NO_MODULE = (
+    "the journal cannot be read without libsystemd: `apt install libsystemd0`, and try again"
+)
 
 
 @dataclass(frozen=True, slots=True)

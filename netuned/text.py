@@ -69,13 +69,14 @@ def did_you_mean(word: object, words: Iterable[str]) -> str:
 
 SHOWS = {"command": "netunedctl --help"}
 """What shows all of a kind, wherever they are: cards may be those of a snapshot."""
+NONE = {"profile": "none; `netunedctl edit NAME` writes one"}
 NAMED_MOST = 8
 
 
 def no_such(kind: str, name: str, names: Collection[str]) -> str:
     """That there is none of a name; which is meant perhaps, which there are or what shows them."""
     hint = did_you_mean(name, names)
-    there = ", ".join([*names][:NAMED_MOST]) or "none"
+    there = ", ".join([*names][:NAMED_MOST]) or NONE.get(kind, "none")
     if len(names) > NAMED_MOST and kind in SHOWS:
         there = f"{len(names)}, which `{SHOWS[kind]}` shows"
     elif len(names) > NAMED_MOST:

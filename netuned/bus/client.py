@@ -80,10 +80,15 @@ class Client:
                 "SYSTEM", auth_timeout=read_timeout_s
             )
         except TimeoutError:
-            raise BusError(f"the system bus did not answer within {read_timeout_s:.0f} s") from None
+            raise BusError(
+                f"the system bus did not answer within {read_timeout_s:.0f} s: "
+                "`systemctl status dbus`"
+            ) from None
         except (OSError, ValueError, RuntimeError, DBusErrorResponse) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise AbsentError(f"there is no system bus to reach netuned over: {why}") from error
+            raise AbsentError(
+                f"there is no system bus to reach netuned over: `systemctl status dbus` ({why})"
+            ) from error
         self._connection.parser = Unpacker()
 
     def __enter__(self) -> Self:
@@ -173,7 +178,9 @@ class Client:
                 time.sleep(min(AGAIN_S, left_s))
                 reply = self._connection.send_and_get_reply(call, timeout=left_s)
         except TimeoutError:
-            raise BusError(f"netuned did not answer within {timeout_s:.0f} s") from None
+            raise BusError(
+                f"netuned did not answer within {timeout_s:.0f} s: `systemctl status netuned`"
+            ) from None
         except OSError as error:
             raise BusError(f"lost the system bus: {error.strerror or error}") from error
         body: tuple[Any, ...] = reply.body

@@ -189,7 +189,9 @@ async def _take_name(bus: MessageBus) -> None:
     request = bus.request_name(wire.SERVICE, NameFlag.DO_NOT_QUEUE)
     reply = await asyncio.wait_for(request, REPLY_TIMEOUT_S)
     if reply is not RequestNameReply.PRIMARY_OWNER:
-        raise BusError(f"{wire.SERVICE} is taken on the bus: is another netuned running?")
+        raise BusError(
+            f"{wire.SERVICE} is taken on the bus by another netuned: `systemctl stop netuned`"
+        )
 
 
 def _emit_changes(interface: Manager | Nic, before: ManagerStatus | NicStatus) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 
+from netuned.errors import NetunedError
 from netuned.text import escape
 
 SERVICE = "org.netuned1"
@@ -109,7 +110,8 @@ def text(value: str) -> str:
 
 def sentence(error: Exception) -> str:
     """What an error says, for a terminal as it is: names in it are bytes from outside."""
-    return escape(text(str(error)))
+    said = error.whole() if isinstance(error, NetunedError) else str(error)
+    return escape(text(said))
 
 
 def _shown(match: re.Match[str]) -> str:

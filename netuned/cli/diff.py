@@ -60,7 +60,9 @@ def _profile(word: str, directories: list[str]) -> LoadedProfile:
         if not found:
             raise NetunedError(no_such("profile", word, [one.profile.name for one in profiles]))
     if not found:
-        raise NetunedError(f"{word}: is empty, so it says nothing")
+        raise NetunedError(
+            f"{word}: is empty, so it says nothing: `netunedctl profiles` shows those that do"
+        )
     return found[0]
 
 

@@ -59,7 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"Nothing was written; the text is kept in {draft}")
         return 1
     if dropping.content(path) != before:
-        raise NetunedError(f"{path}: was changed by somebody meanwhile; the text is in {draft}")
+        raise NetunedError(
+            f"{path}: was changed by somebody meanwhile; see how, and edit it again: your text "
+            f"is in {draft}"
+        )
     with dropping.written({path: text}):
         told, good = dropping.reload(profile=arguments.profile)
     shutil.rmtree(draft.parent)
@@ -104,4 +107,6 @@ def _edit(draft: Path) -> None:
             f"{words[0]}: {error.strerror}; say which editor by EDITOR=… in the environment"
         ) from None
     if ended:
-        raise NetunedError(f"{words[0]} ended with status {ended}, so nothing was written")
+        raise NetunedError(
+            f"{words[0]} ended with status {ended}, so nothing was written; try it again"
+        )

@@ -333,7 +333,7 @@ def _verdicts(found: Explanation, number: int | None, cpu: int) -> list[tuple[Cp
     assert found.judge is not None
     possible = found.judge.topology.possible
     if cpu not in possible:
-        raise NetunedError(f"this host has no CPU {cpu}; it has {possible}")
+        raise NetunedError(f"this host has no CPU {cpu}; name one of {possible}")
     alike: dict[tuple[str, str], list[int]] = {}
     for queue in range(len(found.queues)) if number is None else (number,):
         verdict = found.verdict(queue, cpu)

@@ -119,13 +119,14 @@ def _refuse_mistakes(directories: tuple[str, ...]) -> None:
 
     for directory in directories:
         if not os.path.isdir(directory):
-            raise NetunedError(f"{directory}: is no directory of profiles")
+            raise NetunedError(f"{directory}: is no directory of profiles; name one")
     errors = offline.load_found(None, None, directories).errors
     for said in (*map(str, errors), *offline.where_templates_are(errors, directories)):
         print(escape(said), file=sys.stderr)
     if errors:
         raise NetunedError(
-            f"nothing is planned, for profiles in {', '.join(directories)} are wrong"
+            f"nothing is planned until the profiles in {', '.join(directories)} are mended: "
+            "`netunedctl check` with their files says when they are"
         )
 
 

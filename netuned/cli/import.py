@@ -74,7 +74,10 @@ def _read(file: str) -> str:
     except OSError as error:
         raise NetunedError(f"{file}: {error.strerror}") from None
     if len(content) > SIZE_MOST:
-        raise NetunedError(f"{file}: it has more than 1 MiB, so it is none of these files")
+        raise NetunedError(
+            f"{file}: it has more than 1 MiB, so it is none of these files: "
+            "`netunedctl import --help` says which"
+        )
     return content.decode("utf-8-sig", "replace")
 
 

@@ -74,7 +74,7 @@ def run(words: Sequence[str]) -> int:
         status = _run(words)
         sys.stdout.flush()
     except NetunedError as error:
-        _complain(str(error))
+        _complain(error.whole())
         return 1
     except BrokenPipeError:
         _discard_output()  # the reader has seen enough

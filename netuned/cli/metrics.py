@@ -38,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     from netuned.snapshots.archive import new_file
 
     if arguments.out and not arguments.out.endswith(SUFFIX):
-        raise NetunedError(f"{arguments.out}: node_exporter reads only what ends in {SUFFIX}")
+        raise NetunedError(
+            f"{arguments.out}: node_exporter reads only what ends in {SUFFIX}; name it so"
+        )
     content = text(collector(counters=arguments.counters))
     if not arguments.out:
         sys.stdout.buffer.write(content)

@@ -177,7 +177,10 @@ def plan_drop(kernel: Kernel, drop: Drop, directories: Sequence[str]) -> Answer:
     for said in (*map(str, errors), *map(str, doubtful), *templates):
         print(escape(said), file=sys.stderr)
     if drop.refused:
-        raise NetunedError("nothing is planned, since netuned would not take what is given")
+        raise NetunedError(
+            "nothing is planned, since netuned would not take what is given: mend it, and "
+            "`netunedctl check FILE` says when it is right"
+        )
     host, desired = offline.host_and_desired(kernel, profiles)
     plan = offline.plan(kernel, profiles, (host, desired))
     notes = [

@@ -14,7 +14,7 @@ from netuned.bus import wire
 from netuned.cli.arguments import card_name, own_name
 from netuned.cli.text import Screen, print_json
 from netuned.errors import NetunedError
-from netuned.text import escape
+from netuned.text import escape, no_such
 from netuned.top.lines import layout
 from netuned.top.rows import CARD, CPU, NAME, VIEWS, Frame, Row, View, arranged
 
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     view = VIEWS[arguments.by]
     names = {NAME, *(column.name for column in view.columns)}
     if arguments.sort and not arguments.json and arguments.sort not in names:
-        raise NetunedError(f"by {view.name} there is no column {arguments.sort}")
+        raise NetunedError(no_such(f"column by {view.name}", arguments.sort, sorted(names)))
     refreshing = _refreshing(arguments.nics)
     gc.freeze()  # what is there stays; the rest is collected, which main() leaves for the short
     gc.set_threshold(20_000)  # a refresh makes thousands of things, and nearly none in a cycle

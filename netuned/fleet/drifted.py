@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from netuned.errors import SnapshotError
+from netuned.errors import NetunedError
 from netuned.fleet.files import HostFile
 from netuned.fleet.groups import Seen, Unread, digest
 from netuned.snapshots.archive import open_regular
@@ -47,7 +47,7 @@ def look(file: HostFile) -> Seen[Status] | Unread:
     """How one host was."""
     try:
         status = read(file.path)
-    except SnapshotError as error:
+    except NetunedError as error:
         return Unread(file.path, str(error))
     manager = replace(status.manager, settings=_amiss(status.manager.settings), profiles=())
     nics = [nic for nic in status.nics if not card_in_sync(nic)]
@@ -68,21 +68,24 @@ def look(file: HostFile) -> Seen[Status] | Unread:
 
 
 def read(path: str) -> Status:
-    """Raises: SnapshotError for what is no status of a whole host."""
+    """Raises: NetunedError for what is no status of a whole host."""
     try:
         with open(path, "rb", opener=open_regular) as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise SnapshotError(f"{path}: cannot be read: {error.strerror}") from None
+        raise NetunedError(f"{path}: cannot be read: {error.strerror}; name one that can") from None
     if len(content) > MAX_BYTES:
-        raise SnapshotError(f"{path}: is larger than {MAX_BYTES >> 20} MB")
+        raise NetunedError(
+            f"{path}: is larger than {MAX_BYTES >> 20} MB, so it is not what "
+            "`netunedctl status --json` prints"
+        )
     try:
         return _STATUS.validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         why = f"{where}: {first['msg']}" if where else first["msg"]
-        raise SnapshotError(
+        raise NetunedError(
             f"{path}: is not what `netunedctl status --json` prints: {why}"
         ) from None
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from netuned.errors import SnapshotError
+from netuned.errors import NetunedError
 
 SNAPSHOTS = (".tar.xz", ".tar.gz", ".tar", ".yaml", ".yml")
 STATUSES = (".json",)
@@ -23,7 +23,7 @@ class HostFile(NamedTuple):
 def find(words: Sequence[str], suffixes: tuple[str, ...]) -> list[HostFile]:
     """The files of hosts: those that are named, and of directories those that end so, by name.
 
-    Raises: SnapshotError for a directory that cannot be read or has none.
+    Raises: NetunedError for a directory that cannot be read or has none.
     """
     once: dict[str, str] = {}
     for path in (path for word in words for path in _in(word, suffixes)):
@@ -41,10 +41,10 @@ def _in(word: str, suffixes: tuple[str, ...]) -> Iterator[str]:
     try:
         names = sorted(os.listdir(word))
     except OSError as error:
-        raise SnapshotError(f"{word}: cannot be read: {error.strerror}") from None
+        raise NetunedError(f"{word}: cannot be read: {error.strerror}; name one that can") from None
     found = [name for name in names if name.endswith(suffixes) and not name.startswith(".")]
     if not found:
-        raise SnapshotError(f"{word}: no file in it ends with {', '.join(suffixes)}")
+        raise NetunedError(f"{word}: no file in it ends with {', '.join(suffixes)}; name another")
     yield from (os.path.join(word, name) for name in found)
 
 

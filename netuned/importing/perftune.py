@@ -39,9 +39,9 @@ def read(text: str) -> Iterator[Found]:
         data = _Plain(text).get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
         why = escape(" ".join(str(error).split()))
-        raise NetunedError(f"it is no YAML: {why:.200}") from None
+        raise NetunedError(f"it is no YAML; see to this first: {why:.200}") from None
     if not isinstance(data, dict):
-        raise NetunedError("it holds no mapping")
+        raise NetunedError("it holds no mapping; write `option: value` lines, as perftune.yaml has")
     lines = {line.partition(":")[0].strip(): n for n, line in enumerate(text.split("\n"), 1)}
     nics = data.get("nic") or []
     cards = [f"name={nic}" for nic in (nics if isinstance(nics, list) else [nics])]

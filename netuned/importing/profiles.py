@@ -70,7 +70,8 @@ def bring(found: Iterable[Found]) -> Imported:
     lines = list(found)
     if len(lines) > SETTINGS_MOST:
         raise NetunedError(
-            f"it has more than {SETTINGS_MOST} settings, so it is none of these files"
+            f"it has more than {SETTINGS_MOST} settings, so it is none of these files: "
+            "`netunedctl import --help` says which"
         )
     by_card: dict[str, list[int]] = {}
     for at, one in enumerate(lines):

@@ -57,7 +57,7 @@ def server(of: Collecting, listen: str) -> Server:
     try:
         number = int(port) if port.isascii() and port.isdigit() else -1
         if not (host and 0 <= number < 1 << 16):
-            raise NetunedError(f"{listen} is not an address and a port, as {DEFAULT}")
+            raise NetunedError(f"{listen} is not an address and a port; write it as {DEFAULT}")
         # loopback is not worth compressing for
         app = make_wsgi_app(registry(of), disable_compression=True)
         return make_server(host, number, app, Server6 if ":" in host else Server, Handler)

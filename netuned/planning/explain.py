@@ -89,8 +89,8 @@ class Explanation:
         """One queue. Raises: NetunedError saying how many there are."""
         self.check()
         if number >= len(self.queues):
-            last = f"0-{len(self.queues) - 1}" if len(self.queues) > 1 else "0 only"
-            raise NetunedError(f"{self.nic.name} has no queue {number}; it has {last}")
+            last = f"one of 0-{len(self.queues) - 1}" if len(self.queues) > 1 else "0"
+            raise NetunedError(f"{self.nic.name} has no queue {number}; name {last}")
         return self.queues[number]
 
     def check(self) -> None:
@@ -105,7 +105,11 @@ class Explanation:
             )
         if self.follows:
             raise NetunedError(f"{name} only has the sizes of {self.follows}; explain that")
-        raise NetunedError(self.problem or f"no profile matches {name}, so nothing is placed")
+        raise NetunedError(
+            self.problem
+            or f"no profile matches {name}, so nothing is placed: "
+            f"`netunedctl enable PROFILE {name}`"
+        )
 
     def verdict(self, queue: int, cpu: int) -> Verdict:
         """Why a queue is not on a CPU. Raises: NetunedError where nothing is placed."""

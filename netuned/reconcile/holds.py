@@ -19,6 +19,7 @@ from netuned.reconcile.putback import restore
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.tally import RESTORE
 from netuned.reconcile.trialfile import TrialFile
+from netuned.text import no_such
 
 log = logging.getLogger(__name__)
 
@@ -129,9 +130,7 @@ class Holds:
         """
         names = frozenset([tunable]) if tunable else ALL
         if names - ALL:
-            raise NetunedError(
-                f"there is no setting {tunable}; there are: {', '.join(sorted(ALL))}"
-            )
+            raise NetunedError(no_such("setting", tunable, sorted(ALL)))
         baseline = self._context.baseline
         cards = [slot for slot in slots if slot.aim.target or baseline.of(slot.card.nic)]
         ids = {CardId.of(slot.card.nic): slot.aim.digest for slot in cards}

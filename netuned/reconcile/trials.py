@@ -33,6 +33,9 @@ from netuned.text import did_you_mean
 
 log = logging.getLogger(__name__)
 
+ANEW = "try it anew with `netunedctl apply --confirm`"
+BECAME = "`netunedctl history` tells how trials ended"
+
 
 class Trials:
     """All trials of the host, and with ``holds`` what is left alone because of them."""
@@ -155,7 +158,9 @@ class Trials:
         if self._rollbacks.has(trial.id) or self._begun.get(nic.ifindex) is not trial:
             raise NetunedError(_meanwhile(trial))
         if trial.left_s() <= 0:
-            raise NetunedError(f"the time to confirm {trial.id} was over before it was applied")
+            raise NetunedError(
+                f"the time to confirm {trial.id} was over before it was applied; try a longer one"
+            )
         tried = self._file.trials.get(trial.id, trial).cards[nic.ifindex]
         before = {**card.beside, **tried.before} if tried.written else found_before(card)
         tried = replace(tried, before=before)
@@ -264,9 +269,9 @@ class Trials:
             if trial is None:
                 raise NetunedError(self._unknown(id))
             if trial.over or trial.left_s() <= 0:
-                raise NetunedError(f"too late: {id} is being rolled back")
+                raise NetunedError(f"too late: {id} is being rolled back; {ANEW}")
             if not trial.finished:
-                raise NetunedError(f"{id} is still being applied")
+                raise NetunedError(f"{id} is still being applied; ask again")
             end = partial(self._file.end, id, tuple(trial.cards), confirmed=True)
             await self._work.in_worker(end)
         log.info("Confirmed: %s", trial, extra=trial.entry(f"{id} is confirmed"))
@@ -276,7 +281,9 @@ class Trials:
         """Undo a trial at once; all that wait if none is named. Raises: NetunedError."""
         ids = [id] if id else list(self._file.trials)
         if not ids or ids[0] not in self._file.trials:
-            raise NetunedError(self._unknown(id) if id else "nothing waits to be confirmed")
+            raise NetunedError(
+                self._unknown(id) if id else f"nothing waits to be confirmed: {BECAME}"
+            )
         problems, again = [], ""
         for each in ids:
             trial = self._file.trials.get(each)
@@ -293,12 +300,12 @@ class Trials:
         """That nothing of this ID waits to be confirmed, and what does."""
         hint = did_you_mean(id, self._file.trials)
         others = ", ".join(self._file.trials)
-        waiting = f"waiting: {others}" if others else "nothing does"
+        waiting = f"waiting: {others}" if others else f"nothing does: {BECAME}"
         return f"{id} does not wait to be confirmed; {f'{hint} ' if hint else ''}{waiting}"
 
 
 def _meanwhile(trial: Trial) -> str:
-    return f"{trial.id} was rolled back meanwhile"
+    return f"{trial.id} was rolled back meanwhile; {ANEW}"
 
 
 def _untouched(slot: Slot) -> Tried:

@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from netuned.errors import KernelError, SnapshotError
+from netuned.errors import KernelError, NetunedError, SnapshotError
 from netuned.kernel.recorded import File, Link, Node, Tree
 from netuned.kernel.recording import MAX_FILE
 from netuned.text import escape
@@ -61,7 +61,7 @@ def write_archive(
 ) -> None:
     """Write documents and a tree to ``path``, xz by its suffix, readable by its owner alone.
 
-    Raises: SnapshotError; then there is no such file, or the one that was there before.
+    Raises: NetunedError; then there is no such file, or the one that was there before.
     """
     refuse_existing(path, force=force)
     members = [(name, File(data)) for name, data in documents.items()]
@@ -75,16 +75,16 @@ def write_archive(
 
 
 def refuse_existing(path: str, *, force: bool) -> None:
-    """Raises: SnapshotError where something is there that may not be replaced."""
+    """Raises: NetunedError where something is there that may not be replaced."""
     if not force and os.path.lexists(path):
-        raise SnapshotError(f"{path} is there already; --force replaces it")
+        raise NetunedError(f"{path} is there already; --force replaces it")
 
 
 @contextmanager
 def new_file(path: str) -> Iterator[BinaryIO]:
     """A file, readable by its owner alone, that takes this place once it is whole and on disk.
 
-    Raises: SnapshotError; then there is no such file, or the one that was there before.
+    Raises: NetunedError; then there is no such file, or the one that was there before.
     """
     target = Path(path)
     draft = target.with_name(f".{target.name}.{os.getpid()}.new")
@@ -99,7 +99,9 @@ def new_file(path: str) -> Iterator[BinaryIO]:
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        raise SnapshotError(f"{path}: cannot be written: {error.strerror}") from None
+        raise NetunedError(
+            f"{path}: cannot be written: {error.strerror}; name a place where you may"
+        ) from None
 
 
 def _build(nodes: Iterable[tuple[str, Node]]) -> Tree:
@@ -113,9 +115,11 @@ def _build(nodes: Iterable[tuple[str, Node]]) -> Tree:
     return tree
 
 
-def too_large(path: str) -> SnapshotError:
+def too_large(path: str) -> NetunedError:
     """The error for what would not be read back."""
-    return SnapshotError(f"{path}: this host is too large for a snapshot")
+    return NetunedError(
+        f"{path}: this host is too large for a snapshot: `netunedctl plan` on it needs none"
+    )
 
 
 def _is_member(node: Node) -> bool:

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 
 from netuned import statefile
 from netuned.cpuset import CpuSet
-from netuned.errors import KernelError, ProfileError, SnapshotError, StateFileError
+from netuned.errors import (
+    KernelError,
+    NetunedError,
+    ProfileError,
+    SnapshotError,
+    StateFileError,
+)
 from netuned.hardware.host import Host, read_host
 from netuned.hardware.namespace import check_namespace
 from netuned.hardware.nic import HOST, Nic
@@ -157,7 +163,7 @@ def find_host(path: str | None, directories: Sequence[str] = ()) -> tuple[Kernel
     """
     for directory in directories:
         if not os.path.isdir(directory):
-            raise SnapshotError(f"{directory}: is no directory of profiles")
+            raise NetunedError(f"{directory}: is no directory of profiles; name one")
     if path is None:
         kernel = Kernel()
         check_namespace(kernel)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from netuned.errors import SnapshotError, UnsupportedError
+from netuned.errors import NetunedError, UnsupportedError
 from netuned.hardware.host import Host, read_host
 from netuned.kernel import Kernel
 from netuned.kernel.questions import COALESCE, RINGS, A, Question
@@ -222,12 +222,12 @@ def test_an_archive_is_plain_or_packed_and_never_half(netns: Namespace, tmp_path
     plain, packed = tmp_path / "a.tar", tmp_path / "a.tar.xz"
     for path in (plain, packed):
         snapshot.write(taken, str(path))
-        with pytest.raises(SnapshotError, match="is there already; --force replaces it"):
+        with pytest.raises(NetunedError, match="is there already; --force replaces it"):
             snapshot.write(taken, str(path))
     assert lzma.decompress(packed.read_bytes()) == plain.read_bytes()
     with tarfile.open(packed) as archive:
         assert archive.getnames()[:2] == ["snapshot.json", "answers.json"]
         assert "proc/interrupts" in archive.getnames()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "a.tar.xz"]
-    with pytest.raises(SnapshotError, match="cannot be written: No such file"):
+    with pytest.raises(NetunedError, match="cannot be written: No such file"):
         snapshot.write(taken, str(tmp_path / "none" / "a.tar"))

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from netuned.counters.sample import CardSample, Sample, to_json
 from netuned.cpuset import CpuSet
-from netuned.errors import KernelError, SnapshotError, UnsupportedError
+from netuned.errors import KernelError, NetunedError, SnapshotError, UnsupportedError
 from netuned.hardware.facts import read_nic
 from netuned.hardware.host import read_host
 from netuned.hardware.topology import read_topology
@@ -505,7 +505,7 @@ def test_what_would_not_be_read_is_not_written(
     for module, limit in ((archive, "MAX_MEMORY"), (snapshot, "MAX_VALUES")):
         with monkeypatch.context() as patch:
             patch.setattr(module, limit, 10)
-            with pytest.raises(SnapshotError, match="this host is too large for a snapshot"):
+            with pytest.raises(NetunedError, match="this host is too large for a snapshot"):
                 snapshot.write(taken, str(path))
     assert list(tmp_path.iterdir()) == []
 

@@ -224,7 +224,7 @@ def test_wrong_usage(words: list[str]) -> None:
 def test_a_column_of_another_view_is_refused() -> None:
     parser = argparse.ArgumentParser()
     top.add_arguments(parser)
-    with pytest.raises(NetunedError, match="no column received_rps"):
+    with pytest.raises(NetunedError, match="no column by card named received_rps"):
         top.run(parser.parse_args(["--sort", "received_rps", "--once"]))
 
 

@@ -86,7 +86,9 @@ def test_a_rollback_puts_back_what_was_but_for_what_others_set(tmp_path: Path) -
         assert "changes of en0 were rolled back" in parts.trials.waiting()
         with pytest.raises(NetunedError, match="nothing waits to be confirmed"):
             await parts.trials.roll_back()
-        with pytest.raises(NetunedError, match=r"^x does not wait to be confirmed; nothing does$"):
+        with pytest.raises(
+            NetunedError, match=r"^x does not wait to be confirmed; nothing does: `netuned"
+        ):
             await parts.trials.confirm("x")
 
     on(tmp_path, scenario)
@@ -300,7 +302,7 @@ def test_what_is_restored_is_as_before_netuned_and_left_alone(tmp_path: Path) ->
     async def scenario(parts: Parts) -> None:
         await parts.plan(profile("0-1"))
         holds, slot = parts.trials.holds, parts.slot()
-        with pytest.raises(NetunedError, match="no setting xpss"):
+        with pytest.raises(NetunedError, match="no setting named xpss; did you mean `xps`"):
             await holds.restore([slot], "xpss")
         await holds.restore(list(parts.context.slots.values()), "xps")
         await parts.quiet()
