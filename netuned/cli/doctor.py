@@ -82,7 +82,7 @@ def look(name: str | None, seconds: int) -> tuple[Facts, Sample]:
     facts = reading.read(kernel, host, chosen)
     state, why = _status()
     taker, nics = Taker(kernel), {i: host.nics[i] for i in chosen}
-    readers = Readers(*READERS_S)
+    readers = Readers(*READERS_S, but=os.getpid())
     readers.look()
     samples = [taker.take(nics)]
     late_us = reading.lateness_us()

@@ -37,6 +37,7 @@ from netuned.doctor.load import (
     received,
     receiving,
     takers,
+    turns,
 )
 from netuned.hardware.vectors import TX
 
@@ -68,11 +69,12 @@ def few_cpus(facts: Facts, what: Sample) -> Iterator[Finding]:
             cost(FULL, burning),
             f"{len(taken)} of {len(facts.topology.online)} CPUs ({taken}) take "
             f"{percent(sum(by_cpu.get(cpu, 0) for cpu in taken) / sum(by_cpu.values()))} of "
-            f"{per_second(what, sum(by_cpu.values()))} interrupts, the busiest is in softirqs for "
-            f"{percent(burning)} of its time; {len(idle)} cores near the card ({idle}) idle",
+            f"{per_second(what, sum(by_cpu.values()))} interrupts and polls, the busiest is in "
+            f"softirqs for {percent(burning)} of its time; {len(idle)} cores near the card "
+            f"({idle}) idle",
             "Packets wait for the CPUs that serve them, and applications there for the packets, "
             "while others have nothing to do.",
-            {f"interrupts on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
+            {f"interrupts or polls on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
             CERTAIN,
             nic.name,
             profile(nic, *lines),
@@ -165,7 +167,7 @@ def remote(facts: Facts, what: Sample) -> Iterator[Finding]:
             f"{CpuSet.of(far)}, and the card is on node {nic.numa_node} (CPUs {near})",
             "Descriptors and packets cross the link between the nodes: each cache miss takes about "
             "twice as long, and the CPU serves fewer packets.",
-            {f"interrupts on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
+            {f"interrupts or polls on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
             LIKELY,
             nic.name,
             profile(nic, PLACE),
@@ -207,7 +209,7 @@ def apart(facts: Facts, what: Sample) -> Iterator[Finding]:
             f"If {'this card is what they read' if facts.readers else 'they read the packets'}, "
             "each comes out of another domain's cache: slower, and bimodal where a process moves "
             "between them.",
-            {f"interrupts on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
+            {f"interrupts or polls on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
             LIKELY if facts.readers and len([*busy(facts, what)]) == 1 else POSSIBLE,
             card.nic.name,
             profile(card.nic, f'irq: {{cpus: "{to} & housekeeping"}}'),
@@ -242,7 +244,7 @@ def shared_core(facts: Facts, what: Sample) -> Iterator[Finding]:
     owner: dict[int, CardFacts] = {}
     for card, sample in cards(facts, what):
         for vector in card.nic.vectors:
-            by_cpu = sample.interrupts.get(vector.irq, {})
+            by_cpu = turns(card, sample, vector)
             if vector.role == TX or not any(by_cpu.values()) or not is_loud(what, sample, vector):
                 continue
             cpu = max(by_cpu, key=lambda one: by_cpu[one])

@@ -35,6 +35,7 @@ from netuned.doctor.load import (
     received,
     receiving,
     sent,
+    turns,
 )
 from netuned.hardware.vectors import TX
 
@@ -55,7 +56,7 @@ def silent_queue(facts: Facts, what: Sample) -> Iterator[Finding]:
         silent = [v for v, n in counted.items()
                   if what.rate(n) < WATCHDOG_IRQS and v.queue in card.table]  # fmt: skip
         loud = [v for v in counted if is_loud(what, sample, v)]
-        at = CpuSet.of(c for v in loud for c in sample.interrupts.get(v.irq, {}))
+        at = CpuSet.of(c for v in loud for c in turns(card, sample, v))
         if not silent or len(loud) < 2 or hottest(what, at) < HOT:
             continue
         yield Finding(

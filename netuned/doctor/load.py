@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from netuned.counters.sample import CardSample, Sample, interrupts_by_cpu
+from netuned.counters.sample import CardSample, Sample
 from netuned.cpuset import CpuSet
 from netuned.doctor.facts import CardFacts, Facts
 from netuned.hardware.vectors import TX, Vector
@@ -18,6 +18,11 @@ a CPU 0.2 % or less."""
 FLOOD_IRQS = 50_000
 """Interrupts a second of one vector: at 1 to 2 µs to enter and leave each, a tenth of a CPU. Under
 load drivers that moderate go down to 20,000 (IGB_20K_ITR, IXGBE_20K_ITR) or fewer."""
+POLL = 64
+"""Packets of a queue that are taken at a time, at most (include/linux/netdevice.h,
+NAPI_POLL_WEIGHT)."""
+POLLS = 100
+"""Without an interrupt between them: it is not let in again as long as packets are left."""
 HOT = 0.5
 """Share of a CPU's time in interrupts and softirqs: the other half is soon filled by the
 application that its packets wake there."""
@@ -94,8 +99,25 @@ def idle_cores(facts: Facts, what: Sample, node: int = -1) -> CpuSet:
 
 
 def receiving(card: CardFacts, sample: CardSample) -> dict[int, int]:
-    """CPU -> interrupts of a card's receive queues there."""
-    return interrupts_by_cpu(sample, (v.irq for v in card.nic.vectors if v.role != TX))
+    """CPU -> interrupts of a card's receive queues there, and polls of those without."""
+    found: dict[int, int] = {}
+    for vector in card.nic.vectors:
+        for cpu, number in turns(card, sample, vector).items() if vector.role != TX else ():
+            if number:
+                found[cpu] = found.get(cpu, 0) + number
+    return found
+
+
+def turns(card: CardFacts, sample: CardSample, vector: Vector) -> Mapping[int, int]:
+    """CPU -> interrupts of a receive queue there; of one that is polled on and on, its polls."""
+    by_cpu = sample.interrupts.get(vector.irq, {})
+    packets = sample.rx.get(vector.queue, {}).get("packets", 0)
+    if sum(v.role != TX for v in card.nic.vectors) == 1:
+        packets = sample.totals.get("rx_packets", 0)
+    cpus = card.takers.get(vector.irq, CpuSet())
+    if len(cpus) != 1 or packets < POLLS * POLL * max(sum(by_cpu.values()), 1):
+        return by_cpu
+    return {cpus.first: packets // POLL}
 
 
 def takers(by_cpu: Mapping[int, int]) -> CpuSet:

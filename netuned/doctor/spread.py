@@ -164,7 +164,7 @@ def rps_missing(facts: Facts, what: Sample) -> Iterator[Finding]:
             "RPS is off",
             "The card has no more queues to give; RPS hands the stack's work on each packet to "
             "more CPUs, by the flow.",
-            {f"interrupts on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
+            {f"interrupts or polls on CPU {cpu}": number for cpu, number in sorted(by_cpu.items())},
             LIKELY,
             nic.name,
             profile(nic, "rps: {cpus: auto}"),

@@ -33,7 +33,8 @@ class Readers:
     there, from their first look on.
     """
 
-    def __init__(self, first_s: float = _FIRST_S, each_s: float = _EACH_S) -> None:
+    def __init__(self, first_s: float = _FIRST_S, each_s: float = _EACH_S, *, but: int = 0) -> None:
+        """``but`` is a process to leave out: who looks asks the kernel by sockets, too."""
         self.ran: dict[int, dict[str, int]] = {}
         self._first_s, self._each_s = first_s, each_s
         self._namespace = _namespace("thread-self")
@@ -44,6 +45,7 @@ class Readers:
         self._places: dict[str, frozenset[int]] = {}
         self._listed = 0.0
         self._seen: set[str] = set()
+        self._but = str(but)
 
     def look(self) -> Mapping[int, tuple[str, ...]]:
         """CPU -> the processes of which a thread ran there last, as ``name PID``, in order.
@@ -71,7 +73,7 @@ class Readers:
 
     def _list(self) -> None:
         self._listed = time.monotonic()
-        there = [name for name in os.listdir("/proc") if name.isdecimal()]
+        there = [name for name in os.listdir("/proc") if name.isdecimal() and name != self._but]
         self._seen &= set(there)
         # those never looked at first: where time is short the last would have no turn
         self._left = deque(sorted(there, key=self._seen.__contains__))

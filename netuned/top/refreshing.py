@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ class Refreshing:
         self._kernel = kernel
         self._is_asked = is_asked
         self._following = Following(kernel, Taker(kernel, brief=True), self._read)
-        self._readers = Readers()
+        self._readers = Readers(but=os.getpid())
         self._topology = read_topology(kernel.files)
         self._known: Mapping[int, Nic] = {}
         self._before: Sample | None = None

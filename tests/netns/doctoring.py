@@ -91,6 +91,7 @@ ACTS: dict[str, Callable[[], None]] = {
     "unread-datagrams": unread_datagrams,
     "unread-stream": unread_stream,
     "nothing": lambda: None,
+    "wait": lambda: time.sleep(0.2),
 }
 
 

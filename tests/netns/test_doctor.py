@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.netns.lab import Lab
+from tests.netns.test_contention import TracedLab
 from tests.netns.test_partial import xdp_socket
 
 pytestmark = pytest.mark.netns
@@ -46,7 +48,8 @@ MADE = {
 BY_PROFILE = {
     "profile-withheld": "lan0", "profile-unsupported": "peer0", "profile-drifted": "peer0",
 }  # fmt: skip
-NAMES = (*MADE, *BY_PROFILE, "repaired", "zero-copy")
+NOT_HAD = {"profile-contended": "duel0", "profile-degraded": "peer0", "profile-waiting": "lan0"}
+NAMES = (*MADE, *BY_PROFILE, *NOT_HAD, "repaired", "zero-copy", "gro-not-merging")
 SEEN = {
     # the host's sysctls where a namespace shows none
     "rfs-without-table": {"rps_sock_flow_entries": "0"},
@@ -152,6 +155,72 @@ def test_what_the_daemon_withholds_and_puts_back_is_told() -> None:
     assert "rps rx-0 was put back" in findings["repaired"]["seen"]
     of_profiles = {name: finding["card"] for name, finding in findings.items() if finding["card"]}
     assert of_profiles == {"repaired": "lan0", **BY_PROFILE}
+
+
+def test_what_the_daemon_cannot_have_is_told() -> None:
+    """A socket holds a queue, a file refuses what is written, and somebody writes it, too."""
+    with TracedLab() as lab:
+        lab.tracing = False
+        lab.add_pairs([("lan0", "peer0"), ("duel0", "duel1")], queues=8)
+        lab.run("ethtool", "-L", "lan0", "rx", "4", "tx", "4")
+        lab.start()
+        assert lab.daemon
+        refuses = f"{FROM}/rx-0/rps_cpus"
+        inside = ("nsenter", "-t", str(lab.daemon.pid), "-m", "mount")
+        (lab.directory / "stand-in").write_text("0\n")
+        subprocess.run([*inside, "--bind", str(lab.directory / "stand-in"), refuses], check=True)
+        subprocess.run([*inside, "-o", "remount,ro,bind", refuses], check=True)
+        fight = "echo 1 > /sys/class/net/duel0/queues/rx-0/rps_cpus"
+        with xdp_socket(lab), lab.fighting(fight):
+            for name, setting in (
+                ("lan0", "channels: {combined: 2}"),
+                ("peer0", "rps: {cpus: 0-1}"),
+                ("duel0", "rps: {cpus: 0-1}"),
+            ):
+                lab.profile(name, f"match: [{{kind: veth, name: {name}}}]\n{setting}\n")
+            lab.wait_state("lan0", "partial")
+            lab.wait_state("peer0", "degraded")
+            lab.wait_state("duel0", "contended")
+            found = json.loads(lab.ctl("doctor", "--for", "1s", "--json", inside=True).stdout)
+    told = {f["name"]: f["card"] for f in found["findings"] if f["name"].startswith("profile-")}
+    assert told == NOT_HAD
+
+
+SINK = """
+import socket
+with socket.create_server(("192.0.2.1", 7)) as server:
+    print("listening", flush=True)
+    reader, held = server.accept()[0], bytearray(1 << 20)
+    while reader.recv_into(held):
+        pass
+"""
+SOURCE = """
+import socket
+with socket.create_connection(("192.0.2.1", 7)) as sender:
+    while True:
+        sender.sendall(bytes(1 << 20))
+"""
+
+
+def test_bulk_that_nobody_merges_is_found() -> None:
+    """From another namespace: what a host sends itself goes over its loopback."""
+    with HostLab() as lab, HostLab() as far:
+        lab.add_pair("lan0", "peer0", queues=QUEUES)
+        lab.shell(f"ip link set peer0 netns {far.namespace}; ethtool -K lan0 gro off")
+        lab.shell("ip address add 192.0.2.1/24 dev lan0")
+        far.shell("ip link set peer0 up; ip address add 192.0.2.2/24 dev peer0")
+        far.shell("ethtool -K peer0 tso off gso off")
+        with contextlib.ExitStack() as running:
+            for at, text in ((lab, SINK), (far, SOURCE)):
+                words = at.command(sys.executable, "-c", text)
+                process = running.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE))
+                running.callback(process.kill)
+                assert process.stdout
+                assert at is far or process.stdout.readline() == b"listening\n"
+            found = lab.doctor("gro-not-merging", "wait")["findings"]
+    (finding,) = (f for f in found if f["name"] == "gro-not-merging")
+    assert finding["card"] == "lan0"
+    assert finding["proof"]["TcpInSegs"] < 1.5 * finding["proof"]["IpInReceives"]
 
 
 def test_a_socket_that_copies_is_found() -> None:

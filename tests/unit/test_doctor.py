@@ -148,6 +148,9 @@ ONE_EACH = counted(
     interrupts=on(*range(8), rate=45_000),
     totals={"rx_packets": 2_000_000, "tx_packets": 1_700_000},
 )
+POLLED = known(PLAIN, takers={irq: CpuSet(1 << i) for i, irq in enumerate(sorted(IRQS))})
+SILENT = counted(CALM, interrupts={irq: {} for irq in IRQS})
+"""Each queue is polled by its CPU's ksoftirqd, which never came to its end."""
 APART = known(
     PLAIN,
     table=(0, 1, 2, 3, 4, 5, 6) * 18,
@@ -162,6 +165,7 @@ MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
     ("few-cpus", PLAIN, hot(CALM, 0.7, range(8)), PLAIN, hot(CALM, 0.4, range(8))),
     ("few-cpus", VETH, hot(traffic(VETH), 0.7, [0], processed=9_000_000),
      VETH, hot(traffic(VETH), 0.7, [0, 1, 2, 3], processed=9_000_000)),
+    ("few-cpus", POLLED, hot(SILENT, 0.9, range(8)), POLLED, hot(SILENT, 0.4, range(8))),
     ("isolated-cpus", replace(PLAIN, topology=replace(PLAIN.topology, isolated=CpuSet(0xF0))), CALM,
      PLAIN, CALM),
     ("remote-node", PLAIN, counted(CALM, interrupts=on(20, 21)),
@@ -213,6 +217,8 @@ MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
      hot(CALM, 0.2, range(8), received_rps=50_000)),
     ("rps-missing", known(PLAIN, fixed=True), hot(CALM, 0.7, range(8)),
      known(PLAIN, fixed=True), hot(CALM, 0.4, range(8))),
+    ("rps-missing", known(POLLED, fixed=True), hot(SILENT, 0.9, range(8)),
+     known(POLLED, fixed=True), hot(SILENT, 0.4, range(8))),
     ("rfs-without-table", known(sysctls(core__rps_sock_flow_entries="0"), flows={0: 4096}), CALM,
      known(sysctls(core__rps_sock_flow_entries="32768"), flows={0: 4096}), CALM),
     ("rfs-without-queues", sysctls(core__rps_sock_flow_entries="32768"), CALM,

@@ -240,6 +240,8 @@ def test_processes_are_found_by_their_sockets() -> None:
         while time.thread_time() < until:
             pass
         found.look()
+        others = readers.Readers(but=os.getpid()).look().values()
+        assert not any(name.endswith(f" {pid}") for names in others for name in names)
     ran = [ns for by_name in found.ran.values() for name, ns in by_name.items()
            if name.endswith(f" {pid}")]  # fmt: skip
     assert 5e7 <= sum(ran) < 5e9, "nanoseconds"
