@@ -88,7 +88,7 @@ def written(texts: Mapping[str, bytes | None]) -> Iterator[None]:
             try:
                 _put(path, was)
             except NetunedError as error:
-                print(f"netunedctl: not put back: {escape(str(error))}", file=sys.stderr)
+                print(f"netunedctl: not put back: {escape(error.whole())}", file=sys.stderr)
         with contextlib.suppress(NetunedError):  # it may have read them before it failed
             reload()
         raise

@@ -48,7 +48,7 @@ def look(file: HostFile) -> Seen[Status] | Unread:
     try:
         status = read(file.path)
     except NetunedError as error:
-        return Unread(file.path, str(error))
+        return Unread(file.path, error.whole())
     manager = replace(status.manager, settings=_amiss(status.manager.settings), profiles=())
     nics = [nic for nic in status.nics if not card_in_sync(nic)]
     shown = Status(

@@ -73,7 +73,7 @@ def plan_host(question: Question, file: HostFile) -> Seen[Planned] | Unread:
             plan = compared(before, plan)
             group = plan
     except NetunedError as error:
-        return Unread(file.path, str(error))
+        return Unread(file.path, error.whole())
     short = replace(
         plan, changes=tuple(merged(plan.changes)), withheld=tuple(merged(plan.withheld))
     )

@@ -88,7 +88,7 @@ def main() -> None:
     try:
         serving = server(collector(counters=arguments.counters), arguments.listen)
     except NetunedError as error:
-        sys.exit(f"netuned-exporter: {escape(str(error))}")
+        sys.exit(f"netuned-exporter: {escape(error.whole())}")
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)  # a scrape makes thousands of things, and nearly none in a cycle
