@@ -160,7 +160,7 @@ def test_what_the_daemon_withholds_and_puts_back_is_told() -> None:
 def test_what_the_daemon_cannot_have_is_told() -> None:
     """A socket holds a queue, a file refuses what is written, and somebody writes it, too."""
     with TracedLab() as lab:
-        lab.tracing = False
+        lab.tracing, lab.limits = False, {}
         lab.add_pairs([("lan0", "peer0"), ("duel0", "duel1")], queues=8)
         lab.run("ethtool", "-L", "lan0", "rx", "4", "tx", "4")
         lab.start()
