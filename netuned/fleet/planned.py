@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netuned.cpuset import CpuSet
@@ -70,7 +70,7 @@ def plan_host(question: Question, file: HostFile) -> Seen[Planned] | Unread:
             group = _towards(plan, looks)
         else:
             before, _, _ = _plan(kernel, recorded, question.against)
-            plan = compared(before, plan)
+            plan = compared(before, plan, _denied(looks))
             group = plan
     except NetunedError as error:
         return Unread(file.path, error.whole())
@@ -124,15 +124,28 @@ def _towards(plan: Plan, looks: Iterable[Look]) -> object:
     return [*wanted], plan.problems, plan.unsupported
 
 
-def compared(before: Plan, after: Plan) -> Plan:
+def _denied(looks: Iterable[Look]) -> Mapping[str, Collection[str]]:
+    """Cards whose link no profile may drop -> the tunables that are wanted of each."""
+    return {look.card.nic.name: look.card.wanted.keys() for look in looks if look.card.denies}
+
+
+def compared(before: Plan, after: Plan, denied: Mapping[str, Collection[str]]) -> Plan:
     """What one plan would have otherwise than another, as changes from the one to the other.
 
+    ``denied`` are the cards whose link the second may not drop, with the tunables that it asks for.
     What stands in the way is what does so of the second alone.
     """
+    changes: list[Change] = []
+    withheld = [*_withheld(before, after.withheld)]
+    for change in _between(before.changes, after.changes, {_at(c) for c in after.withheld}):
+        if not (change.disruptive and change.ifname in denied):
+            changes.append(change)
+        elif change.tunable in denied[change.ifname]:
+            withheld.append(change)
     return Plan(
-        tuple(_between(before.changes, after.changes, {_at(c) for c in after.withheld})),
+        tuple(changes),
         tuple(problem for problem in after.problems if problem not in before.problems),
-        tuple(_withheld(before, after.withheld)),
+        tuple(withheld),
         tuple(lack for lack in after.unsupported if lack not in before.unsupported),
     )
 

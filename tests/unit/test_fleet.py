@@ -184,6 +184,15 @@ def test_what_the_new_profiles_withhold_is_no_change_to_what_was_found(
     (change,) = (c for c in found["groups"][0]["changes"] if c["tunable"] == "channels")
     assert (change["before"], change["after"]) == ("32 combined", "16 combined")
     assert change["why"] == "these profiles leave it as it was found, those compared with do not"
+    for name, channels, withheld in (
+        ("denied", "channels: {combined: 16}\n", [("32 combined", "16 combined")]),
+        ("silent", "", []),
+    ):
+        new = profiles(EDGE + deny + channels, name)
+        _, found = fleet("plan", directory, "--profiles", new, "--against", old)
+        (group,) = found["groups"]
+        assert not any(change["disruptive"] for change in group["changes"]), "it may not drop it"
+        assert [(c["before"], c["after"]) for c in group["withheld"]] == withheld
 
 
 def test_against_others_only_what_is_otherwise_is_shown_from_and_to_what_they_say(
