@@ -7,7 +7,7 @@
 #   make bench    a table of ratios
 #   make man      manual pages and completion for bash, zsh and fish, below build/share
 #   make soak     200 cards for a simulated day, faults, kills, odd input: a table of figures
-#   make report-check    pages of `netunedctl report` in a headless Chromium, judged by axe-core
+#   make report-check    pages of `netunedctl report` and `fleet plan` in a headless Chromium, judged by axe-core
 #   make report-picture  docs/report.png, for the README
 #   make fuzz     odd input for SECONDS=60 each: a table of inputs tried and tracebacks
 .DELETE_ON_ERROR:

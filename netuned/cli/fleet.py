@@ -7,22 +7,23 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 from netuned.bus import wire
 from netuned.cli import answers
 from netuned.cli import plan as plans
 from netuned.cli import status as statuses
 from netuned.cli.arguments import add_profiles
+from netuned.cli.report import needing_jinja
 from netuned.cli.text import BOLD, Screen, print_json
 from netuned.errors import NetunedError
-from netuned.plan import MOST, Change, Plan, merged_keys
+from netuned.plan import Plan
 from netuned.status import IN_SYNC, Status
 from netuned.text import counted, escape
-from netuned.values import Told
 
 if TYPE_CHECKING:
     from netuned.fleet.groups import Group, Seen, Unread
@@ -66,7 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             default=len(os.sched_getaffinity(0)),
             help="processes at work (default: one per CPU)",
         )
-        command.add_argument("--json", action="store_true", help="print JSON")
+        form = command.add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help="print JSON")
+        if command is plan:
+            form.add_argument("--html", action="store_true", help="print a page of HTML")
     plan.add_argument(
         "--exit-code",
         action="store_true",
@@ -94,10 +98,14 @@ def _plan(arguments: argparse.Namespace) -> int:
         raise NetunedError(f"--against: {planned.OWN} goes with no directory")
     for directories in filter(None, (tuple(arguments.profiles), against)):
         _refuse_mistakes(directories)
+    page = _hosts_page() if arguments.html else None  # before anything is planned
     question = planned.Question(tuple(arguments.profiles), against if arguments.against else None)
     work = functools.partial(planned.plan_host, question)
     groups, unread = _grouped(arguments, work, files.SNAPSHOTS)
-    if arguments.json:
+    if page:
+        for piece in page.html(groups, unread, question, time.time()):
+            sys.stdout.buffer.write(piece.encode("utf-8", "backslashreplace"))
+    elif arguments.json:
         print_json(_as_json(groups, unread, planned.KINDS, _plan_as_json))
     else:
         _print(groups, unread, planned.KINDS, _show_plan)
@@ -111,6 +119,13 @@ def _plan(arguments: argparse.Namespace) -> int:
         return 1
     pending = any(plan.changes or plan.withheld or plan.unsupported for plan in shown)
     return answers.PENDING if pending else 0
+
+
+def _hosts_page() -> ModuleType:
+    """What makes the page. Raises: NetunedError where Jinja2 is not installed."""
+    with needing_jinja():
+        from netuned.report import hosts
+    return hosts
 
 
 def _refuse_mistakes(directories: tuple[str, ...]) -> None:
@@ -161,18 +176,10 @@ def _print(
     kinds: Sequence[str],
     show: Callable[[Group[T], Screen], str],
 ) -> None:
-    from netuned.fleet.groups import folded
+    from netuned.fleet.groups import counts, folded
 
     screen = Screen.of_stdout()
-    count = sum(len(group.hosts) for group in groups)
-    how: dict[str, int] = {}
-    for group in groups:
-        kind = kinds[group.example.rank]
-        how[kind] = how.get(kind, 0) + len(group.hosts)
-    parts = [f"{number} {kind}" for kind, number in how.items()]
-    parts += [f"{len(unread)} cannot be read"] if unread else []
-    whole = f"{counted(count + len(unread), 'host')}: {', '.join(parts)}."
-    print(screen.sentence(whole), end="")
+    print(screen.sentence(counts(groups, unread, kinds)), end="")
     for group in groups:
         head = f"{counted(len(group.hosts), 'host')}, {kinds[group.example.rank]}"
         print(f"\n{screen.paint(head, BOLD)}")
@@ -186,35 +193,18 @@ def _print(
 
 
 def _show_plan(group: Group[Planned], screen: Screen) -> str:
+    from netuned.fleet.planned import in_short, others
+
     plan = plans.told(group.example.shown.plan)
     if plan == Plan(()):
         return ""
     short = replace(
-        plan, changes=tuple(_in_short(plan.changes)), withheld=tuple(_in_short(plan.withheld))
+        plan, changes=tuple(in_short(plan.changes)), withheld=tuple(in_short(plan.withheld))
     )
     text = plans.show(plans.Answer(short, {}), (), screen)
     if not group.alike:
-        text += "\n" + screen.sentence(
-            f"So it is of {wire.text(group.example.host)}. The others come to the same from "
-            "elsewhere: of them other queues may be as wanted already."
-        )
+        text += "\n" + screen.sentence(wire.text(others(group)))
     return text
-
-
-def _in_short(changes: Iterable[Change]) -> Iterator[Change]:
-    """Of a tunable of a card that is set in more than ``MOST`` ways only where it is."""
-    for (ifname, tunable), run in groupby(changes, key=lambda c: (c.ifname, c.tunable)):
-        of_one = tuple(run)
-        if len(of_one) <= MOST:
-            yield from of_one
-            continue
-        keys = ", ".join(merged_keys(change.key for change in of_one))
-        # told, as over D-Bus: no value of a setting
-        before: Any = Told("each its own")
-        after: Any = Told(f"{len(of_one)} values")
-        why = "; ".join(dict.fromkeys(change.why for change in of_one))
-        disruptive = any(change.disruptive for change in of_one)
-        yield Change(ifname, tunable, keys, before, after, why, disruptive)
 
 
 def _show_drift(group: Group[Status], screen: Screen) -> str:

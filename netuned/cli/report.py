@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from netuned.cli import answers, doctor
@@ -32,7 +33,7 @@ REPAIRS = 200
 STDOUT = "-"
 
 NO_JINJA = (
-    "the report needs Jinja2, which is not installed: `apt install python3-jinja2`, or "
+    "pages need Jinja2, which is not installed: `apt install python3-jinja2`, or "
     "`pip install 'netuned[report]'` where netuned came from there"
 )
 
@@ -75,14 +76,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _page(arguments: argparse.Namespace) -> bytes:
-    """The document. Raises: NetunedError."""
+@contextmanager
+def needing_jinja() -> Iterator[None]:
+    """For imports. Raises: NetunedError where Jinja2 is not installed."""
     try:
-        from netuned.report.page import Page, html
+        yield
     except ModuleNotFoundError as error:
         if error.name not in ("jinja2", "markupsafe"):
             raise
         raise NetunedError(NO_JINJA) from None
+
+
+def _page(arguments: argparse.Namespace) -> bytes:
+    """The document. Raises: NetunedError."""
+    with needing_jinja():
+        from netuned.report.page import Page, html
     from netuned.doctor.examine import examine
     from netuned.report.seen import see
     from netuned.snapshots import offline

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from netuned.cpuset import CpuSet
+from netuned.text import counted
 
 T = TypeVar("T")
 
@@ -66,6 +68,16 @@ def grouped(found: Iterable[Seen[T] | Unread]) -> tuple[list[Group[T]], list[Unr
     return sorted(
         groups.values(), key=lambda group: (group.example.rank, -len(group.hosts))
     ), unread
+
+
+def counts(groups: Iterable[Group[T]], unread: Sequence[Unread], kinds: Sequence[str]) -> str:
+    """How many hosts there are of which of ``kinds``, in a sentence."""
+    how: Counter[str] = Counter()
+    for group in groups:
+        how[kinds[group.example.rank]] += len(group.hosts)
+    parts = [f"{number} {kind}" for kind, number in how.items()]
+    parts += [f"{len(unread)} cannot be read"] if unread else []
+    return f"{counted(how.total() + len(unread), 'host')}: {', '.join(parts)}."
 
 
 def digest(data: object) -> bytes:

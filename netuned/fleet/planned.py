@@ -5,19 +5,21 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
 
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError
 from netuned.fleet.files import HostFile
-from netuned.fleet.groups import Seen, Unread, digest
+from netuned.fleet.groups import Group, Seen, Unread, digest
 from netuned.hardware.topology import read_possible
 from netuned.kernel import Kernel
-from netuned.plan import Change, Plan, Problem, merged
+from netuned.plan import MOST, Change, Plan, Problem, merged, merged_keys
 from netuned.profiles.loader import ProfileSet
 from netuned.profiles.searchpath import Recorded
 from netuned.snapshots import offline
 from netuned.snapshots.offline import Look
-from netuned.values import describe
+from netuned.values import Told, describe
 
 OWN = "own"
 """In place of a directory: the profiles that the snapshot has."""
@@ -178,3 +180,27 @@ def _between(
         # none before: it is of a queue that there will not be
         if was.before is not None and at not in withheld:
             yield replace(was, before=was.after, after=was.before, why=AS_FOUND)
+
+
+def in_short(changes: Iterable[Change]) -> Iterator[Change]:
+    """Of a tunable of a card that is set in more than ``MOST`` ways only where it is."""
+    for (ifname, tunable), run in groupby(changes, key=lambda c: (c.ifname, c.tunable)):
+        of_one = tuple(run)
+        if len(of_one) <= MOST:
+            yield from of_one
+            continue
+        keys = ", ".join(merged_keys(change.key for change in of_one))
+        # told, as over D-Bus: no value of a setting
+        before: Any = Told("each its own")
+        after: Any = Told(f"{len(of_one)} values")
+        why = "; ".join(dict.fromkeys(change.why for change in of_one))
+        disruptive = any(change.disruptive for change in of_one)
+        yield Change(ifname, tunable, keys, before, after, why, disruptive)
+
+
+def others(group: Group[Planned]) -> str:
+    """What holds of a group that is shown with its first host's plan, in a sentence."""
+    return (
+        f"So it is of {group.example.host}. The others come to the same from elsewhere: of them "
+        "other queues may be as wanted already."
+    )

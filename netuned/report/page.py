@@ -1,34 +1,21 @@
-"""Pure: what was seen of a host as one page of HTML that needs nothing else.
-
-Whatever comes from outside goes through the template's escaping, or is text of a drawing's
-elements. The page's own policy lets it load nothing, and run no script but the one it has.
-"""
+"""Pure: what was seen of a host as one page of HTML that needs nothing else."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import itertools
-import re
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from netuned import __version__
 from netuned.doctor.finding import Finding
-from netuned.plan import Change, Plan, merged
+from netuned.plan import Plan
 from netuned.report import drawing
+from netuned.report.document import shown_time, written
 from netuned.report.seen import CardSeen, Seen
 from netuned.status import IN_SYNC, NOT_RUNNING, NicStatus, Status
-from netuned.text import counted, escape
-from netuned.values import describe
 
-TEMPLATES = Path(__file__).with_name("templates")
 CHANGES_SHOWN = 50
 ROWS_OPEN = 16
 """A table of more queues is folded until somebody asks for it."""
@@ -56,53 +43,23 @@ class Page:
 
 def html(page: Page) -> str:
     """The whole document."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-    style, script = (
-        re.sub(r"\s*\n\s*", "\n", (TEMPLATES / name).read_text("utf-8"))
-        for name in ("page.css", "page.js")
-    )
     seen, known = page.seen, {nic.ifindex: nic for nic in page.status.nics}
-    return environment.get_template("page.html").render(
+    pieces = written(
+        "page.html",
+        page.at,
+        script="page.js",
         page=page,
-        version=__version__,
-        when=_time(page.at),
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_digest(style),
-        script_hash=_digest(script),
         nodes=drawing.machine(seen),
         levels=_levels(),
         cards=[_Card(page, card, known.get(card.nic.ifindex)) for card in seen.cards],
-        changes=[*_changes(page.plan.changes)],
-        withheld=[*_changes(page.plan.withheld)],
         done=[*_done(page.status)],
         colours=drawing.COLOURS,
         missing=seen.what.missing if seen.what else {},
         drawn=Markup,
-        counted=counted,
         in_sync=IN_SYNC,
         summary=_summary(page.status),
     )
-
-
-def _shown(value: object) -> object:
-    """What is not to be seen in a text from outside, by its number."""
-    return escape(value) if type(value) is str else value
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _time(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(at))
+    return "".join(pieces)
 
 
 def _summary(status: Status) -> str:
@@ -194,19 +151,6 @@ class _Card:
             )
 
 
-def _changes(changes: Iterable[Change]) -> Iterator[tuple[str, ...]]:
-    """The rows of a plan: queues with the same change in one."""
-    for change in merged(changes):
-        yield (
-            change.ifname or "host",
-            f"{change.tunable} {change.key}".rstrip(),
-            describe(change.before) or "to come",
-            describe(change.after),
-            "yes" if change.disruptive else "no",
-            change.why,
-        )
-
-
 def _done(status: Status) -> Iterator[tuple[str, ...]]:
     """The last change of each setting, the newest first, and how often it was repaired."""
     settings = [("host", setting) for setting in status.manager.settings]
@@ -215,7 +159,7 @@ def _done(status: Status) -> Iterator[tuple[str, ...]]:
     changed.sort(key=lambda each: -each[0].at)
     for last, name, setting in changed[:CHANGES_SHOWN]:
         yield (
-            _time(last.at),
+            shown_time(last.at),
             name,
             f"{last.tunable} {last.key}".rstrip(),
             last.before or "none",

@@ -1,1 +1,1 @@
-"""The report's page in a real browser: outside ``make test``, for that would have to fetch one."""
+"""The pages in a real browser: outside ``make test``, for that would have to fetch one."""

@@ -15,13 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from html import unescape
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from netuned.report.page import Page, html
+from netuned.report.page import html
 from tests.unit import pages
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
@@ -62,14 +64,19 @@ def browser(*words: str, size: tuple[int, int]) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
 
 
-def shown() -> dict[str, Page]:
-    """The pages: one as it may be, one of a large machine, one of odd names, one without much."""
-    some = pages.page()
+def shown() -> dict[str, Callable[[], str]]:
+    """What makes the pages: of a host as it may be, of a large one, of odd names, of one without
+    much; of a fleet's plan, and that of odd names.
+    """
+    some, (groups, unread) = pages.page(), pages.fleet()
+    odd = ([*map(pages.hostile, groups)], [*map(pages.hostile, unread)])
     return {
-        "some": some,
-        "large": pages.page(pages.LARGE),
-        "hostile": pages.hostile(some),
-        "bare": replace(pages.page("cores: 2\n", measured=False), findings=None),
+        "some": partial(html, some),
+        "large": partial(html, pages.page(pages.LARGE)),
+        "hostile": partial(html, pages.hostile(some)),
+        "bare": partial(html, replace(pages.page("cores: 2\n", measured=False), findings=None)),
+        "fleet": partial(pages.hosts_page, groups, unread),
+        "hostile-fleet": partial(pages.hosts_page, *odd),
     }
 
 
@@ -100,9 +107,9 @@ def main(directory: Path) -> int:
     failed = False
     print("| page | KiB | made ms | screen | shown s | axe-core's rules passed | wrong |")
     print("|---|---|---|---|---|---|---|")
-    for name, page in shown().items():
+    for name, made in shown().items():
         before = time.process_time()
-        text = html(page)
+        text = made()
         made_ms = (time.process_time() - before) * 1000
         file = directory / f"{name}.html"
         file.write_text(text, "utf-8")

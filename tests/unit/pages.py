@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 from netuned.counters.sample import USER_HZ, CardSample, Sample
 from netuned.cpuset import CpuSet
 from netuned.doctor.finding import CERTAIN, Finding
+from netuned.fleet.files import HostFile
+from netuned.fleet.groups import Group, Unread, grouped
+from netuned.fleet.planned import Planned, Question, plan_host
 from netuned.hardware.host import Host
 from netuned.hardware.nic import Nic
 from netuned.hardware.topology import Topology
 from netuned.profiles.loader import DEFAULT_DIRECTORIES, ProfileSet, load
+from netuned.report import hosts
 from netuned.report.page import Page
 from netuned.report.seen import Seen, see
 from netuned.snapshots import offline, unaided
@@ -139,6 +145,39 @@ HOSTILE = (
 )
 
 
+FLEET = {
+    **{f"web{n:02}": ("ice", f"{n}-40", 16) for n in range(1, 13)},
+    "core1": ("mlx5_core", "0-31", 32),
+    "old1": ("igb", "0", 8),
+    "old2": ("e1000e", "0", 1),
+}
+NEW = {
+    "edge": PROFILE.replace("-first", "first") + "offloads: {rx-gro-hw: on}\n",
+    "igb": "match: [{driver: igb}]\nirq: {cpus: 'local & isolated'}\n",
+}
+
+
+def fleet() -> tuple[list[Group[Planned]], list[Unread]]:
+    """Hosts of each kind, in groups."""
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        (place / "new").mkdir()
+        for name, text in NEW.items():
+            (place / f"new/{name}.yaml").write_text(text)
+        for name, (driver, irqs, queues) in FLEET.items():
+            card = f"{{name: eth0, driver: {driver}, queues: {queues}, irqs: {irqs}}}"
+            text = f"nodes: 2\ncores: 16\nthreads: 2\ncards: [{card}]\n"
+            (place / f"{name}.yaml").write_text(text)
+        files = [HostFile(name, str(place / f"{name}.yaml")) for name in (*FLEET, "gone")]
+        asked = Question((str(place / "new"),))
+        return grouped(plan_host(asked, file) for file in files)
+
+
+def hosts_page(groups: list[Group[Planned]], unread: list[Unread]) -> str:
+    """The document of a fleet's plan."""
+    return "".join(hosts.html(groups, unread, Question(("new",), ("old",)), AT))
+
+
 def hostile(value: Any, name: str = "") -> Any:
     """The same with every text in it another, but for words that the program itself chooses."""
     if isinstance(value, str):
@@ -151,6 +190,8 @@ def hostile(value: Any, name: str = "") -> Any:
         return Told(HOSTILE)
     if isinstance(value, Mapping):
         return {hostile(key): hostile(item) for key, item in value.items()}
+    if isinstance(value, Group):
+        return Group(hostile(value.example), [*map(hostile, value.hosts)], value.alike)
     if isinstance(value, tuple):
         items = [hostile(item) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)

@@ -143,6 +143,13 @@ def test_a_snapshot_that_is_none_is_named_and_the_others_are_planned(
     assert shown.startswith("2 hosts: 1 changes, 1 cannot be read.\n\n1 host, changes\n  web1\n")
     assert "eth0  irq rxtx 0-15  each its own  16 values  no" in shown
     assert f"{cut}: is cut off" in shown
+    assert run(["fleet", "plan", str(good.parent), "--profiles", new, "--html"]) == 1
+    page = capsys.readouterr().out
+    assert page.startswith("<!doctype html>")
+    assert "web1</p>" in page
+    assert f"{cut}: is cut off" in page
+    assert run(["fleet", "plan", str(good.parent), "--html", "--json"]) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
     assert run(["fleet", "plan", str(good.parent), "--profiles", str(good)]) == 1
     assert "is no directory of profiles" in capsys.readouterr().err
     wrong = profiles("match: [{driver: ice}]\nirq: {spread: al}\n", "wrong")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +19,10 @@ import pytest
 from netuned.cli import main
 from netuned.cli.doctor import NO_SAMPLES
 from netuned.cpuset import CpuSet
-from netuned.report import drawing
-from netuned.report.page import TEMPLATES, Page, html
+from netuned.fleet.planned import Question
+from netuned.report import drawing, hosts
+from netuned.report.document import TEMPLATES
+from netuned.report.page import Page, html
 from netuned.report.seen import CardSeen
 from tests.unit import pages
 from tests.unit.pages import Checked
@@ -40,7 +43,14 @@ def found(text: str) -> Checked:
     return Checked(text)
 
 
-def test_a_page_is_well_formed_and_needs_nothing_else(text: str, found: Checked) -> None:
+@pytest.fixture(scope="module", params=["host", "hosts"])
+def document(request: pytest.FixtureRequest, text: str) -> str:
+    """Each kind of document that there is."""
+    return text if request.param == "host" else pages.hosts_page(*pages.fleet())
+
+
+def test_a_page_is_well_formed_and_needs_nothing_else(document: str) -> None:
+    text, found = document, Checked(document)
     assert text.startswith("<!doctype html>")
     ids = [a["id"] for _, a in found.tags if "id" in a]
     assert len(ids) == len(set(ids))
@@ -52,21 +62,28 @@ def test_a_page_is_well_formed_and_needs_nothing_else(text: str, found: Checked)
     assert not found.of("link")
     assert not found.of("iframe")
     assert not re.search(r"url\(|@import|fetch\(|XMLHttp|import\(", text)
-    assert re.findall(r"https?://[^\s\"]*", text) == ["http://www.w3.org/2000/svg"]
+    assert set(re.findall(r"https?://[^\s\"]*", text)) <= {"http://www.w3.org/2000/svg"}
 
 
-def test_a_page_lets_no_script_run_but_its_own(text: str, found: Checked) -> None:
+def test_a_page_lets_no_script_run_but_its_own(document: str) -> None:
     """By a policy in the page, which also forbids it to load anything."""
+    text, found = document, Checked(document)
     (policy,) = (a["content"] for a in found.of("meta") if "http-equiv" in a)
     said = dict(part.split(" ", 1) for part in policy.split("; "))
     assert said["default-src"] == "'none'"
+    assert ("script-src" in said) == ("<script" in text)
     for kind, tag in (("script-src", "script"), ("style-src", "style")):
+        if kind not in said:
+            continue
         (inline,) = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
         assert said[kind] == f"'sha256-{digest}'"
 
 
-def test_who_does_not_see_it_is_told(found: Checked) -> None:
+def test_who_does_not_see_it_is_told(document: str) -> None:
+    found = Checked(document)
+    labels = [a["aria-label"] for _, a in found.tags if a.get("role") == "region"]
+    assert len(labels) == len(set(labels))
     assert found.of("html") == [{"lang": "en"}]
     for svg in found.of("svg"):
         assert svg.get("aria-hidden") == "true" or (svg["role"], bool(svg["aria-label"])) == (
@@ -335,7 +352,44 @@ def test_without_jinja_one_sentence_says_what_to_install(tmp_path: Path) -> None
         [sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("netunedctl: the report needs Jinja2")
+    assert done.stderr.startswith("netunedctl: pages need Jinja2")
     assert "apt install python3-jinja2" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not [*tmp_path.iterdir()]
+
+
+def test_hosts_are_shown_once_in_their_group_the_worst_first() -> None:
+    groups, unread = pages.fleet()
+    found = Checked(pages.hosts_page(groups, unread))
+    assert [h["id"] for h in found.of("section")] == ["kind0", "kind1", "kind5", "unread"]
+    text = " ".join(found.text.split())
+    assert "16 hosts: 13 disruptive, 1 problems, 1 no profile, 1 cannot be read." in text
+    assert "1. 12 hosts web[01-12] So it is of web01. The others come to the same" in text
+    for host in ("core1", "old1", "old2"):
+        assert text.count(host) == 1, host
+    assert "Planned with new, against old." in text
+    assert "Cannot be had: eth0 offloads" in text
+    assert "gone.yaml: cannot be read: No such file or directory" in text
+
+
+def test_no_name_of_a_host_or_setting_is_more_than_text() -> None:
+    groups, unread = pages.fleet()
+    before = Checked(pages.hosts_page(groups, unread))
+    text = pages.hosts_page(*(list(map(pages.hostile, part)) for part in (groups, unread)))
+    found = Checked(text)
+    forms, known = ({(tag, *attributes) for tag, attributes in p.tags} for p in (found, before))
+    assert forms <= known
+    assert not found.of("script")
+    assert not {"\x1b", "\u202e", "\udcff"} & set(text)
+    assert pages.HOSTILE[:30] in found.text
+
+
+def test_a_page_of_2000_groups_is_never_in_memory_as_a_whole() -> None:
+    groups, unread = pages.fleet()
+    many = [replace(groups[0], hosts=[f"web{n}"]) for n in range(2000)]
+    tracemalloc.start()
+    size = sum(map(len, hosts.html(many, unread, Question(), pages.AT)))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size > 2_000_000
+    assert most < 2_000_000
