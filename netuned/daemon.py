@@ -85,7 +85,10 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         parser.add_argument(option, metavar=metavar, type=Path, help=help)
     parser.add_argument(
-        "--settings", metavar="FILE", default=DEFAULT_PATH, help="the daemon's settings"
+        "--settings",
+        metavar="FILE",
+        default=DEFAULT_PATH,
+        help="the daemon's settings; their drop-ins are in FILE.d",
     )
     parser.add_argument(
         "--resync",

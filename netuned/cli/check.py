@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from netuned.profiles.loader import DEFAULT_DIRECTORIES, Checked, examine, shipped_templates
-    from netuned.profiles.settings import check_settings
+    from netuned.profiles.settings import check_settings, is_settings
 
     possible = possible_cpus(Files())
     directories = dict.fromkeys(
@@ -38,11 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     checked = {
         file: Checked(check_settings(file))
-        if _is_settings(file)
+        if is_settings(file)
         else examine(file, tuple(directories), possible=possible)
         for file in arguments.files
     }
-    profiles = [f for f, found in checked.items() if not found.errors and not _is_settings(f)]
+    profiles = [f for f, found in checked.items() if not found.errors and not is_settings(f)]
     warnings = link_warnings(profiles)
     if arguments.json:
         files = [as_json(file, found) for file, found in checked.items()]
@@ -56,12 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
         for warning in warnings:
             print(escape(f"Warning: {warning}"))
     return 1 if any(found.errors for found in checked.values()) else 0
-
-
-def _is_settings(path: str) -> bool:
-    """Whether it is the file of the daemon's own settings, as far as its place tells."""
-    directory, name = os.path.split(os.path.abspath(path))
-    return name == "netuned.yaml" and os.path.basename(directory) != "profiles.d"
 
 
 def link_warnings(files: Sequence[str]) -> list[str]:

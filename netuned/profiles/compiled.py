@@ -23,6 +23,7 @@ from netuned.profiles.classes import Spec
 from netuned.profiles.library import LoadedProfile
 from netuned.profiles.schema import CLASSES
 from netuned.profiles.searchpath import Recorded
+from netuned.profiles.settings import Read
 from netuned.profiles.yamltree import Position
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,13 @@ _OF = ""
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What was made of all profiles and of the settings' file."""
+    """What was made of all profiles and of the settings' files."""
 
     profiles: tuple[LoadedProfile, ...]
     confirm_timeout_s: int
 
 
-def key_of(directories: Recorded, settings: bytes | ProfileError, possible: CpuSet) -> str:
+def key_of(directories: Recorded, settings: Read, possible: CpuSet) -> str:
     """Tells these texts, on a host with these CPUs, from others; empty where one has an error."""
     parts = [_code(), str(possible).encode()]
     for directory, files in directories.items():
@@ -52,9 +53,11 @@ def key_of(directories: Recorded, settings: bytes | ProfileError, possible: CpuS
             if isinstance(content, ProfileError):
                 return ""
             parts += (os.fsencode(name), content)
-    if isinstance(settings, ProfileError) or not parts[0]:
-        return ""
-    return _digest((*parts, settings))
+    for path, content in settings.items():  # of two that set a key the later counts
+        if isinstance(content, ProfileError):
+            return ""
+        parts += (os.fsencode(path), content)
+    return _digest(parts) if parts[0] else ""
 
 
 @cache

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from netuned.errors import ProfileError
 from netuned.profiles.searchpath import RecordedDirectory, read_directory
-from netuned.profiles.settings import read_settings
+from netuned.profiles.settings import Read, read_settings
 from netuned.profiles.trust import UnsettledError, Way
 
 DEADLINE_S = 1.0
@@ -68,13 +68,13 @@ MAX_TOTAL = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the search path and the settings' file held at one time.
+    """What the search path and the files of settings held at one time.
 
     ``met`` is, of each path, what was on the way to it: while it is the same nothing has changed.
     """
 
     directories: Mapping[str, RecordedDirectory] = field(default_factory=dict)
-    settings: bytes | ProfileError = b""
+    settings: Read = field(default_factory=dict)
     met: Mapping[str, Sequence[object]] = field(default_factory=dict)
     mounted: str = ""
     """All that was mounted then, where all that was passed is on file systems of this host's own
@@ -100,7 +100,7 @@ class Guide:
 
 
 class Reader:
-    """Reads the files of directories, and the one with the daemon's own settings."""
+    """Reads the files of directories, and those with the daemon's own settings."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class Reader:
     def _nothing(self) -> Reading:
         problem = f"not read: {MOST_AT_ALL} other files do not answer"
         errors = {path: ProfileError(path, 0, 0, "", problem) for path in self.directories}
-        settings = ProfileError(self.settings_path, 0, 0, "", problem)
+        settings = {self.settings_path: ProfileError(self.settings_path, 0, 0, "", problem)}
         return Reading(errors, settings, {"": (problem,)})
 
 
@@ -249,11 +249,7 @@ class _Thread(Way):
             except ProfileError as error:
                 found[directory] = error
         self._watching = False  # people ask for it to be read
-        settings: bytes | ProfileError
-        try:
-            settings = read_settings(reader.settings_path, reader.owner, self)
-        except UnsettledError:
-            settings = self._before.settings
+        settings = read_settings(reader.settings_path, reader.owner, self, self._before.settings)
         if not self._left:
             reader.guide.finished({wd: frozenset(names) for wd, names in self._passed.items()})
         own = frozenset(self._mounts.values()) <= _own_mounts(self._mounted)

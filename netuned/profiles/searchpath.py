@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,10 +172,12 @@ def read_directory(
     seen: Collection[str],
     way: Way = NOBODY,
     before: Mapping[str, bytes | ProfileError] | None = None,
+    wanted: Callable[[str], bool] = is_profile,
 ) -> dict[str, bytes | ProfileError]:
     """What a directory's files hold, or why they are not used, but those of the names ``seen``.
 
-    A file that is being written is as ``before``. Nothing if there is no such directory.
+    By their names these are profiles, or what else is ``wanted``. A file that is being written is
+    as ``before``. Nothing if there is no such directory.
 
     Raises: ProfileError if the directory cannot be trusted or read.
     """
@@ -184,7 +186,7 @@ def read_directory(
     try:
         with trusted_directory(directory, owner, way) as descriptor:
             way.enter(descriptor, os.readlink(f"/proc/self/fd/{descriptor}"), "", last=True)
-            for name in _profiles_in(descriptor, directory):
+            for name in _names_in(descriptor, directory, wanted):
                 if name in seen:
                     continue
                 path = os.path.join(directory, name)
@@ -203,10 +205,10 @@ def read_directory(
     return found
 
 
-def _profiles_in(descriptor: int, directory: str) -> list[str]:
-    """The names of a directory's profiles, in order. Raises: ProfileError."""
+def _names_in(descriptor: int, directory: str, wanted: Callable[[str], bool]) -> list[str]:
+    """The names of a directory's files that are wanted, in order. Raises: ProfileError."""
     try:
-        return sorted(filter(is_profile, os.listdir(descriptor)))
+        return sorted(filter(wanted, os.listdir(descriptor)))
     except OSError as error:
         problem = f"cannot be read: {os.strerror(error.errno or 0)}"
         raise ProfileError(directory, 0, 0, "", problem) from None

@@ -1,22 +1,36 @@
-"""The daemon's own settings, ``/etc/netuned/netuned.yaml``: what is no profile's business."""
+"""The daemon's own settings, ``netuned.yaml`` and its drop-ins: what is no profile's business."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 from netuned.errors import ProfileError
 from netuned.profiles.classes import About, Leaf, Mistake, Spec
 from netuned.profiles.scalars import STRING, shown
+from netuned.profiles.searchpath import read_directory
 from netuned.profiles.timeout import parse_timeout_s
-from netuned.profiles.trust import ANYONE, NOBODY, Way, read_trusted, trusted_directory
+from netuned.profiles.trust import (
+    ANYONE,
+    NOBODY,
+    UnsettledError,
+    Way,
+    read_trusted,
+    trusted_directory,
+)
 from netuned.profiles.yamltree import Table, to_data
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-DEFAULT_PATH = "/etc/netuned/netuned.yaml"
+NAME = "netuned.yaml"
+DIRECTORIES = ("/etc/netuned", "/run/netuned", "/usr/lib/netuned")
+DEFAULT_PATH = f"{DIRECTORIES[0]}/{NAME}"
+SUFFIXES = (".yaml", ".yml", ".conf")
+"""Of drop-ins."""
 
 OFF_S = 0
 
@@ -34,7 +48,7 @@ def _confirm_timeout(value: object) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsFile(Spec):
-    """The keys of the file."""
+    """The keys of a file."""
 
     confirm_timeout: Annotated[
         int,
@@ -45,64 +59,125 @@ class SettingsFile(Spec):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the file says; ``confirm_timeout_s`` is 0 where nothing has to be confirmed."""
+    """What the files say; ``confirm_timeout_s`` is 0 where nothing has to be confirmed."""
 
     confirm_timeout_s: int = OFF_S
     errors: tuple[ProfileError, ...] = ()
 
 
+Read = Mapping[str, bytes | ProfileError]
+"""Path -> what a file of settings holds, or why it is not used; of a key the last file counts."""
+
+
+def is_drop_in(name: str) -> bool:
+    """Whether a file of this name, in a directory of drop-ins, is one."""
+    return name.endswith(SUFFIXES) and not name.startswith(".")
+
+
+def is_settings(path: str) -> bool:
+    """Whether it is a file of the daemon's own settings, as far as its place tells."""
+    directory, name = os.path.split(os.path.abspath(path))
+    if os.path.basename(directory) == f"{NAME}.d":
+        return is_drop_in(name)
+    return name == NAME and os.path.basename(directory) != "profiles.d"
+
+
 def check_settings(path: str) -> tuple[ProfileError, ...]:
     """What is wrong with a file of settings, whoever owns it."""
     try:
-        return load_settings(path, Settings(), data=read_trusted(path, ANYONE) or b"").errors
+        return _parsed(path, read_trusted(path, ANYONE) or b"")[1]
     except FileNotFoundError:
         return (ProfileError(path, 0, 0, "", "there is no such file"),)
     except ProfileError as error:
         return (error,)
 
 
-def read_settings(path: str, owner: int = 0, way: Way = NOBODY) -> bytes | ProfileError:
-    """What the file holds, nothing if it is not there, or why it is not used."""
+def read_settings(
+    path: str, owner: int = 0, way: Way = NOBODY, before: Read = MappingProxyType({})
+) -> Read:
+    """What the files that count hold, in the order in which they do: ``path``, then drop-ins.
+
+    As systemd has it: of ``DEFAULT_PATH`` the first that is there in one of ``DIRECTORIES``, then
+    by their names the drop-ins of ``path`` with ``.d`` after it, of which one in an earlier
+    directory replaces that of the same name in a later one. A file that is being written is as
+    ``before``.
+    """
+    places = [path]
+    if path == DEFAULT_PATH:
+        places = [os.path.join(directory, NAME) for directory in DIRECTORIES]
+    main = next(filter(None, (_read(place, owner, way, before) for place in places)), {})
+    names: dict[str, str] = {}
+    drop_ins: dict[str, bytes | ProfileError] = {}
+    for place in places:
+        directory = f"{place}.d"
+        known = {os.path.basename(p): c for p, c in before.items() if p.startswith(f"{directory}/")}
+        try:
+            found = read_directory(directory, owner, names, way, known, wanted=is_drop_in)
+        except ProfileError as error:
+            main[directory] = error
+            continue
+        for name, content in found.items():
+            names[name] = os.path.join(directory, name)
+            drop_ins[names[name]] = content
+    return main | {names[name]: drop_ins[names[name]] for name in sorted(names)}
+
+
+def _read(path: str, owner: int, way: Way, before: Read) -> dict[str, bytes | ProfileError]:
+    """One file, if it is there."""
     try:
         with trusted_directory(os.path.dirname(path), owner, way) as directory:
-            return read_trusted(path, owner, directory, way) or b""
+            return {path: read_trusted(path, owner, directory, way) or b""}
     except FileNotFoundError:
-        return b""
+        return {}
+    except UnsettledError:
+        return {path: before.get(path, b"")}
     except ProfileError as error:
-        return error
+        return {path: error}
 
 
 def load_settings(
-    path: str, previous: Settings, owner: int = 0, data: bytes | ProfileError | None = None
+    path: str, previous: Settings, owner: int = 0, read: Read | None = None
 ) -> Settings:
-    """Read the file; where it has a mistake, ``previous`` stays in force and the errors are told.
+    """Read the settings; where a file has a mistake, ``previous`` stays in force, and it is told.
 
-    Without a file, or with an empty one, all is as by default. ``data`` is what it holds, where
-    that has been read already.
+    Without a file, or with empty ones, all is as by default. ``read`` is what the files hold, where
+    they have been read already.
     """
-    if data is None:
-        data = read_settings(path, owner)
+    said: dict[str, object] = {}
+    errors: list[ProfileError] = []
+    for place, data in (read_settings(path, owner) if read is None else read).items():
+        keys, wrong = _parsed(place, data)
+        said |= keys
+        errors += wrong
+    if errors:
+        return Settings(previous.confirm_timeout_s, tuple(errors))
+    return Settings(SettingsFile.of(said).confirm_timeout) if said else Settings()
+
+
+def _parsed(
+    path: str, data: bytes | ProfileError
+) -> tuple[dict[str, object], tuple[ProfileError, ...]]:
+    """The keys that one file sets, and what is wrong with them."""
     if isinstance(data, ProfileError):
-        return Settings(previous.confirm_timeout_s, (data,))
+        return {}, (data,)
     if not data:
-        return Settings()
+        return {}, ()
     from pydantic import ValidationError
 
     from netuned.profiles.yamlreading import parse_yaml
 
     root, errors = parse_yaml(data, path)
-    if root is None and not errors:
-        return Settings()
-    if not errors and not isinstance(root, Table):
-        errors = (
-            ProfileError(path, 1, 1, "", "the file is a mapping, like `confirm_timeout: 60s`"),
-        )
-    if errors or not isinstance(root, Table):
-        return Settings(previous.confirm_timeout_s, errors)
+    if errors or root is None:
+        return {}, errors
+    if not isinstance(root, Table):
+        problem = "the file is a mapping, like `confirm_timeout: 60s`"
+        return {}, (ProfileError(path, 1, 1, "", problem),)
+    keys = {key: to_data(entry.value) for key, entry in root.entries.items()}
     try:
-        return Settings(SettingsFile.of(to_data(root)).confirm_timeout)
+        SettingsFile.of(keys)
     except ValidationError as error:
-        return Settings(previous.confirm_timeout_s, tuple(_mistakes(root, error)))
+        return {}, tuple(_mistakes(root, error))
+    return keys, ()
 
 
 def _mistakes(root: Table, error: ValidationError) -> list[ProfileError]:

@@ -138,7 +138,7 @@ class Loading:
                 recorded=read.directories,
                 remembered=self._remembered,
             )
-            settings = load_settings(reader.settings_path, self.settings, data=read.settings)
+            settings = load_settings(reader.settings_path, self.settings, read=read.settings)
         told = {*map(str, self.settings.errors), *self.profiles.messages, *self._doubts}
         for message in (*map(str, settings.errors), *profiles.messages):
             if message not in told:

@@ -28,7 +28,7 @@ IN_BACKTICKS = re.compile(r"`((?:[\w-]+/)*[\w-]+\.(?:py|md|c|mk|toml))((?:::\w+)
 MODULES = re.compile(r"^\| ((?:`\w+`(?:, )?)+) \|", re.MULTILINE)
 PACKAGE = re.compile(r"^\| \*\*(?:`(\w+)/`|beside)", re.MULTILINE)
 
-OTHERS = {"netuned.service", "netuned.yaml", "netuned.profile"}
+OTHERS = {"netuned.service", "netuned.yaml", "netuned.yaml.d", "netuned.profile"}
 """Named like modules: the unit, the daemon's settings, the page of profiles."""
 
 

@@ -27,6 +27,7 @@ from netuned.reconcile.loading import Loading
 ME = os.getuid()
 ROOT = Path(__file__).parents[2]
 CPUS = CpuSet.parse_list("0-7")
+SETTINGS = "/etc/netuned/netuned.yaml"
 EVERYTHING = """\
 match: [{driver: [igb, "!ixgbe"], name: "en*"}, {speed: ">=10G", numa_node: 1}]
 cpus: {irq: local & housekeeping}
@@ -100,25 +101,26 @@ def test_a_key_is_of_the_texts_their_places_the_cpus_and_the_program(
     texts = {"/etc": {"a.yaml": b"x", "b.yaml": b"y"}, "/run": {}}
     wrong = ProfileError("/etc", 0, 0, "", "cannot be read")
     keys = [
-        key_of(texts, b"", CPUS),
-        key_of(texts, b"confirm_timeout: 1s", CPUS),
-        key_of(texts, b"", CpuSet.parse_list("0-3")),
-        key_of({"/etc": {"a.yaml": b"x"}, "/run": {"b.yaml": b"y"}}, b"", CPUS),
-        key_of({"/etc": {"a.yaml": b"xb.yaml", "b": b"y"}, "/run": {}}, b"", CPUS),
+        key_of(texts, {}, CPUS),
+        key_of(texts, {SETTINGS: b"confirm_timeout: 1s"}, CPUS),
+        key_of(texts, {f"{SETTINGS}.d/a.conf": b"confirm_timeout: 1s"}, CPUS),
+        key_of(texts, {}, CpuSet.parse_list("0-3")),
+        key_of({"/etc": {"a.yaml": b"x"}, "/run": {"b.yaml": b"y"}}, {}, CPUS),
+        key_of({"/etc": {"a.yaml": b"xb.yaml", "b": b"y"}, "/run": {}}, {}, CPUS),
     ]
     monkeypatch.setattr(compiled, "__version__", "another")
-    assert key_of(texts, b"", CPUS) == keys[0], "it is another only after a start"
+    assert key_of(texts, {}, CPUS) == keys[0], "it is another only after a start"
     compiled._code.cache_clear()
-    keys.append(key_of(texts, b"", CPUS))
+    keys.append(key_of(texts, {}, CPUS))
     monkeypatch.setattr(compiled, "__file__", "/nowhere/at/all.py")
     compiled._code.cache_clear()
-    keys.append(key_of(texts, b"", CPUS))
+    keys.append(key_of(texts, {}, CPUS))
     monkeypatch.undo()
     compiled._code.cache_clear()
     assert len({*keys}) == len(keys)
-    assert key_of({"/etc": wrong}, b"", CPUS) == ""
-    assert key_of({"/etc": {"a.yaml": wrong}}, b"", CPUS) == ""
-    assert key_of(texts, wrong, CPUS) == ""
+    assert key_of({"/etc": wrong}, {}, CPUS) == ""
+    assert key_of({"/etc": {"a.yaml": wrong}}, {}, CPUS) == ""
+    assert key_of(texts, {SETTINGS: wrong}, CPUS) == ""
 
 
 def spoil(change: Callable[[dict[str, object]], object]) -> Callable[[Path], object]:

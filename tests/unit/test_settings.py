@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from netuned.profiles.settings import Settings, load_settings
+from netuned.profiles import settings
+from netuned.profiles.settings import Settings, is_settings, load_settings
 
 
 def load(tmp_path: Path, text: str, before: Settings | None = None) -> Settings:
@@ -70,3 +71,76 @@ def test_what_others_can_write_is_not_used(tmp_path: Path, writable: str) -> Non
     found = load_settings(str(tmp_path / "netuned.yaml"), Settings(30), os.getuid())
     assert found.confirm_timeout_s == 30
     assert "writable" in str(found.errors[0])
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the search path is."""
+    places = [tmp_path / name for name in ("etc", "run", "lib")]
+    for place in places:
+        (place / "netuned.yaml.d").mkdir(parents=True, mode=0o755)
+    monkeypatch.setattr(settings, "DIRECTORIES", tuple(map(str, places)))
+    monkeypatch.setattr(settings, "DEFAULT_PATH", str(places[0] / "netuned.yaml"))
+    return tmp_path
+
+
+def put(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o644)
+
+
+def found(root: Path, before: Settings | None = None) -> Settings:
+    return load_settings(str(root / "etc/netuned.yaml"), before or Settings(), os.getuid())
+
+
+def test_of_drop_ins_the_last_by_name_counts_wherever_it_is(root: Path) -> None:
+    put(root / "lib/netuned.yaml", "confirm_timeout: 1s\n")
+    assert found(root) == Settings(1)
+    put(root / "etc/netuned.yaml", "# nothing\n")
+    assert found(root) == Settings(), "it replaces the one in /usr/lib"
+    put(root / "lib/netuned.yaml.d/20-fleet.yaml", "confirm_timeout: 20s\n")
+    put(root / "etc/netuned.yaml.d/10-host.conf", "confirm_timeout: 10s\n")
+    assert found(root) == Settings(20)
+    put(root / "run/netuned.yaml.d/30-cloud.yml", "confirm_timeout: 30s\n")
+    put(root / "run/netuned.yaml.d/40-cloud.yml", "# says nothing of it\n")
+    put(root / "run/netuned.yaml.d/notes.txt", "{")
+    put(root / "run/netuned.yaml.d/.99.yaml", "{")
+    assert found(root) == Settings(30)
+    put(root / "etc/netuned.yaml.d/30-cloud.yml", "confirm_timeout: 31s\n")
+    assert found(root) == Settings(31), "of one name that in /etc"
+    (root / "etc/netuned.yaml.d/30-cloud.yml").unlink()
+    (root / "etc/netuned.yaml.d/30-cloud.yml").symlink_to("/dev/null")
+    assert found(root) == Settings(20)
+
+
+def test_a_mistake_in_a_drop_in_has_its_place_and_leaves_all_as_it_was(root: Path) -> None:
+    put(root / "etc/netuned.yaml", "confirm_timeout: 60s\n")
+    put(root / "run/netuned.yaml.d/50.conf", "# of the cloud\nconfirm_timeout: 5\n")
+    seen = found(root, Settings(7))
+    assert seen.confirm_timeout_s == 7
+    (error,) = seen.errors
+    assert str(error).startswith(f"{root}/run/netuned.yaml.d/50.conf:2:18: confirm_timeout: ")
+    (root / "run/netuned.yaml.d").chmod(0o777)
+    assert "is writable by its group and everyone" in str(found(root).errors[0])
+
+
+def test_settings_elsewhere_have_their_drop_ins_beside_them(root: Path) -> None:
+    path = root / "other.yaml"
+    (root / "other.yaml.d").mkdir()
+    put(root / "other.yaml.d/a.yaml", "confirm_timeout: 3s\n")
+    put(root / "etc/netuned.yaml.d/b.yaml", "confirm_timeout: 4s\n")
+    assert load_settings(str(path), Settings(), os.getuid()) == Settings(3)
+
+
+@pytest.mark.parametrize(
+    ("path", "one"),
+    [
+        ("/etc/netuned/netuned.yaml", True),
+        ("fleet/netuned.yaml.d/50-site.conf", True),
+        ("fleet/netuned.yaml.d/readme.txt", False),
+        ("profiles.d/netuned.yaml", False),
+        ("edge.yaml", False),
+    ],
+)
+def test_a_place_tells_settings_from_profiles(path: str, one: bool) -> None:
+    assert is_settings(path) == one
