@@ -6,6 +6,7 @@
 #   make clean-lab  removes those disks: 0.7 GB for each kernel, more as the source changes
 #   make bench    a table of ratios
 #   make man      manual pages and completion for bash, zsh and fish, below build/share
+#   make schema   build/profile.schema.json, the JSON Schema of profiles
 #   make soak     200 cards for a simulated day, faults, kills, odd input: a table of figures
 #   make report-check    pages of `netunedctl report` and `fleet plan` in a headless Chromium, judged by axe-core
 #   make report-picture  docs/report.png, for the README
@@ -33,7 +34,7 @@ layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
             libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace tmux mandoc zsh fish
 
-.PHONY: setup demo test lint unit netns vm atheris fuzz man bench soak browser report-check report-picture lab install uninstall clean clean-lab
+.PHONY: setup demo test lint unit netns vm atheris fuzz man schema bench soak browser report-check report-picture lab install uninstall clean clean-lab
 
 setup: $(VENV)/.ready
 
@@ -61,6 +62,10 @@ lint unit netns vm: setup
 
 man: setup
 	@$(VENV)/bin/python -m pages build/share
+
+schema: setup
+	@mkdir -p build
+	@$(VENV)/bin/python -B -m netuned.cli schema >build/profile.schema.json
 
 bench: setup
 	@$(RUN) -m bench

@@ -9,6 +9,7 @@ from operator import is_
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
+from netuned.profiles import version
 from netuned.profiles.profile import Profile
 from netuned.profiles.scalars import shown
 from netuned.profiles.searchpath import SearchPath, Source
@@ -141,6 +142,11 @@ class Library:
         if source.root is None:
             source.usable = False
             return
+        said = source.root.entries.get(version.KEY)
+        if said is not None and (problem := version.wrong(said.value)):
+            self._error(said.value.position, version.KEY, problem)
+            source.usable = False
+            return  # what else it says is of another format
         known, merged = self._finished.get(source.path), Table(source.root.position, {})
         for index, item in enumerate(_extended(source)):
             parent, problem = self._parent(source, item)
@@ -159,7 +165,7 @@ class Library:
         name = Entry(source.root.position, Scalar(Position(source.path, 1, 1), source.name))
         from netuned.profiles.mistakes import mistakes  # of what is compiled
 
-        source.merged = _merge(merged, _normal(source.root))
+        source.merged = _merge(merged, _without(_normal(source.root), (version.KEY,)))
         source.merged.entries.setdefault("name", name)
         for error in islice(mistakes(source.merged, self._possible), self._files.room):
             foreign = error.path != source.path

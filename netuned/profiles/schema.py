@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from netuned.profiles import version
 from netuned.profiles.classes import Spec
 from netuned.profiles.features import OffloadsSpec
 from netuned.profiles.flows import FlowSpec, RuleMatch
@@ -31,7 +32,7 @@ def known_keys(loc: tuple[str | int, ...], data: Mapping[str, Any]) -> tuple[str
     """The keys allowed in the mapping at ``loc`` of a profile's data, for a message."""
     match loc:
         case ():
-            return _keys(Profile)
+            return (*_keys(Profile), version.KEY)
         case ("match", *_):
             return _keys(Match)
         case ("flows", int()):
@@ -88,8 +89,10 @@ def json_schema() -> dict[str, Any]:
     schema.pop("required", None)  # the file's name stands in for the name
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:netuned:profile:{version.FORMAT}",
         "title": "netuned profile",
         **schema,
+        "properties": {version.KEY: version.SCHEMA, **schema["properties"]},
     }
 
 

@@ -611,10 +611,12 @@ ALIAS = "which profiles do not have; put a pattern in quotes"
         ("a: 1\nb: 2\na: 3", ["3:1: a: this key is already on line 1",
                               "1:1: a: unknown key; allowed here: name, description, extends, "
                               "priority, match, cpus, channels, rings, coalesce, offloads, link, "
-                              "rss, flows, napi, irq, rps, rfs, xps, bql, qdisc, host or policy",
+                              "rss, flows, napi, irq, rps, rfs, xps, bql, qdisc, host, policy or "
+                              "version",
                               "2:1: b: unknown key; allowed here: name, description, extends, "
                               "priority, match, cpus, channels, rings, coalesce, offloads, link, "
-                              "rss, flows, napi, irq, rps, rfs, xps, bql, qdisc, host or policy"]),
+                              "rss, flows, napi, irq, rps, rfs, xps, bql, qdisc, host, policy or "
+                              "version"]),
         ("irq: {spread: pack, spread: all}", ["1:21: irq.spread: this key is already on line 1"]),
         ("- a", ["1:1: a profile is a mapping of keys, like `match:` and `irq:`"]),
         ("edge", ["1:1: a profile is a mapping of keys, like `match:` and `irq:`"]),
