@@ -46,7 +46,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock tests/requirements.lock pages/r
 	@$(PIP_INSTALL_HERE) --only-binary :all: --no-binary systemd-python,argparse-manpage --no-build-isolation \
 	    --require-hashes -r requirements.lock -r tests/requirements.lock -r pages/requirements.lock
 	@$(PIP_INSTALL_HERE) --no-index --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
-	@[ -x $(VENV)/bin/promtool ] || units/apt-take prometheus promtool $(VENV)/bin
+	@[ -x $(VENV)/bin/prometheus ] || units/apt-take prometheus $(VENV)/bin promtool prometheus
 	@touch $@
 
 demo: setup

@@ -57,7 +57,7 @@ endif
 	@# In force only where they are enabled
 	@$(SUDO) install -m 644 units/netuned-exporter.service units/netuned-metrics.service \
 	    units/netuned-metrics.timer $(DESTDIR)/usr/lib/systemd/system/
-	@$(SUDO) install -m 644 units/netuned.rules.yml $(LIB)/
+	@$(SUDO) install -m 644 units/netuned.rules.yml units/netuned.dashboard.json $(LIB)/
 	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netuned-exporter $(DESTDIR)/usr/bin/netuned-exporter
 	@# Not in force: a copy for whoever has threads of NAPI pinned.
 	@$(SUDO) install -m 644 units/napi-threads.conf $(LIB)/

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -277,9 +278,60 @@ def test_alerts_and_documents_name_what_is_told() -> None:
     assert set(re.findall(r"\b(netuned_\w+)", rules)) <= names
     alerts = re.findall(r"alert: (\w+)", rules)
     assert alerts == re.findall(r"alertname: (\w+)(?!.*exp_alerts: \[\])", TESTED)
+    board = json.loads((UNITS / "netuned.dashboard.json").read_text())
+    panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+    queries = " ".join(target["expr"] for panel in panels for target in panel["targets"])
+    assert set(re.findall(r"\b(netuned_\w+)", queries)) == names
     documented = (ROOT / "docs/fleet.md").read_text()
     assert {*re.findall(r"`(netuned_\w+)", documented)} == names
     assert {*re.findall(r"`(Netuned\w+)`", documented)} == set(alerts)
+
+
+def test_of_the_dashboard_no_panel_lies_over_another() -> None:
+    board = json.loads((UNITS / "netuned.dashboard.json").read_text())
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(ids) == len(set(ids))
+    titles = [panel["title"] for panel in board["panels"]]
+    assert len(titles) == len(set(titles))
+    taken: set[tuple[int, int]] = set()
+    for at in (panel["gridPos"] for panel in board["panels"]):
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not cells & taken
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+
+
+def test_series_are_bounded_by_cards_queues_and_cpus_and_never_by_their_product() -> None:
+    labels = {
+        *((), ("version",), ("state",), ("cpu",), ("profile",), ("digest", "profile")),
+        *(("device", "queue"), ("device", "state"), ("device", "setting")),
+        *(("device", "driver", "profile"), ("device", "setting", "writer")),
+    }
+    found = [
+        sample.labels
+        for family in parsed(collecting.text(ALL).decode())
+        for sample in family.samples
+    ]
+    assert {tuple(sorted(each)) for each in found} == labels
+    cards, queues, cpus = 64, 128, 1024
+    count = {"packets": 1, "drops": 0}
+    card = CardSample(
+        "eth0",
+        rx=dict.fromkeys(range(queues), count),
+        tx=dict.fromkeys(range(queues), count),
+        interrupts={irq: {irq % cpus: 1, (irq + 1) % cpus: 1} for irq in range(queues)},
+    )
+    largest = Sample(
+        1.0,
+        cpus=dict.fromkeys(range(cpus), SAMPLE.cpus[0]),
+        cards={n: replace(card, name=f"eth{n}") for n in range(cards)},
+    )
+    settings = STATUS.nics[0].settings
+    nics = tuple(replace(STATUS.nics[0], name=f"eth{n}") for n in range(cards))
+    series = sum(len(f.samples) for f in counts.families(largest))
+    assert series <= 4 * cards * queues + 6 * cpus + 1
+    series += sum(len(f.samples) for f in state.families(replace(STATUS, nics=nics)))
+    assert series <= 40_000 + cards * 5 * len(settings), "as docs/fleet.md says"
 
 
 TESTED = (ROOT / "tests/unit/rules.yml").read_text()
