@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from netuned.errors import NetunedError
 from netuned.fleet.files import HostFile
@@ -68,7 +69,10 @@ def look(file: HostFile) -> Seen[Status] | Unread:
 
 
 def read(path: str) -> Status:
-    """Raises: NetunedError for what is no status of a whole host."""
+    """A host's status, also as one of what Ansible's `info` returned.
+
+    Raises: NetunedError for what is no status of a whole host.
+    """
     try:
         with open(path, "rb", opener=open_regular) as file:
             content = file.read(MAX_BYTES + 1)
@@ -80,14 +84,17 @@ def read(path: str) -> Status:
             "`netunedctl status --json` prints"
         )
     try:
-        return _STATUS.validate_json(content)
+        said = from_json(content)
+        if isinstance(said, dict) and "manager" not in said:
+            said = said.get("status", said)
+        return _STATUS.validate_python(said)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         why = f"{where}: {first['msg']}" if where else first["msg"]
-        raise NetunedError(
-            f"{path}: is not what `netunedctl status --json` prints: {why}"
-        ) from None
+    except ValueError as error:
+        why = str(error)
+    raise NetunedError(f"{path}: is not what `netunedctl status --json` prints: {why}")
 
 
 def kind(status: Status) -> str:

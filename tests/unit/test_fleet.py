@@ -332,6 +332,11 @@ def test_hosts_are_grouped_by_what_is_not_in_sync(
     assert left == 3
     (nic,) = found["groups"][1]["status"]["nics"]
     assert nic["settings"][0]["reason"] == "changed again and again by cat (pid 7)"
+    for path in tmp_path.glob("*.json"):  # as Ansible's info returns it
+        status = json.loads(path.read_text())
+        status["manager"]["of_a_later_version"] = status["nics"][0]["also"] = [1]
+        path.write_text(json.dumps({"changed": False, "status": status, "plan": {"changes": []}}))
+    assert fleet("drift", tmp_path, "--exit-code") == (left, found)
     (tmp_path / "half.json").write_text('{"manager": {"version": "1"}, "nics": []}')
     (tmp_path / "deep.json").write_text("[" * 100_000)
     assert run(["fleet", "drift", str(tmp_path), "--jobs", "1"]) == 1
