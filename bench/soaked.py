@@ -104,8 +104,10 @@ class SoakedDaemon(daemon.Daemon):
         while line := await reader.readline():
             resyncs, block_ms = map(int, line.split())
             for _ in range(resyncs):
-                await self._reconciler.resync()
-                await self._reconciler.look_at_isolation()
+                found = await asyncio.to_thread(self._reconciler.resync_finds)
+                if found:  # as the lookout has it
+                    await self._reconciler.resync()
+                    await self._reconciler.look_at_isolation()
             writer.write(json.dumps(self._meter.take()).encode() + b"\n")
             if block_ms:
                 asyncio.get_running_loop().call_soon(time.sleep, block_ms / 1000)

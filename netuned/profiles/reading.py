@@ -76,9 +76,10 @@ class Reading:
     directories: Mapping[str, RecordedDirectory] = field(default_factory=dict)
     settings: Read = field(default_factory=dict)
     met: Mapping[str, Sequence[object]] = field(default_factory=dict)
-    mounted: str = ""
-    """All that was mounted then, where all that was passed is on file systems of this host's own
-    that answer; else empty."""
+    places: frozenset[str] = frozenset()
+    """All directories and names that were passed."""
+    mounted: frozenset[str] = frozenset()
+    """What was mounted at these."""
 
 
 class Guide:
@@ -145,7 +146,8 @@ class Reader:
 
         Nothing else is opened than what was the last time: that answers.
         """
-        if not before.mounted or _mounted() != before.mounted:
+        own = before.mounted and all(map(_is_own, before.mounted))
+        if not own or _mounted_at_any(before.places, _mounted()) != before.mounted:
             return False
         try:
             return _Retrace(self, (), before, content=False).is_same()
@@ -201,9 +203,7 @@ class _Thread(Way):
         self._met: list[object] = []
         self._all_met: dict[str, list[object]] = {}
         self._mounted = _mounted()
-        self._mounts: dict[str, str] = {}
-        """By directory that was passed."""
-        self._device = 0
+        self._places: set[str] = set()
 
     def ends_in_time(self) -> bool:
         """Wait for its end, or until one file has taken too long."""
@@ -252,8 +252,9 @@ class _Thread(Way):
         settings = read_settings(reader.settings_path, reader.owner, self, self._before.settings)
         if not self._left:
             reader.guide.finished({wd: frozenset(names) for wd, names in self._passed.items()})
-        own = frozenset(self._mounts.values()) <= _own_mounts(self._mounted)
-        return Reading(found, settings, self._all_met, self._mounted if own else "")
+        places = frozenset(self._places)
+        mounted = _mounted_at_any(places, self._mounted)
+        return Reading(found, settings, self._all_met, places, mounted)
 
     # On the way
 
@@ -269,9 +270,7 @@ class _Thread(Way):
         self._directory, self.step = directory, (where, name)
         if self._late or self._crowded:
             self._refuse_late(_mount_of(directory), name)
-        self._device = os.fstat(directory).st_dev
-        if where not in self._mounts:
-            self._mounts[where] = _mount_of(directory)
+        self._places |= {where, os.path.join(where, name)}
         if self._watching:
             wd = self._reader.guide.passed(directory, where, name, last=last)
             self._passed.setdefault(wd, set()).add(name)
@@ -283,8 +282,6 @@ class _Thread(Way):
         if status.st_nlink == 1 and self._is_written(file, status.st_size):
             self.meet("being written")
             raise UnsettledError
-        if status.st_dev != self._device:  # a file system of its own
-            self._mounts["/".join(self.step)] = _mount_of(file)
         if not self.content:
             return
         if abs(time.time() - status.st_ctime) < FRESH_S:
@@ -399,14 +396,19 @@ def _mounted() -> str:
     return ""
 
 
-def _own_mounts(mounted: str) -> frozenset[str]:
-    """The numbers of those that wait for no server and no process. Source: proc(5), mountinfo."""
-    found = set()
-    for line in mounted.splitlines():
-        number, _, rest = line.partition(" ")
-        if rest.rpartition(" - ")[2].partition(" ")[0] in OWN_FILE_SYSTEMS:
-            found.add(number)
-    return frozenset(found)
+def _mounted_at_any(places: frozenset[str], mounted: str) -> frozenset[str]:
+    """The lines of what is mounted at these paths. Source: proc(5), mountinfo."""
+    return frozenset(line for line in mounted.splitlines() if _point_of(line) in places)
+
+
+def _is_own(line: str) -> bool:
+    """Whether that waits for no server and no process."""
+    return line.rpartition(" - ")[2].partition(" ")[0] in OWN_FILE_SYSTEMS
+
+
+def _point_of(line: str) -> str:
+    point = line.split(" ", 5)[4]
+    return re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point)
 
 
 def _mount_of_path(path: str) -> str:
@@ -422,7 +424,6 @@ def _mounted_at(path: str) -> str:
     found = ""
     with suppress(OSError), open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
         for line in mounts:
-            number, _, _, _, point, *_ = line.split(" ")
-            if re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point) == path:
-                found = number
+            if _point_of(line) == path:
+                found = line.partition(" ")[0]
     return found

@@ -121,7 +121,8 @@ class Loading:
             seen = self._reader.read(last)
             if (seen.directories, seen.settings) != (last.directories, last.settings):
                 return True
-        self._read_last = replace(last, met=seen.met, mounted=seen.mounted)
+        # what files hold is not in a look without content
+        self._read_last = replace(seen, directories=last.directories, settings=last.settings)
         return False
 
     def _read(self) -> tuple[Reading, Settings, ProfileSet, CpuSet]:

@@ -177,14 +177,15 @@ def test_to_see_that_nothing_changed_takes_no_thread(
     own = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
     mounted = [own]
     monkeypatch.setattr(reading, "_mounted", lambda: mounted[0])
-    monkeypatch.setattr(reading, "_mount_of", lambda descriptor: "22")
     (tmp_path / "a.yaml").write_text("match: [{driver: ice}]\n")
     reader = reading.Reader((str(tmp_path),), str(tmp_path / "conf"), lambda: None, owner=ME)
     last = reader.read(reading.Reading(), content=False)
     monkeypatch.setattr(threading, "Thread", None)
     assert reader.is_same(last)
-    mounted[0] += "23 22 0:50 / /mnt rw - nfs server:/ rw\n"
-    assert not reader.is_same(last), "it may be on the way by now"
+    mounted[0] += "23 22 0:50 / /elsewhere rw - nfs server:/ rw\n"
+    assert reader.is_same(last)
+    mounted[0] += f"24 22 0:51 / {tmp_path}/a.yaml rw - nfs server:/ rw\n"
+    assert not reader.is_same(last), "nobody knows whether it answers"
     mounted[0] = own
     (tmp_path / "b.yaml").symlink_to(tmp_path / "a.yaml")
     assert not reader.is_same(last)
@@ -195,7 +196,6 @@ def test_what_a_server_may_not_answer_for_is_looked_at_in_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(reading, "_mounted", lambda: f"22 1 0:9 / / rw shared:1 - {kind} s:/ rw\n")
-    monkeypatch.setattr(reading, "_mount_of", lambda descriptor: "22")
     reader = reading.Reader((str(tmp_path),), str(tmp_path / "conf"), lambda: None, owner=ME)
     last = reader.read(reading.Reading(), content=False)
     assert reader.read(last, content=False).met == last.met
