@@ -10,6 +10,7 @@
 #   make soak     200 cards for a simulated day, faults, kills, odd input: a table of figures
 #   make report-check    pages of `netunedctl report` and `fleet plan` in a headless Chromium, judged by axe-core
 #   make report-picture  docs/report.png, for the README
+#   make alerts-picture  build/alerts.png: Prometheus' page of netuned's alerts
 #   make fuzz     odd input for SECONDS=60 each: a table of inputs tried and tracebacks
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
@@ -34,7 +35,7 @@ layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
             libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace tmux mandoc zsh fish
 
-.PHONY: setup demo test lint unit netns vm atheris fuzz man schema bench soak browser report-check report-picture lab install uninstall clean clean-lab
+.PHONY: setup demo test lint unit netns vm atheris fuzz man schema bench soak browser report-check report-picture alerts-picture lab install uninstall clean clean-lab
 
 setup: $(VENV)/.ready
 
@@ -90,6 +91,11 @@ report-check: browser
 
 report-picture: browser
 	@$(VENV)/bin/python -B -m tests.browser --picture docs/report.png
+
+# Its page needs the whole package, whose service is not to be started
+alerts-picture: browser
+	@RUNLEVEL=1 units/apt-ensure prometheus
+	@$(RUN) -m tests.netns.picture build/alerts.png
 
 lab: setup
 	@$(RUN) -m tests.vm.lab shell

@@ -54,13 +54,18 @@ document.body.append(said);
 """
 
 
+def program() -> str:
+    """The browser."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        sys.exit(f"there is none of {', '.join(BROWSERS)}: apt install chromium-headless-shell")
+    return found
+
+
 def browser(*words: str, size: tuple[int, int]) -> subprocess.CompletedProcess[str]:
     """Run it on a page."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        sys.exit(f"there is none of {', '.join(BROWSERS)}: apt install chromium-headless-shell")
     window = f"--window-size={size[0]},{size[1]}"
-    command = [program, *OPTIONS, window, "--enable-logging=stderr", *words]
+    command = [program(), *OPTIONS, window, "--enable-logging=stderr", *words]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
 
 

@@ -159,7 +159,7 @@ def test_every_panel_and_alert_has_what_it_asks_for(lab: Lab) -> None:
         assert healthy <= may_be_empty, "on a host where all is well"
 
         seen = {panel["title"] for panel in PANELS} - healthy
-        for step in (_fail, _fight, _try):
+        for step in (fail, fight, change):
             step(lab, prometheus)
             seen |= {panel["title"] for panel in PANELS} - prometheus.empty()
         expressions = {rule["alert"]: rule["expr"] for rule in RULES}
@@ -178,7 +178,7 @@ def test_every_panel_and_alert_has_what_it_asks_for(lab: Lab) -> None:
         assert told == dict.fromkeys(expressions, "ok")
 
 
-def _fail(lab: Lab, prometheus: Prometheus) -> None:
+def fail(lab: Lab, prometheus: Prometheus) -> None:
     """A card whose writes are refused, and a profile with a mistake."""
     assert lab.daemon
     target = "/sys/class/net/bad0/queues/rx-0/rps_cpus"
@@ -194,7 +194,7 @@ def _fail(lab: Lab, prometheus: Prometheus) -> None:
     prometheus.wait("sum(increase(netuned_setting_failures_total[1m])) > 0")
 
 
-def _fight(lab: Lab, prometheus: Prometheus) -> None:
+def fight(lab: Lab, prometheus: Prometheus) -> None:
     """A setting that somebody changes again and again."""
     write = "while sleep 0.05; do echo 0 >/sys/class/net/lan0/queues/rx-0/rps_cpus; done"
     with subprocess.Popen(lab.command("sh", "-c", write)) as writer:
@@ -205,7 +205,7 @@ def _fight(lab: Lab, prometheus: Prometheus) -> None:
             writer.kill()
 
 
-def _try(lab: Lab, prometheus: Prometheus) -> None:
+def change(lab: Lab, prometheus: Prometheus) -> None:
     """A change that waits to be confirmed, as a drop-in of the settings wants it."""
     drop_in = lab.directory / "netuned.yaml.d/50-fleet.yaml"
     drop_in.parent.mkdir(mode=0o755)
