@@ -31,6 +31,7 @@ from netuned.profiles.searchpath import (
     Recorded,
     RecordedDirectory,
 )
+from netuned.profiles.settings import DIRECTORIES, NAME
 from netuned.profiles.sysctls import KNOWN, path_of
 from netuned.profiles.trust import read_trusted, trusted_directory
 from netuned.reconcile.card import Card
@@ -83,7 +84,8 @@ GATHERED = (
     *("/proc/sys/net/ipv4/ip_forward", f"{_CPU}/cpu*/cpufreq/scaling_governor"),
     *(f"{_CPU}/cpu0/{name}" for name in ("cpufreq/scaling_driver", "cpuidle/state*/name")),
     *(f"{_CPU}/cpu0/cpuidle/state*/{name}" for name in ("latency", "disable")),
-    *("/etc/netuned/netuned.yaml", BASELINE, PLACEMENT),
+    *(f"{place}/{name}" for place in DIRECTORIES for name in (NAME, f"{NAME}.d/*")),
+    *(BASELINE, PLACEMENT),
 )  # fmt: skip
 """What is taken besides what netuned's readers ask for; ``*`` is any name."""
 
