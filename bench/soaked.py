@@ -104,7 +104,7 @@ class SoakedDaemon(daemon.Daemon):
         while line := await reader.readline():
             resyncs, block_ms = map(int, line.split())
             for _ in range(resyncs):
-                found = await asyncio.to_thread(self._reconciler.resync_finds)
+                found = await self._reconciler.work.in_worker(self._reconciler.resync_finds)
                 if found:  # as the lookout has it
                     await self._reconciler.resync()
                     await self._reconciler.look_at_isolation()

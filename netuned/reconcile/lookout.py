@@ -76,6 +76,7 @@ class Lookout:
     # In the thread
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._finds(self._resync)  # what it opens is open from now on; nothing is new yet
         resync_at, poll_at = self._next_resync(), inf
         while not self._closed:
             until = min(resync_at, poll_at, self._collected + 2 * COLLECT_S)

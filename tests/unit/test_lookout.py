@@ -113,6 +113,7 @@ def test_what_is_polled_is_what_is_followed_last(monkeypatch: pytest.MonkeyPatch
         look.start()
         await asyncio.sleep(0.02)
         assert not asked
+        assert not look.resync_due.is_set()
         look.follow(frozenset({"rss"}))
         async with asyncio.timeout(10):
             await look.poll_due.wait()
