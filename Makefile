@@ -2,6 +2,7 @@
 #   make demo     the daemon on veth cards in a namespace of its own; changes nothing of the host
 #   make test     all tests: linters, unit, odd input, network namespaces, a booted VM with card models
 #   make install  programs, units and profiles into place (root; DESTDIR= for packaging)
+#   make deb      Debian packages, in dist/
 #   make lab      the VM with a shell; its disks stay in the cache directory
 #   make clean-lab  removes those disks: 0.7 GB for each kernel, more as the source changes
 #   make bench    a table of ratios
@@ -35,7 +36,7 @@ layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
             libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace tmux mandoc zsh fish
 
-.PHONY: setup demo test lint unit netns vm atheris fuzz man schema bench soak browser report-check report-picture alerts-picture lab install uninstall clean clean-lab
+.PHONY: setup demo test lint unit netns vm atheris fuzz man schema bench soak browser report-check report-picture alerts-picture lab install install-beside uninstall clean clean-lab
 
 setup: $(VENV)/.ready
 
@@ -108,4 +109,4 @@ clean:
 clean-lab:
 	@$(SUDO) $(CARRIED) $(PYTHON) -B -m tests.vm.cache
 
-include units/install.mk
+include units/install.mk units/package.mk

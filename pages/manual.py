@@ -40,6 +40,16 @@ def pages(root: Path) -> dict[str, str]:
                 *_see_also("netunedctl (8)", "netuned.profile (5)", "systemd.service (5)"),
             ]
         ),
+        "man/man8/netuned-exporter.8": "\n".join(
+            [
+                _head("netuned-exporter", "8"),
+                *(".SH NAME", "netuned-exporter \\- tell Prometheus what netuned does"),
+                *roff.sections(
+                    (Path(__file__).parent / "netuned-exporter.8.md").read_text("utf-8"), "SYNOPSIS"
+                ),
+                *_see_also("netuned (8)", "netunedctl (8)", "systemctl (1)"),
+            ]
+        ),
         "man/man5/netuned.profile.5": "\n".join(
             [
                 _head("netuned.profile", "5"),

@@ -14,6 +14,35 @@ PIP_INSTALL := $(CLEANLY) $(LIB)/venv/bin/python -m pip --disable-pip-version-ch
     install --no-warn-conflicts --force-reinstall
 SYSTEM_PYTHON ?= /usr/bin/python3
 
+# Beside the environment. $(MAKER) is a Python that has netuned and need not be the one that is installed.
+MAKER := $(LIB)/venv/bin/python
+define place
+	@$(SUDO) install -d $(DESTDIR)/usr/bin $(DESTDIR)/usr/sbin $(LIB)/profiles.d $(LIB)/irqbalance
+	@$(SUDO) install -d $(DESTDIR)/etc/netuned/profiles.d
+	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netuned $(DESTDIR)/usr/sbin/netuned
+	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netunedctl $(DESTDIR)/usr/bin/netunedctl
+	@$(SUDO) install -m 644 profiles/*.yaml $(LIB)/profiles.d/
+	@$(CLEANLY) sh -c '$(MAKER) -Im netuned.cli schema >$(LIB)/profile.schema.json'
+	@$(SUDO) install -m 755 units/put-back $(LIB)/
+	@$(SUDO) install -m 755 units/irqbalance-policy $(LIB)/irqbalance/netuned
+	@$(SUDO) install -D -m 644 units/netuned.service $(DESTDIR)/usr/lib/systemd/system/netuned.service
+	@$(SUDO) install -D -m 644 units/irqbalance.service.d/50-netuned.conf \
+	    $(DESTDIR)/usr/lib/systemd/system/irqbalance.service.d/50-netuned.conf
+	@# In force only where they are enabled
+	@$(SUDO) install -m 644 units/netuned-exporter.service units/netuned-metrics.service \
+	    units/netuned-metrics.timer $(DESTDIR)/usr/lib/systemd/system/
+	@$(SUDO) install -m 644 units/netuned.rules.yml units/netuned.dashboard.json $(LIB)/
+	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netuned-exporter $(DESTDIR)/usr/bin/netuned-exporter
+	@# Not in force: a copy for whoever has threads of NAPI pinned.
+	@$(SUDO) install -m 644 units/napi-threads.conf $(LIB)/
+	@$(SUDO) install -D -m 644 units/org.netuned1.conf $(DESTDIR)/usr/share/dbus-1/system.d/org.netuned1.conf
+	@# Of an earlier version: by it whoever asks netuned anything started it, disabled as it may be.
+	@$(SUDO) rm -f $(DESTDIR)/usr/share/dbus-1/system-services/org.netuned1.service
+	@$(SUDO) install -D -m 644 units/org.netuned1.policy \
+	    $(DESTDIR)/usr/share/polkit-1/actions/org.netuned1.policy
+	@$(SUDO) install -D -m 644 units/netuned.apparmor $(DESTDIR)/etc/apparmor.d/netuned
+endef
+
 install:
 ifeq ($(OFFLINE)$(DESTDIR),)
 	@units/apt-ensure python3 python3-venv python3-systemd
@@ -44,30 +73,8 @@ ifneq ($(DESTDIR),)
 else
 	@$(CLEANLY) $(LIB)/venv/bin/python -Im netuned --version >/dev/null
 endif
-	@$(SUDO) install -d $(DESTDIR)/usr/bin $(DESTDIR)/usr/sbin $(LIB)/profiles.d $(LIB)/irqbalance
-	@$(SUDO) install -d $(DESTDIR)/etc/netuned/profiles.d
-	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netuned $(DESTDIR)/usr/sbin/netuned
-	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netunedctl $(DESTDIR)/usr/bin/netunedctl
-	@$(SUDO) install -m 644 profiles/*.yaml $(LIB)/profiles.d/
-	@$(CLEANLY) sh -c '$(LIB)/venv/bin/python -Im netuned.cli schema >$(LIB)/profile.schema.json'
-	@$(SUDO) install -m 755 units/irqbalance-policy $(LIB)/irqbalance/netuned
-	@$(SUDO) install -D -m 644 units/netuned.service $(DESTDIR)/usr/lib/systemd/system/netuned.service
-	@$(SUDO) install -D -m 644 units/irqbalance.service.d/50-netuned.conf \
-	    $(DESTDIR)/usr/lib/systemd/system/irqbalance.service.d/50-netuned.conf
-	@# In force only where they are enabled
-	@$(SUDO) install -m 644 units/netuned-exporter.service units/netuned-metrics.service \
-	    units/netuned-metrics.timer $(DESTDIR)/usr/lib/systemd/system/
-	@$(SUDO) install -m 644 units/netuned.rules.yml units/netuned.dashboard.json $(LIB)/
-	@$(SUDO) ln -sf /usr/lib/netuned/venv/bin/netuned-exporter $(DESTDIR)/usr/bin/netuned-exporter
-	@# Not in force: a copy for whoever has threads of NAPI pinned.
-	@$(SUDO) install -m 644 units/napi-threads.conf $(LIB)/
-	@$(SUDO) install -D -m 644 units/org.netuned1.conf $(DESTDIR)/usr/share/dbus-1/system.d/org.netuned1.conf
-	@# Of an earlier version: by it whoever asks netuned anything started it, disabled as it may be.
-	@$(SUDO) rm -f $(DESTDIR)/usr/share/dbus-1/system-services/org.netuned1.service
-	@$(SUDO) install -D -m 644 units/org.netuned1.policy \
-	    $(DESTDIR)/usr/share/polkit-1/actions/org.netuned1.policy
+	$(place)
 	@$(SUDO) $(LIB)/venv/bin/python -m compileall -q $(COMPILE_FOR) $(LIB)/venv/lib
-	@$(SUDO) install -D -m 644 units/netuned.apparmor $(DESTDIR)/etc/apparmor.d/netuned
 	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then \
 	    ! grep -qs Y /sys/module/apparmor/parameters/enabled \
 	        || $(SUDO) apparmor_parser -r /etc/apparmor.d/netuned \
@@ -81,6 +88,11 @@ endif
 	    $(SUDO) systemctl --root=$(or $(DESTDIR),/) enable netuned.service 2>/dev/null || true; \
 	fi
 	@echo "netuned is installed. No card is touched until a profile is in /etc/netuned/profiles.d; see README.md"
+
+# For packages, which have an environment of their own making (units/carry.py)
+install-beside:
+	@$(MAKER) -m pages $(DESTDIR)/usr/share
+	$(place)
 
 # Puts everything back first, see units/uninstall; KEEP=1 leaves settings as they are.
 uninstall:

@@ -115,9 +115,11 @@ def test_all_that_netuned_needs_is_locked() -> None:
 
 def test_no_program_of_ours_installs_without_hashes() -> None:
     """Each of pip's commands is by hash, or fetches nothing; none builds with what it fetches."""
-    makefiles = (ROOT / "Makefile").read_text() + (ROOT / "units/install.mk").read_text()
-    commands = re.findall(r"^\t@\$\(PIP_INSTALL\w*\)(.*)$", makefiles.replace("\\\n", " "), re.M)
-    assert len(commands) == len(re.findall(r"\$\(PIP_INSTALL", makefiles)) >= 6
+    files = ("Makefile", "units/install.mk", "units/package.mk")
+    makefiles = "".join((ROOT / name).read_text() for name in files).replace("\\\n", " ")
+    commands = re.findall(r"\$\(PIP(?:_INSTALL\w*)?\) (.*)$", makefiles, re.M)
+    assert len(commands) == len(re.findall(r"\$\(PIP", makefiles)) >= 8
+    assert len(re.findall(r"-m pip", makefiles)) == 3, "those variables, and nothing else"
     for command in commands:
         words = set(command.split())
         by_hash = {"--require-hashes", "--only-binary"} <= words

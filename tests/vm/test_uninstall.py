@@ -10,7 +10,7 @@ import pytest
 
 from .guest_host import FIRST, IGB, PROFILES, SECOND, Guest
 
-SCRIPT = Path(__file__).parents[2] / "units/uninstall"
+UNITS = Path(__file__).parents[2] / "units"
 HAD = (
     "usr/lib/netuned usr/sbin/netuned usr/bin/netunedctl usr/lib/systemd/system/netuned.service "
     "usr/lib/systemd/system/irqbalance.service.d usr/share/dbus-1/system.d/org.netuned1.conf "
@@ -21,14 +21,15 @@ HAD = (
 @pytest.fixture
 def removable(guest: Guest) -> Iterator[Guest]:
     """A guest that has netuned again afterwards, whatever became of it."""
-    guest.machine.put("/root/uninstall", SCRIPT.read_bytes(), mode=0o755)
+    for name in ("uninstall", "put-back"):
+        guest.machine.put(f"/root/{name}", (UNITS / name).read_bytes(), mode=0o755)
     guest.sh(f"tar -C / -cf /root/netuned.tar {HAD}", 120)
     yield guest
     guest.remove_profiles()
     guest.sh("tar -C / -xf /root/netuned.tar && systemctl daemon-reload", 120)
     guest.sh("apparmor_parser -r /etc/apparmor.d/netuned", 120)
     guest.sh("systemctl reload dbus; systemctl enable netuned; systemctl restart netuned", 120)
-    guest.sh("rm /root/netuned.tar /root/uninstall")
+    guest.sh("rm /root/netuned.tar /root/uninstall /root/put-back")
 
 
 def found(guest: Guest) -> list[dict[str, Any]]:
