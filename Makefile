@@ -2,7 +2,7 @@
 #   make demo     the daemon on veth cards in a namespace of its own; changes nothing of the host
 #   make test     all tests: linters, unit, odd input, network namespaces, a booted VM with card models
 #   make install  programs, units and profiles into place (root; DESTDIR= for packaging)
-#   make deb      Debian packages, in dist/
+#   make deb, make rpm  packages, in dist/; make dist: a release, with source, SBOM and checksums
 #   make lab      the VM with a shell; its disks stay in the cache directory
 #   make clean-lab  removes those disks: 0.7 GB for each kernel, more as the source changes
 #   make bench    a table of ratios

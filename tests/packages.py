@@ -21,14 +21,14 @@ def missing() -> str:
     return "" if shutil.which("dpkg") and shutil.which("apt-get") else "dpkg and apt"
 
 
-def make(target: str, work: Path, *words: str) -> None:
+def make(targets: str, work: Path, *words: str) -> None:
     """Run make with ``build`` and ``dist`` below a directory. Raises: CalledProcessError."""
     places = (f"BUILT={work / 'build'}", f"DIST={work / 'dist'}")
     environment = {name: value for name, value in os.environ.items() if name not in OUTER}
-    command = [*words, "make", "-C", str(ROOT), target, *places]
+    command = [*words, "make", "-C", str(ROOT), *targets.split(), *places]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise AssertionError(f"make {target}: {done.stdout[-2000:]}{done.stderr[-4000:]}")
+        raise AssertionError(f"make {targets}: {done.stdout[-2000:]}{done.stderr[-4000:]}")
 
 
 def built() -> Path:
@@ -38,5 +38,6 @@ def built() -> Path:
         subprocess.run([ROOT / "units/apt-ensure", *TOOLS], check=True)
     commit = ("git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "log", "-1", "--format=%ct")
     date = subprocess.run(commit, capture_output=True, check=True).stdout
-    key = cache.digest(date, *cache.contents(ROOT, image.source_files(ROOT)))
-    return cache.entry(f"packages-{key}", lambda work: make("deb", work)) / "dist"
+    files = [file for file in image.source_files(ROOT) if file.parts[0] != "bench"]
+    key = cache.digest(date, *cache.contents(ROOT, files))
+    return cache.entry(f"packages-{key}", lambda work: make("dist", work)) / "dist"

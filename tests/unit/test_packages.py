@@ -1,11 +1,13 @@
-"""What `make deb` builds: what is in it, what it carries, and that each build is the same."""
+"""What `make dist` makes: what is in it, what it carries, and that each build is the same."""
 
 from __future__ import annotations
 
 import email.parser
+import json
 import re
 import shlex
 import subprocess
+import tarfile
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -144,6 +146,14 @@ def test_extension_modules_are_there_for_each_python(tree: Path) -> None:
         )
 
 
+def test_it_is_compiled_for_whichever_python_there_is(deb: Path) -> None:
+    """It fails where none of the versions it is given is installed, and -3.13 is without 3.13."""
+    words = ("dpkg-deb", "--info", deb, "postinst")
+    script = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    (ranged,) = re.findall(r"\tpy3compile .* -V (.*)$", script, re.MULTILINE)
+    assert ranged == f"{variable('DEB_PYTHONS')[0]}-"
+
+
 def test_conffiles_and_what_is_where(deb: Path, tree: Path) -> None:
     words = ("dpkg-deb", "--info", deb, "conffiles")
     assert subprocess.run(words, capture_output=True, check=True).stdout.split() == [
@@ -159,11 +169,134 @@ def test_conffiles_and_what_is_where(deb: Path, tree: Path) -> None:
 
 def test_two_builds_are_identical(dist: Path, tmp_path: Path) -> None:
     """Elsewhere, with another mask, in another time zone and language."""
-    wheels = f"PIP_FIND_LINKS={dist.parent / 'build/deb/netuned/wheels'}"  # what was fetched once
-    elsewhere = ("env", "TZ=Pacific/Chatham", "LC_ALL=C", "PIP_NO_INDEX=1", wheels)
-    packages.make("deb", tmp_path, *elsewhere, "sh", "-c", 'umask 027; exec "$@"', "sh")
-    again = tmp_path / "dist"
-    names = sorted(path.name for path in dist.iterdir())
-    assert names == sorted(path.name for path in again.iterdir())
+    fetched = (dist.parent / "build").glob("*/*/wheels")
+    links = f"PIP_FIND_LINKS={' '.join(map(str, fetched))}"
+    elsewhere = ("env", "TZ=Pacific/Chatham", "LC_ALL=C", "PIP_NO_INDEX=1", links)
+    packages.make("deb rpm", tmp_path, *elsewhere, "sh", "-c", 'umask 027; exec "$@"', "sh")
+    names = [path.name for path in (tmp_path / "dist").iterdir()]
+    assert len(names) == 4
     for name in names:
-        assert (dist / name).read_bytes() == (again / name).read_bytes(), name
+        assert (dist / name).read_bytes() == (tmp_path / "dist" / name).read_bytes(), name
+
+
+@pytest.fixture(scope="module")
+def rpm(dist: Path) -> Path:
+    (found,) = dist.glob(f"netuned-{netuned.__version__}-*.rpm")
+    return found
+
+
+def asked(rpm: Path, *words: str) -> str:
+    query = ["rpm", "--query", "--package", str(rpm), *words]
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout
+
+
+DEBIANS_OWN = re.compile(
+    # AppArmor, debhelper's, lintian's; licences, manual pages and zsh's are at another place there
+    r"/etc/apparmor\.d|/usr/share/(doc|licenses|lintian|man|python3|zsh)"
+    # of directories those that are the distribution's; of extension modules there are others
+    r"|/(etc|usr|usr/(bin|lib|sbin|share)|usr/lib/systemd|usr/lib/systemd/system)$"
+    r"|/usr/share/[^/]+(/[a-z1_.-]+)?$|.*\.so$|.*/lib/python3\.1\d$|.*/sboms/.*"
+)
+
+
+def test_the_rpm_has_what_the_deb_has(rpm: Path, tree: Path) -> None:
+    debs = {f"/{path.relative_to(tree)}" for path in tree.rglob("*")}
+    rpms = set(asked(rpm, "--list").split())
+    differ = {path for path in debs ^ rpms if not DEBIANS_OWN.match(path)}
+    assert differ == set()
+    for page in ("man5/netuned.profile.5", "man8/netuned.8", "man8/netunedctl.8"):
+        assert f"/usr/share/man/{page}" in rpms
+    assert "/usr/share/zsh/site-functions/_netunedctl" in rpms
+    modules = [path for path in rpms if path.endswith(".so")]
+    pythons = variable("RPM_PYTHONS")
+    for python in pythons:
+        tag = f".cpython-{python.replace('.', '')}-"
+        assert len([path for path in modules if tag in path]) * len(pythons) == len(modules) > 0
+
+
+def test_the_rpm_needs_what_the_deb_needs(rpm: Path) -> None:
+    control = (ROOT / "units/debian/control").read_text().partition("Recommends:")[0]
+    requires = asked(rpm, "--requires").replace("pyyaml", "yaml")
+    assert depends(control) == {
+        DEBIANS.get(name, name.removeprefix("python3-")): least
+        for name, least in re.findall(r"^(python3-\w+) >= ([0-9.]+)$", requires, re.MULTILINE)
+    }
+    lock = locked(ROOT / "requirements.lock")
+    bundled = re.findall(r"bundled\(python3dist\((.*)\)\) = (.*)", asked(rpm, "--provides"))
+    assert dict(bundled) == {name: lock[name] for name in variable("CARRIED_ALONG")}
+    assert "cpython" not in asked(rpm, "--provides"), "extension modules for nobody else"
+
+
+@pytest.mark.parametrize(("left", "fails"), [(0, False), (0, True), (1, False)])
+def test_an_rpm_goes_when_everything_went_back(
+    rpm: Path, tmp_path: Path, left: int, fails: bool
+) -> None:
+    """``left``: how many versions of it there will be; with one, that is an upgrade."""
+    script = asked(rpm, "--queryformat", "%{PREUN}")
+    put_back, cached = tmp_path / "lib/put-back", tmp_path / "lib/venv/__pycache__"
+    cached.mkdir(parents=True)
+    put_back.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexit {int(fails)}\n")
+    put_back.chmod(0o755)
+    script = script.replace("/usr/lib/netuned", str(tmp_path / "lib"))
+    done = subprocess.run(["sh", "-c", script, "preun", str(left)], check=False)
+    assert bool(done.returncode) == fails
+    assert (tmp_path / "asked").exists() == (left == 0)
+    assert cached.exists() == (fails or left == 1)
+
+
+def test_units_of_the_rpm_are_systemds_to_enable(rpm: Path, dist: Path) -> None:
+    (exporter,) = dist.glob("netuned-exporter-*.rpm")
+    for package, service, timer in (
+        (rpm, "netuned.service", ""),
+        (exporter, "netuned-exporter.service", " netuned-metrics.timer"),
+    ):
+        for part, words in (
+            ("POSTIN", f"install-system-units {service}{timer}"),
+            ("PREUN", f"remove-system-units {service}{timer}"),
+            ("POSTUN", f"mark-restart-system-units {service}"),
+        ):
+            script = asked(package, "--queryformat", f"%{{{part}}}")
+            assert f"systemd-update-helper {words} ||" in script
+            subprocess.run(["sh", "-n", "-c", script], check=True)
+
+
+def test_the_rpm_comes_and_goes_in_a_root_of_its_own(dist: Path, tmp_path: Path) -> None:
+    rpm = ("rpm", "--root", str(tmp_path))
+    packed = [str(path) for path in dist.glob("*.rpm")]
+    subprocess.run(
+        [*rpm, "--install", "--nodeps", "--noscripts", "--notriggers", *packed], check=True
+    )
+    names = ("netuned", "netuned-exporter")
+    checked = [*rpm, "--verify", "--nodeps", "--noscripts", *names]
+    assert subprocess.run(checked, capture_output=True, check=True).stdout == b""
+    profile = tmp_path / "etc/netuned/profiles.d/edge.yaml"
+    profile.write_text("name: edge\n")
+    subprocess.run([*rpm, "--erase", "--nodeps", "--noscripts", "--notriggers", *names], check=True)
+    left = (path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    assert [path for path in left if "rpm" not in str(path)] == [profile.relative_to(tmp_path)]
+
+
+def test_what_is_released_is_whole(dist: Path) -> None:
+    """Checksums of all files; an SBOM of what is locked; a source from which all can be made."""
+    sums = (dist / "SHA256SUMS").read_text().splitlines()
+    named = {line.split()[1] for line in sums}
+    assert named == {path.name for path in dist.iterdir()} - {"SHA256SUMS"}
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=dist, check=True)
+    version = netuned.__version__
+    components = json.loads((dist / f"netuned-{version}.cdx.json").read_text())["components"]
+    lock = locked(ROOT / "requirements.lock")
+    assert {one["name"]: one["version"] for one in components} == lock
+    assert all(one["externalReferences"][0]["hashes"] for one in components)
+    with tarfile.open(dist / f"netuned-{version}.tar.gz") as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files"]
+    listed = subprocess.run(tracked, capture_output=True, text=True, check=True).stdout.split()
+    parts = {name.partition("/")[0] for name in inside}
+    assert inside >= {name for name in listed if name.partition("/")[0] in parts}
+    assert inside >= {"PKG-INFO", "Makefile", "units/apt-ensure", "tests/unit/test_packages.py"}
+
+
+def test_the_changelog_has_this_version() -> None:
+    heads = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heads[0] == "Unreleased"
+    assert heads[1] == netuned.__version__
