@@ -20,6 +20,7 @@ from bench import (
     idle_pass,
     many,
     metrics,
+    packages,
     peers,
     placement,
     planning,
@@ -45,6 +46,7 @@ PARTS = {
     "top": lambda quick: top.measure(5.0 if quick else 20.0),
     "fleet": lambda quick: fleet.measure(200 if quick else 2000),
     "metrics": lambda quick: metrics.measure(50 if quick else 300),
+    "packages": lambda quick: packages.measure(3 if quick else 7),
     "planning": lambda quick: planning.measure(3 if quick else 9),
 }
 

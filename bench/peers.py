@@ -16,18 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import roots
 from bench.daemon import CalmLab, Starts
 from bench.idle_pass import PROFILE
 from bench.peer_probe import timed, weigh
 from bench.table import Row
 from netuned.reconcile.loading import KEEP_AFTER_S
 from tests.netns.lab import Lab
-from tests.vm import cache, host
+from tests.vm import host
 
 CARDS = 4
 QUEUES = 8
 ROUNDS = 8
-SUITE = "bookworm"
 PACKAGES = ("tuned", "network-manager", "irqbalance", "dbus", "systemd", "iproute2", "ethtool",
             "procps", "kmod")  # fmt: skip
 PROBE = Path(__file__).with_name("peer_probe.py")
@@ -55,29 +55,12 @@ def measure(idle_s: float) -> list[Row]:
     """Everything in one run; a peer that cannot run here is said so."""
     try:
         host.check_rights()
-        root = _root()
+        root = roots.root("peers", PACKAGES)
         peers = _peers(root, idle_s)
     except (host.LabError, host.LabUnavailable, subprocess.CalledProcessError) as error:
         why = " ".join(str(getattr(error, "stderr", "") or error).split())[-200:]
         return [Row("peers", 0, "", None, f"cannot run here: {why}")]
     return [*_rows(_own(idle_s), peers)]
-
-
-def _root() -> Path:
-    words = (SUITE, *PACKAGES)
-
-    def build(work: Path) -> None:
-        host.run(
-            *("unshare", "--mount", "--propagation", "private", "--"),
-            *("mmdebstrap", "--mode=root", "--variant=minbase", "--architectures=amd64"),
-            f"--include={','.join(PACKAGES)}",
-            *(f"--aptopt={line}" for line in host.apt_settings()),
-            *(SUITE, work / "root", f"deb {host.debian_mirror()} {SUITE} main"),
-            log=work / "mmdebstrap.log",
-        )
-
-    name = f"peers-{cache.digest(*(word.encode() for word in words))}"
-    return cache.entry(name, build) / "root"
 
 
 def _peers(root: Path, idle_s: float) -> Mapping[str, Any]:
