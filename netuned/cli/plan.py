@@ -39,6 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--exit-code", action="store_true", help="exit with 3 if changes pend")
+    parser.add_argument(
+        "--as", dest="stdin", metavar="FILE", help="take standard input for this profile's file"
+    )
+    parser.add_argument(
+        "--without",
+        dest="gone",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="plan without the daemon, as if this profile's file were taken away",
+    )
     add_snapshot(parser)
     add_profiles(parser)
 
@@ -88,8 +99,11 @@ class Answer:
 def run(arguments: argparse.Namespace) -> int:
     files = [word for word in arguments.words if _is_file(word)]
     names = [card_name(word) for word in arguments.words if not _is_file(word)]
-    if files or arguments.snapshot is not None or arguments.profiles:
-        answer = plan_offline(arguments.snapshot, arguments.profiles, files)
+    if arguments.stdin and "-" not in files:
+        raise NetunedError("--as says which file `-` stands for, and there is no `-`")
+    if files or arguments.gone or arguments.snapshot is not None or arguments.profiles:
+        known = arguments.stdin or "", arguments.gone
+        answer = plan_offline(arguments.snapshot, arguments.profiles, files, *known)
     else:
         answer = _ask()
     if names:
@@ -100,7 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
     warnings = cutoff.warnings(plan.changes) if arguments.snapshot is None else []
     if arguments.json:
         notes = [*filter(None, [answer.absent]), *answer.notes]
-        print_json({**as_json(plan), "notes": notes, "warnings": warnings})
+        more = {"rows": rows_as_json(plan.changes), "notes": notes, "warnings": warnings}
+        print_json({**as_json(plan), **more})
     else:
         screen = Screen.of_stdout()
         if answer.absent:
@@ -153,15 +168,24 @@ def unsupported(status: Status) -> tuple[Lack, ...]:
     )
 
 
-def plan_offline(path: str | None, directories: Sequence[str], files: Sequence[str] = ()) -> Answer:
+def plan_offline(
+    path: str | None,
+    directories: Sequence[str],
+    files: Sequence[str] = (),
+    stdin: str = "",
+    gone: Sequence[str] = (),
+) -> Answer:
     """The plan for a snapshot, a described machine or (None) this host, as if files were dropped.
 
-    Mistakes in profiles go to standard error.
+    ``stdin`` is the file that ``-`` stands for; those of ``gone`` are taken away. Mistakes in
+    profiles go to standard error.
     Raises: NetunedError; also if the files have a mistake.
     """
     from netuned.snapshots import offline
 
-    return plan_drop(*offline.load_with(files, path, directories), directories)
+    stdin = stdin or offline.STDIN
+    found = offline.load_with(files, path, directories, stdin=stdin, gone=gone)
+    return plan_drop(*found, directories)
 
 
 def plan_drop(kernel: Kernel, drop: Drop, directories: Sequence[str]) -> Answer:
@@ -311,6 +335,20 @@ def as_json(plan: Plan) -> dict[str, object]:
         "problems": [{"ifname": p.ifname, "message": p.message} for p in plan.problems],
         "unsupported": unsupported_as_json(plan),
     }
+
+
+def rows_as_json(changes: Iterable[Change]) -> list[dict[str, object]]:
+    """The changes as people are shown them: queues with the same one in one row."""
+    return [
+        {
+            "ifname": change.ifname,
+            "setting": setting,
+            "before": describe(change.before),
+            "after": describe(change.after),
+            "disruptive": change.disruptive,
+        }
+        for setting, change in grouped(changes)
+    ]
 
 
 def withheld_as_json(plan: Plan) -> list[dict[str, object]]:

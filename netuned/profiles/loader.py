@@ -74,8 +74,9 @@ class Remembered:
 class Drop:
     """What becomes of the profiles in force when files are dropped among them.
 
-    ``dropped`` are their paths. ``refused`` are the errors that come with them, in the files or in
-    what extends them. ``void`` are those that are empty, and mask none.
+    ``dropped`` are their paths, with those of files that go. ``refused`` are the errors that come
+    with them, in the files or in what extends them. ``void`` are those that are empty, and mask
+    none.
     """
 
     profiles: ProfileSet
@@ -92,6 +93,7 @@ def load(
     owner: int = 0,
     recorded: Recorded | None = None,
     dropped: Mapping[str, bytes] | None = None,
+    gone: Collection[str] = (),
     templates: str = "",
     remembered: Remembered | None = None,
 ) -> ProfileSet:
@@ -100,14 +102,14 @@ def load(
     A file that has an error, or extends one that has, keeps its version of ``previous``. With
     ``possible``, CPU numbers past it are errors. ``owner`` may own the files besides root. With
     ``recorded`` no file is opened: the directories are those of a snapshot. ``dropped`` are paths
-    and contents of files that count as if they were in the first directory. ``templates`` is a
-    directory below all others, on this host and whoever owns it. ``remembered`` is filled for the
-    next time.
+    and contents of files that count as if they were in the first directory, ``gone`` paths of files
+    that count as not there. ``templates`` is a directory below all others, on this host and whoever
+    owns it. ``remembered`` is filled for the next time.
 
     Raises: ProfileError if ``templates`` cannot be read.
     """
     before, remembered = previous or ProfileSet(), remembered or Remembered()
-    files = SearchPath(parsed=remembered.parsed)
+    files = SearchPath(parsed=remembered.parsed, gone=gone)
     kept: list[LoadedProfile] = []
     for path, data in (dropped or {}).items():
         files.drop(path, data)
@@ -151,11 +153,13 @@ def load_dropped(
     owner: int = 0,
     recorded: Recorded | None = None,
     templates: str = "",
+    gone: Collection[str] = (),
 ) -> Drop:
     """Load the profiles in ``directories`` as they would be with files dropped into the first.
 
-    What is there counts as in force already: it keeps its name, and its last good version where
-    a dropped file breaks what extends it. The arguments are those of ``load``.
+    Or with files gone. What is there counts as in force already: it keeps its name, and its last
+    good version where a file that comes or goes breaks what extends it. The arguments are those of
+    ``load``.
     """
     now = partial(
         load,
@@ -166,13 +170,13 @@ def load_dropped(
         templates=templates,
     )
     before = now()
-    if not dropped:
+    if not (dropped or gone):
         return Drop(before)
-    after = now(previous=before, dropped=dropped)
+    after = now(previous=before, dropped=dropped, gone=gone)
     wrong = {error.path for error in before.errors}
     refused = (e for e in after.errors if e.path in dropped or e.path not in wrong)
     void = (path for path in dropped if _void(path, before, after))
-    return Drop(after, tuple(dropped), tuple(refused), tuple(void))
+    return Drop(after, (*dropped, *gone), tuple(refused), tuple(void))
 
 
 def _void(path: str, before: ProfileSet, after: ProfileSet) -> bool:

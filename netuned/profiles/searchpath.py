@@ -73,12 +73,14 @@ class SearchPath:
     """The files of the search path, in order of precedence, and everything wrong so far.
 
     ``parsed`` are those that were parsed already, by path: one with the same content is not again.
+    ``gone`` are paths of files that count as not there.
     """
 
     sources: list[Source] = field(default_factory=list)
     errors: list[ProfileError] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     parsed: dict[str, Parsed] = field(default_factory=dict)
+    gone: Collection[str] = ()
 
     @property
     def room(self) -> int:
@@ -100,9 +102,9 @@ class SearchPath:
         if isinstance(found, ProfileError):
             raise found
         for name in sorted(found.keys() - self.seen):
-            if is_profile(name):
+            path, content = os.path.join(directory.rstrip("/"), name), found[name]
+            if is_profile(name) and path not in self.gone:
                 self.seen.add(name)
-                path, content = os.path.join(directory.rstrip("/"), name), found[name]
                 if isinstance(content, ProfileError):
                     self._unusable(path, content)
                 else:

@@ -7,6 +7,7 @@ loop (paused cards, settings that a card refused) is not known here.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,17 +102,23 @@ def load_counted(path: str) -> tuple[Kernel, tuple[Sample, ...]]:
 
 
 def load_with(
-    files: Sequence[str], path: str | None, directories: Sequence[str] = ()
+    files: Sequence[str],
+    path: str | None,
+    directories: Sequence[str] = (),
+    *,
+    stdin: str = STDIN,
+    gone: Sequence[str] = (),
 ) -> tuple[Kernel, Drop]:
     """A host, and what its profiles would be with files dropped into the first directory.
 
-    The rest is as for ``load``. A file may be anybody's; ``-`` is standard input. Where netuned is
-    not installed the templates that it comes with are found all the same.
+    The rest is as for ``load``. A file may be anybody's; ``-`` is standard input, as the file
+    ``stdin``. ``gone`` are files of the first directory that count as not there, by name or path.
+    Where netuned is not installed the templates that it comes with are found all the same.
 
     Raises: SnapshotError; KernelError; ProfileError for a mistake in a description, or a file that
     cannot be read or would not be a profile by its name.
     """
-    return load_texts(_read_dropped(files), path, directories)
+    return load_texts(_read_dropped(files, stdin), path, directories, gone=gone)
 
 
 def load_texts(
@@ -120,13 +127,18 @@ def load_texts(
     directories: Sequence[str] = (),
     *,
     templates: bool = False,
+    gone: Sequence[str] = (),
 ) -> tuple[Kernel, Drop]:
     """As ``load_with``, with the contents of files by path.
 
     With ``templates`` those that netuned comes with are found also where nothing is dropped.
-    Raises: SnapshotError; KernelError.
+    Raises: SnapshotError; KernelError; ProfileError for a file that is not there to be gone.
     """
     kernel, recorded = find_host(path, directories)
+    first = (*directories, *DEFAULT_DIRECTORIES)[0].rstrip("/")
+    paths = [os.path.join(first, os.path.basename(file)) for file in gone]
+    for missing in itertools.filterfalse(lambda one: _is_there(one, recorded), paths):
+        raise ProfileError(missing, 0, 0, "", "there is no such file, so it cannot go")
     last = DEFAULT_DIRECTORIES[-1]
     installed = os.path.isdir(last) if recorded is None else recorded.get(last)
     drop = load_dropped(
@@ -136,10 +148,19 @@ def load_texts(
         owner=ANYONE if directories else 0,
         recorded=recorded,
         templates=shipped_templates()
-        if (dropped or templates) and not (directories or installed)
+        if (dropped or gone or templates) and not (directories or installed)
         else "",
+        gone=paths,
     )
     return kernel, drop
+
+
+def _is_there(path: str, recorded: Recorded | None) -> bool:
+    """Whether there is such a file on this host, or was on that of a snapshot."""
+    if recorded is None:
+        return os.path.lexists(path)
+    found = recorded.get(os.path.dirname(path), {})
+    return not isinstance(found, ProfileError) and os.path.basename(path) in found
 
 
 def where_templates_are(
@@ -185,15 +206,15 @@ def _opened(path: str) -> tuple[Kernel, snapshot.Taken | None]:
     return described.machine(text, path), None
 
 
-def _read_dropped(files: Sequence[str]) -> dict[str, bytes]:
-    """The contents of files that are to count as dropped, by path.
+def _read_dropped(files: Sequence[str], stdin: str) -> dict[str, bytes]:
+    """The contents of files that are to count as dropped, by path; ``stdin`` is that of ``-``.
 
     Raises: ProfileError if one cannot be read, or netuned would not read it by its name.
     """
     found: dict[str, bytes] = {}
     names: dict[str, str] = {}
     for file in files:
-        path = STDIN if file == "-" else file
+        path = stdin if file == "-" else file
         name = os.path.basename(path)
         problem = ""
         if not is_profile(name):
@@ -204,18 +225,18 @@ def _read_dropped(files: Sequence[str]) -> dict[str, bytes]:
             raise ProfileError(path, 0, 0, "", problem)
         names[name] = path
         try:
-            found[path] = (_read_stdin() if file == "-" else read_trusted(path, ANYONE)) or b""
+            found[path] = (_read_stdin(stdin) if file == "-" else read_trusted(path, ANYONE)) or b""
         except FileNotFoundError:
             raise ProfileError(path, 0, 0, "", "there is no such file") from None
     return found
 
 
-def _read_stdin() -> bytes:
+def _read_stdin(path: str) -> bytes:
     try:
         with open(0, "rb", closefd=False) as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ProfileError(STDIN, 0, 0, "", f"cannot be read: {error.strerror}") from None
+        raise ProfileError(path, 0, 0, "", f"cannot be read: {error.strerror}") from None
 
 
 def host_and_desired(kernel: Kernel, profiles: ProfileSet) -> tuple[Host, Desired]:

@@ -256,6 +256,26 @@ def test_a_file_is_planned_as_if_it_were_dropped(host: Host) -> None:
     assert host.plan("common.yaml", "--exit-code")[0] == 3
 
 
+def test_a_file_is_planned_as_if_it_were_taken_away(host: Host) -> None:
+    host.write("etc/common.yaml", "rps: {cpus: 3}")
+    host.write("etc/new one.yaml", "name: new\nextends: common\nmatch: {name: eth0}")
+    assert host.changes("--without", "etc/new one.yaml") == []
+    assert host.plan("--without", "new one.yaml", "--exit-code")[0] == 0
+    status, _, said = host.plan("--without", "common.yaml")
+    assert status == 1
+    assert "etc/new one.yaml:2:10: extends: there is no profile `common`" in said
+    _, _, said = host.plan("--without", "none.yaml")
+    assert said == "netunedctl: etc/none.yaml: there is no such file, so it cannot go\n"
+
+
+def test_rows_are_as_people_are_shown_them(host: Host) -> None:
+    host.write("new.yaml", "match: {name: eth0}\nrps: {cpus: 3}")
+    run(["plan", "new.yaml", "--snapshot", "machine", "--profiles", "etc", "--json"])
+    (row,) = json.loads(host.capsys.readouterr().out)["rows"]
+    wanted = {"ifname": "eth0", "setting": "rps rx 0-1", "before": "none", "after": "3"}
+    assert row == {**wanted, "disruptive": False}
+
+
 def test_shipped_templates_are_found_without_an_installation(host: Host) -> None:
     host.write("new.yaml", "extends: base\nmatch: {name: eth0}")
     status, shown, _ = host.plan("new.yaml", profiles=False)
@@ -268,10 +288,10 @@ def test_shipped_templates_are_found_without_an_installation(host: Host) -> None
 def test_a_file_from_standard_input(host: Host) -> None:
     command = [sys.executable, "-m", "netuned.cli", "plan", "-", "--snapshot", "machine", "--json"]
 
-    def ask(profile: str) -> subprocess.CompletedProcess[str]:
+    def ask(profile: str, *words: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         return subprocess.run(
-            command, check=False, input=profile, capture_output=True, text=True, env=env
+            [*command, *words], check=False, input=profile, capture_output=True, text=True, env=env
         )
 
     answer = json.loads(ask("match: {name: eth0}\nrps: {cpus: 1}").stdout)
@@ -280,6 +300,8 @@ def test_a_file_from_standard_input(host: Host) -> None:
     refused = ask("match: {name: eth0}\nrps: {cpu: 1}")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("stdin.yaml:2:7: rps.cpu: ")
+    named = ask("match: {name: eth0}\nrps: {cpu: 1}", "--as", "/etc/netuned/profiles.d/ab.yaml")
+    assert named.stderr.startswith("/etc/netuned/profiles.d/ab.yaml:2:7: rps.cpu: ")
     assert json.loads(ask("").stdout)["notes"] == [
         "stdin.yaml is empty, and there is no profile in a file of that name to mask."
     ]
