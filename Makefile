@@ -1,6 +1,6 @@
 # netuned: what can be made. Every target does its own set-up.
 #   make demo     the daemon on veth cards in a namespace of its own; changes nothing of the host
-#   make test     all tests: linters, unit, odd input, network namespaces, a booted VM with card models
+#   make test     all tests: linters, unit, odd input, network namespaces, Ansible, a booted VM with card models
 #   make install  programs, units and profiles into place (root; DESTDIR= for packaging)
 #   make deb, make rpm  packages, in dist/; make dist: a release, with source, SBOM and checksums
 #   make lab      the VM with a shell; its disks stay in the cache directory
@@ -23,20 +23,21 @@ PIP_INSTALL_HERE := $(VENV)/bin/python -m pip --disable-pip-version-check -q ins
 CARRIED := env $(foreach name,XDG_CACHE_HOME NETUNED_LAB_MIRROR,$(if $($(name)),$(name)="$($(name))"))
 RUN := $(SUDO) $(CARRIED) $(VENV)/bin/python -B
 
-LAYERS := lint unit fuzz netns vm
+LAYERS := lint unit fuzz netns ansible vm
 # Tests beside each other: of a namespace's most is waiting. What must be alone there says so.
 BESIDE_lint := -n 2 --dist worksteal
 BESIDE_unit := -n 2 --dist worksteal
 BESIDE_netns := -n 4 --dist loadscope
+BESIDE_ansible := -n 4 --dist worksteal
 # Two machines at a time: an emulated one with 8 CPUs keeps one and a bit of the host's at work.
 BESIDE_vm := -n 2 --dist loadscope
 layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
         $(CARRIED) $(VENV)/bin/python -m pytest $(BESIDE_$(1)) tests/$(1) $(PYTEST)
 
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
-            libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace tmux mandoc zsh fish
+            libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace tmux mandoc zsh fish openssh-client
 
-.PHONY: setup demo test lint unit netns vm atheris fuzz man schema bench soak browser report-check report-picture alerts-picture lab install install-beside uninstall clean clean-lab
+.PHONY: setup ansible-core demo test lint unit netns ansible vm atheris fuzz man schema bench soak browser report-check report-picture alerts-picture lab install install-beside uninstall clean clean-lab
 
 setup: $(VENV)/.ready
 
@@ -51,15 +52,29 @@ $(VENV)/.ready: pyproject.toml requirements.lock tests/requirements.lock pages/r
 	@[ -x $(VENV)/bin/prometheus ] || units/apt-take prometheus $(VENV)/bin promtool prometheus
 	@touch $@
 
+# The oldest and the newest ansible-core that the collection is for, each with what tests it
+ansible-core: $(VENV)/ansible/.ready
+
+$(VENV)/ansible/.ready: tests/ansible/oldest.lock tests/ansible/current.lock $(VENV)/.ready
+	@for each in oldest current; do \
+	    [ -x $(VENV)/ansible/$$each/bin/python ] || $(PYTHON) -m venv $(VENV)/ansible/$$each || exit; \
+	    $(VENV)/ansible/$$each/bin/python -m pip --disable-pip-version-check -q install --only-binary :all: \
+	        --require-hashes -r tests/ansible/$$each.lock || exit; \
+	done
+	@touch $@
+
 demo: setup
 	@$(RUN) -m tests.netns.demo
 
 # All layers, whichever fails. With PYTEST="-k NAME" most have no such test, which is pytest's 5.
-test: setup
+test: setup ansible-core
 	@trap 'exit 130' INT; failed=0; $(foreach name,$(LAYERS),\
 	    $(call layer,$(name)) $(if $(PYTEST),|| [ $$? = 5 ]) || failed=1;) exit $$failed
 
-lint unit netns vm: setup
+lint unit netns: setup
+	@$(call layer,$@)
+
+ansible vm: ansible-core
 	@$(call layer,$@)
 
 man: setup

@@ -31,6 +31,9 @@ PACKAGE = re.compile(r"^\| \*\*(?:`(\w+)/`|beside)", re.MULTILINE)
 OTHERS = {"netuned.service", "netuned.yaml", "netuned.yaml.d", "netuned.profile"}
 """Named like modules: the unit, the daemon's settings, the page of profiles."""
 
+COLLECTION = "netuned.netuned"
+"""Ansible's collection, and the beginning of what is in it."""
+
 
 def prose(source: Path) -> Iterator[str]:
     """Comments, docstrings, and the strings below assignments that describe them."""
@@ -65,7 +68,7 @@ def broken(text: str, module: str = "") -> Iterator[str]:
         if not DOTTED.fullmatch(name) and not resolves(f"{module}.{name}"):
             yield name
     for name in DOTTED.findall(text):
-        if name not in OTHERS and not resolves(name):
+        if name not in OTHERS and not name.startswith(COLLECTION) and not resolves(name):
             yield name
     for path in IN_REPOSITORY.findall(text):
         if not (ROOT / path.rstrip(".")).exists():

@@ -1,0 +1,130 @@
+# Copyright (c) The netuned authors
+# MIT License (see https://opensource.org/licenses/MIT)
+# SPDX-License-Identifier: MIT
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import time
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.netuned.netuned.plugins.action import apply
+
+
+class Task:
+    check_mode = False
+
+    def __init__(self, args):
+        self.args = args
+
+
+class Connection:
+    transport = "local"
+
+    def __init__(self):
+        self.resets = 0
+
+    def reset(self):
+        self.resets += 1
+
+
+class Host(apply.ActionModule):
+    """An action whose host answers each step from a list; what is an error is raised."""
+
+    def __init__(self, answers, **args):
+        self._task, self._connection = Task(args), Connection()
+        self._vars, self.answers, self.steps = {}, answers, []
+
+    def _execute_module(self, module_name, module_args, task_vars):
+        step = module_args["step"]
+        self.steps.append((step, self._connection.resets))
+        answer = self.answers[step].pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+    def run(self):
+        return self._run()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(apply, "PAUSE_S", 0.01)
+    monkeypatch.setattr(apply, "AFTER_S", 0.5)
+
+
+GONE = AnsibleConnectionFailure("no route to host")
+BEGUN = {"changed": True, "begun": True, "problems": []}
+TRIED = {"ended": True, "rc": 0, "answer": {"applied": [1], "confirm": {"id": "abc", "until": "x"}}}
+
+
+def test_it_is_confirmed_over_a_connection_that_is_made_after_it_was_applied():
+    host = Host({"begin": [BEGUN], "wait": [{"ended": False}, TRIED], "confirm": [{"changed": True}]})
+    result = host.run()
+    assert (result["changed"], result["confirmed"], result["trial"]["id"]) == (True, True, "abc")
+    assert [step for step, resets in host.steps] == ["begin", "wait", "wait", "confirm"]
+    assert len({resets for step, resets in host.steps}) == 4
+
+
+def test_what_is_lost_on_the_way_is_asked_again():
+    host = Host({
+        "begin": [GONE],
+        "wait": [GONE, {"module_stdout": "", "failed": True, "msg": "MODULE FAILURE"}, TRIED],
+        "confirm": [GONE, {"changed": True}],
+    })
+    assert host.run()["confirmed"]
+
+
+def test_nothing_to_do_asks_nothing_more():
+    host = Host({"begin": [{"changed": False, "problems": []}]})
+    assert host.run() == {"changed": False, "problems": []}
+
+
+def test_a_check_that_fails_rolls_back():
+    host = Host({"begin": [BEGUN], "wait": [TRIED], "rollback": [{"changed": True}]}, confirm="1s", checks=["exit 3"])
+    result = host.run()
+    assert result["failed"] and result["rolled_back"] and not result["confirmed"]
+    assert "`exit 3`" in result["msg"]
+
+
+def test_what_was_confirmed_unheard_is_no_failure():
+    lost = [GONE] * 200
+    host = Host({"begin": [BEGUN], "wait": [TRIED], "confirm": lost, "rollback": [{"changed": False, "confirmed": True}]},
+                confirm="1s")
+    result = host.run()
+    assert result["confirmed"] and not result["failed"]
+
+
+def test_what_never_began_fails():
+    never = {"failed": True, "msg": "it was never begun on the host"}
+    host = Host({"begin": [GONE], "wait": [never]})
+    result = host.run()
+    assert result["failed"] and not result["changed"]
+
+
+def test_a_host_that_stays_away_is_said_to_be_left_to_its_clock():
+    host = Host({"begin": [BEGUN], "wait": [GONE] * 500}, confirm="1s")
+    before = time.monotonic()
+    result = host.run()
+    assert result["failed"] and not result["rolled_back"]
+    assert "rolls back by itself" in result["msg"]
+    assert time.monotonic() - before < 30
+
+
+@pytest.mark.parametrize("text, seconds", [("60s", 60), ("2min", 120), ("1 h", 3600), ("3m", 180)])
+def test_times(text, seconds):
+    assert apply.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "60", "2h", "0s", "soon", "-1s"])
+def test_no_times(text):
+    with pytest.raises(apply.WrongError):
+        apply.seconds_of(text)
+
+
+@pytest.mark.parametrize("args", [{"confirm": "soon"}, {"state": "rolled_back"}, {"state": "trial", "id": "x"}, {"wait": 3}])
+def test_wrong_arguments(args):
+    with pytest.raises(apply.WrongError):
+        Host({}, **args).run()
