@@ -41,7 +41,6 @@ class Controller:
             "PATH": path,
             "HOME": str(self.place),
             "ANSIBLE_COLLECTIONS_PATH": str(self.place),
-            "ANSIBLE_COLLECTIONS_PATHS": str(self.place),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_HOST_KEY_CHECKING": "False",
             "ANSIBLE_RETRY_FILES_ENABLED": "False",

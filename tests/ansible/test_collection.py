@@ -1,4 +1,4 @@
-"""The collection as Ansible's own tools judge it: sanity, units, lint, changelog, and its archive."""
+"""The collection as Ansible's own tools judge it: sanity, units, lint, changelog, archive."""
 
 from __future__ import annotations
 

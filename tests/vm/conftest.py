@@ -15,7 +15,11 @@ from .machine import Machine
 
 HERE = Path(__file__).resolve().parent
 JOURNAL_LINES = 60
-KERNELS = (("every_kernel", image.SYSTEMS), ("newest_kernel", (image.NEWEST,)))
+KERNELS = (
+    ("every_kernel", image.SYSTEMS),
+    ("newest_kernel", (image.NEWEST,)),
+    ("each_release", (image.CURRENT, image.OLDEST)),
+)
 """Mark -> where such a test runs; those without run on the current one."""
 SIMULATOR = "/run/lab/netdevsim.ko"
 SIMULATED = "/sys/bus/netdevsim"

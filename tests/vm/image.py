@@ -44,6 +44,7 @@ PACKAGES = (
         "util-linux",
         "apparmor",
         "make",
+        "openssh-server",
         "python3",
         "python3-venv",
         "python3-pip",
@@ -105,13 +106,14 @@ def requirements(checkout: Path) -> str:
 
 
 def source_files(checkout: Path) -> list[Path]:
-    """The checkout's files that are tracked or could be, without the tests; relative to it."""
+    """The checkout's files that are tracked or could be, for a host to have; relative to it."""
     listed = host.run(
         *("git", "-c", f"safe.directory={checkout}", "-C", checkout, "ls-files", "-z"),
         *("--cached", "--others", "--exclude-standard"),
     )
     files = [Path(name) for name in sorted(set(listed.split("\0"))) if name]
-    return [file for file in files if file.parts[0] != "tests" and (checkout / file).is_file()]
+    there = (file for file in files if (checkout / file).is_file())
+    return [file for file in there if file.parts[0] not in ("ansible", "tests")]
 
 
 def _base(wanted: str, system: System) -> Path:
@@ -172,6 +174,7 @@ def _customize_hooks(wanted: str, wheels: Path) -> Iterator[str]:
     """What mmdebstrap's shell does last; `$1` is the root file system."""
     yield 'chroot "$1" systemd-machine-id-setup'
     yield 'echo netuned-lab >"$1/etc/hostname"'
+    yield 'chroot "$1" systemctl disable ssh.service'  # for whom needs it to start: a boot is slow
     yield f'mkdir -p "$1{WHEELS}"'
     yield f"sync-in {wheels} {WHEELS}"
     yield f'chroot "$1" python3 -m venv --system-site-packages {VENV}'

@@ -252,7 +252,12 @@ class Machine:
 
     def outside(self, *argv: str) -> str:
         """Run a command of the host where the tap device is: virtio-net's cable ends there."""
-        return host.run("nsenter", f"--net=/proc/{self._process.pid}/ns/net", "--", *argv)
+        return host.run(*self.cable, *argv)
+
+    @property
+    def cable(self) -> tuple[str, ...]:
+        """What a command begins with to run where the tap device is."""
+        return ("nsenter", f"--net=/proc/{self._process.pid}/ns/net", "--")
 
     def console_tail(self, lines: int = CONSOLE_LINES) -> str:
         """The last that the serial console and QEMU itself said."""
