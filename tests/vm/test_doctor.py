@@ -8,18 +8,56 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from .guest_host import FIRST, SECOND, Guest
-from .hardware import E1000E, VMXNET3
+from .hardware import CARDS, E1000E, TAP, VIRTIO, VMXNET3
 
 MADE = {
     "isolated-cpus": "interrupts on CPU 7",
     "moved-interrupts": "on CPU 7",
+    "softirq-saturated": "ksoftirqd/3 ms",
     "softnet-drops": "dropped on CPU 3",
+    "backlog": "backlog of CPU 3",
+    "time-squeeze": "squeezed on CPU 3",
+    "conntrack-full": "nf_conntrack_count",
     "fq-flow-limit": "flows_plimit of root",
     "rfs-without-table": "rps_flow_cnt of rx-0",
     "qdisc-differs": "queues with",
 }
 """Finding -> a part of the name of a counter that proves it."""
 
+TOOLS = """set -e
+flood() {  # by which CPU's thread, out of which card, to which, packets at once, each so many ns
+    echo "add_device $2" >/proc/net/pktgen/kpktgend_$1
+    for line in "count 0" "pkt_size 60" "burst $4" "delay $5" "dst 198.51.100.9" \\
+        "src_min 198.18.0.1" "src_max 198.18.0.250" "dst_mac $(cat /sys/class/net/$3/address)"
+    do echo "$line" >/proc/net/pktgen/$2; done
+}
+aim() {  # what a card sends, from so many addresses of such a network
+    echo "src_max 198.18.$3.$2" >/proc/net/pktgen/$1
+    echo "src_min 198.18.$3.1" >/proc/net/pktgen/$1
+}
+begin() { (echo start >/proc/net/pktgen/pgctrl) >/dev/null 2>&1 </dev/null & }
+serve() {  # a card's queues on this CPU
+    for irq in $(grep -lE "$1-(TxRx|rx)" /sys/kernel/irq/*/actions | cut -d/ -f5); do
+        echo $2 >/proc/irq/$irq/smp_affinity_list
+    done
+}
+sink() {  # what comes to a card ends so
+    tc qdisc add dev $1 clsact
+    tc filter add dev $1 ingress pref 65000 protocol ip matchall ${2:-action drop}
+}
+press() {  # so many more filters for a card's packets to pass, until this CPU does nothing else
+    pid=$(pgrep -x ksoftirqd/$2)
+    for turn in $(seq 15); do
+        before=$(cut -d' ' -f1 /proc/$pid/schedstat)
+        sleep 0.4
+        after=$(cut -d' ' -f1 /proc/$pid/schedstat)
+        test $((after - before)) -gt 300000000 && return
+        for filter in $(seq ${3:-40}); do
+            echo "filter add dev $1 ingress protocol ip u32 match ip src 203.0.113.1 action drop"
+        done | tc -batch -  # each comes before those that are there
+    done
+}
+"""
 ACTING = "/run/lab/acting.py"
 ACT = f"""
 import contextlib, glob, itertools, socket, struct, time
@@ -28,12 +66,9 @@ def frame(port, target):
     udp = struct.pack("!4H", port, 9, 40, 0) + bytes(32)
     ip = struct.pack("!BBHHHBBH", 69, 0, 60, 0, 0, 64, 17, 0) + bytes([192, 0, 2, 1, 192, 0, 2, 2])
     return target + bytes(6) + b"\\x08\\x00" + ip + udp
-def bound(name):
-    sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    sender.bind((name, 0))
-    return sender
 mac = bytes.fromhex(open("/sys/class/net/{SECOND}/address").read().strip().replace(":", ""))
-card, pair = bound("{FIRST}"), bound("pair0")
+card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+card.bind(("{FIRST}", 0))
 paced = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 paced.setsockopt(socket.SOL_SOCKET, 47, 10_000)
 irqs = [p.split("/")[4] for p in glob.glob("/sys/kernel/irq/*/actions")
@@ -48,12 +83,14 @@ for turn in itertools.count():
                 card.send(frame(1024 + port, mac))
             with full:
                 paced.sendto(bytes(500), ("198.51.100.9", 9))
-        for port in range(100):
-            with full:
-                pair.send(frame(1024 + port, b"\\xff" * 6))
 """
-SET = f"""set -e
+CHANGED = (
+    "net.core.default_qdisc net.core.netdev_max_backlog net.core.netdev_budget net.core.dev_weight "
+    "net.netfilter.nf_conntrack_max"
+)
+SET = f"""{TOOLS}
 systemctl stop irqbalance
+modprobe -a pktgen act_ct
 ip link add pair0 type veth peer name pair1
 ip link set pair0 up
 ip link set pair1 up
@@ -62,8 +99,9 @@ ip address add 198.51.100.1/24 dev {FIRST}
 ip neighbour replace 198.51.100.9 lladdr 02:00:00:00:00:09 dev {FIRST}
 tc qdisc replace dev {FIRST} root fq flow_limit 2
 echo 4096 >/sys/class/net/{SECOND}/queues/rx-0/rps_flow_cnt
-sysctl -n net.core.default_qdisc net.core.netdev_max_backlog >/run/lab/sysctls
-sysctl -qw net.core.default_qdisc=pfifo_fast net.core.netdev_max_backlog=1
+sysctl {CHANGED} >/run/lab/sysctls
+sysctl -qw net.core.default_qdisc=pfifo_fast net.core.netdev_max_backlog=100
+sysctl -qw net.core.netdev_budget=4 net.core.dev_weight=4 net.netfilter.nf_conntrack_max=64
 mkdir -p /sys/fs/cgroup/apart
 cd /sys/fs/cgroup
 echo +cpuset >cgroup.subtree_control
@@ -72,67 +110,95 @@ echo isolated >apart/cpuset.cpus.partition
 grep -qx isolated apart/cpuset.cpus.partition
 python3 {ACTING} >/run/lab/acting.log 2>&1 </dev/null &
 echo $! >/run/lab/acting.pid
+sink pair1 "action ct commit pipe action drop"
+flood 2 pair0 pair1 1 50000
+begin
 """
+PRESS = f"{TOOLS} press pair1 3 300"
 BACK = f"""
 kill $(cat /run/lab/acting.pid)
+echo reset >/proc/net/pktgen/pgctrl
 rmdir /sys/fs/cgroup/apart
-{{ read qdisc; read backlog; }} </run/lab/sysctls
-sysctl -qw net.core.default_qdisc=$qdisc net.core.netdev_max_backlog=$backlog
+sysctl -qp /run/lab/sysctls
 echo 0 >/sys/class/net/{SECOND}/queues/rx-0/rps_flow_cnt
 tc qdisc delete dev {FIRST} root
 ip address delete 198.51.100.1/24 dev {FIRST}
 ip link delete pair0
+modprobe -r pktgen
+modprobe -r act_ct
 for f in /sys/kernel/irq/*/actions; do
   grep -q {SECOND}-TxRx $f && echo 0-7 >/proc/irq/$(basename $(dirname $f))/smp_affinity_list
 done
 systemctl start irqbalance
 """
 
-FLOODED = {
-    "remote-node": "interrupts on CPU 1",
-    "xps-missing": "packets of tx-0",
-    "lro-forwarding": "IpForwDatagrams",
-}
-"""Of a busy card: what floods it is the kernel's own generator of packets."""
-NAMES = (*MADE, *FLOODED)
-
-TOOLS = """set -e
-flood() {  # by which CPU's thread, out of which card, to which, packets in a millisecond
-    echo "add_device $2" >/proc/net/pktgen/kpktgend_$1
-    for line in "count 0" "pkt_size 60" "delay 1000000" "burst $4" "dst 198.51.100.9" \\
-        "flag IPSRC_RND" "src_min 198.18.0.1" "src_max 198.18.0.250" \\
-        "dst_mac $(cat /sys/class/net/$3/address)"
-    do echo "$line" >/proc/net/pktgen/$2; done
-}
-serve() {  # a card's queues on these CPUs
-    for irq in $(grep -l "$1-TxRx" /sys/kernel/irq/*/actions | cut -d/ -f5); do
-        echo $2 >/proc/irq/$irq/smp_affinity_list
-    done
-}
-"""
 FLOOD = f"""{TOOLS}
 systemctl stop irqbalance
 modprobe pktgen
+mkdir -p /run/lab
 sysctl -qw net.ipv4.ip_forward=1
+ethtool -g {VMXNET3} | grep -w ^RX: | tail -n 1 | cut -f2- | tr -d '[:blank:]' >/run/lab/ring
 ethtool -K {VMXNET3} lro on
+ethtool -G {VMXNET3} rx 32
+for card in {" ".join(CARDS)}; do ethtool -K $card tso off; done
+ip address add 203.0.113.1/24 dev {VIRTIO}
+ping -i 0.2 203.0.113.9 >/dev/null 2>&1 </dev/null &
+echo $! >/run/lab/acting.pid
 ip route add 198.51.100.0/24 dev {VMXNET3}
 ip neighbour replace 198.51.100.9 lladdr 02:00:00:00:00:09 dev {VMXNET3}
-tc qdisc add dev {SECOND} clsact
-tc filter add dev {SECOND} ingress matchall action drop
+sink {SECOND}
+sink {E1000E}
 serve {SECOND} 1
-flood 3 {FIRST} {SECOND} 32
-flood 2 {E1000E} {VMXNET3} 1
-(echo start >/proc/net/pktgen/pgctrl) >/dev/null 2>&1 </dev/null &
+serve {E1000E} 2
 """
+BUSY = (
+    (
+        f"flood 3 {FIRST} {SECOND} 32 1000000; flood 2 {E1000E} {VMXNET3} 64 64000000; begin",
+        f"aim {FIRST} 3 $look; press {SECOND} 1",
+        {
+            "few-cpus": "polls on CPU 1",
+            "remote-node": "polls on CPU 1",
+            "shared-core": "interrupts of",
+            "silent-queue": "interrupts of",
+            "uneven-rss": "packets of rx-0",
+            "xps-missing": "packets of tx-0",
+            "ring-overflow": "overruns of rx-0",
+            "lro-forwarding": "IpForwDatagrams",
+            "gro-hw-forwarding": "IpForwDatagrams",
+        },
+    ),
+    (
+        "taskset -c 5 python3 -c 'import socket; s = socket.socket(type=socket.SOCK_DGRAM)\n"
+        "while True: pass' >/dev/null 2>&1 </dev/null & echo $! >/run/lab/reading.pid",
+        f"aim {FIRST} 1 $look; press {SECOND} 1",
+        {"elephant-flow": "packets of rx-", "other-node": "polls on CPU 1"},
+    ),
+    (
+        "kill $(cat /run/lab/reading.pid); echo reset >/proc/net/pktgen/pgctrl; "
+        f"flood 7 {VMXNET3} {E1000E} 32 1000000; begin",
+        f"press {E1000E} 2",
+        {"rps-missing": "polls on CPU 2"},
+    ),
+)
+"""What begins, what is done before each look, and what is found then: of busy cards, which the
+kernel's own generator of packets floods. Few flows go to few queues, one to one queue."""
+NAMES = (*MADE, *(name for _, _, made in BUSY for name in made))
+
 DRAIN = f"""{TOOLS}
 set +e
+kill $(cat /run/lab/acting.pid /run/lab/reading.pid)
 echo reset >/proc/net/pktgen/pgctrl
 modprobe -r pktgen
 sysctl -qw net.ipv4.ip_forward=0
 ip route del 198.51.100.0/24 dev {VMXNET3}
 ip neighbour del 198.51.100.9 dev {VMXNET3}
+ip address del 203.0.113.1/24 dev {VIRTIO}
 tc qdisc del dev {SECOND} clsact
+tc qdisc del dev {E1000E} clsact
+for card in {" ".join(CARDS)}; do ethtool -K $card tso on; done
+ethtool -G {VMXNET3} rx $(cat /run/lab/ring)
 serve {SECOND} 0-7
+serve {E1000E} 0-7
 systemctl start irqbalance
 """
 
@@ -158,26 +224,32 @@ def test_an_idle_machine_is_well(guest: Guest) -> None:
 
 
 def test_what_is_made_is_found(acting: Guest) -> None:
-    assert_found(acting, MADE)
+    assert_found(acting, PRESS, MADE)
 
 
 @pytest.fixture
 def flooded(guest: Guest) -> Iterator[Guest]:
+    address = ("203.0.113.9/24", "dev", TAP)
+    guest.machine.outside("ip", "address", "add", *address)
     try:
         guest.sh(FLOOD)
         yield guest
     finally:
         guest.machine.run(DRAIN, check=False)
+        guest.machine.outside("ip", "address", "del", *address)
 
 
-def test_a_real_card_that_is_busy(flooded: Guest) -> None:
-    assert_found(flooded, FLOODED)
+def test_real_cards_that_are_busy(flooded: Guest) -> None:
+    for begin, before, made in BUSY:
+        flooded.sh(f"{TOOLS}\n{begin}")
+        assert_found(flooded, f"{TOOLS}\n{before}", made)
 
 
-def assert_found(guest: Guest, made: Mapping[str, str]) -> None:
+def assert_found(guest: Guest, before: str, made: Mapping[str, str]) -> None:
     """That the doctor finds these within some looks, each with its proof."""
     found: dict[str, dict[str, object]] = {}
-    for _ in range(4):  # an emulated machine may stand still for seconds
+    for look in range(4):  # an emulated machine may stand still for seconds
+        guest.sh(f"look={look}\n{before}")
         found |= doctor(guest, 4)
         if made.keys() <= found.keys():
             break
