@@ -229,8 +229,9 @@ class Files(FileTree):
         if path.startswith(f"{IRQ_DIRECTORY}/"):
             place = self._irq + path.removeprefix(IRQ_DIRECTORY)
         try:
-            # to cut off a file of the kernel's own changes nothing, and is one more event
-            anew = os.O_CREAT | os.O_TRUNC if self._root or place != path else 0
+            # to cut off a file of sysfs, or an interrupt's, changes nothing, and is one more event
+            own = not self._root and place == path and not path.startswith("/proc/sys/")
+            anew = 0 if own else os.O_CREAT | os.O_TRUNC
             descriptor = self.open(place, os.O_WRONLY | os.O_CLOEXEC | anew)
             try:
                 os.write(descriptor, data)
