@@ -403,7 +403,7 @@ def test_restore_puts_back_and_leaves_alone(lab: Lab) -> None:
     assert state(lab) == before
     lab.profile("edge", NEW + "priority: 60\n")
     lab.wait(lambda: state(lab) == tried, "the changed profile")
-    assert "no setting nonsense" in refused(lab, "restore", "lan0", "nonsense")
+    assert "there is no setting named nonsense" in refused(lab, "restore", "lan0", "nonsense")
 
 
 def test_a_rollback_leaves_on_record_what_was_before_netuned() -> None:

@@ -197,9 +197,9 @@ def test_who_may_not_read_all_is_told_what(netns: Namespace, tmp_path: Path) -> 
             parent.chmod(parent.stat().st_mode | 0o011)
     archive = tmp_path / "host.tar.xz"
     script = (
-        "import os, sys\n"
+        "import locale, os, sys\n"
         "from netuned.cli.main import run\n"
-        "import netuned.snapshots.snapshot, netuned.snapshots.offline\n"
+        "import netuned.profiles.keyless, netuned.snapshots.snapshot, netuned.snapshots.offline\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "sys.exit(run(['snapshot', sys.argv[1], '--json']))\n"
     )

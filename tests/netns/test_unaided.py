@@ -17,9 +17,11 @@ ABSENT = "netuned is not running"
 EDGE = "match: {kind: veth, name: lan0}\nrps: {cpus: 0}\n"
 
 RUN = """\
-import contextlib, io, json, os, sys
+import contextlib, io, json, locale, os, sys
+from netuned.profiles import mistakes, schema, yamlreading
 from netuned.cli import answers, main, plan, profiles, status
 from netuned.snapshots import offline, unaided
+schema.json_schema()  # imports all that compiles
 offline.DEFAULT_DIRECTORIES = (sys.argv[2],)
 if uid := int(sys.argv[1]):
     os.setgroups([]), os.setresgid(uid, uid, uid), os.setresuid(uid, uid, uid)
