@@ -50,6 +50,9 @@ PACKAGES = (
         "python3-pip",
         "python3-systemd",
     ),
+    # what netuned's own package depends on
+    *("python3-jeepney", "python3-prometheus-client", "python3-psutil", "python3-rich"),
+    "python3-yaml",
 )
 
 WITHOUT = (
