@@ -78,14 +78,14 @@ rpm: setup
 SDIST = $(BUILT)/sdist/netuned-$(VERSION)
 SBOM = $(BUILT)/sbom
 
-dist:
+dist: ansible-core
 	@rm -rf $(DIST)
 	@$(MAKE) --no-print-directory deb rpm
 	@cp $(BUILT)/deb/netuned/wheels/netuned-*.whl $(DIST)/
 	@# A source distribution is all of the source, so that each of its targets can be made
 	@rm -rf $(BUILT)/sdist $(SBOM)
 	@mkdir -p $(SDIST)
-	@cp -R $(PACKAGED) CHANGELOG.md SECURITY.md bench requirements.lock tests $(SDIST)/
+	@cp -R $(PACKAGED) CHANGELOG.md SECURITY.md ansible bench requirements.lock tests $(SDIST)/
 	@find $(SDIST) -name __pycache__ -prune -exec rm -rf {} +
 	@cd $(SDIST) && ls -A | sed 's/.*/graft &\ninclude &/' >MANIFEST.in && \
 	    $(abspath $(VENV))/bin/python -c 'from setuptools import build_meta; build_meta.build_sdist("..")' >../build.log 2>&1
@@ -94,6 +94,5 @@ dist:
 	@$(PIP) install --only-binary :all: --require-hashes --target $(SBOM) -r units/requirements.lock
 	@PYTHONPATH=$(SBOM) $(VENV)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
 	    -o $(DIST)/netuned-$(VERSION).cdx.json requirements.lock
-	@# Ansible's collection, where it is in the tree
-	@[ ! -e ansible/galaxy.yml ] || PATH=$(abspath $(VENV))/bin:$$PATH ansible-galaxy collection build --output-path $(DIST) ansible
+	@$(VENV)/ansible/current/bin/ansible-galaxy collection build --output-path $(DIST) ansible >$(BUILT)/ansible.log
 	@cd $(DIST) && sha256sum * >SHA256SUMS && cat SHA256SUMS
