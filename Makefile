@@ -55,11 +55,12 @@ $(VENV)/.ready: pyproject.toml requirements.lock tests/requirements.lock pages/r
 # The oldest and the newest ansible-core that the collection is for, each with what tests it
 ansible-core: $(VENV)/ansible/.ready
 
+PIP_INSTALL_THERE = $(VENV)/ansible/$$each/bin/python -m pip --disable-pip-version-check -q install
+
 $(VENV)/ansible/.ready: tests/ansible/oldest.lock tests/ansible/current.lock $(VENV)/.ready
 	@for each in oldest current; do \
 	    [ -x $(VENV)/ansible/$$each/bin/python ] || $(PYTHON) -m venv $(VENV)/ansible/$$each || exit; \
-	    $(VENV)/ansible/$$each/bin/python -m pip --disable-pip-version-check -q install --only-binary :all: \
-	        --require-hashes -r tests/ansible/$$each.lock || exit; \
+	    $(PIP_INSTALL_THERE) --only-binary :all: --require-hashes -r tests/ansible/$$each.lock || exit; \
 	done
 	@touch $@
 

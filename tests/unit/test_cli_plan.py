@@ -265,7 +265,8 @@ def test_a_file_is_planned_as_if_it_were_taken_away(host: Host) -> None:
     assert status == 1
     assert "etc/new one.yaml:2:10: extends: there is no profile `common`" in said
     _, _, said = host.plan("--without", "none.yaml")
-    assert said == "netunedctl: etc/none.yaml: there is no such file, so it cannot go\n"
+    missing = "etc/none.yaml: there is no such file, so it cannot go"
+    assert said == f"netunedctl: {missing}; mend that, and try it again\n"
 
 
 def test_rows_are_as_people_are_shown_them(host: Host) -> None:
