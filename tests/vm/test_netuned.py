@@ -135,7 +135,7 @@ def test_systemd_reloads_it_and_is_told_how_it_is(igb: Guest) -> None:
     igb.wait("it to be ready again", "systemctl is-active netuned")
     assert igb.sh("systemctl show -P MainPID netuned") == pid
     assert igb.sh("systemctl show -P StatusText netuned") == "2 in-sync"
-    assert igb.sh("systemctl show -P WatchdogUSec netuned") == "30s"
+    assert igb.sh("systemctl show -P WatchdogUSec netuned") == "1min"
     assert igb.writes() == before
 
 

@@ -22,7 +22,7 @@ ALSO_HAD = " ".join(
 CONFFILE = "/etc/apparmor.d/netuned"
 LOG = "/run/lab/settings"
 WATCH = f"""
-rm -f {LOG}; (
+mkdir -p {Path(LOG).parent}; rm -f {LOG}; (
 while [ ! -e {LOG}.end ]; do
   {{ ethtool -l {FIRST}; ethtool -x {FIRST}; tc qdisc show dev {FIRST};
     cat /sys/class/net/{FIRST}/queues/*/?ps_cpus; }} 2>&1 | cksum >>{LOG}
