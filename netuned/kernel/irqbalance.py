@@ -100,7 +100,7 @@ def _read_balanced(path: str) -> frozenset[int]:
             connection.sendall(b"stats")
             while len(answer) < ANSWER_MOST and (chunk := connection.recv(1 << 16)):
                 answer += chunk
-    except (BlockingIOError, ConnectionError) as error:
+    except (BlockingIOError, ConnectionError, FileNotFoundError) as error:
         # it lets one client wait, which was here before; or it ends, as in a restart
         raise KernelError("ask", "irqbalance's socket", errno.ETIMEDOUT) from error
     except (OSError, TimeoutError) as error:

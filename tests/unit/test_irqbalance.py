@@ -95,6 +95,15 @@ def test_so_is_one_that_ends_while_it_is_asked(busy: int, tmp_path: Path) -> Non
         assert (found.running, found.waiting) == (True, True)
 
 
+def test_so_is_one_that_has_ended_since_it_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = str(tmp_path / "irqbalance1.sock")
+    monkeypatch.setattr(irqbalance, "_find_running", lambda: (1, (), gone))
+    found = Irqbalance(tmp_path).look()
+    assert (found.running, found.waiting) == (True, True)
+
+
 @pytest.mark.usefixtures("busy")
 def test_it_is_let_go_without_an_answer(
     tmp_path: Path, jobs: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
