@@ -282,7 +282,9 @@ def test_alerts_and_documents_name_what_is_told() -> None:
     panels = [panel for panel in board["panels"] if panel["type"] != "row"]
     queries = " ".join(target["expr"] for panel in panels for target in panel["targets"])
     assert set(re.findall(r"\b(netuned_\w+)", queries)) == names
-    documented = (ROOT / "docs/fleet.md").read_text().partition("\n## What Prometheus collects\n")[2]
+    documented = (
+        (ROOT / "docs/fleet.md").read_text().partition("\n## What Prometheus collects\n")[2]
+    )
     assert {*re.findall(r"`(netuned_\w+)", documented)} == names
     assert {*re.findall(r"`(Netuned\w+)`", documented)} == set(alerts)
 
