@@ -24,6 +24,8 @@ def removable(guest: Guest) -> Iterator[Guest]:
     for name in ("uninstall", "put-back"):
         guest.machine.put(f"/root/{name}", (UNITS / name).read_bytes(), mode=0o755)
     guest.sh(f"tar -C / -cf /root/netuned.tar {HAD}", 120)
+    for ifname in (FIRST, SECOND):  # what tests before this one set is put back
+        guest.wait_state(ifname, "unmanaged")
     yield guest
     guest.remove_profiles()
     guest.sh("tar -C / -xf /root/netuned.tar && systemctl daemon-reload", 120)
