@@ -18,7 +18,7 @@ JOURNAL_LINES = 60
 KERNELS = (
     ("every_kernel", image.SYSTEMS),
     ("newest_kernel", (image.NEWEST,)),
-    ("oldest_kernel", (image.OLDEST,)),
+    ("each_release", (image.CURRENT, image.OLDEST)),
 )
 """Mark -> where such a test runs; those without run on the current one."""
 SIMULATOR = "/run/lab/netdevsim.ko"

@@ -73,6 +73,7 @@ def program(guest: Guest) -> str:
     return guest.sh("systemctl show -P MainPID netuned")
 
 
+@pytest.mark.each_release
 def test_a_package_comes_is_upgraded_and_goes(debian: Guest) -> None:
     guest = debian
     before = found(guest)
