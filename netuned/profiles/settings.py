@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
@@ -16,10 +16,8 @@ from netuned.profiles.timeout import parse_timeout_s
 from netuned.profiles.trust import (
     ANYONE,
     NOBODY,
-    UnsettledError,
     Way,
     read_trusted,
-    trusted_directory,
 )
 from netuned.profiles.yamltree import Table, to_data
 
@@ -105,34 +103,32 @@ def read_settings(
     places = [path]
     if path == DEFAULT_PATH:
         places = [os.path.join(directory, NAME) for directory in DIRECTORIES]
-    main = next(filter(None, (_read(place, owner, way, before) for place in places)), {})
-    names: dict[str, str] = {}
-    drop_ins: dict[str, bytes | ProfileError] = {}
+    main: dict[str, bytes | ProfileError] = {}
     for place in places:
-        directory = f"{place}.d"
-        known = {os.path.basename(p): c for p, c in before.items() if p.startswith(f"{directory}/")}
-        try:
-            found = read_directory(directory, owner, names, way, known, wanted=is_drop_in)
-        except ProfileError as error:
-            main[directory] = error
-            continue
-        for name, content in found.items():
-            names[name] = os.path.join(directory, name)
-            drop_ins[names[name]] = content
-    return main | {names[name]: drop_ins[names[name]] for name in sorted(names)}
+        directory, name = os.path.split(place)
+        main = main or _read(directory, owner, (), way, before, name.__eq__)
+    found: dict[str, bytes | ProfileError] = {}
+    for place in places:
+        seen = {os.path.basename(path) for path in found}
+        found |= _read(f"{place}.d", owner, seen, way, before, is_drop_in)
+    return main | dict(sorted(found.items(), key=lambda item: os.path.basename(item[0])))
 
 
-def _read(path: str, owner: int, way: Way, before: Read) -> dict[str, bytes | ProfileError]:
-    """One file, if it is there."""
+def _read(
+    directory: str,
+    owner: int,
+    seen: Collection[str],
+    way: Way,
+    before: Read,
+    wanted: Callable[[str], bool],
+) -> dict[str, bytes | ProfileError]:
+    """What a directory's files hold, or why it, or one of them, is not used."""
+    known = {os.path.basename(p): c for p, c in before.items() if os.path.dirname(p) == directory}
     try:
-        with trusted_directory(os.path.dirname(path), owner, way) as directory:
-            return {path: read_trusted(path, owner, directory, way) or b""}
-    except FileNotFoundError:
-        return {}
-    except UnsettledError:
-        return {path: before.get(path, b"")}
+        found = read_directory(directory, owner, seen, way, known, wanted)
     except ProfileError as error:
-        return {path: error}
+        return {directory: error}
+    return {os.path.join(directory, name): content for name, content in found.items()}
 
 
 def load_settings(

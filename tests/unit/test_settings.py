@@ -124,6 +124,14 @@ def test_a_mistake_in_a_drop_in_has_its_place_and_leaves_all_as_it_was(root: Pat
     assert "is writable by its group and everyone" in str(found(root).errors[0])
 
 
+def test_a_link_that_leads_nowhere_is_not_taken_for_no_file(root: Path) -> None:
+    put(root / "lib/netuned.yaml", "confirm_timeout: 1s\n")
+    (root / "etc/netuned.yaml").symlink_to(root / "gone")
+    seen = found(root, Settings(7))
+    assert seen.confirm_timeout_s == 7
+    assert str(root / "etc/netuned.yaml") in str(seen.errors[0])
+
+
 def test_settings_elsewhere_have_their_drop_ins_beside_them(root: Path) -> None:
     path = root / "other.yaml"
     (root / "other.yaml.d").mkdir()
