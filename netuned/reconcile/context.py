@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from netuned.errors import KernelError
@@ -10,6 +10,7 @@ from netuned.hardware.facts import read_nic
 from netuned.hardware.nic import Nic
 from netuned.kernel import Kernel
 from netuned.reconcile.baseline import Baseline
+from netuned.reconcile.hold import Hold
 from netuned.reconcile.listener import Listener
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.work import Work
@@ -38,6 +39,8 @@ class Context:
     listener: Listener
     slots: dict[int, Slot]
     loop: Surroundings
+    looking: Hold = field(default_factory=Hold)
+    """Had by who looks at many cards, the loop or the lookout: neither meets what the other has."""
 
     async def read_nic(self, ifindex: int) -> Nic | None:
         """The facts of a card that is not in the loop; None if it left. Raises: KernelError."""

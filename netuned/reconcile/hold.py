@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 WAIT_FIRST_S, WAIT_MOST_S = 0.0005, 0.02
 """A task asks again after this, then after twice that: a thread has a card for a millisecond."""
@@ -27,6 +29,16 @@ class Hold:
     def give(self) -> None:
         """Give it back in the thread that took it."""
         self._anybody.release()
+
+    @contextmanager
+    def taken(self) -> Iterator[bool]:
+        """Have it in this thread meanwhile, if nobody has it: that is said."""
+        took = self.take()
+        try:
+            yield took
+        finally:
+            if took:
+                self.give()
 
     async def __aenter__(self) -> None:
         await self._tasks.acquire()

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -437,7 +438,8 @@ class Reconciler:
     def _tell_shown(self, shown: bool) -> None:
         """What a card cannot have shows in a look of the lookout, too."""
         if shown and self._loop is not None:
-            self._loop.call_soon_threadsafe(self.publish)
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self.publish)
 
     async def poll(self, silent: frozenset[str]) -> None:
         """Look at what this kernel raises no event for."""

@@ -80,7 +80,8 @@ class Passes:
                     await self._look(slot)
         except Exception as error:  # the loop's edge: a bug over one card stops no other
             log.exception("Internal error over %s, leaving it alone", slot.card.nic.label)
-            slot.broke(error)
+            async with slot.lock:
+                slot.broke(error)
         finally:
             self._under_way -= 1
             slot.end()

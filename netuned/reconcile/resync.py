@@ -31,7 +31,7 @@ async def look_over(context: Context, host: Slot) -> tuple[list[str], list[Slot]
     KernelError.
     """
     kernel = context.kernel
-    async with _idle(context, (host, *context.slots.values())) as idle:
+    async with context.looking, _idle(context, (host, *context.slots.values())) as idle:
         cards, seen = [slot.card for slot in idle], _versions(idle)
         names, differing = await context.work.in_worker(
             lambda: (kernel.files.listdir(CLASS_NET), sweep(kernel, cards))
@@ -55,7 +55,7 @@ async def poll(context: Context, silent: frozenset[str]) -> list[Slot]:
     due, seen = [], _versions(slots)
     kernel, writes, asked = context.kernel, -1, Once(context.kernel, brief=True)
     for slot in slots:  # one by one: a driver that hangs holds up its own card
-        async with _idle(context, [slot]) as idle:
+        async with context.looking, _idle(context, [slot]) as idle:
             cards = [idler.card for idler in idle]
             if kernel.writes != writes:  # what a card reads was asked after its own last write
                 writes, asked = kernel.writes, Once(kernel, brief=True)
@@ -75,7 +75,8 @@ def finds(context: Context, host: Slot, names: list[str]) -> tuple[bool, bool]:
     KernelError.
     """
     kernel = context.kernel
-    with _taken((host, *tuple(context.slots.values()))) as idle:
+    slots = (host, *tuple(context.slots.values()))
+    with context.looking.taken() as free, _taken(slots if free else ()) as idle:
         seen = _versions(idle)
         differing = sweep(kernel, [slot.card for slot in idle])
         shown = _versions(idle) != seen
@@ -88,7 +89,7 @@ def poll_finds(context: Context, silent: frozenset[str]) -> tuple[bool, bool]:
     kernel, due, shown = context.kernel, False, False
     writes, asked = kernel.writes, Once(kernel, brief=True)
     for slot in _polled(context, silent):
-        with _taken((slot,)) as idle:
+        with context.looking.taken() as free, _taken((slot,) if free else ()) as idle:
             if kernel.writes != writes:
                 writes, asked = kernel.writes, Once(kernel, brief=True)
             seen, cards = _versions(idle), [idler.card for idler in idle]

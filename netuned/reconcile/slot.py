@@ -175,11 +175,10 @@ class Slot:
     def end(self) -> None:
         """They have ended."""
         self.task = None
-        if self.gone:
-            self.card.close()
+        self.worked()
 
     def worked(self) -> None:
-        """A worker or the lookout has had the card outside of a look, and has not any more."""
+        """Who has had the card has not any more: looks, a worker outside of one, or the lookout."""
         if self.gone and self.task is None and self.lock.take():  # else another reads its files
             self.card.close()
             self.lock.give()

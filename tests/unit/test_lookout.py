@@ -52,6 +52,16 @@ def test_a_task_that_is_cancelled_while_it_waits_leaves_no_lock() -> None:
     asyncio.run(check())
 
 
+def test_a_thread_says_whether_it_has_what_it_takes_for_a_while() -> None:
+    hold = Hold()
+    with hold.taken() as free:
+        assert free
+        with hold.taken() as again:
+            assert not again
+        assert hold.locked()
+    assert not hold.locked()
+
+
 def watch(
     resync: Callable[[], bool], poll: Callable[[frozenset[str]], bool], resync_s: float = 0.001
 ) -> Lookout:
