@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import yaml
+from yaml import CSafeLoader  # one without is not what netuned was installed with
 
 from netuned.errors import ProfileError
 from netuned.profiles.trust import MAX_BYTES
@@ -79,7 +80,7 @@ class _Reader:
         self.path = path
         self.errors: list[ProfileError] = []
         self._nodes = 0
-        self._parser: Any = yaml.CSafeLoader(text)
+        self._parser: Any = CSafeLoader(text)
 
     def read(self) -> tuple[Node | None, tuple[ProfileError, ...]]:
         root: Node | None = None

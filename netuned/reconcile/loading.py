@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from netuned.cpuset import CpuSet
+from netuned.errors import NetunedError
 from netuned.profiles.compiled import Compiled, Kept, key_of
 from netuned.profiles.doubts import doubts
 from netuned.profiles.loader import ProfileSet, Remembered, load
@@ -69,7 +70,7 @@ class Loading:
     async def load(self) -> None:
         """Read everything again. A reading that has not begun yet serves all who ask for one.
 
-        Raises: KernelError if the host's CPUs cannot be read.
+        Raises: KernelError if the host's CPUs cannot be read; NetunedError as ``_compiled``.
         """
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._load())
@@ -129,17 +130,7 @@ class Loading:
         possible, reader = self._possible(), self._reader
         read = reader.read(self._read_last)
         made = self._made_before(read, possible)
-        if made is not None:
-            profiles, settings = made
-        else:
-            profiles = load(
-                reader.directories,
-                possible=possible,
-                previous=self.profiles,
-                recorded=read.directories,
-                remembered=self._remembered,
-            )
-            settings = load_settings(reader.settings_path, self.settings, read=read.settings)
+        profiles, settings = made or self._compiled(read, possible)
         told = {*map(str, self.settings.errors), *self.profiles.messages, *self._doubts}
         for message in (*map(str, settings.errors), *profiles.messages):
             if message not in told:
@@ -149,6 +140,22 @@ class Loading:
             if message not in told:
                 log.warning("%s", message)
         return read, settings, profiles, possible
+
+    def _compiled(self, read: Reading, possible: CpuSet) -> tuple[ProfileSet, Settings]:
+        """Raises: NetunedError where what reads YAML is not what this process began with."""
+        try:
+            profiles = load(
+                self._reader.directories,
+                possible=possible,
+                previous=self.profiles,
+                recorded=read.directories,
+                remembered=self._remembered,
+            )
+            settings = load_settings(self._reader.settings_path, self.settings, read=read.settings)
+        except ImportError as error:  # imported late; an upgrade may have replaced it meanwhile
+            problem = f"profiles cannot be read with what is installed now ({error})"
+            raise NetunedError(f"{problem}: restart netuned (systemctl restart netuned)") from error
+        return profiles, settings
 
     def _made_before(self, read: Reading, possible: CpuSet) -> tuple[ProfileSet, Settings] | None:
         """What the same texts were made, without a mistake, the last time or by another daemon."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from netuned.cpuset import CpuSet
+from netuned.errors import NetunedError
 from netuned.profiles import library, loader, reading
 from netuned.profiles.library import MAX_HINTS
 from netuned.profiles.reading import MOST_AT_ALL
@@ -150,6 +152,27 @@ def test_what_is_doubtful_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptu
     assert [record.getMessage().partition(": warning: ")[2] for record in caplog.records] == [
         "`eth0,eth1` is one pattern; several are a list: [eth0, eth1]"
     ]
+
+
+def test_a_reader_that_an_upgrade_took_away_is_told_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = loading(tmp_path, Counted())
+    (tmp_path / "a.yaml").write_text("match: {name: a}\n")
+
+    async def check() -> None:
+        await profiles.load()
+        (tmp_path / "b.yaml").write_text("match: {name: b}\n")
+        with monkeypatch.context() as upgraded:
+            upgraded.setitem(sys.modules, "netuned.profiles.yamlreading", None)
+            with pytest.raises(NetunedError, match="systemctl restart netuned"):
+                await profiles.load()
+        assert [one.profile.name for one in profiles.profiles.profiles] == ["a"]
+        await profiles.load()
+        assert [one.profile.name for one in profiles.profiles.profiles] == ["a", "b"]
+
+    asyncio.run(check())
+    profiles.close()
 
 
 def test_what_is_fresh_or_was_touched_is_read_once_more_and_no_more(tmp_path: Path) -> None:
