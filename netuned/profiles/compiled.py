@@ -64,11 +64,15 @@ def key_of(directories: Recorded, settings: Read, possible: CpuSet) -> str:
 def _code() -> bytes:
     """Tells what makes values of texts: by netuned's version and, for who changes it, its source.
 
+    That is this package's, and of netuned's own modules those that all share.
+
     Asked once, when it starts: another may be installed while it runs. Empty where its source
     cannot be read.
     """
     try:
-        sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+        here = Path(__file__).parent
+        paths = (*here.glob("*.py"), *here.parent.glob("*.py"))
+        sources = [path.read_bytes() for path in sorted(paths)]
     except OSError:
         return b""
     return _digest((__version__.encode(), *sources)).encode()
