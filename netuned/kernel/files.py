@@ -230,7 +230,7 @@ class Files(FileTree):
             place = self._irq + path.removeprefix(IRQ_DIRECTORY)
         try:
             # to cut off a file of sysfs, or an interrupt's, changes nothing, and is one more event
-            own = not self._root and place == path and not path.startswith("/proc/sys/")
+            own = not self._root and not path.startswith("/proc/sys/")
             anew = 0 if own else os.O_CREAT | os.O_TRUNC
             descriptor = self.open(place, os.O_WRONLY | os.O_CLOEXEC | anew)
             try:
