@@ -55,7 +55,7 @@ def carry(environment: Path, licences: Path, wheels: list[Path]) -> None:
     programs.mkdir()
     (programs / "python").symlink_to("/usr/bin/python3")
     (environment / "pyvenv.cfg").write_text(
-        "home = /usr/bin\ninclude-system-site-packages = true\n"
+        "home = /usr/bin\ninclude-system-site-packages = true\npackaged = true\n"
     )
     (ours,) = modules.glob("netuned-*.dist-info/entry_points.txt")
     entries = configparser.ConfigParser()

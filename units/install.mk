@@ -48,6 +48,8 @@ ifeq ($(OFFLINE)$(DESTDIR),)
 	@units/apt-ensure python3 python3-venv python3-systemd
 endif
 	@$(SYSTEM_PYTHON) -Bc 'import sys; sys.exit(sys.version_info < (3, 11) and "netuned needs Python 3.11 or newer")'
+	@! grep -qs '^packaged = true' $(LIB)/venv/pyvenv.cfg || { \
+	    echo "netuned is installed by a package: remove that first (KEEP=1 leaves settings as they are)." >&2; exit 1; }
 	@$(SUDO) rm -rf $(BUILD)
 	@$(SUDO) install -d $(BUILD)/source
 	@[ -x $(LIB)/venv/bin/python ] || $(CLEANLY) $(SYSTEM_PYTHON) -m venv --system-site-packages $(LIB)/venv

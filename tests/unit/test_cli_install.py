@@ -224,6 +224,14 @@ def test_what_packages_put_beside_their_environment(tree: Tree) -> None:
     ] + enabled
 
 
+def test_what_a_package_brought_is_the_packages(tree: Tree) -> None:
+    (tree.venv / "pyvenv.cfg").write_text("home = /usr/bin\npackaged = true\n")
+    before = tree.files()
+    for target in ("install", "uninstall"):
+        tree.make(target, fails="by a package: remove that")
+        assert tree.files() == before
+
+
 def test_uninstall_leaves_a_host_alone_that_it_does_not_take_anything_from(tree: Tree) -> None:
     tree.make("install")
     pages = [tree.stage / "usr/share" / place for place in (*pages_of(ROOT), *scripts())]

@@ -132,6 +132,12 @@ def test_what_is_carried_is_what_is_locked(tree: Path) -> None:
     assert found == wanted | {"netuned": netuned.__version__}
 
 
+def test_make_install_knows_what_a_package_brought(tree: Path) -> None:
+    """By this it lets it be, see `test_what_a_package_brought_is_the_packages`."""
+    environment = tree / "usr/lib/netuned/venv/pyvenv.cfg"
+    assert "packaged = true" in environment.read_text().splitlines()
+
+
 def test_extension_modules_are_there_for_each_python(tree: Path) -> None:
     pythons = variable("DEB_PYTHONS")
     modules = list((tree / MODULES).rglob("*.so"))
