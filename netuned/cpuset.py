@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import compress
 from string import hexdigits
+
+from netuned.records import dataclass
 
 MAX_CPU = 1 << 16
 """No machine has CPU numbers past this; a bound so that "0-999999999" costs nothing."""

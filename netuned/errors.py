@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import errno as _errno
 import os
-from dataclasses import dataclass
 from typing import ClassVar
 
+from netuned.records import dataclass
 from netuned.text import without_keys
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from netuned.errors import HistoryError
 from netuned.plan import Change
+from netuned.records import dataclass
 from netuned.values import describe
 
 CHANGE, LEFT, FAILURE = "change", "left", "failure"

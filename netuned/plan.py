@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
 from netuned.cpuset import CpuSet
+from netuned.records import dataclass
 from netuned.values import Value, describe
 
 MOST = 3

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from netuned.records import dataclass
 
 IN_SYNC = "in-sync"
 """All that the profile names reads back as the profile says."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from netuned.cpuset import CpuSet
+from netuned.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

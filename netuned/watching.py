@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from netuned.history import CHANGE, CONTENTION, HOST_LABEL, TRIAL, Entry
+from netuned.records import dataclass
 from netuned.status import (
     APPLYING,
     CONTENDED,

@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from dbus_fast import Message, MessageFlag, MessageType
@@ -35,6 +35,7 @@ from dbus_fast import Message, MessageFlag, MessageType
 from netuned.bus import names
 from netuned.bus.incoming import CALL_MOST, Header
 from netuned.bus.names import Credentials
+from netuned.records import dataclass
 
 LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
 UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"

@@ -11,8 +11,9 @@ Source: https://dbus.freedesktop.org/doc/dbus-specification.html, Message Protoc
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Protocol
+
+from netuned.records import dataclass
 
 METHOD_CALL, METHOD_RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 NO_REPLY_EXPECTED = 1

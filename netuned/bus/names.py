@@ -6,10 +6,11 @@ Source: https://dbus.freedesktop.org/doc/dbus-specification.html; dbus 1.14, bus
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dbus_fast import Message, MessageType
+
+from netuned.records import dataclass
 
 TIMEOUT_S = 25.0
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netuned.bus import wire
@@ -15,6 +15,7 @@ from netuned.cli.arguments import add_profiles, add_snapshot, card_name, own_nam
 from netuned.cli.text import Screen, print_json
 from netuned.errors import NetunedError
 from netuned.plan import WHY_WITHHELD, Change, Lack, Plan, Problem, merged
+from netuned.records import dataclass
 from netuned.status import UNSUPPORTED, WAITING, Status
 from netuned.text import escape
 from netuned.valuejson import typed

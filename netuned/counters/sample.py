@@ -6,13 +6,14 @@ Pure, but for nothing: ``take`` makes samples.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 from netuned.cpuset import MAX_CPU
 from netuned.hardware.vectors import RX, TX
 from netuned.kernel import counts
 from netuned.kernel.counts import Counts, Queue
+from netuned.records import dataclass
 
 GAUGES = frozenset({"backlog", "qlen", "conntrack", "conntrack_max", "memory"})
 """What is as it is now; all else grows."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from netuned.counters.sample import Sample
@@ -34,6 +34,7 @@ from netuned.kernel.questions import (
 )
 from netuned.kernel.rules import RuleTable
 from netuned.kernel.writers import find
+from netuned.records import dataclass
 from netuned.status import Status
 from netuned.values import FlowRule
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from netuned.hardware.nic import PHYSICAL, Nic
+from netuned.records import dataclass
 
 LOST, FULL, WASTED, LATENT = 75.0, 50.0, 25.0, 0.0
 """Where costs begin: packets are lost; a CPU, link or table is at its end; CPU time or latency is

@@ -6,10 +6,11 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeVar
 
 from netuned.cpuset import CpuSet
+from netuned.records import dataclass
 from netuned.text import counted
 
 T = TypeVar("T")

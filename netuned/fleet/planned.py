@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -17,6 +17,7 @@ from netuned.kernel import Kernel
 from netuned.plan import MOST, Change, Plan, Problem, merged, merged_keys
 from netuned.profiles.loader import ProfileSet
 from netuned.profiles.searchpath import Recorded
+from netuned.records import dataclass
 from netuned.snapshots import offline
 from netuned.snapshots.offline import Look
 from netuned.values import Told, describe

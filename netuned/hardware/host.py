@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
@@ -18,6 +18,7 @@ from netuned.hardware.topology import Topology, read_topology
 from netuned.kernel import Kernel
 from netuned.kernel.linkinfo import LOOPBACK
 from netuned.kernel.once import Once
+from netuned.records import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from netuned.cpuset import CpuSet
 from netuned.hardware.sysfs import Files, listdir, read_cpus, read_text
+from netuned.records import dataclass
 
 UNIT = "netuned.service"
 

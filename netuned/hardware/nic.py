@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from netuned.cpuset import CpuSet
 from netuned.hardware.vectors import Vector
 from netuned.kernel.ethtool import Channels
 from netuned.kernel.linkinfo import LinkInfo
+from netuned.records import dataclass
 from netuned.values import ChannelCounts
 
 CLASS_NET = "/sys/class/net"

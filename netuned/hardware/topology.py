@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from netuned.cpuset import CpuSet
 from netuned.errors import KernelError
 from netuned.hardware.caches import Caches, last_level, read_caches
 from netuned.hardware.isolation import Isolation, read_isolation
 from netuned.hardware.sysfs import Files, numbered, read_cpus, read_int, read_text
+from netuned.records import dataclass
 
 LOCAL_DISTANCE = 10
 REMOTE_DISTANCE = 20

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from netuned.records import dataclass
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 

@@ -7,7 +7,7 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from netuned.errors import NetunedError, ProfileError
 from netuned.importing import link, perftune, script, sysctl, tuned
@@ -15,6 +15,7 @@ from netuned.importing.found import APPENDED, EVERY, TABLE, Found
 from netuned.profiles.loader import load
 from netuned.profiles.rss import KEPT_TABLE
 from netuned.profiles.yamlwriting import dump
+from netuned.records import dataclass
 from netuned.text import escape
 
 FILE = "imported.yaml"

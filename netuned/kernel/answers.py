@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, TypeVar
 
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.forms import Form, Pool, index, items, mapping, whole
 from netuned.kernel.questions import QUESTIONS, Question
+from netuned.records import dataclass
 
 NOT_HELD = errno.ENODATA
 """What is known to be there but was left out of the snapshot."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from netuned.kernel.messages import CONTEXTS
 from netuned.kernel.tables import GENERIC_HEADER
+from netuned.records import dataclass
 
 MOST_PROBED = 32
 """Contexts that are looked for one by one, before Linux 6.12, which lists them."""

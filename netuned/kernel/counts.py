@@ -11,9 +11,9 @@ import re
 import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from netuned.kernel.netlink import attributes
+from netuned.records import dataclass
 
 Counts = Mapping[str, int]
 Queue = tuple[str, int]

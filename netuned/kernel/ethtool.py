@@ -15,7 +15,6 @@ import fcntl
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from netuned.errors import KernelError, UnsupportedError
@@ -23,6 +22,7 @@ from netuned.kernel import rules
 from netuned.kernel.contexts import MOST_PROBED
 from netuned.kernel.hashing import FLOWS, Hashing, HashValues, key_of
 from netuned.kernel.rules import RuleTable
+from netuned.records import dataclass
 from netuned.values import FlowRule
 
 _SIOCGIFNAME = 0x8910

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any, Generic, TypeVar
+
+from netuned.records import dataclass
 
 A = TypeVar("A")
 Record = TypeVar("Record")

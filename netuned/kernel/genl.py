@@ -12,7 +12,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import cycle, islice
 
@@ -39,6 +39,7 @@ from netuned.kernel.messages import (
 )
 from netuned.kernel.netlink import NLM_F_DUMP, KeptDump, NetlinkSocket, attributes, decoding
 from netuned.kernel.tables import GENERIC_HEADER, Content, Table, frame
+from netuned.records import dataclass
 
 NETLINK_GENERIC = 16
 _GENL_ID_CTRL = 16

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from netuned.kernel.tables import Table, Type
+from netuned.records import dataclass
 from netuned.values import HashKey
 
 _NUMBERS = (

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from netuned.errors import KernelError
 from netuned.kernel import writers
@@ -23,6 +22,7 @@ from netuned.kernel.netlink import (
     attributes,
     decoding,
 )
+from netuned.records import dataclass
 
 NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20

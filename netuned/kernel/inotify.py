@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from dataclasses import dataclass
+
+from netuned.records import dataclass
 
 IN_MODIFY = 0x2
 IN_ATTRIB = 0x4

@@ -22,12 +22,12 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from netuned import statefile
 from netuned.errors import KernelError, UnsupportedError
 from netuned.kernel.systemd import control_unit, is_changing
+from netuned.records import dataclass
 from netuned.values import Balancer, Exclusion
 
 log = logging.getLogger(__name__)

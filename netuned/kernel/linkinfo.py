@@ -10,10 +10,10 @@ import os
 import struct
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from netuned.kernel.netlink import ATTRIBUTE, attributes
 from netuned.kernel.rtmessages import message_class
+from netuned.records import dataclass
 
 LOOPBACK = 1
 """The ifindex of ``lo`` in every network namespace (include/linux/netdevice.h)."""

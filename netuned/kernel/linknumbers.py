@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from netuned.kernel.netlink import HEADER, NLM_F_ACK, NLM_F_REQUEST, NetlinkSocket, decoding
 from netuned.kernel.rtnl import Rtnl
 from netuned.kernel.tables import Table, Type
+from netuned.records import dataclass
 
 Numbers = Mapping[str, int]
 

@@ -8,9 +8,8 @@ include/uapi/linux/ethtool_netlink_generated.h, netdev.h and genetlink.h; ethtoo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from netuned.kernel.tables import Table, Type
+from netuned.records import dataclass
 
 U8, U32, UINT = Type.U8, Type.U32, Type.UINT
 

@@ -12,13 +12,13 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
 from operator import is_not, itemgetter
 from typing import TypeVar
 
 from netuned.errors import KernelError
+from netuned.records import dataclass
 from netuned.text import escape
 
 NLM_F_REQUEST = 0x1

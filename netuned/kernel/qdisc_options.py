@@ -11,13 +11,13 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from netuned.errors import UnsupportedError
 from netuned.kernel.netlink import ATTRIBUTE, attributes
 from netuned.kernel.rtmessages import attribute_class
+from netuned.records import dataclass
 
 OFF = 0xFFFFFFFF
 """``maxrate`` of fq: unlimited; ``ce_threshold`` of fq and fq_codel: disabled."""

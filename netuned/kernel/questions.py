@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from netuned.errors import KernelError, UnsupportedError
@@ -35,6 +34,7 @@ from netuned.kernel.messages import Message
 from netuned.kernel.netdev import DMABUF, IO_URING, XSK, Bound, NetdevNetlink
 from netuned.kernel.rtnl import QdiscEntry, Rtnl
 from netuned.kernel.rules import RuleTable
+from netuned.records import dataclass
 from netuned.values import FlowRule, HashKey
 
 A = TypeVar("A")

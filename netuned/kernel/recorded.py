@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from sys import getsizeof
 from typing import TypeAlias, TypeVar
 
@@ -38,6 +37,7 @@ from netuned.kernel.questions import (
     Setting,
 )
 from netuned.kernel.rtnl import ROOT, QdiscEntry
+from netuned.records import dataclass
 from netuned.values import FlowRule
 
 A = TypeVar("A")

@@ -12,7 +12,7 @@ import errno
 import struct
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Generic, TypeVar
 
@@ -46,6 +46,7 @@ from netuned.kernel.qdisc_options import (
     same_parameter,
 )
 from netuned.kernel.rtmessages import encode, message_class
+from netuned.records import dataclass
 from netuned.text import escape
 
 __all__ = ["ROOT", "QdiscEntry", "Rtnl", "same_parameter"]

@@ -12,9 +12,9 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from netuned.records import dataclass
 from netuned.values import FlowRule
 
 SIZE = 192

@@ -22,11 +22,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from netuned.errors import UnsupportedError
 from netuned.kernel.files import FileTree
+from netuned.records import dataclass
 
 TRACING = Path("/sys/kernel/tracing")
 INSTANCE = "netuned-"

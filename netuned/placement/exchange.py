@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from netuned.cpuset import CpuSet
 from netuned.placement.filling import Loads
 from netuned.placement.objective import BOOT_CORE, Places
+from netuned.records import dataclass
 
 LIMIT = 256
 """Cards times CPUs beyond which a look for cycles would be felt; there only loads are looked at."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from netuned.cpuset import CpuSet
@@ -22,6 +22,7 @@ from netuned.placement.filling import Loads, fill, pack
 from netuned.placement.numbering import Member, number
 from netuned.placement.objective import Card, Layout, Places, Score, score
 from netuned.placement.seats import NOBODY, Place, Seats
+from netuned.records import dataclass
 
 ONE_PER_QUEUE = "one-per-queue"
 PACK = "pack"

@@ -7,13 +7,14 @@ its home, it may sit somewhere else; it goes home when they return.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from itertools import chain, repeat
 from typing import NamedTuple
 
 from netuned.cpuset import CpuSet
 from netuned.placement.objective import Layout
+from netuned.records import dataclass
 
 Place = tuple[str, str]
 """A card: its device's path (empty for a virtual one) and its name."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from netuned.hardware.nic import Nic
 from netuned.planning.funnel import place_of
 from netuned.planning.matching import tuned_for
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.match import Match
+from netuned.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ of queues.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from netuned.cpuset import CpuSet
 from netuned.errors import NetunedError, UnsupportedError
@@ -21,6 +21,7 @@ from netuned.planning.funnel import Funnel, funnel, place_of
 from netuned.planning.planner import Desired
 from netuned.planning.whynot import Judge, Verdict, elsewhere_of
 from netuned.profiles.loader import LoadedProfile
+from netuned.records import dataclass
 from netuned.tunables import TUNABLES
 from netuned.tunables.base import Boot, Limits, Target, Tunable, Wanted
 

@@ -7,10 +7,11 @@ than the card below has, packets are cut up, or merged anew, between them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from netuned.hardware.nic import Nic
 from netuned.profiles.loader import LoadedProfile
+from netuned.records import dataclass
 
 KINDS = frozenset(("bond", "bridge", "macvlan", "team", "vlan"))
 """Of link: what sends the packets of others on as they are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from netuned.cpuset import CpuSet
 from netuned.hardware.nic import Nic
@@ -13,6 +13,7 @@ from netuned.profiles import expression
 from netuned.profiles.expression import Step
 from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.specs import DEFAULT_IRQ_CPUS
+from netuned.records import dataclass
 
 HOUSEKEEPING = "housekeeping"
 NOT_ISOLATED = "not isolated"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from netuned.hardware.nic import Nic
 from netuned.hardware.stacking import pair_of, physical_below
 from netuned.profiles.loader import LoadedProfile
+from netuned.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from netuned.assignments import (
@@ -31,6 +30,7 @@ from netuned.kernel.writers import Writer, find
 from netuned.planning.planner import Desired
 from netuned.profiles.match import selects
 from netuned.profiles.sysctls import ALIASES, names_of
+from netuned.records import dataclass
 from netuned.tunables import BY_NAME, HOST_TUNABLES, TUNABLES
 from netuned.tunables.base import Boot, Wanted, Writers
 from netuned.values import Sysctl, Value

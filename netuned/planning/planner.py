@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from netuned.cpuset import CpuSet
@@ -25,6 +25,7 @@ from netuned.profiles.loader import LoadedProfile
 from netuned.profiles.profile import ChannelsSpec, Profile
 from netuned.profiles.scalars import listed
 from netuned.profiles.specs import RpsSpec, XpsSpec
+from netuned.records import dataclass
 from netuned.tunables.base import Steering, Target
 from netuned.values import ChannelCounts
 

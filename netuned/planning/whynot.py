@@ -7,7 +7,6 @@ Said of a layout by comparing it with what it would be with that one queue elsew
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from netuned.cpuset import CpuSet
 from netuned.hardware.host import Host
@@ -18,6 +17,7 @@ from netuned.placement.seats import NOBODY, Seats
 from netuned.planning.elsewhere import Elsewhere, Seated
 from netuned.planning.funnel import HOUSEKEEPING, NOT_ISOLATED, Funnel, Stage, apart
 from netuned.planning.planner import Desired
+from netuned.records import dataclass
 from netuned.tunables.base import Target
 
 SERVES = "serves"

@@ -9,7 +9,7 @@ __net_mp_open_rxq().
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from netuned.cpuset import CpuSet
@@ -19,6 +19,7 @@ from netuned.hardware.vectors import RX
 from netuned.kernel import Kernel
 from netuned.kernel.netdev import DMABUF, IO_URING, XSK, Bound
 from netuned.kernel.questions import BOUND, CONTEXTS, RINGS, RSS_TABLE, RULES, XDP, Question
+from netuned.records import dataclass
 from netuned.values import FlowRule
 
 A = TypeVar("A")

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from netuned.profiles.schema import CLASSES
 from netuned.profiles.searchpath import Recorded
 from netuned.profiles.settings import Read
 from netuned.profiles.yamltree import Position
+from netuned.records import dataclass
 
 log = logging.getLogger(__name__)
 

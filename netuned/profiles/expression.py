@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
@@ -33,6 +32,7 @@ from netuned.profiles.syntax import (
     Word,
     parse,
 )
+from netuned.records import dataclass
 
 __all__ = [
     "NAME",

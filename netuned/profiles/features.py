@@ -7,11 +7,11 @@ netdev_fix_features().
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from netuned.profiles.classes import First, Last, Mistake, Rooted
 from netuned.profiles.scalars import shown, word_or_keep
+from netuned.records import dataclass
 from netuned.text import did_you_mean
 
 _LIST = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_network
 from typing import Annotated, Literal
 
@@ -17,6 +16,7 @@ from netuned.profiles.scalars import (
     whole,
 )
 from netuned.profiles.specs import MAX_QUEUE
+from netuned.records import dataclass
 
 PROTOS = ("tcp4", "udp4", "sctp4", "tcp6", "udp6", "sctp6", "ip4", "ip6", "ether")
 MAX_RULES = 4096

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from netuned.profiles.classes import First, Mistake, Rooted
 from netuned.profiles.scalars import shown, whole
+from netuned.records import dataclass
 
 MOST_PAGES = 1 << 32
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from operator import is_
 
@@ -15,6 +15,7 @@ from netuned.profiles.scalars import shown
 from netuned.profiles.searchpath import SearchPath, Source
 from netuned.profiles.yamltree import Entry, Items, Position, Scalar, Table, to_data, written
 from netuned.profiles.yamltree import positions as positions_of
+from netuned.records import dataclass
 from netuned.text import did_you_mean, escape
 
 MAX_EXTENDS = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from netuned.cpuset import CpuSet
@@ -24,6 +24,7 @@ from netuned.profiles.searchpath import (
 )
 from netuned.profiles.trust import ANYONE
 from netuned.profiles.yamltree import Position
+from netuned.records import dataclass
 
 __all__ = [
     "DEFAULT_DIRECTORIES",

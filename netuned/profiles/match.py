@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Protocol
 
@@ -19,6 +18,7 @@ from netuned.profiles.scalars import (
     shown,
 )
 from netuned.profiles.yamltree import written
+from netuned.records import dataclass
 from netuned.text import did_you_mean
 
 PHYSICAL = "physical"

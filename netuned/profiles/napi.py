@@ -6,7 +6,7 @@ Source: Documentation/networking/napi.rst; Documentation/netlink/specs/netdev.ya
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 from typing import Annotated, Literal
 
@@ -25,6 +25,7 @@ from netuned.profiles.scalars import (
     word_or_keep,
 )
 from netuned.profiles.specs import MAX_QUEUE
+from netuned.records import dataclass
 
 MOST_DEFERRALS = (1 << 31) - 1
 """The kernel's own limit since 6.13 (netdev.yaml: s32-max)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from netuned.profiles.classes import About, Leaf, Mistake, Spec, keyed
@@ -14,6 +13,7 @@ from netuned.profiles.scalars import (
     whole,
     word_or_keep,
 )
+from netuned.records import dataclass
 
 MAX_MERGED = 8 * 65535
 """GSO_MAX_SIZE and GRO_MAX_SIZE (include/linux/netdevice.h)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Annotated, Literal
 
 from netuned.profiles.classes import About, First, Leaf, Mistake, Spec, plain
@@ -57,6 +57,7 @@ from netuned.profiles.specs import (
     XpsSpec,
 )
 from netuned.profiles.yamltree import written
+from netuned.records import dataclass
 from netuned.text import did_you_mean
 
 __all__ = [

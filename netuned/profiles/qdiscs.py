@@ -8,7 +8,6 @@ Source: include/uapi/linux/pkt_sched.h, net/sched/sch_{fq,fq_codel,cake,fifo}.c,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from netuned.profiles.classes import About, Leaf, Mistake, Spec
@@ -25,6 +24,7 @@ from netuned.profiles.scalars import (
     whole,
     word_to_int,
 )
+from netuned.records import dataclass
 
 CAKE_DIFFSERV = {"diffserv3": 0, "diffserv4": 1, "diffserv8": 2, "besteffort": 3, "precedence": 4}
 CAKE_FLOW_MODE = {

@@ -15,12 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from netuned.errors import ProfileError
 from netuned.profiles.searchpath import RecordedDirectory, read_directory
 from netuned.profiles.settings import Read, read_settings
 from netuned.profiles.trust import UnsettledError, Way
+from netuned.records import dataclass
 
 DEADLINE_S = 1.0
 """How long one file may take, from the first name of its way to its last byte."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from netuned.profiles.classes import About, First, Leaf, Mistake, Spec
@@ -18,6 +18,7 @@ from netuned.profiles.scalars import (
     shown,
     word_or_keep,
 )
+from netuned.records import dataclass
 from netuned.text import HASH_KEY, counted, did_you_mean
 
 FLOWS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from netuned.errors import ProfileError
@@ -17,6 +17,7 @@ from netuned.profiles.trust import (
     trusted_directory,
 )
 from netuned.profiles.yamltree import Node, Position, Scalar, Table, written
+from netuned.records import dataclass
 
 DEFAULT_DIRECTORIES = (
     "/etc/netuned/profiles.d",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +19,7 @@ from netuned.profiles.trust import (
     read_trusted,
 )
 from netuned.profiles.yamltree import Table, to_data
+from netuned.records import dataclass
 
 if TYPE_CHECKING:
     from pydantic import ValidationError

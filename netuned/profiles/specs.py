@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from netuned.profiles.classes import About, Leaf, Mistake, Spec, keyed
@@ -21,6 +20,7 @@ from netuned.profiles.scalars import (
     word_or_keep,
 )
 from netuned.profiles.sysctls import SysctlSpec, names
+from netuned.records import dataclass
 
 DEFAULT_IRQ_CPUS = "local & housekeeping"
 """Where interrupts go when a profile's ``irq`` names no CPUs."""

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
+from netuned.records import dataclass
 from netuned.text import escape, nearest
 
 MAX_LENGTH = 4096

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
 from netuned.profiles.classes import First, Last, Leaf, Mistake, Rooted
@@ -22,6 +21,7 @@ from netuned.profiles.scalars import (
     shown,
 )
 from netuned.profiles.yamltree import written
+from netuned.records import dataclass
 from netuned.text import did_you_mean
 
 INT_MAX = (1 << 31) - 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from netuned.profiles.loader import ProfileSet
+from netuned.records import dataclass
 from netuned.tunables.base import AnyTarget
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Generator, Iterable
-from dataclasses import dataclass
 
 from netuned.errors import KernelError, NetunedError, VerifyError
 from netuned.hardware.nic import HOST
@@ -21,6 +20,7 @@ from netuned.reconcile.before import look_beside, to_record
 from netuned.reconcile.card import Card
 from netuned.reconcile.contention import Gate
 from netuned.reconcile.writing import Outcome, undo, write
+from netuned.records import dataclass
 from netuned.tunables.base import CARD
 from netuned.values import ABSENT, Setting, Value
 

@@ -15,13 +15,14 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from netuned import statefile, valuejson
 from netuned.errors import StateFileError
 from netuned.hardware.nic import HOST, Nic
+from netuned.records import dataclass
 from netuned.tunables import BY_NAME, HOST_BY_NAME, Tunable, tunables_of
 from netuned.values import ABSENT, Setting, State, Value
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from netuned import valuejson
 from netuned.hardware.nic import Nic
 from netuned.reconcile.baseline import MOST_IFINDEX
+from netuned.records import dataclass
 
 _MOST_NAME = 15
 _MOST_PATH = 4096

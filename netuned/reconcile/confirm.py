@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from netuned.history import TRIAL
 from netuned.plan import Change, merged_keys
 from netuned.reconcile.cardid import CardId
+from netuned.records import dataclass
 from netuned.tunables import NAMES
 from netuned.values import Setting, State
 

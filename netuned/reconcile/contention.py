@@ -8,10 +8,11 @@ a minute, then less and less often, until nobody changes it any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from netuned.plan import Change
+from netuned.records import dataclass
 from netuned.tunables import EVERY
 from netuned.tunables.base import CARD
 from netuned.values import Setting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from netuned.errors import KernelError
@@ -14,6 +14,7 @@ from netuned.reconcile.hold import Hold
 from netuned.reconcile.listener import Listener
 from netuned.reconcile.slot import Slot
 from netuned.reconcile.work import Work
+from netuned.records import dataclass
 
 
 class Surroundings(Protocol):

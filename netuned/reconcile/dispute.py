@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from netuned.errors import UnsupportedError
@@ -19,6 +18,7 @@ from netuned.history import CONTENTION
 from netuned.kernel.writers import Glimpse, OpenTrace, Writer, describe, glimpse, is_other
 from netuned.reconcile.contention import Budget, Gate, Limits, by_tunable, named
 from netuned.reconcile.work import Work
+from netuned.records import dataclass
 from netuned.tunables import EVERY, tunables_of
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -54,6 +54,7 @@ from netuned.reconcile.trialfile import NAME as TRIALS
 from netuned.reconcile.trialfile import TrialFile
 from netuned.reconcile.trials import Trials
 from netuned.reconcile.work import Work
+from netuned.records import dataclass
 from netuned.status import STARTING, ManagerStatus, NicStatus, Status
 from netuned.tunables import TUNABLES, tunables_of
 from netuned.tunables.base import Wanted

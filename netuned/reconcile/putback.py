@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from netuned.errors import NetunedError, StateFileError
 from netuned.plan import WHY_WITHHELD, Change
@@ -17,6 +17,7 @@ from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
 from netuned.reconcile.confirm import Tried
 from netuned.reconcile.undo import undo_of
+from netuned.records import dataclass
 from netuned.values import Setting, State
 
 log = logging.getLogger(__name__)

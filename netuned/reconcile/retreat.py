@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from netuned import statefile
@@ -27,6 +27,7 @@ from netuned.reconcile.card import Card
 from netuned.reconcile.putback import restore
 from netuned.reconcile.trialfile import NAME as TRIALS
 from netuned.reconcile.trialfile import TrialFile
+from netuned.records import dataclass
 from netuned.tunables import tunables_of
 from netuned.tunables.base import NOT_ASKED
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from netuned.plan import Change
+from netuned.records import dataclass
 from netuned.status import APPLYING, STARTING, Applied, SettingStatus
 from netuned.valuejson import typed
 from netuned.values import describe

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from netuned.reconcile.confirm import Tried
+from netuned.records import dataclass
 from netuned.tunables import BY_NAME
 from netuned.tunables.base import CARD, OWN
 from netuned.values import Setting, State

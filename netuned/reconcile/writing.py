@@ -9,7 +9,7 @@ import errno
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from netuned.errors import KernelError, NetunedError, UnsupportedError
 from netuned.hardware.nic import HOST
@@ -19,6 +19,7 @@ from netuned.plan import Change
 from netuned.reconcile.before import taken_along
 from netuned.reconcile.card import Card
 from netuned.reconcile.contention import Gate
+from netuned.records import dataclass
 from netuned.tunables.base import CARD, NOTHING, OWN
 from netuned.values import ABSENT, Setting, describe
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from netuned.counters.sample import Sample, total
 from netuned.cpuset import CpuSet
 from netuned.hardware.vectors import TX
 from netuned.kernel.counts import TIMES
+from netuned.records import dataclass
 from netuned.report.seen import CardSeen, Seat, Seen
 from netuned.text import counted, escape
 

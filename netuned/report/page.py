@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from netuned.doctor.finding import Finding
 from netuned.plan import Plan
+from netuned.records import dataclass
 from netuned.report import drawing
 from netuned.report.document import shown_time, written
 from netuned.report.seen import CardSeen, Seen

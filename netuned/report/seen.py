@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from string import ascii_uppercase
 
 from netuned.counters.sample import CardSample, Sample
@@ -20,6 +20,7 @@ from netuned.planning.planner import Desired
 from netuned.profiles.loader import ProfileSet
 from netuned.reconcile import report
 from netuned.reconcile.card import Card
+from netuned.records import dataclass
 from netuned.snapshots import offline
 from netuned.status import QueueStatus, Status
 from netuned.tunables import TUNABLES

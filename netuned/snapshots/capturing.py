@@ -7,7 +7,6 @@ come to the same. So what is captured is never more than what a profile can hold
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
@@ -24,6 +23,7 @@ from netuned.profiles.yamlwriting import dump
 from netuned.reconcile import report
 from netuned.reconcile.baseline import Baseline
 from netuned.reconcile.card import Card
+from netuned.records import dataclass
 from netuned.snapshots import offline
 from netuned.tunables import TUNABLES
 from netuned.tunables.base import Seen, Tunable, Words

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from netuned.cpuset import CpuSet
 from netuned.errors import ProfileError
@@ -24,6 +24,7 @@ from netuned.profiles.yamltree import (
     Table,
     written,
 )
+from netuned.records import dataclass
 from netuned.snapshots.drivers import DRIVERS, UPPER_KINDS
 from netuned.snapshots.expand import expand
 from netuned.snapshots.spec import CardSpec, MachineSpec

@@ -7,12 +7,13 @@ files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
 from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
 from netuned.kernel.hashing import Hashing, key_of
 from netuned.kernel.linknumbers import MAX_SIZE
+from netuned.records import dataclass
 
 ADAPTIVE: Mapping[str, int] = MappingProxyType(
     {"adaptive-rx": 1, "adaptive-tx": 1, "rx-usecs": 50, "tx-usecs": 50}

@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,7 @@ from netuned.reconcile.card import Card
 from netuned.reconcile.host import host_target, is_left_over, mode_of
 from netuned.reconcile.trialfile import NAME as TRIALS
 from netuned.reconcile.trialfile import TrialFile
+from netuned.records import dataclass
 from netuned.snapshots import snapshot
 from netuned.snapshots.archive import is_archive, open_regular
 from netuned.tunables import TUNABLES, tunables_of

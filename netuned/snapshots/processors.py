@@ -5,10 +5,9 @@ Source: Documentation/admin-guide/cputopology.rst
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from netuned.cpuset import CpuSet
 from netuned.kernel.recorded import File, Link, Tree
+from netuned.records import dataclass
 from netuned.snapshots.smallfiles import line, mask, mask_and_list
 from netuned.snapshots.spec import MachineSpec
 

@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from netuned import __version__, statefile
@@ -35,6 +35,7 @@ from netuned.profiles.settings import DIRECTORIES, NAME
 from netuned.profiles.sysctls import KNOWN, path_of
 from netuned.profiles.trust import read_trusted, trusted_directory
 from netuned.reconcile.card import Card
+from netuned.records import dataclass
 from netuned.snapshots.archive import MAX_MEMBERS, read_archive, too_large, write_archive
 from netuned.text import escape
 from netuned.tunables import TUNABLES

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from netuned.cpuset import CpuSet
+from netuned.records import dataclass
 
 NONE = CpuSet()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import ceil
 
+from netuned.records import dataclass
 from netuned.top.rows import Row, View
 
 NOTHING = "-"

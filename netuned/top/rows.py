@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 
@@ -13,6 +13,7 @@ from netuned.hardware.nic import Nic
 from netuned.hardware.topology import Topology
 from netuned.hardware.vectors import RX, TX
 from netuned.kernel.counts import Counts
+from netuned.records import dataclass
 from netuned.text import escape
 
 CARD, QUEUE, CPU = "card", "queue", "cpu"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from netuned.kernel.once import Once
 from netuned.kernel.questions import Question
 from netuned.placement.objective import Places
 from netuned.profiles.profile import Profile
+from netuned.records import dataclass
 from netuned.values import ChannelCounts, Setting, State, Value, describe
 
 A = TypeVar("A")

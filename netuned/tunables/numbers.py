@@ -7,7 +7,6 @@ that a profile names of a card goes in one message.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from netuned.errors import UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.questions import Setting
 from netuned.profiles.profile import Profile
+from netuned.records import dataclass
 from netuned.tunables.base import (
     BOOT,
     NOT_ASKED,

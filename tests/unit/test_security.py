@@ -28,8 +28,9 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "netuned").rglob("*.py"))
 
 FORBIDDEN_MODULES = {"subprocess", "pty", "popen2", "commands", "pickle", "marshal", "shelve"}
-MAY = {"netuned/cli/edit.py": {"subprocess"}}
-"""`netunedctl edit` runs the editor that its own user names, with that user's rights."""
+MAY = {"netuned/cli/edit.py": {"subprocess"}, "netuned/records.py": {"exec"}}
+"""`netunedctl edit` runs the editor that its own user names, with that user's rights. And records'
+`__init__` is compiled of the names that are written in netuned's own classes."""
 FORBIDDEN_CALLS = {
     *("eval", "exec", "compile", "os.system", "os.popen", "os.fork", "os.forkpty"),
     *(f"os.{kind}{how}" for kind in ("exec", "spawn") for how in ("l", "le", "lp", "lpe")),
@@ -55,9 +56,9 @@ def imported(tree: ast.AST) -> set[str]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_runs_a_program_or_code_from_outside(path: Path) -> None:
     tree = ast.parse(path.read_text())
-    forbidden = FORBIDDEN_MODULES - MAY.get(str(path.relative_to(ROOT)), set())
-    assert not forbidden & {name.partition(".")[0] for name in imported(tree)}
-    assert not FORBIDDEN_CALLS & called(tree)
+    may = MAY.get(str(path.relative_to(ROOT)), set())
+    assert not (FORBIDDEN_MODULES - may) & {name.partition(".")[0] for name in imported(tree)}
+    assert not (FORBIDDEN_CALLS - may) & called(tree)
 
 
 INSTALLED = ROOT / "requirements.lock"
