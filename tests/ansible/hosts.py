@@ -26,6 +26,9 @@ fi
 exec nsenter --target "$pid" --mount --net sh -c "$2"
 """
 
+PLAIN = "plain"
+"""A host of this name is without pipelining, as is Ansible's default: modules have a terminal."""
+
 ROOTS = """\
 set -e
 mount -t tmpfs tmpfs /run
@@ -99,7 +102,8 @@ def hosts(controller: Controller, *names: str) -> Iterator[dict[str, Host]]:
         "ansible_ssh_transfer_method=piped",
         "ansible_python_interpreter=/usr/bin/python3",
     ]
-    (controller.place / "inventory").write_text("\n".join(["[all]", *names, *inventory, ""]))
+    lines = [f"{name} ansible_pipelining=false" if name == PLAIN else name for name in names]
+    (controller.place / "inventory").write_text("\n".join(["[all]", *lines, *inventory, ""]))
     made: dict[str, Host] = {}
     labs: list[Lab] = []
     try:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.ansible.controller import ROOT, SOURCE, Controller
-from tests.ansible.hosts import Host
+from tests.ansible.hosts import PLAIN, Host
 
 pytestmark = pytest.mark.netns
 
@@ -70,6 +70,7 @@ STATES = """\
     - netuned.netuned.profile: {name: edge, src: edge.yaml}
     - netuned.netuned.profile: {name: edge, state: masked, backup: true}
       register: masked
+      timeout: 300  # for one that waits for somebody to type
     - netuned.netuned.profile: {name: edge, state: masked}
     - netuned.netuned.profile: {name: edge, state: absent}
     - netuned.netuned.profile: {name: edge, state: absent}
@@ -175,12 +176,12 @@ def test_mistakes_are_told_in_netuneds_own_words(controller: Controller, fleet: 
 def test_profiles_come_and_go_and_hosts_tell_of_themselves(
     controller: Controller, fleet: Fleet
 ) -> None:
-    host = fleet("one")["one"]
+    host = fleet(PLAIN)[PLAIN]
     files = controller.place / "files"
     files.mkdir()
     (files / "edge.yaml").write_text(EDGE)
     said = play(controller, STATES)
-    assert changed(said) == {"one": 5}  # present, masked, absent, a snapshot, the answers
+    assert changed(said) == {PLAIN: 5}  # present, masked, absent, a snapshot, the answers
     told = json.loads((controller.place / "told.json").read_text())
     backup = Path(told["backup"])
     assert (host.lab.profiles / backup.name).read_text() == EDGE
@@ -188,7 +189,7 @@ def test_profiles_come_and_go_and_hosts_tell_of_themselves(
     assert told["info"]["plan"]["changes"] == []
     assert {nic["name"] for nic in told["info"]["status"]["nics"]} >= {"lan0"}
     assert "findings" in told["info"]["doctor"]
-    snapshot = controller.place / "hosts" / "one.tar.xz"
+    snapshot = controller.place / "hosts" / f"{PLAIN}.tar.xz"
     planned = host.lab.ctl("plan", str(files / "edge.yaml"), "--snapshot", str(snapshot), "--json")
     assert {change["ifname"] for change in json.loads(planned.stdout)["changes"]} == {"lan0"}
 

@@ -25,6 +25,7 @@ def find(module):
 def call(module, words, data=None):
     """Run netunedctl with these words: its exit status, output and error output.
 
+    ``data`` is its standard input, and must not be empty: then, as without, it has the module's own.
     Ends the module where netuned is not installed.
     """
     program = find(module)

@@ -169,6 +169,8 @@ from ansible_collections.netuned.netuned.plugins.module_utils import netunedctl
 
 MODE = 0o644
 NULL = "/dev/null"
+EMPTY = b"\n"
+"""A text that masks as none does; with none a command would read what the module itself is given, a terminal at worst."""
 
 
 def wanted_of(module):
@@ -210,7 +212,7 @@ def is_so(module, found, wanted):
 def plan(module, path, wanted):
     """The plan of this host with the file as it is to be. Ends the module if netuned would not take it."""
     words = ["plan", "--without", path] if wanted is None else ["plan", "-", "--as", path]
-    answer, warnings = netunedctl.ask(module, words, data=None if wanted is None else wanted)
+    answer, warnings = netunedctl.ask(module, words, data=None if wanted is None else wanted or EMPTY)
     for warning in warnings + answer["notes"] + answer["warnings"]:
         module.warn(warning)
     return answer
