@@ -160,6 +160,7 @@ backup_file:
   sample: /etc/netuned/profiles.d/edge.yaml.4711.2026-11-27@12:00:00~
 """
 
+import errno
 import os
 import tempfile
 
@@ -193,7 +194,13 @@ def read(path):
         return None, True
     if os.path.islink(path) and os.path.realpath(path) == NULL:
         return b"", True
-    with open(path, "rb") as file:
+    try:
+        file = open(path, "rb")
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None, False  # a link to nothing
+    with file:
         return file.read(), found.st_uid == 0 and not found.st_mode & 0o022
 
 
@@ -218,21 +225,29 @@ def plan(module, path, wanted):
     return answer
 
 
-def write(module, path, content):
-    """Put the file into place at one stroke, or take it away."""
+def write(path, content):
+    """Put the file into place at one stroke, with owner and mode as netuned wants them, or take it away.
+
+    The draft beside it has a name that is no profile's. Raises: OSError; then all is as before.
+    """
     if content is None:
         os.unlink(path)
         return
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
         os.makedirs(directory, 0o755)
-    descriptor, draft = tempfile.mkstemp(dir=module.tmpdir)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    os.chmod(draft, MODE)
-    module.atomic_move(draft, path)
-    os.chown(path, 0, 0)
-    os.chmod(path, MODE)
+    descriptor, draft = tempfile.mkstemp(dir=directory, prefix=".ansible-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchown(descriptor, 0, 0)
+            os.fchmod(descriptor, MODE)
+            os.fsync(descriptor)
+        os.rename(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
 
 
 def activate(module, path):
@@ -289,7 +304,10 @@ def main():
         netunedctl.do(module, ["pause"])
     if module.params["backup"] and found is not None:
         result["backup_file"] = module.backup_local(path)
-    write(module, path, wanted)
+    try:
+        write(path, wanted)
+    except OSError as error:
+        module.fail_json(msg="%s: cannot be written: %s" % (path, error.strerror), path=path)
     if running and module.params["activate"]:
         result["pending_confirm"] = activate(module, path)
     elif not running:
