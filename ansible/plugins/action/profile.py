@@ -10,6 +10,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import json
+from datetime import date
 
 import yaml
 from ansible.errors import AnsibleError
@@ -17,6 +18,8 @@ from ansible.module_utils.common.text.converters import to_native, to_text
 from ansible.plugins.action import ActionBase
 
 HEAD = "# Written by Ansible, netuned.netuned.profile.\n"
+PLAIN = (str, int, float)
+"""What a profile has, beside nothing."""
 
 
 class UnusableError(Exception):
@@ -52,24 +55,31 @@ class ActionModule(ActionBase):
 
 def text_of(profile):
     """A mapping as the text of a profile. Raises: UnusableError for what a profile cannot hold."""
-    for path, value in booleans(profile):
-        raise UnusableError(
-            "content: %s is %s. A playbook's YAML makes that of on, off, yes and no, and no profile has it: quote the word"
-            % (path, str(value).lower()))
+    for path, value in leaves(profile):
+        if isinstance(value, bool):
+            raise UnusableError(
+                "content: %s is %s. A playbook's YAML makes that of on, off, yes and no, and no profile has it: quote the word"
+                % (path, str(value).lower()))
+        if isinstance(value, date):
+            raise UnusableError("content: %s is %s, which a playbook's YAML makes a date, and no profile has one: quote it"
+                                % (path, value))
+        if not (value is None or isinstance(value, PLAIN)):
+            raise UnusableError("content: %s is a %s, and a profile has text and numbers only" % (path, type(value).__name__))
     # of the template's own kinds of text and numbers plain ones
     plain = json.loads(json.dumps(profile))
     return HEAD + yaml.safe_dump(plain, default_flow_style=False, sort_keys=False, allow_unicode=True)
 
 
-def booleans(value, path=""):
-    """Where in a mapping booleans are, as (path, value)."""
-    if isinstance(value, bool):
-        yield path, value
-    elif isinstance(value, dict):
+def leaves(value, path=""):
+    """Keys and values of a mapping that hold no others, as (path, value)."""
+    if isinstance(value, dict):
         for key in value:
-            if isinstance(key, bool):
-                yield "%s.%s" % (path, str(key).lower()) if path else str(key).lower(), key
-            yield from booleans(value[key], "%s.%s" % (path, key) if path else "%s" % key)
-    elif isinstance(value, list):
+            below = "%s" % (str(key).lower() if isinstance(key, bool) else key)
+            below = "%s.%s" % (path, below) if path else below
+            yield below, key
+            yield from leaves(value[key], below)
+    elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
-            yield from booleans(item, "%s[%d]" % (path, number))
+            yield from leaves(item, "%s[%d]" % (path, number))
+    else:
+        yield path, value
