@@ -187,21 +187,18 @@ def wanted_of(module):
 
 
 def read(path):
-    """What is there: its content, None for none, and whether it is as safe as netuned wants it."""
+    """What is there: its content, None for none, and whether it is as safe as netuned wants it. Raises: OSError."""
+    found = None
     try:
         found = os.lstat(path)
-    except OSError:
-        return None, True
-    if os.path.islink(path) and os.path.realpath(path) == NULL:
-        return b"", True
-    try:
-        file = open(path, "rb")
+        if os.path.islink(path) and os.path.realpath(path) == NULL:
+            return b"", True
+        with open(path, "rb") as file:
+            return file.read(), found.st_uid == 0 and not found.st_mode & 0o022
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise
-        return None, False  # a link to nothing
-    with file:
-        return file.read(), found.st_uid == 0 and not found.st_mode & 0o022
+        return None, found is None  # not so where it is a link to nothing
 
 
 def is_empty(content):
@@ -279,7 +276,10 @@ def main():
         module.fail_json(msg="%r is no name of a profile's file: it has no slash, no first dot, and no .yaml" % name)
     path = netunedctl.path_of(name)
     wanted = wanted_of(module)
-    found, safe = read(path)
+    try:
+        found, safe = read(path)
+    except OSError as error:
+        module.fail_json(msg="%s: cannot be read: %s" % (path, error.strerror), path=path)
     if is_so(module, found, wanted) and safe:
         module.exit_json(changed=False, path=path)
 

@@ -31,6 +31,10 @@ def test_what_is_there(tmp_path):
     path.unlink()
     path.symlink_to("nothing.yaml")
     assert profile.read(str(path)) == (None, False)
+    path.unlink()
+    path.symlink_to("edge.yaml")
+    with pytest.raises(OSError):
+        profile.read(str(path))
 
 
 class Rename:
