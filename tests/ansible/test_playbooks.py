@@ -47,6 +47,7 @@ TRY = """\
         host_checks: [test -d /sys/class/net/lan0]
     - netuned.netuned.apply:  # nothing is to be done then
 """
+BY_HAND = "'netunedctl status --json | grep -om1 \"[0-9a-f]*: lan0\" | cut -d: -f1 | xargs netunedctl confirm; false'"
 MISTAKES = """\
 - hosts: all
   gather_facts: false
@@ -162,6 +163,19 @@ def test_a_check_that_fails_rolls_back(controller: Controller, fleet: Fleet) -> 
     said = play(controller, text, check=False)
     assert "did not succeed: no such service. It was rolled back." in said
     assert (host.masks(), host.pending()) == ("0", "")
+
+
+@pytest.mark.parametrize("controller", ["current"], indirect=True)
+def test_what_somebody_confirmed_is_not_said_to_be_rolled_back(
+    controller: Controller, fleet: Fleet
+) -> None:
+    host = fleet("one")["one"]
+    text = TRY.replace("WAIT", "20s").replace("CHECK", "true")
+    text = text.replace("test -d /sys/class/net/lan0", BY_HAND)
+    said = play(controller, text, check=False)
+    assert re.search("how it ended cannot be told|It is in force all the same", said), said
+    assert "rolled back." not in said
+    assert (host.masks(), host.pending()) == ("1", "")
 
 
 def test_mistakes_are_told_in_netuneds_own_words(controller: Controller, fleet: Fleet) -> None:

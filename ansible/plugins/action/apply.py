@@ -27,6 +27,7 @@ MOST_S = 3600
 PAUSE_S = 1.0
 AFTER_S = 60.0
 """How long a host that was rolled back is waited for, to say that it is back."""
+UNKNOWN = "does not wait any more; how it ended cannot be told"
 KEEP_ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=2"
 
 
@@ -65,29 +66,41 @@ class ActionModule(ActionBase):
         if state == "rolled_back":
             if not trial:
                 raise WrongError("state=rolled_back needs the id of a trial")
-            return {"changed": True} if self._task.check_mode else self._step("rollback", trial)
+            return self._roll_back(trial)
         if state == "trial" and trial:
             raise WrongError("state=trial begins a trial, so it takes no id")
         self._keep_alive()
         self._deadline = time.monotonic() + seconds
         if trial:
-            return {"changed": True} if self._task.check_mode else self._conclude(state, trial, {"changed": True})
+            return self._step("confirm", trial) if self._task.check_mode else self._conclude(state, trial, {"changed": True})
         return self._apply(state)
+
+    def _roll_back(self, trial):
+        """What is undone at once, and not only if it must be."""
+        result = self._step("rollback", trial)
+        if result.get("confirmed"):
+            return dict(result, failed=True, rolled_back=False, msg="%s was confirmed before, and is in force" % trial)
+        if not (self._task.check_mode or result.get("failed") or result.get("rolled_back")):
+            said = result.get("warnings", []) + ["%s %s" % (trial, UNKNOWN)]
+            result.update(rolled_back=False, warnings=said)
+        return result
 
     def _apply(self, state):
         """Begin, hear of it over a new connection, and conclude."""
         try:
             result = self._step("begin")
         except AnsibleError as error:
+            if self._task.check_mode:
+                raise
             # it may have begun all the same
             display.vv("netuned: %s" % to_native(error))
             result = {"changed": True, "begun": True}
-        if self._task.check_mode or result.get("failed") or not result.pop("begun", False):
+        if not result.pop("begun", False) or result.get("failed"):
             return result
         try:
             ended = self._until("wait", done=lambda answer: answer.get("ended") or answer.get("failed"))
         except LostError as error:
-            return self._lost(result, error)
+            return self._undone(result, None, to_native(error))
         if ended.get("failed"):
             return dict(result, changed=False, failed=True, msg=ended["msg"])
         answer = ended.get("answer") or {}
@@ -105,6 +118,7 @@ class ActionModule(ActionBase):
 
     def _conclude(self, state, trial, result):
         """Check, and confirm over a new connection."""
+        checked = False
         try:
             for check in self._arguments.get("checks") or []:
                 self._check(check, self._on_controller)
@@ -112,11 +126,12 @@ class ActionModule(ActionBase):
                 self._check(check, self._on_host)
             if state == "trial":
                 return dict(result, confirmed=False)
+            checked = True
             confirmed = self._until("confirm", trial)
         except LostError as error:
-            return self._lost(result, error, trial)
+            return self._undone(result, trial, to_native(error), checked)
         if confirmed.get("failed"):
-            return self._undone(result, trial, "not confirmed: %s" % confirmed["msg"])
+            return self._undone(result, trial, "not confirmed: %s" % confirmed["msg"], checked)
         return dict(result, confirmed=True)
 
     def _check(self, check, run):
@@ -185,11 +200,11 @@ class ActionModule(ActionBase):
             given = self._connection.get_option("ssh_extra_args") or ""
             self._connection.set_option("ssh_extra_args", ("%s %s" % (given, KEEP_ALIVE)).strip())
 
-    def _lost(self, result, error, trial=None):
-        return self._undone(result, trial, to_native(error))
+    def _undone(self, result, trial, why, checked=False):
+        """The failure, once the host has rolled back, or could be asked no more.
 
-    def _undone(self, result, trial, why):
-        """The failure, once the host has rolled back, or could be asked no more."""
+        It is none where the checks have succeeded and the trial is confirmed.
+        """
         result = dict(result, failed=True, confirmed=False, rolled_back=False)
         try:
             if trial:
@@ -199,17 +214,26 @@ class ActionModule(ActionBase):
                 time.sleep(max(0.0, self._deadline - time.monotonic()))
                 ended = self._until("wait", done=lambda answer: answer.get("ended") or answer.get("failed"),
                                     deadline=time.monotonic() + AFTER_S)
+                if ended.get("failed"):
+                    return dict(result, changed=False, msg="%s. Nothing is to be undone: %s" % (why, ended["msg"]))
                 trial = ((ended.get("answer") or {}).get("confirm") or {}).get("id")
-                back = self._until("rollback", trial, deadline=time.monotonic() + AFTER_S) if trial else {}
+                if not trial:
+                    result["msg"] = "%s. The host told of no trial; what waits there all the same goes back by itself." % why
+                    return result
+                back = self._until("rollback", trial, deadline=time.monotonic() + AFTER_S)
         except LostError as error:
             result["msg"] = "%s. The host rolls back by itself; it was not reached to see that: %s" % (why, to_native(error))
             return result
-        if back.get("confirmed"):  # only the answer that said so was lost
+        result["warnings"] = result.get("warnings", []) + back.get("warnings", [])
+        if back.get("confirmed") and checked:  # only the answer that said so was lost
             return dict(result, failed=False, confirmed=True)
+        if back.get("confirmed"):
+            return dict(result, confirmed=True, msg="%s. It is in force all the same, for it was confirmed." % why)
         if back.get("failed"):
             result["msg"] = "%s. It could not be rolled back yet, and is tried again: %s" % (why, back["msg"])
             return result
-        result.update(rolled_back=True, msg="%s. It was rolled back." % why)
+        known = bool(back.get("rolled_back"))
+        result.update(rolled_back=known, msg="%s. It %s." % (why, "was rolled back" if known else UNKNOWN))
         return result
 
 

@@ -31,7 +31,7 @@ options:
       - V(confirmed) - apply, connect anew, check, confirm. With O(id) what V(trial) began is checked and confirmed.
       - V(trial) - apply, connect anew and check, and leave it to a later task to confirm. Whatever fails between is
         rolled back by the host's clock.
-      - V(rolled_back) - what O(id) names is undone now.
+      - V(rolled_back) - what O(id) names is undone now. It fails where that was confirmed before.
     type: str
     choices: [confirmed, trial, rolled_back]
     default: confirmed
@@ -146,6 +146,6 @@ confirmed:
   type: bool
 rolled_back:
   description: Whether it is known to have gone back.
-  returned: on failure
+  returned: on failure, and with O(state=rolled_back)
   type: bool
 """

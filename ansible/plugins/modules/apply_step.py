@@ -22,7 +22,7 @@ options:
       - V(begin) - start C(netunedctl apply --confirm), if anything is to be changed, as a process that no connection holds.
       - V(wait) - how that has ended, if it did.
       - V(confirm) - keep the trial.
-      - V(rollback) - undo the trial, unless it waits no longer.
+      - V(rollback) - undo the trial, or how it ended where it waits no longer.
     type: str
     choices: [begin, wait, confirm, rollback]
     required: true
@@ -72,10 +72,15 @@ answer:
   type: dict
 confirmed:
   description: That the trial was confirmed before.
-  returned: with V(rollback)
+  returned: with V(rollback), where that is so
+  type: bool
+rolled_back:
+  description: That the trial is rolled back.
+  returned: with V(rollback), where that is known
   type: bool
 """
 
+import errno
 import json
 import os
 import re
@@ -108,6 +113,7 @@ def begin(module):
     result.update(changed=True, plan=plan, diff=[netunedctl.kernel_diff(plan)])
     if module.check_mode:
         module.exit_json(**result)
+    make_directory()
     make_room()
     command = [netunedctl.find(module), "apply"] + words + ["--confirm", module.params["confirm"], "--json"]
     status, dummy, err = module.run_command(["setsid", "--fork", "/bin/sh", "-c", RUN, "sh", file_of(module)] + command)
@@ -116,14 +122,25 @@ def begin(module):
     module.exit_json(begun=True, **result)
 
 
-def make_room():
-    """The directory of jobs, which is root's alone, without those that ended long ago."""
-    if not os.path.isdir(JOBS):
+def make_directory():
+    """The directory of jobs, which is root's alone. Another play may make it meanwhile."""
+    try:
         os.mkdir(JOBS, 0o700)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+
+
+def make_room():
+    """Forget the jobs that ended long ago. Another play may do so meanwhile."""
     for name in os.listdir(JOBS):
         path = os.path.join(JOBS, name)
-        if os.stat(path).st_mtime < time.time() - OLD_S:
-            os.unlink(path)
+        try:
+            if os.stat(path).st_mtime < time.time() - OLD_S:
+                os.unlink(path)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
 
 
 def file_of(module, kind=""):
@@ -154,12 +171,16 @@ def read(path):
 
 def confirm(module):
     """Keep the trial. A controller that did not hear of it may ask again."""
+    wanted = module.params["id"]
     done = confirmation(module)
+    if module.check_mode:
+        module.exit_json(changed=not os.path.exists(done) and waits(module, wanted))
     if not os.path.exists(done):
-        netunedctl.do(module, ["confirm", module.params["id"]])
-        make_room()
+        netunedctl.do(module, ["confirm", wanted])
+        make_directory()
         with open(done, "wb"):
             pass
+        make_room()
     module.exit_json(changed=True)
 
 
@@ -171,22 +192,53 @@ def confirmation(module):
 
 
 def roll_back(module):
-    """Undo the trial, unless it waits no longer."""
+    """Undo the trial, or tell how it ended where it waits no longer."""
     wanted = module.params["id"]
     if os.path.exists(confirmation(module)):
         module.exit_json(changed=False, confirmed=True)
+    waiting = waits(module, wanted)
+    if module.check_mode:
+        module.exit_json(changed=waiting)
+    if not waiting:
+        module.exit_json(changed=False, **end_of(module, wanted))
+    status, dummy, err = netunedctl.call(module, ["rollback", wanted])
+    if not status:
+        module.exit_json(changed=True, rolled_back=True)
     if waits(module, wanted):
-        status, dummy, err = netunedctl.call(module, ["rollback", wanted])
-        if status and waits(module, wanted):
-            module.fail_json(msg=netunedctl.message(err), rc=status)
-        module.exit_json(changed=True)
-    module.exit_json(changed=False)
+        module.fail_json(msg=netunedctl.message(err), rc=status)
+    ended = end_of(module, wanted)
+    if "confirmed" not in ended:
+        module.warn(netunedctl.message(err))
+    module.exit_json(changed=bool(ended.get("rolled_back")), **ended)
 
 
 def waits(module, wanted):
-    """Whether a trial waits to be confirmed."""
+    """Whether a trial waits to be confirmed, or is not rolled back in full. Ends the module where nobody can tell."""
+    manager = netunedctl.ask(module, ["status"])[0]["manager"]
+    if manager["state"] == "not-running":
+        module.fail_json(msg="netuned is not running on this host, and goes on with what waits once it does: "
+                             "systemctl start netuned")
+    return re.search("(^|; )%s: " % wanted, manager["pending_confirm"]) is not None
+
+
+def end_of(module, wanted):
+    """How a trial ended that waits no longer: ``confirmed`` or ``rolled_back``, and neither where netuned cannot tell.
+
+    Cards that are left alone say which trial of theirs was rolled back. The rest has the journal, if one is kept.
+    """
     status, dummy = netunedctl.ask(module, ["status"])
-    return wanted in re.findall(r"\w+", status["manager"]["pending_confirm"])
+    reasons = [setting["reason"] for nic in status["nics"] for setting in nic["settings"]]
+    if any(re.search("(^|; )%s was not confirmed and was rolled back" % wanted, reason) for reason in reasons):
+        return {"rolled_back": True}
+    failed, out, dummy = netunedctl.call(module, ["history", "--json"])
+    for entry in [] if failed else reversed(json.loads(out)["entries"]):
+        if entry["kind"] != "trial":
+            continue
+        if entry["cause"] == "%s is confirmed" % wanted:
+            return {"confirmed": True}
+        if entry["cause"].startswith("%s is rolled back: " % wanted):
+            return {"rolled_back": True}
+    return {}
 
 
 STEPS = {"begin": begin, "wait": wait, "confirm": confirm, "rollback": roll_back}

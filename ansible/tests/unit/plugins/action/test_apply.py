@@ -14,10 +14,8 @@ from ansible_collections.netuned.netuned.plugins.action import apply
 
 
 class Task:
-    check_mode = False
-
-    def __init__(self, args):
-        self.args = args
+    def __init__(self, args, check_mode):
+        self.args, self.check_mode = args, check_mode
 
 
 class Connection:
@@ -33,8 +31,8 @@ class Connection:
 class Host(apply.ActionModule):
     """An action whose host answers each step from a list; what is an error is raised."""
 
-    def __init__(self, answers, **args):
-        self._task, self._connection = Task(args), Connection()
+    def __init__(self, answers, check_mode=False, **args):
+        self._task, self._connection = Task(args, check_mode), Connection()
         self._vars, self.answers, self.steps = {}, answers, []
 
     def _execute_module(self, module_name, module_args, task_vars):
@@ -48,6 +46,13 @@ class Host(apply.ActionModule):
     def run(self):
         return self._run()
 
+    def _undone(self, *args):
+        self.on_time_over()
+        return super(Host, self)._undone(*args)
+
+    def on_time_over(self):
+        """What becomes of the host once its controller gives up."""
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
@@ -57,6 +62,7 @@ def quick(monkeypatch):
 
 GONE = AnsibleConnectionFailure("no route to host")
 BEGUN = {"changed": True, "begun": True, "problems": []}
+BACK = {"changed": True, "rolled_back": True}
 TRIED = {"ended": True, "rc": 0, "answer": {"applied": [1], "confirm": {"id": "abc", "until": "x"}}}
 
 
@@ -83,10 +89,16 @@ def test_nothing_to_do_asks_nothing_more():
 
 
 def test_a_check_that_fails_rolls_back():
-    host = Host({"begin": [BEGUN], "wait": [TRIED], "rollback": [{"changed": True}]}, confirm="1s", checks=["exit 3"])
+    host = Host({"begin": [BEGUN], "wait": [TRIED], "rollback": [BACK]}, confirm="1s", checks=["exit 3"])
     result = host.run()
     assert result["failed"] and result["rolled_back"] and not result["confirmed"]
     assert "`exit 3`" in result["msg"]
+
+
+def test_what_could_not_be_put_back_is_told():
+    back = dict(BACK, warnings=["rx-1: refused"])
+    host = Host({"begin": [BEGUN], "wait": [TRIED], "rollback": [back]}, confirm="1s", checks=["exit 3"])
+    assert host.run()["warnings"] == ["rx-1: refused"]
 
 
 def test_what_was_confirmed_unheard_is_no_failure():
@@ -95,6 +107,60 @@ def test_what_was_confirmed_unheard_is_no_failure():
                 confirm="1s")
     result = host.run()
     assert result["confirmed"] and not result["failed"]
+
+
+@pytest.mark.parametrize("back, confirmed, said", [
+    ({"changed": False}, False, "It does not wait any more; how it ended cannot be told."),
+    ({"changed": False, "confirmed": True}, True, "It is in force all the same, for it was confirmed."),
+])
+def test_what_is_not_known_to_be_rolled_back_is_not_said_to_be(back, confirmed, said):
+    host = Host({"begin": [BEGUN], "wait": [TRIED], "rollback": [back]}, confirm="1s", checks=["exit 3"])
+    result = host.run()
+    assert (result["failed"], result["rolled_back"], result["confirmed"]) == (True, False, confirmed)
+    assert result["msg"].endswith(said)
+
+
+def test_a_trial_that_somebody_else_confirmed_is_no_failure_once_it_was_checked():
+    late = {"failed": True, "msg": "abc does not wait to be confirmed"}
+    host = Host({"begin": [BEGUN], "wait": [TRIED], "confirm": [late], "rollback": [{"changed": False, "confirmed": True}]})
+    result = host.run()
+    assert result["confirmed"] and not result["failed"]
+
+
+def test_a_job_that_never_began_was_not_rolled_back():
+    never = {"failed": True, "begun": False, "msg": "it was never begun on the host"}
+    waits = [GONE] * 500
+    host = Host({"begin": [GONE], "wait": waits}, confirm="1s")
+    host.on_time_over = lambda: waits.insert(0, never)
+    result = host.run()
+    assert (result["failed"], result["rolled_back"], result["changed"]) == (True, False, False)
+    assert result["msg"].endswith("Nothing is to be undone: it was never begun on the host")
+
+
+def test_what_was_refused_was_not_rolled_back():
+    refused = {"ended": True, "rc": 1, "said": "lan0 already waits to be confirmed"}
+    host = Host({"begin": [BEGUN], "wait": [refused] * 2}, confirm="1s")
+    result = host.run()
+    assert result["failed"] and not result["rolled_back"]
+    assert "lan0 already waits" in result["msg"] and "told of no trial" in result["msg"]
+
+
+def test_a_trial_is_rolled_back_when_asked_for():
+    assert Host({"rollback": [BACK]}, state="rolled_back", id="abc").run() == BACK
+    unknown = Host({"rollback": [{"changed": False}]}, state="rolled_back", id="abc").run()
+    assert not unknown["rolled_back"]
+    assert unknown["warnings"] == ["abc does not wait any more; how it ended cannot be told"]
+    kept = Host({"rollback": [{"changed": False, "confirmed": True}]}, state="rolled_back", id="abc").run()
+    assert kept["failed"] and not kept["rolled_back"]
+
+
+@pytest.mark.parametrize("args, step", [({}, "begin"), ({"id": "abc"}, "confirm"), ({"state": "rolled_back", "id": "abc"}, "rollback")])
+def test_check_mode_asks_the_host_and_does_not_guess(args, step):
+    for waits in (True, False):
+        host = Host({step: [{"changed": waits}]}, check_mode=True, **args)
+        assert host.run() == {"changed": waits}
+    with pytest.raises(AnsibleConnectionFailure):
+        Host({step: [GONE]}, check_mode=True, **args).run()
 
 
 def test_what_never_began_fails():
