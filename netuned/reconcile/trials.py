@@ -292,6 +292,8 @@ class Trials:
                 problems.append(f"{each} is being rolled back, not done yet{why}")
             else:
                 problems += await self._rollbacks.end(each, "as asked for")
+            if not self._rollbacks.has(each):  # it was confirmed meanwhile
+                problems.append(self._unknown(each))
             again = "; trying again" if each in self._file.trials else again
         if problems:
             raise NetunedError("; ".join(problems) + again)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +91,42 @@ def test_a_rollback_puts_back_what_was_but_for_what_others_set(tmp_path: Path) -
             NetunedError, match=r"^x does not wait to be confirmed; nothing does: `netuned"
         ):
             await parts.trials.confirm("x")
+
+    on(tmp_path, scenario)
+
+
+def test_the_journal_has_how_a_trial_ended_as_ansible_looks_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    looks = (Path(__file__).parents[2] / "ansible/plugins/modules/apply_step.py").read_text()
+
+    async def scenario(parts: Parts) -> None:
+        first = await tried(parts)
+        await parts.trials.confirm(first.id)
+        await parts.plan(profile("0-3"))
+        (second,) = parts.file.trials.values()
+        await parts.trials.roll_back(second.id)
+        causes = [vars(record).get("cause", "") for record in caplog.records]
+        for text, trial in (("%s is confirmed", first), ("%s is rolled back: ", second)):
+            assert f'"{text}"' in looks
+            assert [cause for cause in causes if cause.startswith(text % trial.id)]
+        why = "%s was not confirmed and was rolled back"
+        assert why in looks
+        assert parts.slot().aim.held["xps"].startswith(why % second.id)
+
+    on(tmp_path, scenario)
+
+
+def test_a_rollback_that_comes_during_a_confirmation_says_so(tmp_path: Path) -> None:
+    async def scenario(parts: Parts) -> None:
+        trial = await tried(parts)
+        work = parts.trials.confirm(trial.id), parts.trials.roll_back(trial.id)
+        confirmed, rolled_back = await asyncio.gather(*work, return_exceptions=True)
+        assert confirmed is None
+        assert f"{trial.id} does not wait to be confirmed" in str(rolled_back)
+        await parts.quiet()
+        assert parts.masks() == OTHER
 
     on(tmp_path, scenario)
 
