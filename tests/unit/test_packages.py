@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.parser
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -248,6 +249,41 @@ def test_an_rpm_goes_when_everything_went_back(
     assert bool(done.returncode) == fails
     assert (tmp_path / "asked").exists() == (left == 0)
     assert cached.exists() == (fails or left == 1)
+
+
+def removal(kind: str) -> str:
+    """What a package's own script does before it is removed, without what its builder adds."""
+    if kind == "deb":
+        return (ROOT / "units/debian/netuned.prerm").read_text()
+    _, _, text = (ROOT / "units/rpm/netuned.spec").read_text().partition("\n%preun\n")
+    return text.partition("%systemd_preun")[0]
+
+
+@pytest.mark.parametrize(("kind", "argument"), [("deb", "remove"), ("rpm", "0")])
+@pytest.mark.parametrize(
+    ("changed", "keep", "goes"), [(True, "", False), (True, "1", True), (False, "", True)]
+)
+def test_a_package_whose_files_are_gone_says_what_to_do(
+    tmp_path: Path, kind: str, argument: str, changed: bool, keep: str, goes: bool
+) -> None:
+    script = removal(kind)
+    confmodule, baseline = tmp_path / "confmodule", tmp_path / "baseline.json"
+    confmodule.write_text("db_get() { RET=false; }\n")
+    if changed:
+        baseline.touch()
+    script = script.replace("/usr/share/debconf/confmodule", str(confmodule))
+    script = script.replace("/usr/lib/netuned", str(tmp_path / "lib"))
+    script = script.replace("/var/lib/netuned", str(tmp_path))
+    words = ["sh", "-c", script, "script", argument]
+    environment = {**os.environ, "KEEP": keep}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0, done.stdout) == (goes, "")
+    if goes:
+        assert done.stderr == ""
+    else:
+        (sentence,) = done.stderr.splitlines()
+        assert sentence.startswith("What netuned changed cannot be put back, for ")
+        assert "KEEP=1" in sentence
 
 
 def test_units_of_the_rpm_are_systemds_to_enable(rpm: Path, dist: Path) -> None:
