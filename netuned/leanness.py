@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from types import ModuleType
 
@@ -17,6 +18,19 @@ def leave_out() -> None:
     metadata = ModuleType("importlib.metadata")
     metadata.entry_points = lambda **_: ()  # type: ignore[attr-defined]
     sys.modules.setdefault(metadata.__name__, metadata)
+    # dataclasses would have inspect write docstrings, which records.py has it not do: 5 ms
+    if "dataclasses" not in sys.modules and "inspect" not in sys.modules:
+        sys.modules["inspect"] = _Late("inspect")
+        import dataclasses  # noqa: F401
+
+        del sys.modules["inspect"]
+
+
+class _Late(ModuleType):
+    """A module that is imported when something of it is asked for."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 def let_in(name: str) -> None:
