@@ -15,6 +15,9 @@ from netuned.profiles.searchpath import is_profile
 SETTLE_S = 0.002
 """A dropped file raises several events; one reload follows the last by this much."""
 
+MOVED_S = 0.0005
+"""One that is moved here is whole, and those of one `mv` come after each other at once."""
+
 REPLACED_S = 0.1
 """A file that goes may be about to be replaced: one reload sees the new one, none its absence."""
 
@@ -153,7 +156,7 @@ class ProfileWatch(Guide):
                 self._written.pop(path, None)
                 self._look.pop(path, None)
             if not event.mask & inotify.IN_MODIFY:
-                self._due[path] = now + (REPLACED_S if event.mask & GONE else SETTLE_S)
+                self._due[path] = now + _settles_s(event)
         self._set_timer()
 
     def _concerns(self, event: inotify.Event) -> bool:
@@ -196,3 +199,10 @@ class ProfileWatch(Guide):
         before, self._socket_watch = self._socket_watch, self._add(str(there), NAME_EVENTS)
         if before not in (-1, self._socket_watch) and before not in self._names:
             self._end(before)
+
+
+def _settles_s(event: inotify.Event) -> float:
+    """How long an event waits for others that belong to it."""
+    if event.mask & GONE:
+        return REPLACED_S
+    return MOVED_S if event.mask & inotify.IN_MOVED_TO else SETTLE_S

@@ -16,6 +16,9 @@ from netuned.reconcile.slot import Slot
 from netuned.reconcile.work import Work
 from netuned.status import STARTING, ManagerStatus, NicStatus, Status
 
+GATHER_S = 0.005
+"""What comes within this is told together: a card that comes into force changes several times."""
+
 REST_TIMES, REST_MOST_S = 4, 0.5
 """So many times as long as telling took, and so long at most, nothing more is told."""
 
@@ -70,6 +73,7 @@ class Telling:
     async def _tell(self) -> None:
         try:
             while self._untold:
+                await self._rest(GATHER_S)
                 self._untold = False
                 begun = time.monotonic()
                 until = time.monotonic() + SLICE_S
