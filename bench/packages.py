@@ -15,8 +15,9 @@ from bench.table import Row
 from tests import packages
 from tests.vm import host
 
-PACKAGES = ("tuned", "python3-jeepney", "python3-psutil", "python3-rich", "python3-systemd",
-            "python3-yaml")  # fmt: skip
+NEEDED = ("python3-jeepney", "python3-psutil", "python3-rich", "python3-systemd", "python3-yaml")
+"""What netuned's package depends on."""
+PACKAGES = ("tuned", *NEEDED)
 HOOKS = (
     'chroot "$1" sh -c "cd /root && apt-get download tuned"',
     'chroot "$1" dpkg --purge tuned',

@@ -23,7 +23,6 @@ import pytest
 
 from .lab import Lab
 
-Lab.forks = True
 HERE = Path(__file__).resolve().parent
 
 CLONE_NEWNS = 0x00020000
@@ -33,6 +32,11 @@ MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def pytest_configure() -> None:
+    """Programs of tests are forked; benchmarks, which import tests, measure whole ones."""
+    Lab.forks = True
 
 
 @dataclass(frozen=True)
