@@ -23,7 +23,8 @@ from netuned.reconcile.hold import Hold
 log = logging.getLogger(__name__)
 
 KEEP_AFTER_S = 5.0
-"""What was compiled is kept when nothing was read for so long: no profile in force waits for it."""
+"""When nothing was read for so long files are looked at once more, which by then are as old as
+tells them from others, and what was compiled is kept: no profile in force waits for it."""
 
 
 class Loading:
@@ -174,11 +175,14 @@ class Loading:
     def _keep(
         self, read: Reading, settings: Settings, profiles: ProfileSet, possible: CpuSet
     ) -> None:
-        if not settings.errors and not profiles.errors:
+        if self.look():  # else the next resync would read what was fresh when it was read
+            self._on_answer()
+        elif not settings.errors and not profiles.errors:
             key = key_of(read.directories, read.settings, possible)
             self._kept.write(key, Compiled(profiles.profiles, settings.confirm_timeout_s))
 
     def _on_answer(self) -> None:
+        """Have it read again."""
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._answered)

@@ -106,6 +106,7 @@ class Requests:
             async with slot.lock:
                 pass
         self._loop.publish()
+        await self._loop.told()
         await self._pauses.save()
 
     async def resume(self, ifname: str) -> None:
@@ -168,6 +169,7 @@ class Requests:
         """What a trial did stays."""
         await self._loop.known()
         await self._trials.confirm(id)
+        await self._loop.told()
 
     async def roll_back(self, id: str) -> None:
         """Undo a trial at once; all that wait if none is named."""

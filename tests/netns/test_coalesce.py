@@ -43,6 +43,7 @@ def test_what_it_has_is_set_repaired_and_put_back(lab: Lab) -> None:
     writes = lab.status()["manager"]["writes"]
     lab.shell("ethtool -C tap0 rx-frames 9")
     lab.wait(lambda: frames(lab) == 16, "the repair")
+    lab.wait(lambda: lab.status()["manager"]["writes"] > writes, "the write in status")
     assert lab.status()["manager"]["writes"] == writes + 1
     path.unlink()
     lab.wait_state("tap0", "unmanaged")
