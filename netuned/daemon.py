@@ -22,6 +22,7 @@ from netuned.hardware.nic import Nic
 from netuned.history import REQUEST
 from netuned.kernel import Kernel
 from netuned.kernel.systemd import notify
+from netuned.leanness import help_formatter
 from netuned.plan import Change
 from netuned.profiles.loader import DEFAULT_DIRECTORIES
 from netuned.profiles.settings import DEFAULT_PATH
@@ -71,7 +72,9 @@ def _arguments() -> argparse.Namespace:
 
 def make_parser() -> argparse.ArgumentParser:
     """What takes the daemon's command line."""
-    parser = argparse.ArgumentParser(prog="netuned", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="netuned", description=__doc__, formatter_class=help_formatter
+    )
     parser.add_argument("--version", action="version", version=f"netuned {__version__}")
     parser.add_argument(
         "--profiles",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
@@ -10,12 +9,13 @@ from typing import NamedTuple
 
 from netuned.cpuset import CpuSet
 from netuned.records import dataclass
+from netuned.regex import regex
 from netuned.values import Value, describe
 
 MOST = 3
 """Sentences on one tunable of a card; more say the same."""
 
-_QUEUE = re.compile(r"([a-z]+)-([0-9]+)((?: .*)?)")
+_QUEUE = regex(r"([a-z]+)-([0-9]+)((?: .*)?)")
 
 WHY_WITHHELD = "policy.disruptive is deny, and it drops the link"
 """Why a change is withheld: nothing else withholds one."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-_BLANK = re.compile(
+from netuned.regex import regex
+
+_BLANK = regex(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0100-\U000e01ef]"
 )
@@ -13,9 +15,9 @@ _BLANK = re.compile(
 empty braille pattern): two names that look the same could differ by them."""
 
 
-HASH_KEY = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){23,255}", re.ASCII)
+HASH_KEY = regex(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){23,255}", re.ASCII)
 """An RSS hash key, as ``ethtool -x`` shows it."""
-_LIKE_A_KEY = re.compile(r"[0-9A-Fa-f]{2}([:\s.-]+[0-9A-Fa-f]{2}){23,255}", re.ASCII)
+_LIKE_A_KEY = regex(r"[0-9A-Fa-f]{2}([:\s.-]+[0-9A-Fa-f]{2}){23,255}", re.ASCII)
 
 
 def without_keys(text: str) -> str:

@@ -6,7 +6,6 @@ To add a method: a line in ``wire.ACTIONS``, a ``@_method`` here, an action in t
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import fields
 from functools import partial
@@ -22,6 +21,7 @@ from netuned.bus.connection import Connection
 from netuned.errors import NetunedError, StartingError
 from netuned.plan import Plan
 from netuned.profiles.timeout import MOST_S
+from netuned.regex import regex
 from netuned.status import STARTING, ManagerStatus, NicStatus, Status
 from netuned.text import escape, no_such
 
@@ -29,7 +29,7 @@ READ = PropertyAccess.READ
 NAME_LIMIT = 508
 """127 bytes (ALTIFNAMSIZ) if none of them is UTF-8: each is then four characters, ``\\xff``."""
 
-_WORD = re.compile("[a-z0-9]{1,16}")
+_WORD = regex("[a-z0-9]{1,16}")
 
 Nothing = Annotated[None, DBusSignature("")]
 Strings = Annotated[list[str], DBusSignature("as")]

@@ -10,6 +10,7 @@ import functools
 import re
 
 from netuned.errors import NetunedError
+from netuned.regex import regex
 from netuned.text import escape
 
 SERVICE = "org.netuned1"
@@ -84,7 +85,7 @@ PROFILE = {
 }
 
 
-_NOT_CARRIED = re.compile("[\0\ud800-\udfff]")
+_NOT_CARRIED = regex("[\0\ud800-\udfff]")
 
 
 @functools.cache

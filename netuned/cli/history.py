@@ -27,14 +27,15 @@ from netuned.history import (
     read,
 )
 from netuned.plan import Change
+from netuned.regex import regex
 from netuned.text import did_you_mean, escape
 from netuned.values import Told, describe
 
 WHEN = "like 30min, 2h, 3d, today, yesterday, 14:30, 2026-11-26 or 2026-11-26 14:30"
 
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_AGO = re.compile(r"(\d{1,6})\s*(s|min|m|h|d|w)( ago)?", re.ASCII)
-_CLOCK = re.compile(r"\d\d:\d\d(:\d\d)?", re.ASCII)
+_AGO = regex(r"(\d{1,6})\s*(s|min|m|h|d|w)( ago)?", re.ASCII)
+_CLOCK = regex(r"\d\d:\d\d(:\d\d)?", re.ASCII)
 
 _BEFORE = {LEFT: "left so: ", FAILURE: "failed: "}
 

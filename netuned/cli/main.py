@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from netuned.errors import NetunedError
-from netuned.leanness import leave_out
+from netuned.leanness import help_formatter, leave_out
 from netuned.text import escape, no_such
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def make_parser(commands: Iterable[str]) -> argparse.ArgumentParser:
         prog="netunedctl",
         description="Show and control netuned, which keeps network cards as their profiles say. "
         "Without a command it shows the status.",
-        formatter_class=_Formatter,
+        formatter_class=help_formatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     parsers = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -143,7 +143,7 @@ def make_parser(commands: Iterable[str]) -> argparse.ArgumentParser:
             name,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            formatter_class=_Formatter,
+            formatter_class=help_formatter,
         )
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
@@ -154,13 +154,6 @@ class _Parser(argparse.ArgumentParser):
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """Not argparse's own, which is silent where the help cannot be written."""
         print(self.format_help(), end="", file=file)
-
-
-class _Formatter(argparse.HelpFormatter):
-    """Help 80 columns wide: to ask for the terminal's width argparse imports shutil, for 2 ms."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=78)
 
 
 class _Version(argparse.Action):

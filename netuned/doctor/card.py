@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from netuned.counters.sample import Sample
@@ -24,6 +23,7 @@ from netuned.doctor.load import cards, per_second, received, sent
 from netuned.hardware.vectors import RX
 from netuned.kernel.netdev import DMABUF, XSK
 from netuned.planning import zerocopy
+from netuned.regex import regex
 
 HEADROOM = 1.15
 """Of a bus over its link: of 256 bytes that go over it at once (the usual MaxPayloadSize) there are
@@ -37,7 +37,7 @@ STRICT_PPS = 100_000
 PAUSES = 1.0
 """Frames a second: one stops a sender for up to 65,535 times 512 bits."""
 
-_PAUSE = re.compile(r"(?i)^(?:port\.|mac_|veb\.)?(rx|tx).*(?:pause|xoff)(?!.*(?:duration|trans))")
+_PAUSE = regex(r"(?i)^(?:port\.|mac_|veb\.)?(rx|tx).*(?:pause|xoff)(?!.*(?:duration|trans))")
 """igb rx_flow_control_xoff, ice tx_xoff.nic, i40e port.rx_xoff, mlx5 rx_pause_ctrl_phy."""
 
 

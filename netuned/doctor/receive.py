@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from netuned.counters.sample import Sample, total
@@ -32,6 +31,7 @@ from netuned.doctor.load import (
     percent,
     received,
 )
+from netuned.regex import regex
 
 A_LOSS = 1.0
 """Packets a second: TCP at 100 Gbit/s and 1 ms stalls on far fewer (Mathis et al., CCR 1997)."""
@@ -50,7 +50,7 @@ MOSTLY = 0.8
 SEGMENTS = "tx-tcp-segmentation"
 """The feature that cuts large packets in the card (TSO)."""
 
-_NO_ROOM = re.compile(
+_NO_ROOM = regex(
     r"(?i)(?!.*(?:tx|irq)).*(?:missed|no_?buf|out_of_buffer|no_dma_resource|no_desc|no_mem|no_skb"
     r"|discards_phy$|alloc.*(?:fail|err)|fifo_err|ring_full|rx_over_errors|rx_drops$)"
 )

@@ -11,11 +11,12 @@ from typing import Generic, TypeVar
 
 from netuned.cpuset import CpuSet
 from netuned.records import dataclass
+from netuned.regex import regex
 from netuned.text import counted
 
 T = TypeVar("T")
 
-_NUMBERED = re.compile(r"(.*?)([0-9]{1,4})([^0-9]*)")
+_NUMBERED = regex(r"(.*?)([0-9]{1,4})([^0-9]*)")
 
 
 @dataclass(frozen=True, slots=True)

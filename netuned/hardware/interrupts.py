@@ -14,14 +14,15 @@ from collections.abc import Collection, Iterator
 
 from netuned.errors import KernelError
 from netuned.kernel.files import FileTree
+from netuned.regex import regex
 
 _CARDS = "/sys/class/net"
 _IRQS = "/sys/kernel/irq"
 _OTHERS = frozenset(("usb", "sdio", "mdio_bus", "vmbus", "ccwgroup"))
 """Buses whose cards have no interrupts of their own: a controller or the hypervisor has them."""
-_FIRST_NAME = re.compile(r"(eth(\d+))(?:[-:._@\[].*)?")
+_FIRST_NAME = regex(r"(eth(\d+))(?:[-:._@\[].*)?")
 """What the kernel calls a card until udev does otherwise; its interrupts mostly stay called so."""
-_PHY = re.compile(r".*:[0-9a-f]{2}")
+_PHY = regex(r".*:[0-9a-f]{2}")
 """A PHY's, by bus and address (PHY_ID_FMT): the link's, not a queue's."""
 
 

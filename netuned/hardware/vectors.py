@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from netuned.records import dataclass
+from netuned.regex import regex
 
 RX = "rx"
 TX = "tx"
@@ -27,8 +28,8 @@ class Vector:
 
 
 _NAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), role)
-    for pattern, role in (
+    (regex(text, re.IGNORECASE), role)
+    for text, role in (
         # with the interface's name: eth0-TxRx-3, i40e-eth0-rx-3, eth0-Tx-Rx-3 (ena), eth0-fp-3
         # (bnx2x, qede), eth0-q3 (be2net), eth0:slice-3 (myri10ge), eth0:rx-3 (stmmac)
         (r"(.*)[-:](?:txrx|rxtx|tx-rx|rx-tx|fp|queue|ch|slice)[-.]?(\d+)", COMBINED),
@@ -53,24 +54,24 @@ _NAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 _LESS_CLEAR: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), role)
-    for pattern, role in (
+    (regex(text), role)
+    for text, role in (
         (r"([^@:\s]+)-(\d+)", COMBINED),  # eth0-3: bnx2, sfc; beside tg3's eth0-rx-1 the link's
         (r"(virtio\d+)-virtqueues()", COMBINED),  # one for all queues, where vectors are scarce
     )
 )
-_LAST = ((re.compile(r"(mlx4-comp)-(\d+)@.*"), COMBINED),)
+_LAST = ((regex(r"(mlx4-comp)-(\d+)@.*"), COMBINED),)
 """Until 4.1; RDMA's where eth0-3 are there, whatever the card is called now."""
-_FIRST_NAME = re.compile(r"eth\d+")
+_FIRST_NAME = regex(r"eth\d+")
 """What the kernel calls a card until udev does otherwise."""
-_CONTROL = re.compile(
+_CONTROL = regex(
     r"[-:_@](?:fdir|async|mgmnt|mgmt|hwc|config|event|mailbox|mbx|lsc|sp|exc|link|admin|misc"
     r"|aux|cmd|ctrl|ceq|aeq|aeqceq|other|err|notify|pages|ptp|mac|rbdr)(?=$|[-_:@.\d])",
     re.IGNORECASE,
 )
 _RDMA = ("bnxt_qplib", "bnxt_re", "irdma", "i40iw")
 """Drivers for RDMA that have their interrupts from the card's device."""
-_GVE_BLOCK = re.compile(r".*-ntfy-block\.(\d+)|gve-ntfy-blk(\d+)(?:@.*)?")
+_GVE_BLOCK = regex(r".*-ntfy-block\.(\d+)|gve-ntfy-blk(\d+)(?:@.*)?")
 _FROM_ONE = frozenset(("mlx4", "mana_msi"))
 """Vector 0 of these is the device's own."""
 _FROM_LOWEST = frozenset(("bnxt_en", "tg3", "vmxnet3"))

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 from netuned.records import dataclass
+from netuned.regex import regex
 
-_NUMBER = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+_NUMBER = regex(r"-?[0-9]{1,20}", re.ASCII)
 
 Path = tuple[str, ...]
 """A profile's keys, from the outermost in: ``("rings", "rx")``."""

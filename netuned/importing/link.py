@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from netuned.assignments import globs, parse_lines
 from netuned.importing.found import Found, Path, word
+from netuned.regex import regex
 from netuned.tunables import TUNABLES
 
 _MATCH = {"OriginalName": "name", "Driver": "driver", "MACAddress": "mac"}
@@ -23,7 +24,7 @@ KEYS: Mapping[str, Path] = {
 """What a key of ``[Link]`` is in a profile."""
 
 NOT_SET = "netuned does not set this; the .link file does"
-_COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
+_COUNT = regex(r"[0-9]{1,9}", re.ASCII)
 _SECONDS = {"us": 1, "usec": 1, "µs": 1, "ms": 1000, "msec": 1000, "s": 10**6, "sec": 10**6}
 _SECONDS[""] = 10**6
 

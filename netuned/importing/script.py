@@ -18,6 +18,7 @@ from netuned.cpuset import CpuSet
 from netuned.importing import sysctl
 from netuned.importing.found import APPENDED, NOT_PLAIN, TABLE, Found, Path, pairs, word
 from netuned.profiles.rss import FIELDS as HASHED
+from netuned.regex import regex
 from netuned.tunables.contexts import called
 
 NOT_ALWAYS = "whether it runs, or how often, is known only where it is run"
@@ -25,8 +26,8 @@ GONE = "netuned takes away what no profile says any more"
 UNLIKE = "a profile has one set for all queues, and these have several: `netunedctl capture` there"
 NOT_BROUGHT = "no line like this is brought: docs/profiles.md has what netuned sets"
 
-_QUEUE = re.compile(r"/sys/class/net/([^/*]+)/queues/([rt]x-[^/]+)/(\w+)")
-_CARD = re.compile(r"/sys/class/net/([^/*]+)/(\w+)")
+_QUEUE = regex(r"/sys/class/net/([^/*]+)/queues/([rt]x-[^/]+)/(\w+)")
+_CARD = regex(r"/sys/class/net/([^/*]+)/(\w+)")
 _SHELL = frozenset(
     "if then else elif fi for while until do done case esac function { } ! [ [[ exit"
 )
@@ -45,12 +46,12 @@ _ETHTOOL = {
     **dict.fromkeys(("-C", "--coalesce"), "coalesce"),
     **dict.fromkeys(("-K", "--offload", "--features"), "offloads"),
 }
-_TOOL = re.compile(r"(?<![\w.-])(?:ethtool|ip|tc|sysctl|irqbalance(?:\.service)?)(?![\w.-])")
-_WRITES = re.compile(r">|(?<![\w.-])(?:tee|dd|cp)(?![\w.-])")
+_TOOL = regex(r"(?<![\w.-])(?:ethtool|ip|tc|sysctl|irqbalance(?:\.service)?)(?![\w.-])")
+_WRITES = regex(r">|(?<![\w.-])(?:tee|dd|cp)(?![\w.-])")
 LINE_MOST = 4096
-_HERE = re.compile(r"(?<!<)<<-?\s*[\"']?([A-Za-z_]\w*)")
-_COUNT = re.compile(r"[0-9]{1,5}", re.ASCII)
-_NUMBER = re.compile(r"0x[0-9a-f]{1,4}|0|[1-9][0-9]{0,4}", re.ASCII)
+_HERE = regex(r"(?<!<)<<-?\s*[\"']?([A-Za-z_]\w*)")
+_COUNT = regex(r"[0-9]{1,5}", re.ASCII)
+_NUMBER = regex(r"0x[0-9a-f]{1,4}|0|[1-9][0-9]{0,4}", re.ASCII)
 _LAST = 1 << 30
 """Above all locations."""
 _HASHED: Mapping[str, tuple[str, Mapping[str, str]]] = {

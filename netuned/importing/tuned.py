@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from netuned.assignments import disabled, parse_lines, plugins
 from netuned.importing import sysctl
 from netuned.importing.found import EVERY, NOT_OF_THE_NETWORK, Found, pairs, word
+from netuned.regex import regex
 from netuned.tunables import TUNABLES
 
 _TUNABLES = {option: tunable.name for tunable in TUNABLES for option in tunable.writers.tuned}
-_VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
-_COMPUTED = re.compile(r"\$\{[A-Za-z0-9_]+[:}]")
+_VARIABLE = regex(r"\$\{([A-Za-z0-9_]+)\}")
+_COMPUTED = regex(r"\$\{[A-Za-z0-9_]+[:}]")
 FILLED_MOST = 4096
 """Characters: variables that are made of each other double with each line."""
 COMPUTED = "it is computed where TuneD runs"

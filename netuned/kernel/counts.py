@@ -7,13 +7,13 @@ Documentation/netlink/specs/netdev.yaml, qstats.
 
 from __future__ import annotations
 
-import re
 import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from netuned.kernel.netlink import attributes
 from netuned.records import dataclass
+from netuned.regex import regex
 
 Counts = Mapping[str, int]
 Queue = tuple[str, int]
@@ -48,7 +48,7 @@ _FQ_U64 = ("gc_flows", "highprio_packets", "tcp_retrans", "throttled", "flows_pl
            "pkts_too_long", "allocation_errors")  # fmt: skip
 """Of ``fq``, the first of its own: 64 bits each."""
 
-_DRIVER_QUEUE = re.compile(
+_DRIVER_QUEUE = regex(
     r"""(?x)
     (?: (?P<a>[rt]x)_?(?:queue_|-)?(?P<an>\d+)[_.](?P<aw>\w+)       # rx_queue_0_packets, rx0_bytes
       | queue_(?P<bn>\d+)_(?P<b>[rt]x)_(?P<bw>\w+)                  # queue_0_rx_cnt: ena

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from netuned.records import dataclass
+from netuned.regex import regex
 from netuned.values import FlowRule
 
 SIZE = 192
@@ -43,7 +44,7 @@ PROTOS: Mapping[str, tuple[int, Mapping[str, tuple[int, int]]]] = {
 }
 """By name the kernel's number of a kind of packet, and where its fields are and how long."""
 
-_OWN_TARGET = re.compile(r"drop|(queue|context) [0-9]+", re.ASCII)
+_OWN_TARGET = regex(r"drop|(queue|context) [0-9]+", re.ASCII)
 _IP_VERSION_AT = 13
 """Of ip4: the kind of header that is meant, ETH_RX_NFC_IP4."""
 _VLAN_ID = 0x0FFF

@@ -28,6 +28,7 @@ from pathlib import Path
 from netuned.errors import UnsupportedError
 from netuned.kernel.files import FileTree
 from netuned.records import dataclass
+from netuned.regex import regex
 
 TRACING = Path("/sys/kernel/tracing")
 INSTANCE = "netuned-"
@@ -46,12 +47,12 @@ PID_LIMIT = 1 << 22
 """PID_MAX_LIMIT."""
 
 _TEXT_LIMIT = 1 << 16
-_OPENED = re.compile(r"^ *(.+)-(\d+) +\( *([\d-]+)\) \[\d+\]", re.MULTILINE)
+_OPENED = regex(r"^ *(.+)-(\d+) +\( *([\d-]+)\) \[\d+\]", re.MULTILINE)
 """``  sh-21316   (  21316) [000] ..... 15951.381865: sys_openat(dfd: …``: name, thread, process."""
 
-_INTERPRETERS = re.compile(r"(python|perl|ruby|bash|dash|sh|zsh|ksh)[\d.]*$")
-_SPECIAL = re.compile(r"[^\w.:@/-]", re.ASCII)
-_UNIT = re.compile(r"([^/\n]+\.(?:service|scope|socket|mount))(?:/|$)", re.MULTILINE)
+_INTERPRETERS = regex(r"(python|perl|ruby|bash|dash|sh|zsh|ksh)[\d.]*$")
+_SPECIAL = regex(r"[^\w.:@/-]", re.ASCII)
+_UNIT = regex(r"([^/\n]+\.(?:service|scope|socket|mount))(?:/|$)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from netuned.profiles.match import LINK_KINDS, Match, Patterns, fast_enough, sel
 from netuned.profiles.profile import Profile
 from netuned.profiles.specs import IrqSpec, RpsSpec, XpsSpec
 from netuned.profiles.yamltree import Position
+from netuned.regex import regex
 from netuned.text import escape
 
 if TYPE_CHECKING:
@@ -49,12 +50,12 @@ _DRIVERS = {
 """What people call a driver, and what the kernel does."""
 
 _QUOTES = "“”„‟‘’‚‛«»‹›´`\"'"
-_TEMPLATE = re.compile(r"\{\{|\}\}|\{%|<%|\$[({\w]|<[\w -]+>|@\w+@|%[a-zA-Z]$")
-_ADDRESS = re.compile(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?", re.ASCII)
-_IS_MAC = re.compile(r"[0-9a-f]{2}([:-])([0-9a-f]{2}\1){4}[0-9a-f]{2}", re.ASCII)
-_CHOICE = re.compile(r"\{([^{}]*)\}|\((?:\?:)?([^()]*)\)")
-_PADDED = re.compile(r"(?<![\w,:/-])0[0-9]+(?![\w,:/-])", re.ASCII)
-_TOKEN = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
+_TEMPLATE = regex(r"\{\{|\}\}|\{%|<%|\$[({\w]|<[\w -]+>|@\w+@|%[a-zA-Z]$")
+_ADDRESS = regex(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-7])?", re.ASCII)
+_IS_MAC = regex(r"[0-9a-f]{2}([:-])([0-9a-f]{2}\1){4}[0-9a-f]{2}", re.ASCII)
+_CHOICE = regex(r"\{([^{}]*)\}|\((?:\?:)?([^()]*)\)")
+_PADDED = regex(r"(?<![\w,:/-])0[0-9]+(?![\w,:/-])", re.ASCII)
+_TOKEN = regex(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 
 def doubts(loaded: LoadedProfile) -> Iterator[ProfileError]:

@@ -17,13 +17,14 @@ from netuned.profiles.scalars import (
 )
 from netuned.profiles.specs import MAX_QUEUE
 from netuned.records import dataclass
+from netuned.regex import regex
 
 PROTOS = ("tcp4", "udp4", "sctp4", "tcp6", "udp6", "sctp6", "ip4", "ip6", "ether")
 MAX_RULES = 4096
 _PORTS = ("sport", "dport")
-_QUEUE = re.compile(r"queue ([0-9]{1,5})", re.ASCII)
-_CONTEXT = re.compile(f"context {CONTEXT_NAME}", re.ASCII)
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
+_QUEUE = regex(r"queue ([0-9]{1,5})", re.ASCII)
+_CONTEXT = regex(f"context {CONTEXT_NAME}", re.ASCII)
+_MAC = regex(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 
 
 def _address(value: object) -> str:

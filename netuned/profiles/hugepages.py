@@ -12,11 +12,12 @@ from typing import Annotated, Literal
 from netuned.profiles.classes import First, Mistake, Rooted
 from netuned.profiles.scalars import shown, whole
 from netuned.records import dataclass
+from netuned.regex import regex
 
 MOST_PAGES = 1 << 32
 
-_SIZE = re.compile(r"([1-9][0-9]{0,3})([KMG])", re.ASCII)
-_NODE = re.compile(r"node(0|[1-9][0-9]{0,3})", re.ASCII)
+_SIZE = regex(r"([1-9][0-9]{0,3})([KMG])", re.ASCII)
+_NODE = regex(r"node(0|[1-9][0-9]{0,3})", re.ASCII)
 _KB = {"K": 1, "M": 1 << 10, "G": 1 << 20}
 
 

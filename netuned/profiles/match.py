@@ -19,6 +19,7 @@ from netuned.profiles.scalars import (
 )
 from netuned.profiles.yamltree import written
 from netuned.records import dataclass
+from netuned.regex import regex
 from netuned.text import did_you_mean
 
 PHYSICAL = "physical"
@@ -50,10 +51,10 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "<": operator.lt,
     "=": operator.eq,
 }
-_SPEED = re.compile(r"\s*(>=|<=|==|>|<|=|)\s*(.*)", re.DOTALL)
+_SPEED = regex(r"\s*(>=|<=|==|>|<|=|)\s*(.*)", re.DOTALL)
 _HEX_GLOB = r"[0-9a-fA-F*?\[\]!-]+"
-_PCI = re.compile(rf"{_HEX_GLOB}:{_HEX_GLOB}|\*")
-_MAC = re.compile(r"[0-9a-fA-F:*?\[\]!-]+")
+_PCI = regex(rf"{_HEX_GLOB}:{_HEX_GLOB}|\*")
+_MAC = regex(r"[0-9a-fA-F:*?\[\]!-]+")
 
 
 class Facts(Protocol):

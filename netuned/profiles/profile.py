@@ -58,6 +58,7 @@ from netuned.profiles.specs import (
 )
 from netuned.profiles.yamltree import written
 from netuned.records import dataclass
+from netuned.regex import regex
 from netuned.text import did_you_mean
 
 __all__ = [
@@ -88,7 +89,7 @@ __all__ = [
 DEFAULT_PRIORITY = 50
 MAX_SETS = 64
 MAX_PRIORITY = 1000
-PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+PROFILE_NAME = regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
 def _mapping(model: type[Spec], example: str, *, default: bool = True) -> Leaf:

@@ -18,6 +18,7 @@ from netuned.profiles import expression
 from netuned.profiles.classes import JsonSchema, Leaf, Mistake
 from netuned.profiles.syntax import mask_hint
 from netuned.profiles.yamltree import written
+from netuned.regex import regex
 from netuned.text import did_you_mean, escape, without_keys
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ SIZE_UNITS = {
 }
 SPEED_UNITS_MBPS = {"m": 1, "g": 10**3, "t": 10**6}
 
-_QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
+_QUANTITY = regex(r"(\d{1,15}(?:\.\d{1,9})?)\s*([A-Za-z]*)", re.ASCII)
 
 STRING: JsonSchema = {"type": "string"}
 INTEGER: JsonSchema = {"type": "integer"}

@@ -21,6 +21,7 @@ from netuned.profiles.scalars import (
 )
 from netuned.profiles.sysctls import SysctlSpec, names
 from netuned.records import dataclass
+from netuned.regex import regex
 
 DEFAULT_IRQ_CPUS = "local & housekeeping"
 """Where interrupts go when a profile's ``irq`` names no CPUs."""
@@ -34,7 +35,7 @@ DEFAULT_DEDICATED = (1, 16)
 """Cores kept for interrupts, of how many: what Seastar's perftune gives them."""
 
 MAX_DEDICATED = 1024
-_SHARE = re.compile(r"([0-9]{1,4})/([0-9]{1,4})", re.ASCII)
+_SHARE = regex(r"([0-9]{1,4})/([0-9]{1,4})", re.ASCII)
 
 
 Count = Annotated[

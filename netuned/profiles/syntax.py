@@ -20,6 +20,7 @@ from dataclasses import replace
 from netuned.cpuset import CpuSet
 from netuned.errors import ExpressionError
 from netuned.records import dataclass
+from netuned.regex import regex
 from netuned.text import escape, nearest
 
 MAX_LENGTH = 4096
@@ -43,11 +44,11 @@ RESERVED = frozenset(
 )
 """Words that mean something by themselves: no set of a profile can have one as its name."""
 
-NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]*[A-Za-z0-9])?", re.ASCII)
+NAME = regex(r"[A-Za-z](?:[A-Za-z0-9_-]*[A-Za-z0-9])?", re.ASCII)
 """What the name of a set looks like."""
 
-_MASK = re.compile(r"[0-9a-f]{1,1024}(,[0-9a-f]{1,8})*", re.ASCII)
-_LIKE_MASK = re.compile(r"(?=..)(?!0b)(^|,)[0-9a-f]*[a-f]|(^|,)[0-9a-f]{8}(,|$)")
+_MASK = regex(r"[0-9a-f]{1,1024}(,[0-9a-f]{1,8})*", re.ASCII)
+_LIKE_MASK = regex(r"(?=..)(?!0b)(^|,)[0-9a-f]*[a-f]|(^|,)[0-9a-f]{8}(,|$)")
 
 _SIGNS = {
     "and": "&",
@@ -201,9 +202,9 @@ def parse(text: str) -> Expression:
 class _Parser:
     """Recursive descent; a chain of operators is one node, so only parentheses nest."""
 
-    _WORD = re.compile(r"@?[A-Za-z0-9_](?:[A-Za-z0-9_.:/,]|-(?=[A-Za-z0-9_]))*", re.ASCII)
-    _CPULIST = re.compile(r"[0-9](?:[0-9]|[-:/](?=[0-9])|\s*,\s*(?=[0-9]))*", re.ASCII)
-    _SPACE = re.compile(r"\s*")
+    _WORD = regex(r"@?[A-Za-z0-9_](?:[A-Za-z0-9_.:/,]|-(?=[A-Za-z0-9_]))*", re.ASCII)
+    _CPULIST = regex(r"[0-9](?:[0-9]|[-:/](?=[0-9])|\s*,\s*(?=[0-9]))*", re.ASCII)
+    _SPACE = regex(r"\s*")
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -22,6 +22,7 @@ from netuned.profiles.scalars import (
 )
 from netuned.profiles.yamltree import written
 from netuned.records import dataclass
+from netuned.regex import regex
 from netuned.text import did_you_mean
 
 INT_MAX = (1 << 31) - 1
@@ -164,17 +165,17 @@ _OF_ALL = {
         *("addr_gen_mode", "ignore_routes_with_linkdown"),
     ),
 }
-_CONF = re.compile(r"net\.ipv([46])\.conf\.([^.]+)\.([^.]+)")
+_CONF = regex(r"net\.ipv([46])\.conf\.([^.]+)\.([^.]+)")
 
-_TWO_UNITS = re.compile(
+_TWO_UNITS = regex(
     r"(net\.ipv[46]\.(?:neigh\.[^.]+\.(?:base_reachable_time|retrans_time|unres_qlen)"
     r"|route\.gc_min_interval))(_ms|_bytes)?"
 )
 """What has two names, in two units."""
 
-_KEY = re.compile(r"(net|vm)(\.[A-Za-z0-9][A-Za-z0-9_@:/-]*)+", re.ASCII)
-_INTERFACE = re.compile(r"(net\.ipv[46]\.(?:conf|neigh))\.[^.]+\.")
-_NUMBER = re.compile(r"(-?[0-9]{1,20})(?:([KMG])(?:iB)?)?", re.ASCII)
+_KEY = regex(r"(net|vm)(\.[A-Za-z0-9][A-Za-z0-9_@:/-]*)+", re.ASCII)
+_INTERFACE = regex(r"(net\.ipv[46]\.(?:conf|neigh))\.[^.]+\.")
+_NUMBER = regex(r"(-?[0-9]{1,20})(?:([KMG])(?:iB)?)?", re.ASCII)
 _SCALE = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 

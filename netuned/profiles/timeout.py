@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+from netuned.regex import regex
+
 MOST_S = 3600
 """An hour: who has not confirmed by then does not sit there any more."""
 
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600}
-_TIMEOUT = re.compile(r"(\d{1,4})\s*(s|min|m|h)", re.ASCII)
+_TIMEOUT = regex(r"(\d{1,4})\s*(s|min|m|h)", re.ASCII)
 
 
 def parse_timeout_s(text: str) -> int:

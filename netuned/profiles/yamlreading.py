@@ -24,6 +24,7 @@ from netuned.profiles.yamltree import (
     Table,
     Whole,
 )
+from netuned.regex import regex
 from netuned.text import escape
 
 MAX_DEPTH = 32
@@ -33,13 +34,13 @@ MAX_NODES = 1 << 13
 _TRUE = frozenset(("true", "True", "TRUE"))
 _FALSE = frozenset(("false", "False", "FALSE"))
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})|0x[0-9a-fA-F]{1,16}", re.ASCII)
-_FLOAT = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}", re.ASCII)
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_INTEGER = regex(r"[-+]?(?:0|[1-9][0-9]{0,17})|0x[0-9a-fA-F]{1,16}", re.ASCII)
+_FLOAT = regex(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}", re.ASCII)
+_CONTROL = regex("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What libyaml refuses to read, and what it counts as the end of a line and no editor does."""
-_SPACE = re.compile("[\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000]")
+_SPACE = regex("[\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000]")
 """What looks like a space, or like nothing, and is neither to YAML."""
-_TEMPLATE = re.compile(r"\{\{|\{%|<%|\$\{|^\s*#?\{#")
+_TEMPLATE = regex(r"\{\{|\{%|<%|\$\{|^\s*#?\{#")
 
 
 def parse_yaml(data: bytes, path: str) -> tuple[Node | None, tuple[ProfileError, ...]]:

@@ -6,7 +6,6 @@ docs/snapshots.md describes the keys.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 
@@ -25,6 +24,7 @@ from netuned.profiles.yamltree import (
     written,
 )
 from netuned.records import dataclass
+from netuned.regex import regex
 from netuned.snapshots.drivers import DRIVERS, UPPER_KINDS
 from netuned.snapshots.expand import expand
 from netuned.snapshots.spec import CardSpec, MachineSpec
@@ -44,8 +44,8 @@ MACHINE_KEYS = (
 CARD_KEYS = ("name", "driver", "count", "node", "queues", "maximum", "speed", "irqs", "mac")
 UPPER_KEYS = ("name", "kind", "over", "queues")
 
-_NAME = re.compile(r"[^\s/:%]{1,15}")
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_NAME = regex(r"[^\s/:%]{1,15}")
+_MAC = regex(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 def machine(text: str, path: str = "machine.yaml") -> RecordedKernel:

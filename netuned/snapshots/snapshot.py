@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +35,7 @@ from netuned.profiles.sysctls import KNOWN, path_of
 from netuned.profiles.trust import read_trusted, trusted_directory
 from netuned.reconcile.card import Card
 from netuned.records import dataclass
+from netuned.regex import regex
 from netuned.snapshots.archive import MAX_MEMBERS, read_archive, too_large, write_archive
 from netuned.text import escape
 from netuned.tunables import TUNABLES
@@ -94,20 +94,20 @@ ADDRESSES = frozenset(("address", "broadcast", "perm_hwaddr"))
 IDENTITIES = frozenset(("netdev_rss_key", "phys_switch_id", "phys_port_id", "serial", "ifalias"))
 """Files never taken: keys, and numbers that are one machine's only."""
 
-_PARAMETER = re.compile(
+_PARAMETER = regex(
     r"(isolcpus|nohz|nohz_full|rcu_nocbs|rcu_nocb_poll|irqaffinity|threadirqs|nosmt|maxcpus|nr_cpus"
     r"|possible_cpus|numa|numa_balancing|kthread_cpus|skew_tick|nosoftlockup|idle|mitigations|tsc"
     r"|pci|iommu|intel_iommu|amd_iommu|intel_pstate|amd_pstate|intel_idle\.\w+|processor\.\w+"
     r"|net\.ifnames|biosdevname|preempt|transparent_hugepage|hugepages|hugepagesz"
     r"|default_hugepagesz|workqueue\.\w+|systemd\.cpu_affinity|cgroup_no_v1)(=.*)?",
 )
-_MAC = re.compile(rb"(?<![0-9A-Fa-f:-])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5,}(?![0-9A-Fa-f:-])")
+_MAC = regex(rb"(?<![0-9A-Fa-f:-])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5,}(?![0-9A-Fa-f:-])")
 _NO_MAC = b"00:00:00:00:00:00"
-_HASH_KEY = re.compile(
+_HASH_KEY = regex(
     rb"(?<![0-9A-Fa-f:])[0-9A-Fa-f]{2}(?::[\\\s\"'#]*[0-9A-Fa-f]{2}){23,255}(?![0-9A-Fa-f:])"
 )
 """A hash key, over several lines too, as in a comment; what is YAML of a profile has none."""
-_NAMED_BY_MAC = re.compile(r"[a-z]+([0-9a-f]{12})")
+_NAMED_BY_MAC = regex(r"[a-z]+([0-9a-f]{12})")
 """systemd's names of cards without a better one: enx, wlx."""
 
 

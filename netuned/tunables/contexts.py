@@ -25,6 +25,7 @@ from netuned.kernel.netdev import Bound
 from netuned.kernel.questions import CONTEXTS as QUESTION
 from netuned.profiles.profile import Profile
 from netuned.profiles.rss import KEPT_TABLE, ContextSpec, RssSpec
+from netuned.regex import regex
 from netuned.tunables import channels, numbered, rss
 from netuned.tunables.base import (
     NOT_ASKED,
@@ -47,7 +48,7 @@ ENTRIES = "entries"
 """Of the limits: how many the table of a context has."""
 
 _NOUN = "context"
-_KEY = re.compile(numbered.KEY.format(_NOUN), re.ASCII)
+_KEY = regex(numbered.KEY.format(_NOUN), re.ASCII)
 _REFUSED = frozenset(
     (errno.EINVAL, errno.ENOSPC, errno.EBUSY, errno.EEXIST, errno.ERANGE, errno.ENOENT)
 )

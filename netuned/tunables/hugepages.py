@@ -16,6 +16,7 @@ from netuned.errors import KernelError
 from netuned.kernel.files import FileTree
 from netuned.profiles.hugepages import is_node, size_kb
 from netuned.profiles.profile import Profile
+from netuned.regex import regex
 from netuned.tunables import masks
 from netuned.tunables.base import HostTarget, Tunable, View, Watched, Writers, keyed_summary
 from netuned.tunables.together import gather
@@ -29,7 +30,7 @@ UNIT = "pages"
 MOST_PERCENT = 90
 """Of a node's memory: the kernel would give all of it, and have nothing left for programs."""
 
-_TOTAL = re.compile(r"MemTotal:\s+(\d{1,15}) kB", re.ASCII)
+_TOTAL = regex(r"MemTotal:\s+(\d{1,15}) kB", re.ASCII)
 
 
 def _parts(key: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ Source: Documentation/core-api/irq/irq-affinity.rst; scaling.rst, "RSS IRQ Confi
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Iterator, Mapping
 
 from netuned.cpuset import CpuSet
@@ -15,6 +14,7 @@ from netuned.hardware.facts import with_managed
 from netuned.hardware.nic import Nic, why_no_vectors
 from netuned.hardware.vectors import COMBINED, RX, TX
 from netuned.kernel import Kernel
+from netuned.regex import regex
 from netuned.tunables import masks
 from netuned.tunables.base import (
     NOT_ASKED,
@@ -40,7 +40,7 @@ KERNEL_MANAGED = "kernel-managed"
 MANAGED = (errno.EIO, errno.EPERM, errno.EACCES)
 """A write to a kernel-managed interrupt: EIO before 6.10, then EPERM; file mode 0444 later."""
 
-_KEY = re.compile(rf"({RX}|{TX}|{COMBINED})-[0-9]{{1,5}}")
+_KEY = regex(rf"({RX}|{TX}|{COMBINED})-[0-9]{{1,5}}")
 
 
 def path(irq: int) -> str:

@@ -6,17 +6,17 @@ Until then it may move interrupts, out of a /proc of its own that raises no even
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from netuned.hardware.nic import Nic
+from netuned.regex import regex
 from netuned.tunables.base import Tunable, View
 from netuned.values import Balancer, Exclusion, State, Value
 
 NAME = "irqbalance"
 EXCLUDE, STOP, LEAVE = "exclude", "stop", "leave"
 
-_PCI = re.compile(r"/[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")
+_PCI = regex(r"/[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")
 """irqbalance asks its policy script about PCI devices only."""
 
 

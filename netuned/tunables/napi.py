@@ -13,7 +13,6 @@ net/core/dev.c, netdev_set_defer_hard_irqs(); Documentation/netlink/specs/netdev
 from __future__ import annotations
 
 import errno
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -23,6 +22,7 @@ from netuned.errors import KernelError, UnsupportedError
 from netuned.hardware.nic import Nic
 from netuned.kernel.questions import NAPIS as QUESTION
 from netuned.profiles.scalars import time_text
+from netuned.regex import regex
 from netuned.tunables import masks
 from netuned.tunables.base import (
     BOOT,
@@ -77,7 +77,7 @@ THREADED, BUSY_POLL = "threaded", "busy-poll"
 NOT_HERE = "no NAPI instance is known to serve the queue"
 DOWN = "the card is down, its NAPI instances come when it goes up"
 
-_KEY = re.compile(rf"(?:{'|'.join(FILES)})|(?:rx|tx)-[0-9]{{1,5}} (?:{'|'.join(FIELDS)}|threads)")
+_KEY = regex(rf"(?:{'|'.join(FILES)})|(?:rx|tx)-[0-9]{{1,5}} (?:{'|'.join(FIELDS)}|threads)")
 
 
 def queue_of(key: str) -> str:

@@ -10,7 +10,6 @@ net/core/dev.c, netdev_fix_features().
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from netuned.errors import UnsupportedError
@@ -20,6 +19,7 @@ from netuned.kernel.features import ACTIVE, CHANGEABLE, WANTED
 from netuned.kernel.netdev import Bound
 from netuned.kernel.questions import FEATURES as QUESTION
 from netuned.profiles.features import CHECKSUMMED, CHECKSUMS, GROUPS, NEEDS
+from netuned.regex import regex
 from netuned.tunables import rings, rules
 from netuned.tunables.base import (
     BOOT,
@@ -59,7 +59,7 @@ _STATES = {
     WANTED: "off [on is asked for]",
     ACTIVE | WANTED: "on",
 }
-_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{1,39}")
+_KEY = regex(r"[a-z0-9][a-z0-9_-]{1,39}")
 
 
 def read(view: View) -> State:

@@ -10,7 +10,6 @@ so an explicit one replaces it before leaves are set.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -21,6 +20,7 @@ from netuned.kernel.qdisc_options import PARAMETERS, same_parameter
 from netuned.kernel.questions import QDISCS
 from netuned.kernel.rtnl import QdiscEntry
 from netuned.profiles.qdiscs import USUAL, can_be_named, in_words
+from netuned.regex import regex
 from netuned.tunables.base import (
     CARD,
     NOT_ASKED,
@@ -63,9 +63,7 @@ which keep that when they are opened, whatever ``net.core.default_qdisc`` is (sc
 So one that was made while netuned kept queues closed is made anew once they are open again.
 """
 
-_KEY = re.compile(
-    rf"(?:root|tx-[0-9]{{1,5}})(?: [a-z0-9_]{{1,20}} [a-z0-9_]{{1,30}})?|{LEAF_KINDS}"
-)
+_KEY = regex(rf"(?:root|tx-[0-9]{{1,5}})(?: [a-z0-9_]{{1,20}} [a-z0-9_]{{1,30}})?|{LEAF_KINDS}")
 
 
 def read(view: View) -> State:

@@ -26,6 +26,7 @@ from netuned.kernel.questions import CONTEXTS
 from netuned.kernel.questions import RULES as QUESTION
 from netuned.kernel.rules import PROTOS, RuleTable, is_writable
 from netuned.profiles.flows import FlowSpec
+from netuned.regex import regex
 from netuned.tunables import channels, contexts, numbered
 from netuned.tunables.base import (
     NOT_ASKED,
@@ -48,7 +49,7 @@ SIZE = "size"
 """Of the limits: how many locations the card has."""
 
 _NOUN = "rule"
-_KEY = re.compile(numbered.KEY.format(_NOUN), re.ASCII)
+_KEY = regex(numbered.KEY.format(_NOUN), re.ASCII)
 _REFUSED = (errno.EINVAL, errno.ENOSPC, errno.EEXIST, errno.ERANGE, errno.ENOENT)
 """What of a rule is the driver's word about that rule alone."""
 

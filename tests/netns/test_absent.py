@@ -10,7 +10,7 @@ import errno
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,7 @@ from netuned.reconcile.confirm import Trial, Tried
 from netuned.reconcile.putback import restore, roll_back
 from netuned.reconcile.trialfile import TrialFile
 from netuned.reconcile.writing import Outcome
+from netuned.records import dataclass
 from netuned.tunables import BY_NAME, TUNABLES
 from netuned.tunables.base import Limits, Target, Tunable, View
 from netuned.values import ABSENT, State, Value, Word
