@@ -41,10 +41,12 @@ class Look(NamedTuple):
     """What one look is for: these tunables (None: everything), and the card's facts anew before.
 
     ``event_at`` is when the first event came, on the monotonic clock; 0 without one. ``heard`` is
-    how often each tunable was told to have been set before it.
+    how often each tunable was told to have been set before it. ``first`` are those that somebody
+    set, and that make a card anew: while they are as they were, so are its facts.
     """
 
     scope: frozenset[str] | None
     facts: bool
     event_at: float
     heard: Mapping[str, int] = NOTHING_HEARD
+    first: frozenset[str] = frozenset()

@@ -274,6 +274,13 @@ class Reconciler:
             if not slot.dispute.damp(tunable, look, always=always):
                 self._look_at(slot, tunable, time.monotonic())
 
+    def touch_shape(self, ifindex: int, tunable: str) -> None:
+        """As ``touch``, at all of a card; one that makes it anew is looked at before its facts."""
+        slot = self.cards.slots.get(ifindex)
+        if slot is not None and tunable in slot.card.wanted:
+            slot.mark_first(tunable, time.monotonic())
+        self.touch(ifindex)
+
     def _slot(self, ifindex: int) -> Slot | None:
         """A card's place, or the host's."""
         return self.host.slot if ifindex == HOST.ifindex else self.cards.slots.get(ifindex)

@@ -12,6 +12,7 @@ from netuned.errors import KernelError
 from netuned.kernel.once import Once, Shared
 from netuned.reconcile.aim import Look
 from netuned.reconcile.apply import Rounds, plan_card
+from netuned.reconcile.contention import Gate
 from netuned.reconcile.context import Context
 from netuned.reconcile.slot import HEARD_S, Slot
 from netuned.reconcile.writing import Outcome
@@ -90,6 +91,8 @@ class Passes:
     async def _look(self, slot: Slot) -> None:
         card, look = slot.card, slot.take_look()
         scope, in_worker = look.scope, self._context.work.in_worker
+        if look.first and await self._is_put_back(slot, look):
+            return
         if look.facts:
             try:
                 changed = await in_worker(partial(card.refresh, self._fresh(), another=True))
@@ -118,12 +121,34 @@ class Passes:
         if paused:
             await self._observe(slot)
         else:
-            rounds = Rounds(card, self._context.baseline, scope, repairs, slot.recorder)
-            while not await in_worker(partial(self._turns, rounds, self._fresh())):
-                pass
-            self._note(slot, rounds.outcome, look)
+            self._note(slot, await self._transaction(slot, scope, repairs), look)
         if card.nic is not nic:  # restructured by our own writes: what is there now is new
             await self._replan(slot)
+
+    async def _is_put_back(self, slot: Slot, look: Look) -> bool:
+        """Put back what somebody set who made the card anew, before all is planned for that card.
+
+        Says whether that was it, and all else of the card was looked at after it.
+        """
+        card, nic = slot.card, slot.card.nic
+        known = slot.settled and slot.aimed and not slot.is_another and slot.recorder is None
+        if slot.gone or not known or self._context.loop.is_paused(slot):
+            return False
+        outcome = await self._transaction(slot, look.first, slot.set_out())
+        if outcome.error is not None or not outcome.made:
+            return False  # it is for the look at everything
+        self._note(slot, outcome, look)
+        if card.nic != nic:
+            await self._replan(slot)
+        return outcome.scope is None
+
+    async def _transaction(
+        self, slot: Slot, scope: frozenset[str] | None, repairs: Gate | None
+    ) -> Outcome:
+        rounds = Rounds(slot.card, self._context.baseline, scope, repairs, slot.recorder)
+        while not await self._context.work.in_worker(partial(self._turns, rounds, self._fresh())):
+            pass
+        return rounds.outcome
 
     async def _observe(self, slot: Slot) -> None:
         """See how a paused card is, and write nothing."""

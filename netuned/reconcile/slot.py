@@ -101,6 +101,7 @@ class Slot:
         self._scope: set[str] | None = None
         """What is marked; None: everything."""
         self._facts = False
+        self._first: set[str] = set()
         self._event_at = 0.0
         self._heard: Counter[str] = Counter()
         """How often the kernel told that a tunable was set, by netuned or by others."""
@@ -145,6 +146,11 @@ class Slot:
             self._scope.add(tunable)
         self._event_at = self._event_at or event_at
 
+    def mark_first(self, tunable: str, event_at: float) -> None:
+        """As ``mark``, of everything; this is looked at before the facts are read."""
+        self._first.add(tunable)
+        self.mark(facts=True, event_at=event_at)
+
     def hear(self, tunable: str) -> None:
         """The kernel tells that a tunable was set, perhaps by netuned."""
         self._heard[tunable] += 1
@@ -156,8 +162,9 @@ class Slot:
         """
         whole = self._scope is None or self.failures or self.card.restoring
         scope = None if whole else frozenset(self._scope or ())
-        look = Look(scope, self._facts, self._event_at, self._heard.copy())
-        self._scope, self._facts, self._event_at = set(), False, 0.0
+        first = frozenset(self._first)
+        look = Look(scope, self._facts, self._event_at, self._heard.copy(), first)
+        self._scope, self._facts, self._first, self._event_at = set(), False, set(), 0.0
         verdicts = self.card.verdicts  # not touched while a worker has the card
         verdicts.doubt(self._doubtful)
         verdicts.forget_accepted(self._retried)

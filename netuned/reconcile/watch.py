@@ -219,9 +219,11 @@ class Watches:
     def _on_ethtool(self, ifindex: int, what: str) -> None:
         for tunable in TUNABLES:
             if what in tunable.events:
-                restructures = tunable.stale("") == CARD
                 self._loop_calls.hear(ifindex, tunable.name)
-                self._loop_calls.touch(ifindex, None if restructures else tunable.name)
+                if tunable.stale("") == CARD:
+                    self._loop_calls.touch_shape(ifindex, tunable.name)
+                else:
+                    self._loop_calls.touch(ifindex, tunable.name)
 
     def _on_qdisc(self, ifindex: int, sender: int) -> None:
         for tunable in TUNABLES:

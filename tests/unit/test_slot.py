@@ -35,6 +35,10 @@ def test_a_look_takes_all_that_is_marked(tmp_path: Path) -> None:
         slot.mark()
         slot.mark("irq")
         assert slot.take_look() == Look(None, facts=True, event_at=0.0)
+        slot.mark_first("channels", 7.0)
+        first = frozenset({"channels"})
+        assert slot.take_look() == Look(None, facts=True, event_at=7.0, first=first)
+        assert slot.take_look().first == frozenset()
         slot.lost(GONE)
         slot.mark("xps")
         assert slot.take_look().scope is None
