@@ -9,6 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Protocol, TypeVar
 
 from netuned.errors import KernelError
@@ -324,18 +325,21 @@ class _Descriptors:
                 raise files.refused("open", path, error) from None
 
     def contents(self) -> list[bytes]:
-        pread = os.pread
         try:
-            contents = [pread(descriptor, self._size, 0) for descriptor in self._descriptors]
+            contents = self._read()
             if len(contents[-1]) == self._size < READ_SIZE:  # masks of one host are equally long
                 self._size = READ_SIZE
-                contents = [pread(descriptor, READ_SIZE, 0) for descriptor in self._descriptors]
+                contents = self._read()
         except OSError as error:
             refused = self._files.refused("read", self._paths[0], error)
             if len(self._paths) > 1:
                 refused.target += " …"
             raise refused from None
         return contents
+
+    def _read(self) -> list[bytes]:
+        # a loop of Python's around each takes a fifth more
+        return list(map(os.pread, self._descriptors, repeat(self._size), repeat(0)))
 
     def close(self) -> None:
         while self._descriptors:
