@@ -5,7 +5,7 @@
 #   make deb, make rpm  packages, in dist/; make dist: a release, with source, SBOM and checksums
 #   make lab      the VM with a shell; its disks stay in the cache directory
 #   make clean-lab  removes those disks: 0.7 GB for each kernel, more as the source changes
-#   make bench    a table of ratios
+#   make bench    a table of ratios; PARTS="drop idle" for a part of it
 #   make man      manual pages and completion for bash, zsh and fish, below build/share
 #   make schema   build/profile.schema.json, the JSON Schema of profiles
 #   make soak     200 cards for a simulated day, faults, kills, odd input: a table of figures
@@ -85,8 +85,10 @@ schema: setup
 	@mkdir -p build
 	@$(VENV)/bin/python -B -m netuned.cli schema >build/profile.schema.json
 
-bench: setup
-	@$(RUN) -m bench
+# On the Python that packages and `make install` run on: another one may be built without optimizations.
+bench:
+	@$(MAKE) --no-print-directory setup VENV=build/bench PYTHON=$(SYSTEM_PYTHON)
+	@$(SUDO) $(CARRIED) env -u PYTHONDONTWRITEBYTECODE build/bench/bin/python -B -m bench $(PARTS)
 
 soak: atheris
 	@$(RUN) -m bench.soak
