@@ -19,6 +19,9 @@ from netuned.status import STARTING, ManagerStatus, NicStatus, Status
 GATHER_S = 0.005
 """What comes within this is told together: a card that comes into force changes several times."""
 
+START_GATHER_S = 0.1
+"""At the start so long: who wants to know waits for the end of it, which is sooner on most hosts."""
+
 REST_TIMES, REST_MOST_S = 4, 0.5
 """So many times as long as telling took, and so long at most, nothing more is told."""
 
@@ -73,7 +76,7 @@ class Telling:
     async def _tell(self) -> None:
         try:
             while self._untold:
-                await self._rest(GATHER_S)
+                await self._rest(START_GATHER_S if self._starting() else GATHER_S)
                 self._untold = False
                 begun = time.monotonic()
                 until = time.monotonic() + SLICE_S
