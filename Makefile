@@ -1,6 +1,6 @@
 # netuned: what can be made. Every target does its own set-up.
 #   make demo     the daemon on veth cards in a namespace of its own; changes nothing of the host
-#   make test     all tests: linters, unit, odd input, network namespaces, Ansible, a booted VM with card models
+#   make test     all tests: linters, unit, odd input, network namespaces, packages, Ansible, a booted VM with card models
 #   make install  programs, units and profiles into place (root; DESTDIR= for packaging)
 #   make deb, make rpm  packages, in dist/; make dist: a release, with source, SBOM and checksums
 #   make lab      the VM with a shell; its disks stay in the cache directory
@@ -23,10 +23,11 @@ PIP_INSTALL_HERE := $(VENV)/bin/python -m pip --disable-pip-version-check -q ins
 CARRIED := env $(foreach name,XDG_CACHE_HOME NETUNED_LAB_MIRROR,$(if $($(name)),$(name)="$($(name))"))
 RUN := $(SUDO) $(CARRIED) $(VENV)/bin/python -B
 
-LAYERS := lint unit fuzz netns ansible vm
+LAYERS := lint unit fuzz netns release ansible vm
 # Tests beside each other: of a namespace's most is waiting. What must be alone there says so.
 BESIDE_lint := -n 2 --dist worksteal
 BESIDE_unit := -n 2 --dist worksteal
+BESIDE_release := -n 2 --dist worksteal
 BESIDE_netns := -n 4 --dist loadscope
 BESIDE_ansible := -n 4 --dist worksteal
 # Two machines at a time: an emulated one with 8 CPUs keeps one and a bit of the host's at work.
@@ -37,7 +38,7 @@ layer = $(SUDO) env NETUNED_NO_SKIP="$(NETUNED_NO_SKIP)" \
 PACKAGES := python3-venv python3-dev gcc pkg-config libsystemd-dev iproute2 ethtool dbus \
             libglib2.0-bin systemd util-linux bsdutils polkitd kmod strace tmux mandoc zsh fish openssh-client
 
-.PHONY: setup ansible-core demo test lint unit netns ansible vm atheris fuzz man schema bench soak browser report-check report-picture alerts-picture lab install install-beside uninstall clean clean-lab
+.PHONY: setup ansible-core demo test lint unit netns release ansible vm atheris fuzz man schema bench soak browser report-check report-picture alerts-picture lab install install-beside uninstall clean clean-lab
 
 setup: $(VENV)/.ready
 
@@ -72,7 +73,7 @@ test: setup ansible-core
 	@trap 'exit 130' INT; failed=0; $(foreach name,$(LAYERS),\
 	    $(call layer,$(name)) $(if $(PYTEST),|| [ $$? = 5 ]) || failed=1;) exit $$failed
 
-lint unit netns: setup
+lint unit netns release: setup
 	@$(call layer,$@)
 
 ansible vm: ansible-core
