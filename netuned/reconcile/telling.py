@@ -20,7 +20,7 @@ GATHER_S = 0.005
 """What comes within this is told together: a card that comes into force changes several times."""
 
 START_GATHER_S = 0.1
-"""At the start so long: who wants to know waits for the end of it, which is sooner on most hosts."""
+"""At the start so long: who wants to know waits for its end, which most often comes sooner."""
 
 REST_TIMES, REST_MOST_S = 4, 0.5
 """So many times as long as telling took, and so long at most, nothing more is told."""
