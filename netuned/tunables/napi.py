@@ -158,7 +158,8 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
     spec = target.profile.napi
     assert spec is not None
     wanted: dict[str, Value | UnsupportedError | Boot] = {}
-    singles, of_all = _singles(limits), spec.named()
+    told = [(queue, name) for queue, _, name in (key.rpartition(" ") for key in limits) if queue]
+    singles, of_all = {name for _, name in told}, spec.named()
     for name, said in of_all.items():
         if said == BUSY_POLL or name not in FILES:
             if ONE_BY_ONE not in limits or not _is_told(name, singles):
@@ -169,13 +170,14 @@ def desired(target: Target, nic: Nic, limits: Limits) -> Wanted:
             wanted[name] = UnsupportedError(name, _lacks(name))
     receiving = range(target.queues(nic).rx_queues)
     queues = dict.fromkeys([f"rx-{queue}" for queue in receiving])
-    queues |= dict.fromkeys(queue for queue in map(queue_of, limits) if queue)
+    queues |= dict.fromkeys([queue for queue, _ in told])
     numbers = {queue: masks.ends_with(queue)[1] for queue in queues}
     has = CpuSet.of(numbers.values())
     said_of = spec.of_queues(has, target.profile.queues_apart(len(receiving)))
+    known = {name for name in FIELDS if _is_told(name, singles)}
     for queue, number in numbers.items():
         for name, said in said_of[number].items() if ONE_BY_ONE in limits else ():
-            if _is_told(name, singles):
+            if name in known:
                 wanted[f"{queue} {name}"] = _wanted(name, said)
             elif name not in of_all:
                 wanted[f"{queue} {name}"] = UnsupportedError(name, _lacks("queues"))
