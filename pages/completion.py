@@ -12,7 +12,8 @@ from pathlib import Path
 
 import shtab
 
-from netuned.cli.main import COMMANDS, make_parser
+from netuned.cli.commands import COMMANDS
+from netuned.cli.parser import make_parser
 from netuned.tunables import EVERY
 
 PLACES = {

@@ -10,7 +10,8 @@ from pathlib import Path
 from argparse_manpage.manpage import Manpage
 
 from netuned import __version__
-from netuned.cli.main import COMMANDS, make_parser
+from netuned.cli.commands import COMMANDS
+from netuned.cli.parser import make_parser
 from netuned.daemon import make_parser as make_daemons_parser
 from pages import roff
 

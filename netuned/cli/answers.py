@@ -21,6 +21,13 @@ PENDING = 3
 UNSURE = (STARTING, NOT_RUNNING)
 """States of the manager in which nobody vouches for what is shown to be all, or to stay so."""
 
+HOW_TO_ENABLE = """\
+To try one, which undoes itself unless confirmed:
+
+  netunedctl enable throughput NIC --confirm 60s
+  netunedctl confirm ID
+"""
+
 
 def caveat(manager: ManagerStatus) -> str:
     """What is to be said first, in a state of ``UNSURE``."""

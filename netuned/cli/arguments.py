@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -12,6 +11,8 @@ from netuned.errors import NetunedError
 from netuned.text import no_such
 
 if TYPE_CHECKING:
+    import argparse
+
     from netuned.hardware.nic import Nic
 
 DIRECTORIES = "--profiles"
@@ -40,7 +41,9 @@ def duration_s(argument: str) -> int:
     from netuned.profiles.timeout import parse_timeout_s
 
     if not (seconds := parse_timeout_s(argument)):
-        raise argparse.ArgumentTypeError(f"{argument!r} is not a time like 10s or 1min, up to 1h")
+        from argparse import ArgumentTypeError
+
+        raise ArgumentTypeError(f"{argument!r} is not a time like 10s or 1min, up to 1h")
     return seconds
 
 

@@ -8,13 +8,6 @@ from netuned.cli import answers
 from netuned.cli.text import Screen, print_json
 from netuned.status import STARTING, ManagerStatus
 
-HOW_TO_ENABLE = """\
-To try one, which undoes itself unless confirmed:
-
-  netunedctl enable throughput NIC --confirm 60s
-  netunedctl confirm ID
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -62,5 +55,5 @@ def show(manager: ManagerStatus, screen: Screen) -> str:
     problems += [f"Conflict: {conflict}" for conflict in manager.conflicts]
     parts.append("".join(map(screen.sentence, problems)))
     if manager.state != STARTING and all(profile.template for profile in manager.profiles):
-        parts.append(f"No profile is enabled. {HOW_TO_ENABLE}")
+        parts.append(f"No profile is enabled. {answers.HOW_TO_ENABLE}")
     return "\n".join(filter(None, parts))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from netuned.bus import wire
 from netuned.cli import answers
 from netuned.cli.arguments import card_name, own_name
-from netuned.cli.profiles import HOW_TO_ENABLE
 from netuned.cli.text import BOLD, STATE_COLOURS, Screen, lasting, print_json
 from netuned.errors import StartingError
 from netuned.status import (
@@ -34,7 +33,13 @@ from netuned.status import (
 )
 from netuned.text import counted, escape
 
+if TYPE_CHECKING:
+    import argparse
+    from types import SimpleNamespace
+
 IDLE_SHOWN = SHOWN = 3
+PLAIN = {"nics": (), "json": False, "oneline": False, "exit_code": False}
+"""The arguments of one without any."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace | SimpleNamespace) -> int:
     status = answers.status(json=arguments.json)
     if not arguments.oneline:
         status = _with_unmanaged(status)
@@ -189,7 +194,7 @@ def overview(status: Status, screen: Screen) -> str:
     parts.append(of_host(manager, screen))
     if not (starting or any(nic.profile for nic in status.nics)):
         idle = [profile.name for profile in manager.profiles if not profile.template]
-        none = f"No profile matches a card. {HOW_TO_ENABLE}"
+        none = f"No profile matches a card. {answers.HOW_TO_ENABLE}"
         parts.append(screen.sentence(_idle(idle)) if idle else none)
     return "\n".join(filter(None, parts))
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from netuned.bus import wire
-from netuned.cli import check, main
+from netuned.cli import check, main, status
 from netuned.cli.arguments import card_name
+from netuned.cli.parser import make_parser
 from netuned.cli.text import NARROW, Screen
 from netuned.cpuset import CpuSet
 from netuned.kernel.files import Files
@@ -182,3 +183,16 @@ def test_what_was_meant_perhaps_is_said_alike(
     machine.write_text("cards: [{name: eth0, driver: igb}]")
     assert main.run(words.format(machine).split()) in (1, 2)
     assert said in capsys.readouterr().err
+
+
+def test_the_plain_status_needs_no_argparse() -> None:
+    asked = vars(make_parser(["status"]).parse_args(["status"]))
+    assert {key: asked[key] for key in status.PLAIN} == {**status.PLAIN, "nics": []}
+    assert asked.keys() - status.PLAIN.keys() == {"run", "version"}
+    script = (
+        "import sys; from netuned.cli import status; status.run = lambda _: 0;"
+        "from netuned.cli.main import run; run([]); run(['status']);"
+        "print({'argparse', 'netuned.cli.parser'} & sys.modules.keys())"
+    )
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "set()\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netuned.cli.main import COMMANDS
+from netuned.cli.commands import COMMANDS
 from netuned.profiles.profile import Profile
 from pages import completion, manual, roff
 from tests.unit.test_units import skip
