@@ -199,7 +199,6 @@ class _Thread(Way):
         """Of the root and the profile directory: what lies there is read without a link."""
         self._count = self._bytes = 0
         self._path = ""
-        self._watching = True
         self._passed: dict[int, set[str]] = {}
         self._met: list[object] = []
         self._all_met: dict[str, list[object]] = {}
@@ -249,7 +248,6 @@ class _Thread(Way):
                 seen |= new.keys()
             except ProfileError as error:
                 found[directory] = error
-        self._watching = False  # people ask for it to be read
         settings = read_settings(reader.settings_path, reader.owner, self, self._before.settings)
         if not self._left:
             reader.guide.finished({wd: frozenset(names) for wd, names in self._passed.items()})
@@ -262,8 +260,7 @@ class _Thread(Way):
     def begin(self, path: str) -> None:
         self._count += 1
         self._path, self._met = path, []
-        if self._watching:
-            self._all_met[path] = self._met
+        self._all_met[path] = self._met
 
     def enter(self, directory: int, where: str, name: str, *, last: bool) -> None:
         if self._left:
@@ -272,9 +269,8 @@ class _Thread(Way):
         if self._late or self._crowded:
             self._refuse_late(_mount_of(directory), name)
         self._places |= {where, os.path.join(where, name)}
-        if self._watching:
-            wd = self._reader.guide.passed(directory, where, name, last=last)
-            self._passed.setdefault(wd, set()).add(name)
+        wd = self._reader.guide.passed(directory, where, name, last=last)
+        self._passed.setdefault(wd, set()).add(name)
 
     def meet(self, *what: object) -> None:
         self._met.append(what)
@@ -297,12 +293,16 @@ class _Thread(Way):
         ago_s = self._reader.guide.written_s("/".join(self.step))
         if ago_s is None:
             return False
-        directory, name = os.path.split(self._path)
-        before = self._before.directories.get(directory, {})
-        patience_s = REWRITTEN_S if size else CUT_S
-        if isinstance(before, ProfileError) or not before.get(name):
-            patience_s = STABLE_S
+        patience_s = (REWRITTEN_S if size else CUT_S) if self._was_read() else STABLE_S
         return ago_s < STABLE_S or (ago_s < patience_s and _is_open_for_writing(file))
+
+    def _was_read(self) -> bool:
+        """Whether there was something in this file, or a reason not to use it, the last time."""
+        directory, name = os.path.split(self._path)
+        before = self._before.directories.get(directory, self._before.settings)
+        if isinstance(before, ProfileError):
+            return False
+        return bool(before.get(self._path if before is self._before.settings else name))
 
     def _refuse_late(self, mount: str, name: str) -> None:
         """Go on to a name unless others wait there already. Raises: ProfileError."""
@@ -344,6 +344,7 @@ class _Retrace(_Thread):
             there = None if isinstance(before, ProfileError) else before
             with suppress(ProfileError):
                 seen |= read_directory(directory, self._reader.owner, seen, self, there).keys()
+        read_settings(self._reader.settings_path, self._reader.owner, self, self._before.settings)
         return self._all_met == self._before.met
 
     def begin(self, path: str) -> None:

@@ -176,11 +176,12 @@ def read_directory(
     way: Way = NOBODY,
     before: Mapping[str, bytes | ProfileError] | None = None,
     wanted: Callable[[str], bool] = is_profile,
+    only: str = "",
 ) -> dict[str, bytes | ProfileError]:
     """What a directory's files hold, or why they are not used, but those of the names ``seen``.
 
-    By their names these are profiles, or what else is ``wanted``. A file that is being written is
-    as ``before``. Nothing if there is no such directory.
+    By their names these are profiles, or what else is ``wanted``, or the one that is named
+    ``only``. A file that is being written is as ``before``. Nothing if there is no such directory.
 
     Raises: ProfileError if the directory cannot be trusted or read.
     """
@@ -188,8 +189,11 @@ def read_directory(
     found: dict[str, bytes | ProfileError] = {}
     try:
         with trusted_directory(directory, owner, way) as descriptor:
-            way.enter(descriptor, os.readlink(f"/proc/self/fd/{descriptor}"), "", last=True)
-            for name in _names_in(descriptor, directory, wanted):
+            names = [only]
+            if not only:
+                way.enter(descriptor, os.readlink(f"/proc/self/fd/{descriptor}"), "", last=True)
+                names = _names_in(descriptor, directory, wanted)
+            for name in names:
                 if name in seen:
                     continue
                 path = os.path.join(directory, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,11 +106,11 @@ def read_settings(
     main: dict[str, bytes | ProfileError] = {}
     for place in places:
         directory, name = os.path.split(place)
-        main = main or _read(directory, owner, (), way, before, name.__eq__)
+        main = main or _read(directory, owner, (), way, before, only=name)
     found: dict[str, bytes | ProfileError] = {}
     for place in places:
         seen = {os.path.basename(path) for path in found}
-        found |= _read(f"{place}.d", owner, seen, way, before, is_drop_in)
+        found |= _read(f"{place}.d", owner, seen, way, before)
     return main | dict(sorted(found.items(), key=lambda item: os.path.basename(item[0])))
 
 
@@ -120,12 +120,12 @@ def _read(
     seen: Collection[str],
     way: Way,
     before: Read,
-    wanted: Callable[[str], bool],
+    only: str = "",
 ) -> dict[str, bytes | ProfileError]:
-    """What a directory's files hold, or why it, or one of them, is not used."""
+    """What a directory's drop-ins hold, or the file ``only``, or why it, or one, is not used."""
     known = {os.path.basename(p): c for p, c in before.items() if os.path.dirname(p) == directory}
     try:
-        found = read_directory(directory, owner, seen, way, known, wanted)
+        found = read_directory(directory, owner, seen, way, known, is_drop_in, only)
     except ProfileError as error:
         return {directory: error}
     return {os.path.join(directory, name): content for name, content in found.items()}

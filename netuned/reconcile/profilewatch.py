@@ -1,4 +1,4 @@
-"""Events of the profile directories, of all directories on the way there, and of links' ends."""
+"""Events of the directories of profiles and settings, all on the way there, and links' ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from netuned.kernel import inotify
 from netuned.profiles.reading import CUT_S, STABLE_S, Guide
-from netuned.profiles.searchpath import is_profile
+from netuned.profiles.settings import is_drop_in
 
 SETTLE_S = 0.002
 """A dropped file raises several events; one reload follows the last by this much."""
@@ -46,7 +46,7 @@ IRQBALANCE_DIRECTORY = Path("/run/irqbalance")
 
 
 class ProfileWatch(Guide):
-    """Calls ``changed`` when a name changes that the last reading of profiles looked up.
+    """Calls ``changed`` when a name changes that the last reading of files looked up.
 
     Each directory is watched before a name is looked up in it, so what comes later is an event.
     ``irqbalance`` is called when its socket may have come or gone, ``short`` when ``is_short`` has
@@ -65,7 +65,7 @@ class ProfileWatch(Guide):
         self._short = short
         self._inotify = inotify.Inotify()
         self._names: dict[int, set[str]] = {}
-        """Of each watch the names that matter; "" are all profiles."""
+        """Of each watch the names that matter; "" are all that a profile or drop-in can have."""
         self._where: dict[int, str] = {}
         self._due: dict[str, float] = {}
         self._written: dict[str, float] = {}
@@ -166,7 +166,7 @@ class ProfileWatch(Guide):
         names = self._names.get(event.wd)
         if names is None:  # it may be passed just now; or events were lost
             return event.wd != self._socket_watch
-        return not event.name or event.name in names or ("" in names and is_profile(event.name))
+        return not event.name or event.name in names or ("" in names and is_drop_in(event.name))
 
     def _set_timer(self) -> None:
         if self._timer is not None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +41,14 @@ def lab() -> Iterator[Lab]:
     with Lab() as made:
         made.add_pair("lan0", "peer0", queues=4)
         yield made
+
+
+def put(path: Path, text: str) -> None:
+    """Have a file of settings there, whole, in one step."""
+    draft = path.with_name("draft")
+    draft.write_text(text)
+    draft.chmod(0o644)
+    draft.rename(path)
 
 
 def state(lab: Lab) -> str:
@@ -356,10 +366,7 @@ def test_another_boot_confirms_nothing(edge: Lab) -> None:
 
 def test_confirm_timeout_makes_every_drop_a_trial(edge: Lab) -> None:
     before = state(edge)
-    (edge.directory / "netuned.yaml").write_text("confirm_timeout: 2s\n")
-    (edge.directory / "netuned.yaml").chmod(0o644)
-    edge.ctl("reload")
-    assert pending(edge) == ""
+    put(edge.directory / "netuned.yaml", "confirm_timeout: 2s\n")
     edge.profile("edge", NEW)
     edge.wait(lambda: pending(edge), "a trial")
     edge.wait(lambda: not pending(edge), "its end")
@@ -373,9 +380,43 @@ def test_confirm_timeout_makes_every_drop_a_trial(edge: Lab) -> None:
     edge.wait(lambda: pending(edge), "a trial of the removal")
     edge.wait(lambda: not pending(edge), "its end")
     assert state(edge) == tried
-    (edge.directory / "netuned.yaml").write_text("confirm_timeout: 5\n")
+    put(edge.directory / "netuned.yaml", "confirm_timeout: 5\n")
     done = edge.ctl("reload", check=False)
     assert "netuned.yaml:1:18: confirm_timeout" in done.stderr
+
+
+@contextmanager
+def read_again(lab: Lab) -> Iterator[None]:
+    """Files are read for what happens meanwhile, by its event: nobody asks for it."""
+    before = lab.status()["manager"]["loaded_at"]
+    yield
+    lab.wait(lambda: lab.status()["manager"]["loaded_at"] != before, "that files are read")
+
+
+@pytest.mark.parametrize(
+    "place", ["netuned.yaml", "netuned.yaml.d/50-fleet.yaml", "netuned.yaml.d/x.conf"]
+)
+def test_settings_count_when_they_come_change_and_go(edge: Lab, place: str) -> None:
+    path = edge.directory / place
+    if not path.parent.exists():
+        with read_again(edge):
+            path.parent.mkdir(mode=0o755)
+    with read_again(edge):
+        put(path, "confirm_timeout: 1h\n")
+    edge.profile("edge", NEW)
+    edge.wait(lambda: pending(edge), "a trial")
+    edge.wait_state("lan0", "in-sync")
+    edge.ctl("confirm", pending(edge).partition(":")[0])
+    with read_again(edge):
+        put(path, "confirm_timeout: 5\n")
+    (problem,) = edge.status()["manager"]["problems"]
+    assert problem.startswith(f"{path}:1:18: confirm_timeout")
+    with read_again(edge):
+        path.unlink()
+    assert edge.status()["manager"]["problems"] == []
+    edge.profile("edge", OLD)
+    edge.wait(lambda: edge.attribute("lan0", "rx-0", "rps_cpus") == "1", "the old profile")
+    assert pending(edge) == ""
 
 
 def test_restore_puts_back_and_leaves_alone(lab: Lab) -> None:
@@ -630,9 +671,7 @@ def test_what_is_rolled_back_while_it_is_applied_stays_so(slowed: SlowedLab, wor
 
 
 def test_a_drop_that_is_applied_too_late_for_its_trial_is_not(slowed: SlowedLab) -> None:
-    (slowed.directory / "netuned.yaml").write_text("confirm_timeout: 1s\n")
-    (slowed.directory / "netuned.yaml").chmod(0o644)
-    slowed.ctl("reload")
+    put(slowed.directory / "netuned.yaml", "confirm_timeout: 1s\n")
     slowed.say("before-lan0")
     slowed.profile("edge", BOTH.replace("0}", "0-1}"))
     slowed.wait(lambda: slowed.masks()[1] == "3", "the other card's change")
