@@ -28,20 +28,21 @@ def families(sample: Sample) -> Iterator[Metric]:
     """Of one sample. What could not be read is counted, and absent."""
     for role, way in _WAYS.items():
         packets, drops = (
-            CounterMetricFamily(f"netuned_queue_{way}_{name}", what, labels=("device", "queue"))
+            CounterMetricFamily(f"netuned_queue_{way}_{name}", what)
             for name, what in (
                 ("packets", f"Packets of a {way} queue, as its driver or qdisc counts them."),
                 ("drops", f"Packets that a {way} queue lost, as its driver or qdisc says."),
             )
         )
+        named = f"{packets.name}_total", f"{drops.name}_total"
         for card in sample.cards.values():
             device = wire.text(card.name)
             for queue, counted in card.queues(role).items():
-                at = device, str(queue)
+                at = {"device": device, "queue": str(queue)}
                 if "packets" in counted:
-                    packets.add_metric(at, counted["packets"])
+                    packets.add_sample(named[0], at, counted["packets"])
                 if (lost := dropped_of(counted)) >= 0:
-                    drops.add_metric(at, lost)
+                    drops.add_sample(named[1], at, lost)
         yield packets
         yield drops
     for kind, name, what, unit in _CPU:

@@ -65,6 +65,13 @@ def server(of: Collecting, listen: str) -> Server:
         raise NetunedError(f"cannot listen at {listen}: {error.strerror}") from None
 
 
+def collect_rarely() -> None:
+    """Of garbage: a scrape makes thousands of things, and nearly none in a cycle."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="netuned-exporter",
@@ -89,8 +96,6 @@ def main() -> None:
         serving = server(collector(counters=arguments.counters), arguments.listen)
     except NetunedError as error:
         sys.exit(f"netuned-exporter: {escape(error.whole())}")
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000)  # a scrape makes thousands of things, and nearly none in a cycle
+    collect_rarely()
     log.info("Listening at %s", arguments.listen)
     serving.serve_forever()
