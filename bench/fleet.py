@@ -41,11 +41,13 @@ qdisc: {kind: fq}
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: seconds, processor seconds of all its processes, MB of the largest of them."""
+    """One run: seconds, processor seconds of all its processes, MB of the largest of them, and kB
+    that it printed."""
 
     took: float
     used: float
     largest: float
+    printed: float
 
 
 def measure(hosts: int) -> list[Row]:
@@ -59,6 +61,7 @@ def measure(hosts: int) -> list[Row]:
         ]
         size = max(kind.stat().st_size for kind in kinds) / 1e3
         few, many = (_plan(root, kinds, number) for number in (hosts // 10, hosts))
+        page = _plan(root, kinds, hosts, "--html")
     what = f"{hosts:,} hosts of 64 CPUs and 2 cards, {JOBS} processes"
     return [
         Row("fleet plan", many.took, "s", 60.0 * hosts / 2000, what),
@@ -66,6 +69,8 @@ def measure(hosts: int) -> list[Row]:
         Row("  processor time a host", many.used / hosts * 1e3, "ms", None, what),
         Row("  its largest process", many.largest, "MB", None, what),
         Row("    that / of a tenth of the hosts", many.largest / few.largest, "×", 1.2, "flat: 1"),
+        Row("fleet plan --html", page.took, "s", 60.0 * hosts / 2000, what),
+        Row("  the page", page.printed, "kB", None, f"the groups of {hosts:,} hosts"),
         Row("  a host's snapshot", size, "kB", 100.0, "the largest"),
     ]
 
@@ -76,19 +81,21 @@ def _written(path: Path, driver: str, queues: int, irqs: str) -> Path:
     return path
 
 
-def _plan(root: Path, kinds: list[Path], hosts: int) -> Run:
+def _plan(root: Path, kinds: list[Path], hosts: int, *options: str) -> Run:
     """Plan so many, by whole processes."""
     place = root / str(hosts)
-    place.mkdir()
-    for number in range(hosts):
-        os.link(kinds[number % len(kinds)], place / f"web{number:04}.tar.xz")
+    if not place.exists():
+        place.mkdir()
+        for number in range(hosts):
+            os.link(kinds[number % len(kinds)], place / f"web{number:04}.tar.xz")
     words = ("fleet", "plan", str(place), "--profiles", str(root / "profiles"), "--jobs", str(JOBS))
+    command = [sys.executable, "-m", "netuned.cli", *words, *options]
     start = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-m", "netuned.cli", *words], stdout=subprocess.DEVNULL
-    ) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    took = time.monotonic() - start
-    return Run(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    with (root / "printed").open("wb") as printed:
+        with subprocess.Popen(command, stdout=printed) as process:
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        took = time.monotonic() - start
+        assert process.returncode == 0
+        size = printed.seek(0, os.SEEK_END) / 1e3
+    return Run(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, size)
