@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from netuned.profiles.settings import Settings, load_settings
+from netuned.profiles.trust import ANYONE
 from tests.ansible.controller import ROOT, SOURCE, Controller
 from tests.ansible.hosts import PLAIN, Host
 
@@ -119,11 +121,26 @@ def test_check_mode_shows_kernel_settings_and_a_second_run_changes_nothing(
         said = play(controller, ROLE, "--check", "--diff")
         assert "-lan0 rps rx 0-1: none\n+lan0 rps rx 0-1: 0\n" in said
         assert "+  cpus: 0\n" in said
-        assert changed(said) == {"one": 2}
+        assert changed(said) == {"one": 3}
         assert host.masks() == "0"
-    assert changed(play(controller, ROLE)) == {"one": 3}  # and the daemon told of its settings
+    # a directory, settings, of which the daemon is told, and the profile
+    assert changed(play(controller, ROLE)) == {"one": 4}
     assert host.masks() == "1"  # in force when the task has ended
     assert changed(play(controller, ROLE)) == {"one": 0}
+
+
+def test_settings_are_a_drop_in_of_the_roles_own(controller: Controller, fleet: Fleet) -> None:
+    etc = fleet("one")["one"].memory / "etc/netuned"
+    text = ROLE.partition("        netuned_profiles:")[0]
+    assert changed(play(controller, text)) == {"one": 3}
+    written = (etc / "netuned.yaml.d/ansible.yaml").read_text()
+    assert written.splitlines()[0] == "# Written by Ansible, role netuned.netuned.netuned."
+    assert load_settings(str(etc / "netuned.yaml"), Settings(7), ANYONE) == Settings()
+    without = text.replace('{confirm_timeout: "off"}', "{}")
+    assert changed(play(controller, without)) == {"one": 2}
+    assert changed(play(controller, without)) == {"one": 0}
+    assert list((etc / "netuned.yaml.d").iterdir()) == []
+    assert not (etc / "netuned.yaml").exists(), "that is the host's"
 
 
 def test_what_is_applied_is_confirmed_over_a_new_connection(
