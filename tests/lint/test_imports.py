@@ -27,6 +27,7 @@ LAYERS = (
     "metrics",
     "report",
     "top",
+    "experiment",
     "cli",
 )
 """Each may import those before it; modules beside them are plain values, or the daemon's wiring."""

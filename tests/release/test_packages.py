@@ -93,7 +93,7 @@ def test_what_extras_need_is_suggested_or_depended_on() -> None:
         "optional-dependencies"
     ]
     control = (ROOT / "units/debian/control").read_text()
-    for extra in ("top", "report", "metrics"):
+    for extra in ("top", "report", "metrics", "experiment"):
         (asked,) = map(Requirement, extras[extra])
         assert depends(control)[canonicalize_name(asked.name)] in asked.specifier
 
