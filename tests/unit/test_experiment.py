@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
+from netuned.counters.sample import CardSample, Sample
+from netuned.errors import NetunedError
 from netuned.experiment.comparison import (
     LEAST_RUNS,
     MOST_RUNS,
@@ -16,8 +19,13 @@ from netuned.experiment.comparison import (
     runs_needed,
     spread,
 )
+from netuned.experiment.energy import read_energy, watts
+from netuned.experiment.load import told_by
+from netuned.experiment.measures import MEASURES, measured
 from netuned.experiment.modes import modes, separators
 from netuned.experiment.order import ABBA, RANDOM, blocks, turns
+from netuned.experiment.outcome import Run, outcome
+from netuned.kernel.files import Files
 
 EXPERIMENTS = 200
 
@@ -178,3 +186,200 @@ def test_what_separates_modes_is_told() -> None:
     with pytest.raises(ValueError, match="1 modes"):
         separators([1.0] * 5, modes([1.0] * 5), {})
     assert modes([]) == ()
+
+
+def card(rx: Sequence[int], dropped: int, root: int, interrupts: int) -> CardSample:
+    """Of 1,000-byte packets, by queue."""
+    totals = {"rx_packets": sum(rx), "rx_bytes": 1000 * sum(rx), "rx_dropped": dropped}
+    return CardSample(
+        "eth0",
+        totals,
+        rx={number: {"packets": packets} for number, packets in enumerate(rx)},
+        qdiscs={"root": {"drops": root}, "tx-0": {"drops": root}},
+        interrupts={24: {0: interrupts}},
+    )
+
+
+def test_measures_are_of_the_window() -> None:
+    times = {"user": 50, "system": 100, "irq": 20, "softirq": 130, "idle": 700}
+    window = Sample(
+        12.0,
+        {0: times, 1: {"idle": 1000}},
+        {3: card([700_000, 200_000, 100_000], 30, 20, 5000)},
+        {"TcpRetransSegs": 40},
+        seconds=10.0,
+    )
+    found = measured(window, 3, watts=20.0)
+    assert found == pytest.approx(
+        {
+            "gbit_s": 0.8,
+            "packets_s": 100_000,
+            "drops_s": 5,
+            "retransmits_s": 4,
+            "cpus_busy": 0.3,
+            "cpus_softirq": 0.15,
+            "cpus_system": 0.1,
+            "cpus_user": 0.05,
+            "cpu_us_per_packet": 3.0,
+            "cpu_ns_per_byte": 3.0,
+            "drops_per_million": 50,
+            "interrupts_s": 500,
+            "interrupts_per_packet": 0.005,
+            "rx_imbalance": 2.1,
+            "gbit2_per_cpu": 0.64 / 0.3,
+            "watts": 20,
+            "gbit2_per_watt": 0.032,
+        }
+    )
+    assert found.keys() <= MEASURES.keys()
+    idle = measured(Sample(1.0, seconds=1.0), 3)
+    assert idle["packets_s"] == 0
+    assert "cpu_us_per_packet" not in idle
+
+
+def test_energy_is_of_packages_and_begins_anew(tmp_path: Path) -> None:
+    for zone, name, energy in (
+        ("intel-rapl:0", "package-0", 990),
+        ("intel-rapl:0:0", "core", 500),
+        ("intel-rapl:1", "package-1", 100),
+    ):
+        place = tmp_path / "sys/class/powercap" / zone
+        place.mkdir(parents=True)
+        (place / "name").write_text(f"{name}\n")
+        (place / "energy_uj").write_text(f"{energy}000000\n")
+        (place / "max_energy_range_uj").write_text("1000000000\n")
+    before, wraps = read_energy(Files(str(tmp_path)))
+    after = {"intel-rapl:0": 10_000_000, "intel-rapl:1": 140_000_000}
+    assert before.keys() == after.keys()
+    assert watts(before, after, wraps, 10.0) == 6.0
+    assert watts(before, {}, wraps, 10.0) == 0.0
+    assert read_energy(Files(str(tmp_path / "none"))) == ({}, {})
+
+
+IPERF3 = """{"start": {}, "end": {
+ "streams": [{"sender": {"retransmits": 15, "max_rtt": 66, "min_rtt": 49, "mean_rtt": 57}}],
+ "sum_sent": {"seconds": 1.997253, "bits_per_second": 16665363861.263445, "retransmits": 15},
+ "sum_received": {"seconds": 1.997253, "bytes": 0, "bits_per_second": 0}},
+ "error": "interrupt - the client has terminated"}"""
+IPERF3_UDP = """{"end": {"streams": [{"udp": {}}],
+ "sum": {"bits_per_second": 100124189.6, "jitter_ms": 0.0073, "lost_packets": 2, "packets": 200,
+         "lost_percent": 1}}}"""
+SOCKPERF = """sockperf: ====> avg-latency=6.221 (std-dev=17.640)
+sockperf: Summary: Latency is 6.221 usec
+sockperf: ---> <MAX> observation = 2346.313
+sockperf: ---> percentile 99.900 =   29.068
+sockperf: ---> percentile 99.000 =    8.021
+sockperf: ---> percentile 50.000 =    5.688
+"""
+NETPERF = """THROUGHPUT=23456.7
+THROUGHPUT_UNITS=Trans/s
+MEAN_LATENCY=42.1
+P99_LATENCY=61
+MAX_LATENCY=812
+LOCAL_TRANSPORT_RETRANS=-1
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (
+            IPERF3,
+            {
+                "load_gbit_s": 16.665363861263445,
+                "load_retransmits": 15,
+                "latency_us": 57,
+                "latency_max_us": 66,
+            },
+        ),
+        (IPERF3_UDP, {"load_gbit_s": 0.1001241896, "jitter_us": 7.3, "load_lost_percent": 1}),
+        (
+            SOCKPERF,
+            {
+                "latency_us": 6.221,
+                "latency_p50_us": 5.688,
+                "latency_p99_us": 8.021,
+                "latency_max_us": 2346.313,
+            },
+        ),
+        (
+            NETPERF,
+            {
+                "load_transactions_s": 23456.7,
+                "latency_us": 42.1,
+                "latency_p99_us": 61,
+                "latency_max_us": 812,
+            },
+        ),
+        ("{broken", {}),
+        ("[1]", {}),
+        ("whatever\n", {}),
+    ],
+)
+def test_loads_tell_of_themselves(output: str, told: dict[str, float]) -> None:
+    found = told_by(output)
+    assert found == pytest.approx(told)
+    assert found.keys() <= MEASURES.keys()
+
+
+def test_a_load_that_failed_is_an_error() -> None:
+    with pytest.raises(NetunedError, match="unable to connect to server"):
+        told_by('{"error": "unable to connect to server: Connection refused"}')
+
+
+def runs_of(chance: random.Random, effect: float, count: int = 6) -> list[Run]:
+    """Arms that move 10 Gbit/s by 1 %, the second ``effect`` times as much with as many drops."""
+    return [
+        Run(
+            block,
+            arm,
+            {
+                "gbit_s": 10 * (effect if arm else 1) * math.exp(chance.gauss(0, 0.01)),
+                "drops_s": 0.0,
+            },
+        )
+        for block in range(count)
+        for arm in (0, 1)
+    ]
+
+
+def test_the_verdict_is_a_sentence() -> None:
+    told = outcome(("none", "fast"), runs_of(random.Random(1), 1.2), "gbit_s", 1)
+    assert [row.measure for row in told.rows] == ["gbit_s", "drops_s"]
+    assert told.verdict.startswith("fast against none: gbit_s 11.96 against 10.01, +19.7 %")
+    assert told.verdict.endswith("at 95 %): better, and more than noise.")
+    worse = outcome(("none", "slow"), runs_of(random.Random(1), 0.8), "gbit_s", 1)
+    assert worse.verdict.endswith("worse, and more than noise.")
+    same = outcome(("none", "same"), runs_of(random.Random(1), 1.0), "gbit_s", 1)
+    assert "not more than noise" in same.verdict
+    few = outcome(("none", "fast"), runs_of(random.Random(1), 1.2, 3), "gbit_s", 1)
+    assert few.verdict.endswith("fewer than 5 runs tell nothing.")
+    with pytest.raises(NetunedError, match="name one of gbit_s, drops_s"):
+        outcome(("none", "fast"), runs_of(random.Random(1), 1.2), "watts", 1)
+
+
+def test_a_block_that_was_cut_short_counts_for_nothing() -> None:
+    runs = runs_of(random.Random(1), 1.2)
+    assert outcome(("none", "fast"), runs[:-1], "gbit_s", 1).blocks == 5
+    with pytest.raises(NetunedError, match="fewer than two runs"):
+        outcome(("none", "fast"), runs[:3], "gbit_s", 1)
+
+
+def test_modes_of_an_arm_are_told_with_what_separates_them() -> None:
+    chance, runs = random.Random(5), []
+    for block in range(6):
+        for arm in (0, 1):
+            slow = [bool(arm) and chance.random() < 0.4 for _ in range(60)]
+            steps = [
+                {"gbit_s": chance.gauss(81 if s else 99, 1), "drops_s": 900.0 if s else 0.0}
+                for s in slow
+            ]
+            means = {name: sum(s[name] for s in steps) / 60 for name in ("gbit_s", "drops_s")}
+            runs.append(Run(block, arm, means, tuple(steps)))
+    told = outcome(("none", "b"), runs, "gbit_s", 1)
+    (two,) = told.two_modes
+    assert (two.arm, two.within_a_run) == (1, True)
+    assert abs(two.low.value - 81) < 1
+    assert abs(two.high.value - 99) < 1
+    assert two.separators[0].name == "drops_s"
+    assert told.verdict.endswith("b has two modes: its medians hide them.")
