@@ -46,5 +46,5 @@ def help_formatter(prog: str) -> HelpFormatter:
 
 def let_in(name: str) -> None:
     """Let a module be imported that was left out, for a library that is nothing without it."""
-    if name in sys.modules and sys.modules[name] is None:
+    if name in sys.modules and getattr(sys.modules[name], "__spec__", None) is None:
         del sys.modules[name]

@@ -24,6 +24,7 @@ COMMANDS = {
     "watch": "show changes, drifts, repairs and contentions as they happen",
     "explain": "tell why a card has its profile, CPUs and queues, without the daemon",
     "doctor": "find what costs packets, CPU time or latency, and what mends it",
+    "experiment": "have profiles take turns on a card, and tell what they change",
     "capture": "write a profile that says what a card is set to now",
     "import": "make profiles of what other tools' files set",
     "report": "write one page that shows CPUs, queues, load, the plan and what was changed",

@@ -78,7 +78,7 @@ def outcome(arms: Sequence[str], runs: Sequence[Run], main: str, seed: int) -> O
         by_block.setdefault(run.block, {})[run.arm] = run
     whole = [block for _, block in sorted(by_block.items()) if len(block) == len(arms)]
     if len(whole) < 2:
-        raise NetunedError("fewer than two runs of each are there to compare; let it go on longer")
+        raise NetunedError("fewer than two runs of each are there to compare; take more of them")
     by_arm = [[block[arm] for block in whole] for arm in range(len(arms))]
     names = [n for n in MEASURES if all(n in r.measures for each in by_arm for r in each)]
     if main not in names:

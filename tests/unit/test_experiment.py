@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from netuned.cli.commands import COMMANDS
+from netuned.cli.experiment import arms_of, run
+from netuned.cli.parser import make_parser
+from netuned.cli.turns import text_of
 from netuned.counters.sample import CardSample, Sample
 from netuned.errors import NetunedError
 from netuned.experiment.comparison import (
@@ -383,3 +389,62 @@ def test_modes_of_an_arm_are_told_with_what_separates_them() -> None:
     assert abs(two.high.value - 99) < 1
     assert two.separators[0].name == "drops_s"
     assert told.verdict.endswith("b has two modes: its medians hide them.")
+
+
+def test_arms_are_profiles_nothing_or_keys() -> None:
+    arms = arms_of(["none", "fast"], [["qdisc.kind=fq", "qdisc.flow_limit=100", "rps.cpus=0-1,4"]])
+    assert [arm.name for arm in arms] == [
+        "none",
+        "fast",
+        "qdisc.kind=fq qdisc.flow_limit=100 rps.cpus=0-1,4",
+    ]
+    assert text_of(arms[2].content, {"name": "eth0"}, 1000).splitlines()[1:] == [
+        "match:",
+        "- {name: eth0}",
+        "priority: 1000",
+        "qdisc:",
+        "  kind: fq",
+        "  flow_limit: 100",
+        "rps:",
+        "  cpus: 0-1,4",
+    ]
+    assert text_of(arms[1].content, {"name": "eth0"}, 1000).endswith('extends: ["fast"]\n')
+
+
+@pytest.mark.parametrize(
+    ("profiles", "settings", "said"),
+    [
+        (["none"], [], "two or more"),
+        (["a", "a"], [], "a is there twice"),
+        ([str(n) for n in range(9)], [], "8 at most"),
+        (["a"], [["qdisc.kind"]], "is not KEY=VALUE"),
+        (["a"], [["qdisc..kind=fq"]], "is not KEY=VALUE"),
+        (["a"], [["rps=a\nb"]], "is not KEY=VALUE"),
+        (["a"], [["qdisc=keep", "qdisc.kind=fq"]], "has a value already"),
+        (["a"], [["qdisc.kind=fq", "qdisc=keep"]], "has a value already"),
+    ],
+)
+def test_what_is_no_arm_is_an_error(
+    profiles: list[str], settings: list[list[str]], said: str
+) -> None:
+    with pytest.raises(NetunedError, match=said):
+        arms_of(profiles, settings)
+
+
+def test_without_scipy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.delitem(sys.modules, "netuned.experiment.comparison")
+    monkeypatch.delitem(sys.modules, "netuned.experiment.outcome")
+    words = ["a", "b", "--card", "lo", "--live"]
+    with pytest.raises(NetunedError, match="apt install python3-scipy"):
+        run(make_parser(["experiment"]).parse_args(["experiment", *words]))
+
+
+def test_nobody_else_imports_scipy() -> None:
+    """Neither what the daemon imports nor what other commands do."""
+    others = [name for name in COMMANDS if name != "experiment"]
+    lines = [f"import netuned.cli.{name}" if name != "import" else "" for name in others]
+    script = "\n".join(["import netuned.daemon", *lines])
+    told = "import sys; print({'scipy', 'numpy'} & sys.modules.keys())"
+    words = [sys.executable, "-c", f"{script}\n{told}"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "set()\n"
