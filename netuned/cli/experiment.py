@@ -34,6 +34,8 @@ SPARE_S = 60
 WITH_LOAD, LIVE = "gbit_s", "cpu_us_per_packet"
 """What the verdict is about: of a load how much it moves; of traffic that comes as it likes, what
 each packet costs."""
+ENOUGH = "enough"
+"""Runs there were to tell that a change is more than noise."""
 
 NO_SCIPY = (
     "experiments need scipy, which is not installed: `apt install python3-scipy`, or "
@@ -266,11 +268,11 @@ def show(found: Outcome, screen: Screen) -> str:
                     f"{first.median:.4g}",
                     f"{other.median:.4g}",
                     change(told),
-                    interval(told),
-                    "yes" if told.is_more_than_noise else f"no, {needed} runs",
+                    interval(told).replace(" to ", "…"),
+                    ENOUGH if told.is_more_than_noise else needed,
                 ]
             )
-        header = ["METRIC", found.arms[0], name, "CHANGE", "INTERVAL", "REAL"]
+        header = ["METRIC", found.arms[0], name, "CHANGE", "AT 95 %", "RUNS"]
         parts.append(screen.table(header, rows))
     for two in found.two_modes:
         where = "within a run" if two.within_a_run else "from run to run"
