@@ -7,15 +7,18 @@ import gc
 import json
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from netuned.bus import wire
 from netuned.bus.client import Client
 from netuned.cli import turns
 from netuned.cli.arguments import add_profiles, card_name, duration_s, nic_named
+from netuned.cli.report import needing_jinja
 from netuned.cli.text import Screen, print_json
 from netuned.errors import NetunedError
 from netuned.leanness import let_in
@@ -34,9 +37,6 @@ SPARE_S = 60
 WITH_LOAD, LIVE = "gbit_s", "cpu_us_per_packet"
 """What the verdict is about: of a load how much it moves; of traffic that comes as it likes, what
 each packet costs."""
-ENOUGH = "enough"
-"""Runs there were to tell that a change is more than noise."""
-
 NO_SCIPY = (
     "experiments need scipy, which is not installed: `apt install python3-scipy`, or "
     "`pip install 'netuned[experiment]'` where netuned came from there"
@@ -122,7 +122,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also a card that carries the default route or this SSH session",
     )
     add_profiles(parser, f"the directory to write into (default: {turns.DIRECTORY})")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--html", action="store_true", help="print a page of HTML")
 
 
 def _runs(text: str) -> int:
@@ -143,12 +145,20 @@ def needing_scipy() -> Iterator[None]:
         raise NetunedError(NO_SCIPY) from None
 
 
+def _outcome_page() -> ModuleType:
+    """What makes the page. Raises: NetunedError where Jinja2 is not installed."""
+    with needing_jinja():
+        from netuned.report import outcome
+    return outcome
+
+
 def run(arguments: argparse.Namespace) -> int:
     from netuned.experiment.window import Times
 
     with needing_scipy():  # before anything is changed
         from netuned.experiment.measures import MEASURES
         from netuned.experiment.outcome import outcome
+    page = _outcome_page() if arguments.html else None
 
     arms = arms_of(arguments.arms, arguments.settings)
     main = arguments.metric or (LIVE if arguments.live else WITH_LOAD)
@@ -170,6 +180,9 @@ def run(arguments: argparse.Namespace) -> int:
     found = outcome([arm.name for arm in arms], counted, main, arguments.seed)
     if arguments.json:
         print_json(as_json(found, runs, arguments.card, times, arguments.seed))
+    elif page:
+        for piece in page.html(found, counted, arguments.card, time.time()):
+            sys.stdout.buffer.write(piece.encode("utf-8", "backslashreplace"))
     else:
         print(show(found, Screen.of_stdout()), end="")
     return 0
@@ -244,24 +257,24 @@ def _take_turns(
             with turns.in_force(client, watch, stage, texts[arm], times.turn_s + SPARE_S):
                 now = read_host(kernel).nics.get(nic.ifindex, nic)  # queues may be others
                 measures, steps = counted(kernel, now, times, arguments.load)
+            if main not in measures:
+                names = ", ".join(measures)
+                raise NetunedError(f"{main} is not known of {arguments.card}; name one of {names}")
             runs.append(Run(block, arm, measures, steps))
-            told = f"{main} {measures[main]:.4g}" if main in measures else f"no {main}"
-            line = f"{number} of {len(turn_order)}: {arms[arm].name}: {told}"
+            line = f"{number} of {len(turn_order)}: {arms[arm].name}: {main} {measures[main]:.4g}"
             print(escape(line), file=sys.stderr, flush=True)
     return runs
 
 
 def show(found: Outcome, screen: Screen) -> str:
     """The verdict, a table of what was measured, and modes where there are two."""
-    from netuned.experiment.comparison import MOST_RUNS
-    from netuned.experiment.outcome import change, interval
+    from netuned.experiment.outcome import change, interval, runs_told
 
     parts = [screen.sentence(found.verdict)]
     for arm, name in enumerate(found.arms[1:]):
         rows = []
         for row in found.rows:
             first, other, told = row.spreads[0], row.spreads[arm + 1], row.against_first[arm]
-            needed = f"{told.runs_needed}" if told.runs_needed <= MOST_RUNS else f">{MOST_RUNS}"
             rows.append(
                 [
                     row.measure,
@@ -269,7 +282,7 @@ def show(found: Outcome, screen: Screen) -> str:
                     f"{other.median:.4g}",
                     change(told),
                     interval(told).replace(" to ", "…"),
-                    ENOUGH if told.is_more_than_noise else needed,
+                    runs_told(told),
                 ]
             )
         header = ["METRIC", found.arms[0], name, "CHANGE", "AT 95 %", "RUNS"]

@@ -24,6 +24,8 @@ Measures = Mapping[str, float]
 SEPARATORS = 3
 """Counters that are told of: what separates modes is much the same from the fourth on."""
 
+ENOUGH = "enough"
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -150,3 +152,10 @@ def interval(told: Comparison) -> str:
     if told.is_ratio:
         return f"{(told.low - 1) * 100:+.1f} to {(told.high - 1) * 100:+.1f} %"
     return f"{told.low:+.4g} to {told.high:+.4g}"
+
+
+def runs_told(told: Comparison) -> str:
+    """Whether there were ``enough``; else how many would tell if the change is real."""
+    if told.is_more_than_noise:
+        return ENOUGH
+    return f"{told.runs_needed}" if told.runs_needed <= MOST_RUNS else f">{MOST_RUNS}"

@@ -21,13 +21,13 @@ LAYERS = (
     "reconcile",
     "snapshots",
     "doctor",
+    "experiment",
     "importing",
     "bus",
     "fleet",
     "metrics",
     "report",
     "top",
-    "experiment",
     "cli",
 )
 """Each may import those before it; modules beside them are plain values, or the daemon's wiring."""

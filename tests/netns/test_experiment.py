@@ -94,10 +94,10 @@ def test_each_arm_is_in_force_in_its_turn(lab: Lab) -> None:
     look = f"cat /sys/class/net/lan0/queues/rx-0/rps_cpus >>{seen}; sleep 60"
     load = f"sh -c '{look}'"
     arms = ("both", "none", "--card", "lan0", "--runs", "2", *FAST)
-    done = run(lab, *arms, "--load", load, "--metric", "cpus_busy")
+    done = run(lab, *arms, "--load", load, "--metric", "cpus_busy", "--html")
     assert done.returncode == 0, done.stderr
     assert seen.read_text().split() == ["3", "0", "0", "3"]
-    assert "cpus_busy" in done.stdout
+    assert "<title>netuned experiment on lan0" in done.stdout
     failed = run(lab, *arms, "--load", "false")
     assert failed.returncode == 1
     assert "the load ended before the window did, with status 1" in failed.stderr

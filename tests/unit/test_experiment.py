@@ -7,13 +7,15 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from html import escape
 from pathlib import Path
 
 import pytest
 
 from netuned.cli.commands import COMMANDS
-from netuned.cli.experiment import arms_of, run
+from netuned.cli.experiment import arms_of, run, show
 from netuned.cli.parser import make_parser
+from netuned.cli.text import Screen
 from netuned.cli.turns import text_of
 from netuned.counters.sample import CardSample, Sample
 from netuned.errors import NetunedError
@@ -32,6 +34,7 @@ from netuned.experiment.modes import modes, separators
 from netuned.experiment.order import ABBA, RANDOM, blocks, turns
 from netuned.experiment.outcome import Run, outcome
 from netuned.kernel.files import Files
+from netuned.report.outcome import html
 
 EXPERIMENTS = 200
 
@@ -389,6 +392,30 @@ def test_modes_of_an_arm_are_told_with_what_separates_them() -> None:
     assert abs(two.high.value - 99) < 1
     assert two.separators[0].name == "drops_s"
     assert told.verdict.endswith("b has two modes: its medians hide them.")
+
+
+def test_a_terminal_shows_verdict_and_table() -> None:
+    found = outcome(("none", "fast"), runs_of(random.Random(1), 1.2), "gbit_s", 1)
+    lines = show(found, Screen(width=80)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("fast against none: gbit_s")
+    assert [line.split() for line in lines[-2:]] == [
+        ["gbit_s", "10.01", "11.96", "+19.7", "%", "+18.7…+20.9", "%", "enough"],
+        ["drops_s", "0", "0", "+0", "+0…+0", ">1000"],
+    ]
+
+
+def test_a_page_shows_each_run_and_takes_names_as_text() -> None:
+    runs = runs_of(random.Random(1), 1.2)
+    found = outcome(("none", "<b>fast"), runs, "gbit_s", 1)
+    text = "".join(html(found, runs, "eth0", 0.0))
+    assert escape(found.verdict) in text
+    assert text.count("<circle") == len(runs)
+    assert text.count("<svg") == 2
+    assert "<b>" not in text
+    assert "&lt;b&gt;fast against none" in text
+    assert '<tr class="differs"><th scope="row">gbit_s</th>' in text
+    assert "<script" not in text
 
 
 def test_arms_are_profiles_nothing_or_keys() -> None:
