@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 NONE = "none"
 MOST_RUNS, MOST_ARMS = 100, 8
-MOST_WINDOW_S = 1800
 SPARE_S = 60
 """How much longer than a turn a trial waits: then the daemon undoes it by itself."""
 WITH_LOAD, LIVE = "gbit_s", "cpu_us_per_packet"
@@ -154,6 +153,7 @@ def _outcome_page() -> ModuleType:
 
 def run(arguments: argparse.Namespace) -> int:
     from netuned.experiment.window import Times
+    from netuned.profiles.timeout import MOST_S
 
     with needing_scipy():  # before anything is changed
         from netuned.experiment.measures import MEASURES
@@ -164,8 +164,6 @@ def run(arguments: argparse.Namespace) -> int:
     main = arguments.metric or (LIVE if arguments.live else WITH_LOAD)
     if main not in MEASURES:
         raise NetunedError(no_such("metric", main, MEASURES))
-    if arguments.seconds > MOST_WINDOW_S:
-        raise NetunedError("--for is at most 30min: nobody confirms a trial for longer")
     if arguments.drop_ends and arguments.runs < 4:
         raise NetunedError("--drop-ends leaves two runs fewer; use `--runs 4` or more")
     try:
@@ -174,6 +172,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise NetunedError(f"--load: {error}; quote it as for a shell") from None
     gc.enable()  # it takes minutes, which main() does not expect of a command
     times = Times(arguments.settle, arguments.warm_up, arguments.seconds)
+    if times.turn_s + SPARE_S > MOST_S:
+        raise NetunedError("a turn is a trial, of an hour at most; say a shorter `--for`")
     runs = _take_turns(arguments, arms, times, main)
     last = arguments.runs - 1
     counted = [run for run in runs if not (arguments.drop_ends and run.block in (0, last))]
