@@ -6,6 +6,7 @@ import argparse
 import gc
 import json
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -170,6 +171,8 @@ def run(arguments: argparse.Namespace) -> int:
         shlex.split(arguments.load)
     except ValueError as error:
         raise NetunedError(f"--load: {error}; quote it as for a shell") from None
+    # a shell that starts it in the background has this ignored, and then the load would ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.enable()  # it takes minutes, which main() does not expect of a command
     times = Times(arguments.settle, arguments.warm_up, arguments.seconds)
     if times.turn_s + SPARE_S > MOST_S:

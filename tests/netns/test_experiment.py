@@ -71,7 +71,9 @@ def test_two_qdiscs_take_turns_and_all_is_as_before(lab: Lab, sender: str) -> No
     lab.start()
     before = state(lab)
     arms = ("none", "--set", "qdisc.kind=fq", "qdisc.flow_limit=10")
-    done = run(lab, *arms, "--card", "lan0", "--runs", "2", "--load", sender, *FAST, "--json")
+    what = (*arms, "--card", "lan0", "--runs", "2", "--load", sender, *FAST, "--json")
+    in_background = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+    done = lab.run(*in_background, *words(lab, *what)[4:], check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["arms"] == ["none", "qdisc.kind=fq qdisc.flow_limit=10"]
