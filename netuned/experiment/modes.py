@@ -17,6 +17,9 @@ CHANCE = 0.001
 """At most so often the gap between two modes is one by chance."""
 LEAST_SHARE = 0.1
 """Of the values that lie about the rarer middle; fewer are outliers."""
+TRIMMED = 0.025
+"""Of the values at each end, which are left out: a second in which a load stood still, and the next
+in which it caught up, would hide two modes."""
 LEAST_DISTANCE = 4.0
 """Of the middles, in standard deviations of what lies about them: of values that are spread evenly,
 cut into halves, it is 3.5."""
@@ -52,6 +55,8 @@ def modes(values: Sequence[float]) -> tuple[Mode, ...]:
         return ()
     ordered = sorted(values)
     whole = (Mode(statistics.median(ordered), 1.0),)
+    edge = int(TRIMMED * len(ordered))
+    ordered = ordered[edge : len(ordered) - edge]
     if len(ordered) < 4 or ordered[0] == ordered[-1]:
         return whole
     cut = _cut(ordered)

@@ -180,6 +180,14 @@ def test_two_modes_are_found(
         assert slow.share + fast.share == pytest.approx(1)
 
 
+def test_seconds_of_a_standstill_hide_no_modes() -> None:
+    """As a machine counted it that was busy with other work: 38 s of one mode, 22 of the other."""
+    chance = random.Random(4)
+    values = [chance.gauss(9900, 100) for _ in range(36)] + [2605.0, 17809.0]
+    low, high = modes([chance.gauss(8100, 100) for _ in range(22)] + values)
+    assert (round(low.value, -2), round(high.value, -2)) == (8100, 9900)
+
+
 def test_what_separates_modes_is_told() -> None:
     chance = random.Random(3)
     slow = [chance.random() < 0.4 for _ in range(100)]
