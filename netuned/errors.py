@@ -10,7 +10,7 @@ import os
 from typing import ClassVar
 
 from netuned.records import dataclass
-from netuned.text import without_keys
+from netuned.text import escape, without_keys
 
 
 class NetunedError(Exception):
@@ -42,7 +42,7 @@ class ExpressionError(NetunedError):
     mend = "`man netuned.profile` has all that a set of CPUs may be"
 
     def __str__(self) -> str:
-        return f"{self.problem} (at character {self.offset + 1} of {self.text!r})"
+        return f"{self.problem} (at character {self.offset + 1} of {escape(repr(self.text))})"
 
 
 @dataclass

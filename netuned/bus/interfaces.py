@@ -230,7 +230,7 @@ class Manager(_Interface):
         if self.controller.status().manager.state == STARTING:
             raise StartingError(f"netuned is starting, and has not found {shown} yet; ask again")
         names = [wire.text(nic.name) for nic in self.controller.status().nics]
-        text = no_such("card", escape(shown), names)
+        text = no_such("card", escape(shown), [*map(escape, names)])
         raise DBusError(f"{wire.SERVICE}.Error.NoSuchCard", text)
 
     @dbus_property(READ)

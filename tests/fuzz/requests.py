@@ -215,6 +215,7 @@ TARGETS = (
             _seed("Try", wire.MANAGER, "su", b"eth0", 1 << 31),
             _seed("Restore", wire.MANAGER, "ss", b"eth0\nrps"),
             _seed("Pause", None, "s", b"nope", flags=1),
+            _seed("Pause", wire.MANAGER, "s", b"th0"),
             _seed("Get", PROPERTIES, "ss", wire.MANAGER.encode() + b"\nVersion"),
             _seed("Set", PROPERTIES, "ssv", wire.NIC.encode() + b"\nName", path=PATHS[1]),
             _seed("Get", PROPERTIES, "ss", wire.MANAGER.encode() + b"\nNope", flags=1),

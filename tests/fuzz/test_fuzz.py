@@ -62,6 +62,7 @@ def _edit(data: bytes, edits: list[Edit]) -> bytes:
             "netlink payload",
             b"\0\0\0\0\2\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0 \0\7\0\1\0mq\0\0\5\0\2\0",
         ),
+        ("CPU set", "l3:e&l\u034f3:e".encode()),  # repr shows a blank letter as it is
         ("qdisc options", b"\0\4\0\7\x80"),  # bytes where a number belongs, from pyroute2
         ("qdisc options", b"\0\t\0\x08\x80"),
         ("qdisc options", b"\0\x08\0\x08\0\xff\xff\xff\xff"),  # 2^(2^32 - 1) buckets
