@@ -199,6 +199,7 @@ def test_who_may_not_read_all_is_told_what(netns: Namespace, tmp_path: Path) -> 
     script = (
         "import locale, os, sys\n"
         "from netuned.cli.main import run\n"
+        "import netuned.cli.parser, netuned.cli.snapshot\n"
         "import netuned.profiles.keyless, netuned.snapshots.snapshot, netuned.snapshots.offline\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "sys.exit(run(['snapshot', sys.argv[1], '--json']))\n"
