@@ -303,7 +303,7 @@ def _accept(
         ignored = unchanged and (at in card.restoring or change.before == was)
         ignored = ignored and not _is_short(card, change)
         if had.times >= (1 if change.disruptive else 2) and not ignored and card.accept(change):
-            outcome.believed |= {change.tunable} if change.disruptive else set()
+            (outcome.believed if change.disruptive else outcome.taken).add(change.tunable)
             taken = True
             continue
         if pending.intersection(tunable.needs(change.key)):
@@ -316,7 +316,7 @@ def _accept(
             does = "takes it and keeps" if unchanged else "makes"
             maker = "kernel" if card.nic is HOST else "driver"
             card.give_up(change, f"the {maker} {does} {change.before}{of}")
-            outcome.believed |= {change.tunable} if change.disruptive else set()
+            (outcome.believed if change.disruptive else outcome.taken).add(change.tunable)
             taken = True
         else:
             outcome.failed = change

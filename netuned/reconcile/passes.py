@@ -207,7 +207,7 @@ class Passes:
             self._lost(slot, outcome.error)
             return
         slot.looked(outcome, look.event_at)
-        if outcome.believed:
+        if outcome.believed or outcome.taken:
             asyncio.get_running_loop().call_later(HEARD_S, self._judge, slot, outcome, look)
         stirring = {change.tunable for change in outcome.made} | slot.card.awaited.keys()
         if any(slot.card.tunables[name].stirs for name in stirring):

@@ -56,6 +56,8 @@ REFUSED_S = 30.0
 """What was refused for another's sake is tried again after this, then twice as long each time up
 to ``RETRY_S``: to have fewer queues, others leave them before it and come back after it."""
 
+OFTEN = 20
+"""So many events more than twice netuned's own, within ``HEARD_S``, are somebody's in a loop."""
 HEARD_S = 0.5
 """After a pass, what others set while it wrote has been told by then."""
 
@@ -436,13 +438,22 @@ class Slot:
         self.last_error, self.state, self.settled = what, DEGRADED, False
 
     def judge(self, outcome: Outcome, look: Look) -> bool:
-        """Whether others wrote, too, while something came out otherwise than it was written."""
-        told = {name: self._heard[name] - look.heard.get(name, 0) for name in outcome.believed}
-        others = {name for name, times in told.items() if times > outcome.requests[name]}
+        """Whether others wrote, too, while something came out otherwise than it was written.
+
+        What they write so often that no try of netuned's shows passes for the driver's doing. It is
+        repaired from then on, until it is contended.
+        """
+        told = {name: times - look.heard.get(name, 0) for name, times in self._heard.items()}
+        others = {n for n in outcome.believed if told.get(n, 0) > outcome.requests[n]}
         if others:
             self._doubtful |= others
             self.aim_anew(settled=False)
-        return bool(others)
+        often = {n for n in outcome.taken if told.get(n, 0) > OFTEN + 2 * outcome.requests[n]}
+        fought = {at for at in self.card.came_out(disruptive=False) if at[0] in often}
+        if fought:
+            self._retried |= fought
+            self.aim_anew()
+        return bool(others or fought)
 
     # What is told
 

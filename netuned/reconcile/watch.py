@@ -206,6 +206,7 @@ class Watches:
     def _on_write(self, key: FileKey, filename: str) -> None:
         ifindex, directory = key
         if tunable := self._files_of.get(ifindex, {}).get(directory, {}).get(filename):
+            self._loop_calls.hear(ifindex, tunable)
             self._loop_calls.touch(ifindex, tunable)
 
     # Netlink and uevents

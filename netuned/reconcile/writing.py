@@ -49,6 +49,8 @@ class Outcome:
     what could not be put back."""
     believed: set[str] = field(default_factory=set)
     """Tunables of which a write that drops the link came out otherwise, and was not made twice."""
+    taken: set[str] = field(default_factory=set)
+    """Tunables of which another came out otherwise, however often it was written."""
     requests: Counter[str] = field(default_factory=Counter)
     """How often each tunable was written."""
     trail: list[Change] = field(default_factory=list)

@@ -248,6 +248,7 @@ def test_known_neighbours_are_named_from_the_start(lab: TracedLab) -> None:
     link = lab.links / "10-lan.link"
     link.write_text("[Match]\nOriginalName=duel*\n[Link]\nCombinedChannels=2\n")
     lab.start()
+    lab.wait(lambda: bool(lab.conflicts()), "the first look at neighbours")
     (conflict,) = lab.conflicts()
     assert conflict.startswith(
         f"udev sets CombinedChannels of {CARD} by /run/systemd/network/10-lan"

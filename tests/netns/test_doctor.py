@@ -171,19 +171,17 @@ def test_what_the_daemon_cannot_have_is_told() -> None:
         subprocess.run([*inside, "--bind", str(lab.directory / "stand-in"), refuses], check=True)
         subprocess.run([*inside, "-o", "remount,ro,bind", refuses], check=True)
         fight = "echo 1 > /sys/class/net/duel0/queues/rx-0/rps_cpus"
-        with xdp_socket(lab):
+        with xdp_socket(lab), lab.fighting(fight):
             for name, setting in (
                 ("lan0", "channels: {combined: 2}"),
                 ("peer0", "rps: {cpus: 0-1}"),
                 ("duel0", "rps: {cpus: 0-1}"),
             ):
                 lab.profile(name, f"match: [{{kind: veth, name: {name}}}]\n{setting}\n")
-            lab.wait_state("duel0", "in-sync")  # else it passes for what the driver makes of it
-            with lab.fighting(fight):
-                lab.wait_state("lan0", "partial")
-                lab.wait_state("peer0", "degraded")
-                lab.wait_state("duel0", "contended")
-                found = json.loads(lab.ctl("doctor", "--for", "1s", "--json", inside=True).stdout)
+            lab.wait_state("lan0", "partial")
+            lab.wait_state("peer0", "degraded")
+            lab.wait_state("duel0", "contended")
+            found = json.loads(lab.ctl("doctor", "--for", "1s", "--json", inside=True).stdout)
     told = {f["name"]: f["card"] for f in found["findings"] if f["name"].startswith("profile-")}
     assert told == NOT_HAD
 
