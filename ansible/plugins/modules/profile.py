@@ -248,7 +248,10 @@ def write(path, content):
 
 
 def activate(module, path):
-    """Have the daemon read the profiles, and wait until they are in force: what waits to be confirmed."""
+    """Have the daemon read the profiles, and wait until they are in force, but on cards that are paused.
+
+    Returns what waits to be confirmed.
+    """
     answer, dummy = netunedctl.ask(module, ["reload"], known=(0, 1))
     ours = [error for error in answer["profile_errors"] if error.startswith(path)]
     if ours:
@@ -308,9 +311,11 @@ def main():
         write(path, wanted)
     except OSError as error:
         module.fail_json(msg="%s: cannot be written: %s" % (path, error.strerror), path=path)
-    if running and module.params["activate"]:
-        result["pending_confirm"] = activate(module, path)
-    elif not running:
+    if running:
+        pending = activate(module, path)  # also what apply is to find, which may ask sooner than the daemon reads
+        if module.params["activate"]:
+            result["pending_confirm"] = pending
+    else:
         module.warn("netuned is not running: the profile is in force once it does")
     module.exit_json(**result)
 
