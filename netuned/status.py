@@ -121,7 +121,8 @@ class NicStatus:
 
     ``through`` names the cards an upper one is tuned through; its state is the worst of theirs.
     ``altnames`` are alternative names, ``since`` is as a setting's. ``drops`` are what a card that
-    no profile is for has dropped since its driver is there, by the kernel's names.
+    no profile is for has dropped since its driver is there, by the kernel's names. ``paused``: it
+    is left alone until it is resumed, also where no profile is for it and its state is another.
     """
 
     ifindex: int
@@ -137,6 +138,7 @@ class NicStatus:
     altnames: tuple[str, ...] = ()
     since: float = 0.0
     drops: Mapping[str, int] = field(default_factory=dict)
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

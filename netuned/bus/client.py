@@ -267,6 +267,7 @@ def nic_status(ifindex: int, values: Mapping[str, Any], *, queues: bool = True) 
         through=tuple(values.get("Through", ())),
         altnames=tuple(values.get("Altnames", ())),
         since=values.get("Since", 0.0),
+        paused=values.get("Paused", False),
     )
 
 

@@ -13,7 +13,14 @@ from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from dbus_fast import DBusError, PropertyAccess, Variant
 from dbus_fast import introspection as intr
-from dbus_fast.annotations import DBusDouble, DBusSignature, DBusStr, DBusUInt32, DBusUInt64
+from dbus_fast.annotations import (
+    DBusBool,
+    DBusDouble,
+    DBusSignature,
+    DBusStr,
+    DBusUInt32,
+    DBusUInt64,
+)
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property, dbus_signal
 
 from netuned.bus import asker, polkit, records, wire
@@ -325,6 +332,10 @@ class Nic(_Interface):
     @dbus_property(READ)
     def Since(self) -> DBusDouble:
         return self.status.since
+
+    @dbus_property(READ)
+    def Paused(self) -> DBusBool:
+        return self.status.paused
 
 
 def changed_properties(

@@ -15,7 +15,6 @@ from netuned.cli.arguments import DIRECTORIES, card_name, duration_s, nic_named
 from netuned.cli.plan import as_json
 from netuned.cli.text import Screen, print_json
 from netuned.errors import NetunedError
-from netuned.status import PAUSED
 from netuned.text import no_such
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def _try(
     """
     trials: list[tuple[str, str, str]] = []
     with Client() as client:
-        paused = {nic.name for nic in client.status().nics if nic.state == PAUSED}
+        paused = {nic.name for nic in client.status().nics if nic.paused}
         if there := sorted(paused.intersection(names)):
             raise NetunedError(f"{there[0]} is paused; first: netunedctl resume {there[0]}")
         held: list[str] = []

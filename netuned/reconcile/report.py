@@ -65,6 +65,7 @@ def nic_status(
     failed: str,
     tallies: Tallies,
     deaf: bool = False,
+    paused: bool = False,
 ) -> NicStatus:
     """One card as D-Bus and the CLI show it; ``failed`` is the tunable that ended the last pass.
 
@@ -83,6 +84,7 @@ def nic_status(
         last_error=last_error,
         altnames=card.nic.altnames,
         since=tallies.since("", state),
+        paused=paused,
     )
 
 

@@ -534,6 +534,7 @@ class Slot:
             failed=self._failed,
             tallies=self._tallies,
             deaf=deaf,
+            paused=paused,
         )
         self._shown = key, status
         return status
