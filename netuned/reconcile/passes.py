@@ -135,12 +135,12 @@ class Passes:
         if slot.gone or not known or self._context.loop.is_paused(slot):
             return False
         outcome = await self._transaction(slot, look.first, slot.set_out())
-        if outcome.error is not None or not outcome.made:
+        if outcome.error is None and not outcome.made:
             return False  # it is for the look at everything
         self._note(slot, outcome, look)
         if card.nic != nic:
             await self._replan(slot)
-        return outcome.scope is None
+        return outcome.scope is None or outcome.error is not None  # after which it is tried again
 
     async def _transaction(
         self, slot: Slot, scope: frozenset[str] | None, repairs: Gate | None
