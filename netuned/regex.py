@@ -22,6 +22,8 @@ else:
             self._text, self._flags = text, flags
 
         def __getattr__(self, name):
+            if name.startswith("_"):  # a copy has nothing yet, and is asked for its special methods
+                raise AttributeError(name)
             found = getattr(re.compile(self._text, self._flags), name)
             setattr(self, name, found)  # this is not asked for it again
             return found

@@ -2,14 +2,18 @@
 
 import copy
 import dataclasses
+import gc
+import importlib
 import operator
 import pickle
+import pkgutil
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, field, fields, replace
 from typing import Any, ClassVar
 
 import pytest
 
+import netuned
 from netuned import records
 
 
@@ -198,3 +202,16 @@ def test_an_error_names_the_class() -> None:
 def test_a_class_without_a_docstring_gets_none() -> None:
     assert Lane.__doc__ is None
     assert _frozen(records.dataclass).__doc__ == "A card's ring."
+
+
+def test_each_of_netuneds_can_be_made() -> None:
+    """Of a mistake in the order of its fields an import would not tell."""
+    for each in pkgutil.walk_packages(netuned.__path__, "netuned."):
+        if not each.name.endswith("__main__"):
+            importlib.import_module(each.name)
+    made = 0
+    for cls in filter(dataclasses.is_dataclass, gc.get_objects()):
+        if isinstance(cls, type) and cls.__module__.startswith("netuned."):
+            records._init(cls, frozen=True)
+            made += 1
+    assert made > 200

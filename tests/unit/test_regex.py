@@ -1,5 +1,6 @@
 """Regular expressions that are compiled late: each is one."""
 
+import copy
 import gc
 import importlib
 import pkgutil
@@ -28,3 +29,4 @@ def test_it_is_as_one_that_is_compiled_at_once() -> None:
     assert late.sub("x", "a tx-3") == early.sub("x", "a tx-3")
     assert (late.pattern, late.flags, late.groups) == (early.pattern, early.flags, early.groups)
     assert not hasattr(late, "matches")
+    assert copy.copy(late).pattern == late.pattern
