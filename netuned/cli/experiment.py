@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 NONE = "none"
 MOST_RUNS, MOST_ARMS = 100, 8
+LEAST, LEAST_TRIMMED = 2, 4
+"""Runs of each, all of which count, or all but the first and the last."""
 SPARE_S = 60
 """How much longer than a turn a trial waits: then the daemon undoes it by itself."""
 WITH_LOAD, LIVE = "gbit_s", "cpu_us_per_packet"
@@ -165,7 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
     main = arguments.metric or (LIVE if arguments.live else WITH_LOAD)
     if main not in MEASURES:
         raise NetunedError(no_such("metric", main, MEASURES))
-    if arguments.drop_ends and arguments.runs < 4:
+    if arguments.drop_ends and arguments.runs < LEAST_TRIMMED:
         raise NetunedError("--drop-ends leaves two runs fewer; use `--runs 4` or more")
     try:
         shlex.split(arguments.load)
@@ -177,8 +179,8 @@ def run(arguments: argparse.Namespace) -> int:
     times = Times(arguments.settle, arguments.warm_up, arguments.seconds)
     if times.turn_s + SPARE_S > MOST_S:
         raise NetunedError("a turn is a trial, of an hour at most; say a shorter `--for`")
-    runs = _take_turns(arguments, arms, times, main)
-    last = arguments.runs - 1
+    runs, is_all = _take_turns(arguments, arms, times, main)
+    last = runs[-1].block
     counted = [run for run in runs if not (arguments.drop_ends and run.block in (0, last))]
     found = outcome([arm.name for arm in arms], counted, main, arguments.seed)
     if arguments.json:
@@ -188,7 +190,7 @@ def run(arguments: argparse.Namespace) -> int:
             sys.stdout.buffer.write(piece.encode("utf-8", "backslashreplace"))
     else:
         print(show(found, Screen.of_stdout()), end="")
-    return 0
+    return 0 if is_all else 1
 
 
 def arms_of(profiles: Sequence[str], settings: Sequence[Sequence[str]]) -> list[Arm]:
@@ -227,8 +229,12 @@ def _keys(words: Sequence[str]) -> dict[str, object]:
 
 def _take_turns(
     arguments: argparse.Namespace, arms: Sequence[Arm], times: Times, main: str
-) -> list[Run]:
-    """Raises: NetunedError; the card is as before in any case."""
+) -> tuple[list[Run], bool]:
+    """What was measured, and whether that is all.
+
+    Of a turn that fails the error is told, and whole blocks before it count. The card is as before
+    in any case. Raises: NetunedError, also where too few blocks are whole.
+    """
     from netuned.experiment import order
     from netuned.experiment.outcome import Run
     from netuned.experiment.window import counted
@@ -248,25 +254,35 @@ def _take_turns(
         link_loss=arguments.link_loss,
         own_link=arguments.own_link,
     )
-    runs = []
+    runs: list[Run] = []
     turn_order = order.turns(
         order.blocks(len(arms), arguments.runs, arguments.order, arguments.seed)
     )
     with turns.watched(stage) as watch, Client() as client:
         turns.check_card(client, stage)
-        for text in texts:
-            turns.check_arm(client, watch, stage, text)
+        for tried, text in zip(arms, texts, strict=True):
+            if not turns.check_arm(client, watch, stage, text):
+                _tell(f"{tried.name} changes nothing on {arguments.card}")
         for number, (block, arm) in enumerate(turn_order, 1):
-            with turns.in_force(client, watch, stage, texts[arm], times.turn_s + SPARE_S):
-                now = read_host(kernel).nics.get(nic.ifindex, nic)  # queues may be others
-                measures, steps = counted(kernel, now, times, arguments.load)
+            try:
+                with turns.in_force(client, watch, stage, texts[arm], times.turn_s + SPARE_S):
+                    now = read_host(kernel).nics.get(nic.ifindex, nic)  # queues may be others
+                    measures, steps = counted(kernel, now, times, arguments.load)
+            except NetunedError as error:
+                if block < (LEAST_TRIMMED if arguments.drop_ends else LEAST):
+                    raise
+                _tell(f"netunedctl: {error.whole()} What was measured until block {block} follows.")
+                return [run for run in runs if run.block < block], False
             if main not in measures:
                 names = ", ".join(measures)
                 raise NetunedError(f"{main} is not known of {arguments.card}; name one of {names}")
             runs.append(Run(block, arm, measures, steps))
-            line = f"{number} of {len(turn_order)}: {arms[arm].name}: {main} {measures[main]:.4g}"
-            print(escape(line), file=sys.stderr, flush=True)
-    return runs
+            _tell(f"{number} of {len(turn_order)}: {arms[arm].name}: {main} {measures[main]:.4g}")
+    return runs, True
+
+
+def _tell(line: str) -> None:
+    print(escape(line), file=sys.stderr, flush=True)
 
 
 def show(found: Outcome, screen: Screen) -> str:

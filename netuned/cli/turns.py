@@ -15,7 +15,8 @@ from netuned.cli.enable import path_of
 from netuned.cli.plan import of_daemon
 from netuned.errors import NetunedError
 from netuned.records import dataclass
-from netuned.status import IN_SYNC, OBSERVED, PARTIAL, UNMANAGED
+from netuned.regex import regex
+from netuned.status import IN_SYNC, OBSERVED, PARTIAL, PAUSED, UNMANAGED
 
 DIRECTORY = "/run/netuned/profiles.d"
 """Where arms are: what is left there after a loss of power is nothing."""
@@ -23,6 +24,8 @@ HEAD = "# Written by `netunedctl experiment`, which takes it away. Nothing runs?
 STEADY = (IN_SYNC, PARTIAL, UNMANAGED, OBSERVED)
 OWN_LINK, LINK_LOSS = "--own-link", "--link-loss"
 
+_TRIAL = regex(r"(?:^|; )(\w+): (.*?), (?:until|being)")
+"""Of what waits to be confirmed: the ID and the cards."""
 _UNDER_WAY = "?"
 _NOTHING = "-"
 
@@ -54,7 +57,8 @@ def check_card(client: Client, stage: Stage) -> None:
             f"something waits to be confirmed ({pending}); first `netunedctl confirm ID` or "
             "`netunedctl rollback`"
         )
-    state = next((nic.state for nic in status.nics if nic.name == stage.card), UNMANAGED)
+    card = next((nic for nic in status.nics if nic.name == stage.card), None)
+    state = PAUSED if card and card.paused else card.state if card else UNMANAGED
     if state not in STEADY:
         raise NetunedError(
             f"{stage.card} is {state}, so nobody could say what it has to go back to; first "
@@ -66,8 +70,11 @@ def check_card(client: Client, stage: Stage) -> None:
             raise NetunedError(f"{stage.path}: was not written by an experiment; move it first")
 
 
-def _lay(client: Client, stage: Stage, text: str) -> None:
-    """An arm's file where the daemon has read it, the card paused. Raises: NetunedError."""
+def _lay(client: Client, stage: Stage, text: str) -> bool:
+    """An arm's file where the daemon has read it, the card paused; whether that changes anything.
+
+    Raises: NetunedError.
+    """
     client.pause(stage.card)
     try:
         Path(stage.path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -100,6 +107,7 @@ def _lay(client: Client, stage: Stage, text: str) -> None:
     for warning in cutoff.warnings(plan.changes, tried=True, any_change=True):
         if not stage.own_link:
             raise NetunedError(f"{warning.rstrip('.')}; use {OWN_LINK} to allow that")
+    return bool(plan.changes)
 
 
 def begin(client: Client, stage: Stage, text: str, timeout_s: int) -> str:
@@ -115,14 +123,25 @@ def begin(client: Client, stage: Stage, text: str, timeout_s: int) -> str:
 
 
 def end(client: Client, stage: Stage, id: str) -> None:
-    """Put back what was there before the arm. Raises: NetunedError."""
+    """Put back what was there before the arm; without an ID also a trial that did not tell its own.
+
+    Raises: NetunedError.
+    """
     try:
-        if id and id in client.status(queues=False).manager.pending_confirm:
-            client.roll_back(id)
+        _roll_back(client, stage, id)
     finally:
         Path(stage.path).unlink(missing_ok=True)
         client.reload()
         client.resume(stage.card)
+    if not id:  # it may have begun meanwhile
+        _roll_back(client, stage, id)
+
+
+def _roll_back(client: Client, stage: Stage, id: str) -> None:
+    pending = client.status(queues=False).manager.pending_confirm
+    for waiting, cards in _TRIAL.findall(pending):  # none waited before the experiment
+        if waiting == id or (not id and stage.card in cards.split(", ")):
+            client.roll_back(waiting)
 
 
 class Watch:
@@ -175,11 +194,14 @@ def watched(stage: Stage) -> Iterator[Watch]:
         watch.close()
 
 
-def check_arm(client: Client, watch: Watch, stage: Stage, text: str) -> None:
-    """Have the daemon plan an arm, and change nothing. Raises: NetunedError if it is refused."""
+def check_arm(client: Client, watch: Watch, stage: Stage, text: str) -> bool:
+    """Have the daemon plan an arm, and change nothing. Says whether it would change anything.
+
+    Raises: NetunedError if it is refused.
+    """
     watch.tell(_UNDER_WAY)
     try:
-        _lay(client, stage, text)
+        return _lay(client, stage, text)
     finally:
         end(client, stage, "")
         watch.tell(_NOTHING)
@@ -189,16 +211,34 @@ def check_arm(client: Client, watch: Watch, stage: Stage, text: str) -> None:
 def in_force(
     client: Client, watch: Watch, stage: Stage, text: str, timeout_s: int
 ) -> Iterator[None]:
-    """An arm in force, and all as before afterwards. Raises: NetunedError."""
+    """An arm in force, and all as before afterwards.
+
+    Raises: NetunedError, also where it was in force no more when what it is for had ended.
+    """
     id = ""
     watch.tell(_UNDER_WAY)
     try:
         id = begin(client, stage, text, timeout_s)
         watch.tell(id or _UNDER_WAY)
         yield
+        _check_in_force(client, stage, id)
     finally:
         end(client, stage, id)
         watch.tell(_NOTHING)
+
+
+def _check_in_force(client: Client, stage: Stage, id: str) -> None:
+    status = client.status(queues=False)
+    card = next((nic for nic in status.nics if nic.name == stage.card), None)
+    waits = not id or any(
+        id == waiting for waiting, _ in _TRIAL.findall(status.manager.pending_confirm)
+    )
+    if not waits or card is None or card.profile != stage.profile or card.state not in STEADY:
+        state = f"{card.state}, of {card.profile or 'no profile'}" if card else "gone"
+        raise NetunedError(
+            f"{stage.card} was not kept as the arm has it while it was measured (it is {state}); "
+            f"`netunedctl history {stage.card}` tells who changed it"
+        )
 
 
 def text_of(content: Mapping[str, object], selecting: Mapping[str, str], priority: int) -> str:

@@ -36,11 +36,13 @@ def read_energy(files: FileTree) -> tuple[dict[str, int], dict[str, int]]:
 def watts(
     before: Mapping[str, int], after: Mapping[str, int], wraps: Mapping[str, int], seconds: float
 ) -> float:
-    """Of all packages between two readings; 0.0 where one is missing."""
+    """Of all packages between two readings; 0.0 where one is missing, or what it wraps at."""
     if before.keys() != after.keys() or seconds <= 0:
         return 0.0
     used = 0
     for package, energy in after.items():
         step = energy - before[package]
+        if step < 0 and not wraps[package]:
+            return 0.0
         used += step if step >= 0 else step + wraps[package]
     return used / 1e6 / seconds

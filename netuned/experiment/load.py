@@ -14,6 +14,8 @@ from netuned.regex import regex
 
 _SOCKPERF_MEAN = regex(r"Summary: (?:Latency|Round trip) is ([\d.]+) usec")
 _SOCKPERF_PERCENTILE = regex(r"---> (percentile ([\d.]+)|<MAX> observation) = +([\d.]+)")
+_MOST = 1e30
+"""What is told may be infinite, or no number, which JSON's writers spell NaN."""
 _NETPERF = regex(r"(?m)^([A-Z0-9_]+)=(\S+)$")
 _NETPERF_NAMES = {
     "THROUGHPUT": "",
@@ -61,7 +63,8 @@ def _iperf3(output: str) -> dict[str, float]:
         if numbers := [each[key] for each in sums if _is_number(each.get(key))]:
             found[name] = max(numbers) * factor
     streams = end.get("streams")
-    senders = [_mapping(_mapping(each).get("sender")) for each in streams or ()]
+    of_all = streams if isinstance(streams, list) else []
+    senders = [_mapping(_mapping(each).get("sender")) for each in of_all]
     if means := [each["mean_rtt"] for each in senders if _is_number(each.get("mean_rtt"))]:
         found["latency_us"] = sum(means) / len(means)
     if most := [each["max_rtt"] for each in senders if _is_number(each.get("max_rtt"))]:
@@ -92,7 +95,7 @@ def _netperf(output: str) -> dict[str, float]:
         name, factor = (
             (name, 1.0) if name else _NETPERF_UNITS.get(told.get("THROUGHPUT_UNITS", ""), ("", 1.0))
         )
-        if name and number >= 0:  # -1 is what it did not count
+        if name and 0 <= number < _MOST:  # -1 is what it did not count
             found[name] = number * factor
     return found
 
@@ -102,4 +105,4 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST

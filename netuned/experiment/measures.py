@@ -92,7 +92,8 @@ def measured(what: Sample, ifindex: int, watts: float = 0.0) -> dict[str, float]
         found["interrupts_s"] = what.rate(interrupts)
     if packets:
         found["cpu_us_per_packet"] = busy * what.seconds * 1e6 / packets
-        found["cpu_ns_per_byte"] = busy * what.seconds * 1e9 / octets
+        if octets:
+            found["cpu_ns_per_byte"] = busy * what.seconds * 1e9 / octets
         found["drops_per_million"] = drops * 1e6 / packets
         if card.interrupts:
             found["interrupts_per_packet"] = interrupts / packets

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from netuned.cli import turns
+from netuned.errors import NetunedError
 from tests.netns.lab import Lab
 
 pytestmark = pytest.mark.netns
@@ -144,6 +146,68 @@ def test_killed_with_its_watch_the_daemon_puts_it_back(lab: Lab) -> None:
     left.unlink()
     lab.ctl("reload")
     assert state(lab)[0] == "1"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_trial_that_told_no_id_is_undone_too(lab: Lab, *, told: bool) -> None:
+    """As of a command that is cut off while the daemon sets what it asked for."""
+    lab.start()
+    before = state(lab)
+    stage = turns.stage_of("lan0", str(lab.profiles), link_loss=False, own_link=False)
+    text = turns.text_of({"rps": {"cpus": "0-1"}}, {"kind": "veth", "name": "lan0"}, 1000)
+    with lab.asking() as client:
+        id = turns.begin(client, stage, text, 300)
+        assert id in lab.status()["manager"]["pending_confirm"]
+        assert lab.attribute("lan0", "rx-0", "rps_cpus") == "3"
+        turns.end(client, stage, id if told else "")
+    assert state(lab) == before
+
+
+def test_who_takes_an_arm_out_of_force_ends_it(lab: Lab) -> None:
+    lab.start()
+    before = state(lab)
+    stage = turns.stage_of("lan0", str(lab.profiles), link_loss=False, own_link=False)
+    text = turns.text_of({"rps": {"cpus": "0-1"}}, {"kind": "veth", "name": "lan0"}, 1000)
+    with lab.asking() as client, turns.watched(stage) as watch:
+        with (
+            pytest.raises(NetunedError, match="was not kept as the arm has it"),
+            turns.in_force(client, watch, stage, text, 300),
+        ):
+            client.roll_back()
+        with turns.in_force(client, watch, stage, text, 300):
+            pass
+    assert state(lab) == before
+
+
+def test_a_pause_of_a_card_without_a_profile_is_not_ended(lab: Lab) -> None:
+    lab.start()
+    arms = ("both", "none", "--card", "peer0", "--live", *FAST, "--runs", "2")
+    lab.ctl("pause", "peer0")
+    assert (lab.card("peer0")["state"], lab.card("peer0")["paused"]) == ("unmanaged", True)
+    assert "peer0 is paused" in run(lab, *arms).stderr
+    tried = ("enable", "both", "peer0", "--confirm", "30s", "--profiles", str(lab.profiles))
+    assert "peer0 is paused" in lab.ctl(*tried, check=False, inside=True).stderr
+    assert lab.card("peer0")["paused"]
+    lab.ctl("resume", "peer0")
+    assert not lab.card("peer0")["paused"]
+
+
+def test_whole_blocks_before_a_failure_count(lab: Lab) -> None:
+    lab.start()
+    before = state(lab)
+    count = lab.directory / "count"
+    load = f"echo >>{count}; [ $(wc -l <{count}) -lt 5 ] || exit 7; sleep 60"
+    arms = ("both", "none", "--card", "lan0", "--runs", "5", *FAST, "--metric", "cpus_busy")
+    done = run(lab, *arms, "--load", f"sh -c '{load}'", "--json")
+    assert done.returncode == 1
+    assert "with status 7" in done.stderr
+    assert "What was measured until block 2 follows" in done.stderr
+    assert [(one["block"], one["arm"]) for one in json.loads(done.stdout)["runs"]] == [
+        *((0, 0), (0, 1), (1, 1), (1, 0)),
+    ]
+    same = ("none", "--set", "rps.cpus=0", "--card", "lan0", "--load", "false")
+    assert "rps.cpus=0 changes nothing on lan0" in run(lab, *same).stderr
+    assert state(lab) == before
 
 
 def test_what_is_refused_changes_nothing(lab: Lab) -> None:

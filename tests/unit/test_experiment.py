@@ -330,6 +330,9 @@ LOCAL_TRANSPORT_RETRANS=-1
         ),
         ("{broken", {}),
         ("[1]", {}),
+        ('{"end": {"sum_received": {"bits_per_second": NaN}, "streams": 3}}', {}),
+        ('{"end": {"sum_received": {"bits_per_second": 1%s}}}' % ("0" * 400), {}),
+        ("THROUGHPUT=inf\nTHROUGHPUT_UNITS=Trans/s\nMEAN_LATENCY=nan\n", {}),
         ("whatever\n", {}),
     ],
 )
