@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from netuned.cpuset import MAX_CPU
 from netuned.hardware.vectors import RX, TX
 from netuned.kernel import counts
 from netuned.kernel.counts import Counts, Queue
+from netuned.ondemand import OnDemand
 from netuned.records import dataclass
+
+K = TypeVar("K")
 
 GAUGES = frozenset({"backlog", "qlen", "conntrack", "conntrack_max", "memory"})
 """What is as it is now; all else grows."""
@@ -85,7 +88,8 @@ class Sample:
 def between(before: Sample, after: Sample) -> Sample:
     """What happened from one to the other; of a card or queue that came meanwhile, all it counts.
 
-    A counter that is smaller than before was begun anew, or is one of 32 bits.
+    A counter that is smaller than before was begun anew, or is one of 32 bits. What each CPU,
+    queue, qdisc and interrupt has is taken apart when it is asked for.
     """
     cards = {i: _card(before.cards.get(i), card) for i, card in after.cards.items()}
     return Sample(
@@ -108,23 +112,17 @@ def _card(before: CardSample | None, after: CardSample) -> CardSample:
         _each(before.tx, after.tx),
         _each(before.qdiscs, after.qdiscs),
         after.kinds,
-        {
-            irq: _since(before.interrupts.get(irq, {}), by_cpu)
-            for irq, by_cpu in after.interrupts.items()
-        },
+        _each(before.interrupts, after.interrupts),
     )
 
 
-def _since(before: Mapping[int, int], after: Mapping[int, int]) -> dict[int, int]:
-    """Of one interrupt, by CPU."""
-    return {cpu: _grown("", before.get(cpu, 0), number) for cpu, number in after.items()}
+def _each(
+    before: Mapping[Any, Mapping[K, int]], after: Mapping[Any, Mapping[K, int]]
+) -> Mapping[Any, Mapping[K, int]]:
+    return OnDemand(after, lambda place: _counts(before.get(place, {}), after[place]))
 
 
-def _each(before: Mapping[Any, Counts], after: Mapping[Any, Counts]) -> dict[Any, Counts]:
-    return {place: _counts(before.get(place, NONE), counts) for place, counts in after.items()}
-
-
-def _counts(before: Counts, after: Counts) -> dict[str, int]:
+def _counts(before: Mapping[K, int], after: Mapping[K, int]) -> dict[K, int]:
     found = {}
     for name, number in after.items():
         earlier = before.get(name, 0)
@@ -133,7 +131,7 @@ def _counts(before: Counts, after: Counts) -> dict[str, int]:
     return found
 
 
-def _grown(name: str, before: int, after: int) -> int:
+def _grown(name: object, before: int, after: int) -> int:
     if name in GAUGES or after < before:
         wrapped = name in NARROW and before < WORD and name not in GAUGES
         return after - before + WORD if wrapped and before - after > WORD // 2 else after
@@ -163,9 +161,10 @@ def interrupts_by_cpu(card: CardSample, irqs: Iterable[int] | None = None) -> di
     return found
 
 
-def by_queue(counts: Mapping[Queue, Counts], role: str) -> dict[int, Counts]:
+def by_queue(counts: Mapping[Queue, Counts], role: str) -> Mapping[int, Counts]:
     """Those of one direction."""
-    return {number: count for (kind, number), count in sorted(counts.items()) if kind == role}
+    queues = {number: (kind, number) for kind, number in counts if kind == role}
+    return OnDemand(queues, lambda number: counts[queues[number]])
 
 
 def to_json(sample: Sample) -> dict[str, Any]:

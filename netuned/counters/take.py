@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 from netuned.counters.sample import CardSample, Sample, by_queue
@@ -13,10 +14,11 @@ from netuned.hardware.nic import Nic
 from netuned.hardware.vectors import RX, TX
 from netuned.kernel import Kernel, counts
 from netuned.kernel.counting import Counting
-from netuned.kernel.counts import Counts
+from netuned.kernel.counts import Counts, Queue
 from netuned.kernel.files import KeptFiles
 from netuned.kernel.netlink import decoding
 from netuned.kernel.rtnl import ROOT
+from netuned.ondemand import OnDemand
 
 A = TypeVar("A")
 _LIMIT = 1 << 22
@@ -66,42 +68,44 @@ class Taker:
                 missing[f"statistics of {nic.label}"] = str(error)
                 card, told = {}, {}
             if ifindex in queues:
-                own, told = told, dict(queues[ifindex])
-                told |= {
-                    place: {**counted, **told.get(place, {})} for place, counted in own.items()
-                }
-            leaves = {_place(*at): kind for at, kind in qdiscs.get(ifindex, {}).items()}
-            leaves.pop("", None)
+                told = _both(told, queues[ifindex])
+            leaves, kinds = _leaves(qdiscs.get(ifindex, {}))
             cards[ifindex] = CardSample(
                 nic.name,
                 links.get(ifindex, {}),
                 card,
                 by_queue(told, RX),
                 by_queue(told, TX),
-                {place: counted for place, (_, counted) in leaves.items()},
-                {place: kind for place, (kind, _) in leaves.items()},
+                leaves,
+                kinds,
                 self._interrupts(nic),
             )
         return Sample(at, self._cpus(missing), cards, {} if self._brief else self._host(), missing)
 
-    def _interrupts(self, nic: Nic) -> dict[int, Mapping[int, int]]:
-        """Read from files kept open, a tenth of opening them again; idle ones are not parsed."""
+    def _interrupts(self, nic: Nic) -> Mapping[int, Mapping[int, int]]:
+        """Read from files kept open, a tenth of opening them again; taken apart when asked for."""
         if nic.interrupts not in self._paths:
             names = (f"/sys/kernel/irq/{irq}/per_cpu_count" for irq in nic.interrupts)
             self._paths[nic.interrupts] = tuple(names)
         paths = self._paths[nic.interrupts]
-        found: dict[int, Mapping[int, int]] = {}
+        found: dict[int, bytes] = {}
         try:
             contents = self._files.sweep(paths, list) if paths else []
         except KernelError:  # one has left
             contents = [b""] * len(paths)
-        with contextlib.suppress(KernelError), decoding(f"interrupts of {nic.label}"):
-            for irq, path, content in zip(nic.interrupts, paths, contents, strict=True):
-                if not content.endswith(b"\n"):  # cut off, or of another file now
-                    content = self._kernel.files.read_text(path, "").encode()
-                if content:
-                    found[irq] = self._files.same(irq, content, counts.per_cpu)
-        return found
+        for irq, path, content in zip(nic.interrupts, paths, contents, strict=True):
+            if not content.endswith(b"\n"):  # cut off, or of another file now
+                content = self._kernel.files.read_text(path, "").encode()
+            if content:
+                found[irq] = content
+
+        def by_cpu(irq: int) -> Mapping[int, int]:
+            try:
+                return counts.per_cpu(found[irq])
+            except ValueError:  # no numbers
+                return {}
+
+        return OnDemand(found, by_cpu)
 
     def _cpus(self, missing: dict[str, str]) -> dict[int, Counts]:
         found: dict[int, dict[str, int]] = {}
@@ -164,6 +168,27 @@ class Taker:
         return self._kernel.files.read_long(path, _LIMIT).decode("ascii", "replace")
 
 
+def _both(driver: Mapping[Queue, Counts], netlink: Mapping[Queue, Counts]) -> dict[Queue, Counts]:
+    """What a driver counts of its queues for ethtool and for netlink, whose numbers go first."""
+    return {
+        queue: {**driver.get(queue, {}), **netlink.get(queue, {})}
+        for queue in sorted(driver.keys() | netlink.keys())
+    }
+
+
+def _leaves(
+    qdiscs: Mapping[tuple[int, int], tuple[str, Counts]],
+) -> tuple[Mapping[str, Counts], Mapping[str, str]]:
+    """By place: what each counts, and of which kind it is."""
+    places = {_place(*at): at for at in qdiscs}
+    places.pop("", None)
+    return (
+        OnDemand(places, lambda place: qdiscs[places[place]][1]),
+        OnDemand(places, lambda place: qdiscs[places[place]][0]),
+    )
+
+
+@lru_cache(1 << 12)
 def _place(handle: int, parent: int) -> str:
     """``root``, the queue below it of an mq (``tx-3``), or nothing: netuned shows no deeper ones.
 

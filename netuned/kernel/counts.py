@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from netuned.kernel.netlink import attributes
+from netuned.ondemand import OnDemand
 from netuned.records import dataclass
 from netuned.regex import regex
 
@@ -140,22 +141,33 @@ def queues(payloads: Iterable[bytes], offset: int) -> dict[int, dict[Queue, Coun
     return found
 
 
-def qdiscs(payloads: Iterable[bytes]) -> dict[int, dict[tuple[int, int], tuple[str, Counts]]]:
+def qdiscs(payloads: Iterable[bytes]) -> dict[int, Mapping[tuple[int, int], tuple[str, Counts]]]:
     """Answers to RTM_GETQDISC: ifindex -> (handle, parent) -> kind and what it counts.
 
-    ``bytes`` and ``packets`` that left it, ``drops``, ``requeues``, ``overlimits``; ``qlen`` and
-    ``backlog`` are what waits now; of fq its own, ``flows_plimit`` among them.
+    That is taken apart when it is asked for. ``bytes`` and ``packets`` that left it, ``drops``,
+    ``requeues``, ``overlimits``; ``qlen`` and ``backlog`` are what waits now; of fq its own,
+    ``flows_plimit`` among them.
     """
-    found: dict[int, dict[tuple[int, int], tuple[str, Counts]]] = {}
-    shapes: dict[int, _Shape] = {}
+    told: dict[int, dict[tuple[int, int], bytes]] = {}
     for payload in payloads:
         _, _, _, ifindex, handle, parent, _ = _TC.unpack_from(payload)
+        told.setdefault(ifindex, {})[handle, parent] = payload
+    shapes: dict[int, _Shape] = {}
+    return {ifindex: _apart(of_card, shapes) for ifindex, of_card in told.items()}
+
+
+def _apart(
+    told: Mapping[tuple[int, int], bytes], shapes: dict[int, _Shape]
+) -> Mapping[tuple[int, int], tuple[str, Counts]]:
+    def qdisc(place: tuple[int, int]) -> tuple[str, Counts]:
+        payload = told[place]
         shape = shapes.get(len(payload))
         if shape is None or shape.heads.unpack_from(payload) != shape.known:
             shape = shapes[len(payload)] = _shape(payload)
         kind = payload[shape.kind].partition(b"\0")[0].decode("ascii", "replace")
-        found.setdefault(ifindex, {})[handle, parent] = kind, _qdisc(kind, payload, shape.stats)
-    return found
+        return kind, _qdisc(kind, payload, shape.stats)
+
+    return OnDemand(told, qdisc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,15 +234,15 @@ def places(names: Iterable[str], numbers: Iterable[int]) -> Places:
             queues.setdefault(told[0], []).append((told[1], at))
         else:
             card.append((name, at))
-    return Places(tuple(card), {queue: tuple(told) for queue, told in queues.items()})
+    return Places(tuple(card), {queue: tuple(told) for queue, told in sorted(queues.items())})
 
 
 def of_driver(
     placed: Places, numbers: Sequence[int], *, queues_alone: bool = False
-) -> tuple[dict[str, int], dict[Queue, dict[str, int]]]:
+) -> tuple[dict[str, int], Mapping[Queue, dict[str, int]]]:
     """``ethtool -S``: what is the card's, by the driver's names, and what its queues'."""
     card = {} if queues_alone else _summed(placed.card, numbers)
-    return card, {queue: _summed(told, numbers) for queue, told in placed.queues.items()}
+    return card, OnDemand(placed.queues, lambda queue: _summed(placed.queues[queue], numbers))
 
 
 def _summed(told: tuple[tuple[str, int], ...], numbers: Sequence[int]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from netuned.hardware.nic import Nic
 from netuned.hardware.topology import read_topology
 from netuned.kernel import Kernel
 from netuned.kernel.readers import Readers
-from netuned.top.rows import Frame, frame
+from netuned.top.rows import Frame, Known, frame
 
 
 class Refreshing:
@@ -25,8 +25,8 @@ class Refreshing:
         self._is_asked = is_asked
         self._following = Following(kernel, Taker(kernel, brief=True), self._read)
         self._readers = Readers(but=os.getpid())
-        self._topology = read_topology(kernel.files)
-        self._known: Mapping[int, Nic] = {}
+        self._nics: Mapping[int, Nic] = {}
+        self._known = Known(read_topology(kernel.files), {})
         self._before: Sample | None = None
 
     def refresh(self) -> Frame:
@@ -36,14 +36,15 @@ class Refreshing:
         # Of a card that has just come all that it ever counted is not of this interval
         before = replace(before, cards={**sample.cards, **before.cards})
         happened = between(before, sample)
-        return frame(happened, self._topology, self._following.nics, self._readers.look())
+        return frame(happened, self._known, self._readers.look())
 
     def cards(self) -> Mapping[int, Nic]:
         """All cards, asked for or not. Raises: KernelError."""
         self._following.cards()
-        return self._known
+        return self._nics
 
     def _read(self) -> Mapping[int, Nic]:
-        self._topology = read_topology(self._kernel.files)
-        self._known = read_nics(self._kernel, {})
-        return {i: nic for i, nic in self._known.items() if self._is_asked(nic)}
+        self._nics = read_nics(self._kernel, {})
+        asked = {i: nic for i, nic in self._nics.items() if self._is_asked(nic)}
+        self._known = Known(read_topology(self._kernel.files), asked)
+        return asked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
@@ -11,8 +11,9 @@ from netuned.counters.sample import NONE, Sample, dropped_of, interrupts_by_cpu
 from netuned.cpuset import CpuSet
 from netuned.hardware.nic import Nic
 from netuned.hardware.topology import Topology
-from netuned.hardware.vectors import RX, TX
+from netuned.hardware.vectors import TX
 from netuned.kernel.counts import Counts
+from netuned.ondemand import OnDemand
 from netuned.records import dataclass
 from netuned.text import escape
 
@@ -131,72 +132,62 @@ class Frame:
 EMPTY = Frame(0.0, dict.fromkeys(VIEWS, MappingProxyType({})), {}, dict.fromkeys(VIEWS, 0), {}, {})
 
 
-def frame(happened: Sample, topology: Topology, nics: Mapping[int, Nic], readers: Readers) -> Frame:
+class Known:
+    """What is as it was at the refresh before: which rows there are, and where they are."""
+
+    def __init__(self, topology: Topology, nics: Mapping[int, Nic]) -> None:
+        self.nics = nics
+        self.names = {ifindex: escape(nic.name) for ifindex, nic in nics.items()}
+        self.queues = {i: range(max(nic.rx_queues, nic.tx_queues)) for i, nic in nics.items()}
+        self.rows = {
+            CARD: dict.fromkeys((i, -1) for i in nics),
+            QUEUE: dict.fromkeys((i, queue) for i in nics for queue in self.queues[i]),
+        }
+        self.vectors = {i: _by_queue(nic) for i, nic in nics.items()}
+        nodes = {cpu: topology.node_of(cpu) for cpu in topology.online}
+        self.places = {
+            cpu: (-1 if node is None else node, topology.l3_of(cpu)) for cpu, node in nodes.items()
+        }
+        self.widest = {
+            CARD: max((len(name) for name in self.names.values()), default=0),
+            QUEUE: max((len(f"{self.names[i]} {len(self.queues[i])}") for i in nics), default=0),
+            CPU: len(str(max(topology.online, default=0))),
+        }
+
+
+def frame(happened: Sample, known: Known, readers: Readers) -> Frame:
     """The rows of what happened between two samples (``counters.sample.between``)."""
-    about = _About(happened, topology, nics, readers)
+    about = _About(happened, known, readers)
     cards, per_second = happened.cards, about.per_second
-    queues = {i: range(max(nics[i].rx_queues, nics[i].tx_queues)) for i in cards}
+    cpus = {(-1, cpu): percent for cpu, percent in about.softirq.items()}
     rows = {
-        CARD: _Rows([(i, -1) for i in cards], about.card),
-        QUEUE: _Rows([(i, queue) for i in cards for queue in queues[i]], about.queue),
-        CPU: _Rows([(-1, cpu) for cpu in happened.cpus], about.cpu),
+        CARD: OnDemand(known.rows[CARD], about.card),
+        QUEUE: OnDemand(known.rows[QUEUE], about.queue),
+        CPU: OnDemand(cpus, about.cpu),
     }
     loads = {
         CARD: {(i, -1): card.totals["rx_packets"] * per_second
                for i, card in cards.items() if "rx_packets" in card.totals},
         QUEUE: {(i, queue): counts["packets"] * per_second for i, card in cards.items()
                 for queue, counts in card.rx.items() if "packets" in counts},
-        CPU: {(-1, cpu): percent for cpu, percent in about.softirq.items()},
+        CPU: cpus,
     }  # fmt: skip
-    widest = {
-        CARD: max((len(name) for name in about.names.values()), default=0),
-        QUEUE: max((len(f"{about.names[i]} {len(queues[i])}") for i in cards), default=0),
-        CPU: len(str(max(happened.cpus, default=0))),
-    }
-    return Frame(happened.seconds, rows, loads, widest, about.places, happened.missing)
-
-
-class _Rows(Mapping[Key, Row]):
-    """Each is made when it is asked for: of 256 queues a screen shows a few."""
-
-    def __init__(self, keys: Sequence[Key], make: Callable[[Key], Row]) -> None:
-        self._keys = keys
-        self._make = make
-        self._made: dict[Key, Row] = {}
-
-    def __getitem__(self, key: Key) -> Row:
-        if key not in self._made:
-            self._made[key] = self._make(key)
-        return self._made[key]
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
+    return Frame(happened.seconds, rows, loads, known.widest, known.places, happened.missing)
 
 
 class _About:
     """What happened, and rows of it."""
 
-    def __init__(
-        self, happened: Sample, topology: Topology, nics: Mapping[int, Nic], readers: Readers
-    ) -> None:
+    def __init__(self, happened: Sample, known: Known, readers: Readers) -> None:
         self.happened = happened
-        self._nics = nics
+        self._known = known
         self._readers = readers
         self.per_second = 1 / happened.seconds if happened.seconds else 0.0
-        nodes = {cpu: topology.node_of(cpu) for cpu in happened.cpus}
-        self.places = {
-            cpu: (-1 if node is None else node, topology.l3_of(cpu)) for cpu, node in nodes.items()
-        }
         self.softirq = {cpu: 100 * happened.share(cpu, "softirq") for cpu in happened.cpus}
-        self.names = {ifindex: escape(card.name) for ifindex, card in happened.cards.items()}
-        self._vectors: dict[int, Mapping[int, Sequence[_Place]]] = {}
 
     def card(self, key: Key) -> Row:
         ifindex, _ = key
-        card, nic = self.happened.cards[ifindex], self._nics[ifindex]
+        card, nic = self.happened.cards[ifindex], self._known.nics[ifindex]
         numbers: dict[str, float] = {}
         for name in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes"):
             self._rate(card.totals, name, numbers)
@@ -214,8 +205,8 @@ class _About:
         processes = tuple(dict.fromkeys(p for cpu in by_cpu for p in self._readers.get(cpu, ())))
         cpu = max(by_cpu, key=by_cpu.__getitem__) if by_cpu else -1
         return Row(
-            key, nic.name, self.names[ifindex], cpu, CpuSet.of(by_cpu), nic.numa_node,
-            self.places.get(cpu, _NOWHERE)[1], numbers, processes,
+            key, nic.name, self._known.names[ifindex], cpu, CpuSet.of(by_cpu), nic.numa_node,
+            self._known.places.get(cpu, _NOWHERE)[1], numbers, processes,
         )  # fmt: skip
 
     def queue(self, key: Key) -> Row:
@@ -226,16 +217,19 @@ class _About:
         rx = card.rx.get(number, NONE)
         leaf = card.qdiscs.get(f"{TX}-{number}", NONE)
         tx = card.tx.get(number, NONE) if card.tx else leaf
-        for role, counts in ((RX, rx), (TX, tx)):
-            self._rate(counts, "packets", numbers, f"{role}_packets")
-            self._rate(counts, "bytes", numbers, f"{role}_bytes")
+        self._rate(rx, "packets", numbers, "rx_packets")
+        self._rate(rx, "bytes", numbers, "rx_bytes")
+        self._rate(tx, "packets", numbers, "tx_packets")
+        self._rate(tx, "bytes", numbers, "tx_bytes")
         lost = [*map(dropped_of, (rx, leaf) if tx is leaf else (rx, tx, leaf))]
         if max(lost) >= 0:
             numbers["drops"] = sum(max(n, 0) for n in lost) * self.per_second
         if "qlen" in leaf:
             numbers["backlog"] = leaf["qlen"]
         cpu, cpus = self._taken(key, numbers)
-        return self._row(key, (card.name, f"{self.names[ifindex]} {number}"), (cpu, cpus), numbers)
+        return self._row(
+            key, (card.name, f"{self._known.names[ifindex]} {number}"), (cpu, cpus), numbers
+        )
 
     def cpu(self, key: Key) -> Row:
         _, cpu = key
@@ -276,13 +270,13 @@ class _About:
         """By CPU the queues that it serves, ``eth0 0,4-7; eth1 2``, and their bytes, if counted."""
         queues: dict[int, dict[str, list[int]]] = {}
         moved: dict[int, float] = {}
-        for ifindex, nic in self._nics.items():
+        for ifindex, numbers in self._known.queues.items():
             card = self.happened.cards[ifindex]
-            for number in range(max(nic.rx_queues, nic.tx_queues)):
+            for number in numbers:
                 cpu, _ = self._taken((ifindex, number), {})
                 if cpu < 0:
                     continue
-                queues.setdefault(cpu, {}).setdefault(self.names[ifindex], []).append(number)
+                queues.setdefault(cpu, {}).setdefault(self._known.names[ifindex], []).append(number)
                 leaf = card.qdiscs.get(f"{TX}-{number}", NONE)
                 sent = card.tx.get(number, NONE) if card.tx else leaf
                 for counts in (card.rx.get(number, NONE), sent):
@@ -299,13 +293,11 @@ class _About:
     def _taken(self, key: Key, numbers: dict[str, float]) -> tuple[int, CpuSet]:
         """Which CPU took most of a queue's interrupts, those of receiving first; which took any."""
         ifindex, number = key
-        if ifindex not in self._vectors:
-            self._vectors[ifindex] = _by_queue(self._nics[ifindex])
         interrupts = self.happened.cards[ifindex].interrupts
         may = 0
         received: Mapping[int, int] | None = None
         sent: Mapping[int, int] | None = None
-        for role, irq, affinity in self._vectors[ifindex].get(number, ()):
+        for role, irq, affinity in self._known.vectors[ifindex].get(number, ()):
             if irq not in interrupts:
                 continue
             may |= affinity.bits
@@ -334,7 +326,7 @@ class _About:
     ) -> Row:
         if at[0] in self.softirq:
             numbers["softirq"] = self.softirq[at[0]]
-        node, l3 = self.places.get(at[0], _NOWHERE)
+        node, l3 = self._known.places.get(at[0], _NOWHERE)
         return Row(key, *card, *at, node, l3, numbers, self._readers.get(at[0], ()))
 
 

@@ -71,7 +71,8 @@ def of_driver(
     """As they come at first; whose they are is known then."""
     placed = counts.places(names, numbers)
     assert counts.of_driver(placed, numbers, queues_alone=True)[0] == {}
-    return counts.of_driver(placed, numbers)
+    card, queues = counts.of_driver(placed, numbers)
+    return card, dict(queues)
 
 
 @pytest.mark.parametrize(

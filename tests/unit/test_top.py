@@ -17,7 +17,7 @@ from netuned.counters.sample import CardSample, Sample
 from netuned.errors import NetunedError
 from netuned.kernel import readers
 from netuned.top.lines import WIDE, bars, fitted, layout, short
-from netuned.top.rows import CARD, CPU, NAME, QUEUE, VIEWS, Frame, Row, arranged, frame
+from netuned.top.rows import CARD, CPU, NAME, QUEUE, VIEWS, Frame, Known, Row, arranged, frame
 from tests.unit.machines import nic, topology, veth, virtio
 
 HOST = topology(nodes=2, cores=2, threads=1)
@@ -54,7 +54,7 @@ READERS = {3: ("nginx 77", "redis 5"), 0: ("nginx 77",)}
 
 
 def shown(nics: object = NICS, happened: Sample = HAPPENED) -> Frame:
-    return frame(happened, HOST, nics, READERS)  # type: ignore[arg-type]
+    return frame(happened, Known(HOST, nics), READERS)  # type: ignore[arg-type]
 
 
 def rows(found: Frame, view: str) -> list[Row]:

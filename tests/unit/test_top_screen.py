@@ -16,7 +16,7 @@ from textual.pilot import Pilot
 
 from netuned.cli import top as command
 from netuned.errors import KernelError, NetunedError
-from netuned.top.rows import QUEUE, Frame, frame
+from netuned.top.rows import QUEUE, Frame, Known, frame
 from netuned.top.screen import Help, Sorts, Top
 from netuned.top.table import HEAD
 from tests.unit.machines import nic
@@ -30,7 +30,7 @@ def many(step: int = 1) -> Frame:
     nics = {2: nic(2, "lan0", queues=40), 3: nic(3, "wan\x1b0", queues=40)}
     rx = {queue: {"packets": 2 * step * queue, "bytes": 9} for queue in range(40)}
     cards = {ifindex: replace(LAN, name=nics[ifindex].name, rx=rx) for ifindex in nics}
-    return frame(replace(HAPPENED, cards=cards), HOST, nics, READERS)
+    return frame(replace(HAPPENED, cards=cards), Known(HOST, nics), READERS)
 
 
 def driven(drive: Drive, size: tuple[int, int] = (80, 24), by: str = QUEUE) -> Top:
