@@ -14,7 +14,7 @@ from tests.vm import test_doctor as booted
 
 NOT_SURE = "an emulated card needs a CPU with nothing else to do for it, which is no sure thing"
 DESCRIBED_ALONE = {
-    "other-l3": "QEMU gives each socket one L3 domain, and that is a node",
+    "other-l3": "the guest's sockets are its nodes, and have one L3 domain each",
     "elephant-flow": NOT_SURE,
     "other-node": NOT_SURE,
     "rps-missing": NOT_SURE,
@@ -22,7 +22,7 @@ DESCRIBED_ALONE = {
     "adaptive-latency": "simulated cards alone have it, and count what they receive on new kernels",
     "slow-bus": "QEMU's cards can do no more than the PCIe link that they have, 2.5 GT/s x1",
     "strict-iommu": "it begins with 25 Gbit/s and 100,000 packets a second",
-    "pause-frames": "no emulated card sends or counts them",
+    "pause-frames": "no emulated card sends them, and netdevsim's counts stand still",
     "late-wake-ups": "emulated CPUs have neither idle states nor governors",
 }
 """Finding -> why no test makes it happen, on a card or CPU that is at hand."""

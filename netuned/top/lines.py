@@ -16,6 +16,7 @@ WORDS_LEAST, WORDS_MOST = 8, 40
 PAST = 60
 """Refreshes that are remembered, a minute's at one each second, and drawn where there is room."""
 WIDE = 160
+_NO_NUMBER = NOTHING.rjust(NUMBER)
 _BARS = " ▁▂▃▄▅▆▇█"
 _SUFFIXES = "kMGTPE"
 
@@ -40,9 +41,11 @@ def bars(numbers: Sequence[float], width: int, most: float = 0.0) -> str:
     Whatever is not nothing shows.
     """
     last = numbers[-width:]
-    most = most or max(last, default=0.0)
-    steps = (min(ceil(8 * n / most), 8) if n > 0 and most > 0 else 0 for n in last)
-    return "".join(_BARS[step] for step in steps).rjust(width)
+    most = max(most or max(last, default=0.0), 0.0)
+    if not most:
+        return " " * width
+    steps = [min(ceil(8 * n / most), 8) if n > 0 else 0 for n in last]
+    return "".join([_BARS[step] for step in steps]).rjust(width)
 
 
 def fitted(text: str, width: int) -> str:
@@ -79,8 +82,8 @@ class Layout:
         numbers = row.numbers
         cells = [fitted(row.label, self.name)]
         for column in self.view.columns:
-            number = numbers.get(column.name)
-            cells.append((NOTHING if number is None else short(number)).rjust(NUMBER))
+            name = column.name
+            cells.append(short(numbers[name]).rjust(NUMBER) if name in numbers else _NO_NUMBER)
         if self.past:
             cells.append(past)
         cells += [fitted(row.words(word) or NOTHING, width) for word, width in self._shown()]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from textual import events
 from textual.app import App, ComposeResult
@@ -102,13 +104,16 @@ class Top(App[NetunedError]):
         self.rows.focus()
         if self._refreshing:
             # SIGHUP ends it as it is: to leave a terminal that has gone in order takes for ever
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
-            threading.Thread(target=self._refresh_on, daemon=True).start()
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, self.exit)
+            # a tenth of what call_from_thread() takes, which waits for a task of its own
+            call = partial(loop.call_soon_threadsafe, context=contextvars.copy_context())
+            threading.Thread(target=self._refresh_on, args=(call,), daemon=True).start()
 
     def on_unmount(self) -> None:
         self._ended.set()
 
-    def _refresh_on(self) -> None:
+    def _refresh_on(self, call: Callable[..., object]) -> None:
         assert self._refreshing is not None
         with contextlib.suppress(RuntimeError):  # it ended meanwhile
             while not self._ended.is_set():
@@ -116,9 +121,9 @@ class Top(App[NetunedError]):
                 try:
                     frame = self._refreshing()
                 except NetunedError as error:
-                    self.call_from_thread(self.exit, error)
+                    call(self.exit, error)
                     return
-                self.call_from_thread(self._take, frame)
+                call(self._take, frame)
                 self._ended.wait(max(self._interval_s - (time.monotonic() - started), 0))
 
     def _take(self, frame: Frame) -> None:

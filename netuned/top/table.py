@@ -60,13 +60,14 @@ class Rows(Widget, can_focus=True):
         """A new refresh: shown, but where it is frozen; its numbers are the newest of the past."""
         if frame.seconds:
             for name, loads in frame.loads.items():
-                before = self._past[name]
-                past = {key: before.get(key) or deque(maxlen=self._kept) for key in loads}
+                past = self._past[name]
+                if past.keys() != loads.keys():
+                    past = {key: past.get(key) or deque(maxlen=self._kept) for key in loads}
+                    self._past[name] = past
                 for key, load in loads.items():
                     past[key].append(load)
-                self._past[name] = past
         if not self.frozen:
-            if frame.places != self._frame.places:
+            if frame.places is not self._frame.places:
                 self._hues = dict(_hues(frame.places))
             self._frame, self._at = frame, time.strftime("%H:%M:%S")
             self.lay_out()
