@@ -83,7 +83,7 @@ class Taker:
         return Sample(at, self._cpus(missing), cards, {} if self._brief else self._host(), missing)
 
     def _interrupts(self, nic: Nic) -> Mapping[int, Mapping[int, int]]:
-        """Read from files kept open, a tenth of opening them again; taken apart when asked for."""
+        """Read from files kept open, a tenth of opening them again; idle ones are not parsed."""
         if nic.interrupts not in self._paths:
             names = (f"/sys/kernel/irq/{irq}/per_cpu_count" for irq in nic.interrupts)
             self._paths[nic.interrupts] = tuple(names)
@@ -101,7 +101,7 @@ class Taker:
 
         def by_cpu(irq: int) -> Mapping[int, int]:
             try:
-                return counts.per_cpu(found[irq])
+                return self._files.same(irq, found[irq], counts.per_cpu)
             except ValueError:  # no numbers
                 return {}
 
