@@ -11,7 +11,7 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from netuned.kernel.netlink import attributes
+from netuned.kernel.netlink import attributes, decoding
 from netuned.ondemand import OnDemand
 from netuned.records import dataclass
 from netuned.regex import regex
@@ -162,10 +162,11 @@ def _apart(
     def qdisc(place: tuple[int, int]) -> tuple[str, Counts]:
         payload = told[place]
         shape = shapes.get(len(payload))
-        if shape is None or shape.heads.unpack_from(payload) != shape.known:
-            shape = shapes[len(payload)] = _shape(payload)
-        kind = payload[shape.kind].partition(b"\0")[0].decode("ascii", "replace")
-        return kind, _qdisc(kind, payload, shape.stats)
+        with decoding("statistics of qdiscs"):
+            if shape is None or shape.heads.unpack_from(payload) != shape.known:
+                shape = shapes[len(payload)] = _shape(payload)
+            kind = payload[shape.kind].partition(b"\0")[0].decode("ascii", "replace")
+            return kind, _qdisc(kind, payload, shape.stats)
 
     return OnDemand(told, qdisc)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from math import ceil
 
 from netuned.records import dataclass
@@ -48,9 +49,10 @@ def bars(numbers: Sequence[float], width: int, most: float = 0.0) -> str:
     return "".join([_BARS[step] for step in steps]).rjust(width)
 
 
+@lru_cache(1 << 12)
 def fitted(text: str, width: int) -> str:
     """Text in exactly so many columns of a terminal, cut off with ``…``."""
-    if max(text, default="") < "\u0300":
+    if text.isascii() or max(text) < "\u0300":
         return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
     from rich.cells import cell_len, set_cell_size
 
@@ -61,12 +63,16 @@ def fitted(text: str, width: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How wide a view's columns are: ``name``, then numbers, ``past``, then words; 0: left out."""
+    """How wide a view's columns are: ``name``, then numbers, ``past``, then words; 0: left out.
+
+    ``rest`` is what is left of the width that they were laid out for; less than 0: they are wider.
+    """
 
     view: View
     name: int
     past: int
     words: tuple[int, ...]
+    rest: int = 0
 
     def header(self) -> str:
         """The titles, and a mark at that which rows are sorted by."""
@@ -75,7 +81,7 @@ class Layout:
         if self.past:
             cells.append("LAST MINUTE".ljust(self.past))
         cells += [fitted(word.upper(), width) for word, width in self._shown()]
-        return " ".join(cells)
+        return " ".join(cells) + " " * self.rest
 
     def line(self, row: Row, past: str = "") -> str:
         """A row, as wide as the header; ``past`` are bars, as many as the layout has room for."""
@@ -87,7 +93,7 @@ class Layout:
         if self.past:
             cells.append(past)
         cells += [fitted(row.words(word) or NOTHING, width) for word, width in self._shown()]
-        return " ".join(cells)
+        return " ".join(cells) + " " * self.rest
 
     def column_at(self, x: int) -> str:
         """The name of the column of numbers at a place in the header; empty at others."""
@@ -112,4 +118,5 @@ def layout(view: View, widest: int, width: int, *, past: bool = False) -> Layout
     first = min(left - 1, WORDS_MOST) if left > 3 * WORDS_LEAST else left - 1
     second = left - first - 2
     words = (first if first >= WORDS_LEAST else 0, second if second >= WORDS_LEAST else 0)
-    return Layout(view, name, drawn, words)
+    parts = (*(NUMBER for _ in view.columns), drawn, *words)
+    return Layout(view, name, drawn, words, width - name - sum(n + 1 for n in parts if n))

@@ -221,9 +221,9 @@ class _About:
         self._rate(rx, "bytes", numbers, "rx_bytes")
         self._rate(tx, "packets", numbers, "tx_packets")
         self._rate(tx, "bytes", numbers, "tx_bytes")
-        lost = [*map(dropped_of, (rx, leaf) if tx is leaf else (rx, tx, leaf))]
+        lost = [dropped_of(counts) for counts in ((rx, leaf) if tx is leaf else (rx, tx, leaf))]
         if max(lost) >= 0:
-            numbers["drops"] = sum(max(n, 0) for n in lost) * self.per_second
+            numbers["drops"] = sum([n for n in lost if n > 0]) * self.per_second
         if "qlen" in leaf:
             numbers["backlog"] = leaf["qlen"]
         cpu, cpus = self._taken(key, numbers)

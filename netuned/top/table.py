@@ -137,25 +137,28 @@ class Rows(Widget, can_focus=True):
         chosen = rows[self._shown[self.chosen]] if self._shown else None
         strips = []
         for y in range(crop.y, crop.bottom):
-            text, style = self._line(y, chosen)
-            strip = Strip([Segment(fitted(text, self._width), style)], self._width)
+            strip = Strip([Segment(*self._line(y, chosen))], self._width)
             whole = crop.x == 0 and crop.width == self._width
             strips.append(strip if whole else strip.crop(crop.x, crop.right))
         return strips
 
     def _line(self, y: int, chosen: Row | None) -> tuple[str, Style]:
-        if y == self._height - 1:
-            return KEYS, _KEYS
-        if y == 0:
-            return self._head(), _FROZEN if self.frozen else Style(bold=True)
-        if y < HEAD - 1:
-            lines = (self._about, self._minute)
-            return (lines[y - 1](chosen) if chosen else ""), Style.null()
-        if y == HEAD - 1:
-            return self._laid.header(), _TITLE
+        """As wide as the screen, and its style."""
         at = self._top + y - HEAD
-        if at >= len(self._shown):
-            return "", Style.null()
+        if HEAD <= y < self._height - 1 and at < len(self._shown):
+            return self._row_line(at, chosen)
+        text, style = "", Style.null()
+        if y == self._height - 1:
+            text, style = KEYS, _KEYS
+        elif y == 0:
+            text, style = self._head(), _FROZEN if self.frozen else Style(bold=True)
+        elif y < HEAD - 1 and chosen:
+            text = (self._about, self._minute)[y - 1](chosen)
+        elif y == HEAD - 1:
+            text, style = self._laid.header(), _TITLE
+        return fitted(text, self._width), style
+
+    def _row_line(self, at: int, chosen: Row | None) -> tuple[str, Style]:
         row = self._frame.rows[self.view.name][self._shown[at]]
         drawn = self._bars(row) if self._laid.past else ""
         hue = self._hues.get(row.l3 or row.node, Style.null())
@@ -163,7 +166,8 @@ class Rows(Widget, can_focus=True):
             hue += _CHOSEN
         if row.numbers.get("drops"):
             hue += _LOSING
-        return self._laid.line(row, drawn), hue
+        line = self._laid.line(row, drawn)
+        return (line if self._laid.rest >= 0 else fitted(line, self._width)), hue
 
     def _head(self) -> str:
         tabs = "  ".join(
