@@ -53,7 +53,9 @@ def measure(seconds: float) -> list[Row]:
         for form, size in (("tables", (80, 24)), *SIZES.items()):
             options = ("--plain",) if form == "tables" else ()
             took = _run(lab, root, size, seconds, options)
-            what = f"{len(CARDS)} cards × {QUEUES} queues, {CPUS} CPUs' counts; refreshed each second"
+            what = (
+                f"{len(CARDS)} cards × {QUEUES} queues, {CPUS} CPUs' counts; refreshed each second"
+            )
             rows.append(Row(f"top, {form}: of a CPU", 100 * took, "%", BOUND_PERCENT, what))
     return rows
 
