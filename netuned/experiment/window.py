@@ -75,6 +75,8 @@ def counted(
             due = samples[0].at + times.window_s * step / steps
             time.sleep(max(due - time.monotonic(), 0))
             samples.append(taker.take({nic.ifindex: nic}))
+            if running and step < steps:
+                running.check()
         used = watts(energy, read_energy(kernel.files)[0], wraps, samples[-1].at - samples[0].at)
         told = running.ended() if running else {}
     each = tuple(measured(between(*pair), nic.ifindex) for pair in pairwise(samples))
@@ -89,13 +91,21 @@ class _Load:
         self._said = said
         self._ends = ends
 
+    def check(self) -> None:
+        """Raises: NetunedError where it has ended though the window has not."""
+        if (status := self._process.poll()) is not None:
+            raise NetunedError(
+                f"the load ended before the window did, with status {status}; write {SECONDS} "
+                f"where its command says how long it lasts: {self._output().strip()[-TOLD:]!r}"
+            )
+
     def ended(self) -> dict[str, float]:
         """Let it come to its end, or end it, and read what it tells.
 
         Raises: NetunedError where it failed, ended before, or does not end.
         """
-        early = self._process.poll()
-        if early is None and not self._ends:
+        self.check()
+        if not self._ends:
             os.killpg(self._process.pid, signal.SIGINT)  # iperf3 tells then what it has done
         try:
             status = self._process.wait(LATE_S)
@@ -105,11 +115,6 @@ class _Load:
                 f"{SECONDS} where its command says how long it lasts"
             ) from None
         output = self._output()
-        if early is not None:
-            raise NetunedError(
-                f"the load ended before the window did, with status {status}; write {SECONDS} "
-                f"where its command says how long it lasts: {output.strip()[-TOLD:]!r}"
-            )
         if self._ends and status:
             raise NetunedError(
                 f"the load failed with status {status}; start it by hand: "

@@ -205,7 +205,7 @@ def test_whole_blocks_before_a_failure_count(lab: Lab) -> None:
     assert [(one["block"], one["arm"]) for one in json.loads(done.stdout)["runs"]] == [
         *((0, 0), (0, 1), (1, 1), (1, 0)),
     ]
-    same = ("none", "--set", "rps.cpus=0", "--card", "lan0", "--load", "false")
+    same = ("none", "--set", "rps.cpus=0", "--card", "lan0", *FAST, "--load", "false")
     assert "rps.cpus=0 changes nothing on lan0" in run(lab, *same).stderr
     assert state(lab) == before
 
