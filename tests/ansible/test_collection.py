@@ -8,8 +8,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.ansible.controller import ROOT, Controller
+from tests.ansible.controller import ROOT, SOURCE, Controller
 
 MODULES = ("apply", "apply_step", "info", "profile", "snapshot")
 
@@ -61,3 +62,10 @@ def test_it_is_built_and_each_module_documented(controller: Controller, tmp_path
     told = there.run("ansible-doc", *(f"netuned.netuned.{module}" for module in MODULES))
     assert told.count("EXAMPLES:") == len(MODULES)
     assert "netuned_profiles" in there.run("ansible-doc", "-t", "role", "netuned.netuned.netuned")
+
+
+def test_a_wheel_brings_the_files_that_make_install_brings() -> None:
+    there = yaml.safe_load((SOURCE / "roles/netuned/vars/main.yml").read_text())
+    placed = (ROOT / "units/install.mk").read_text().partition("define place")[2]
+    named = re.findall(r"units/([\w./-]+)", placed.partition("endef")[0])
+    assert sorted(file["src"] for file in there["netuned_system_files"]) == sorted(named)

@@ -278,3 +278,11 @@ def test_the_role_installs_a_wheel_once(controller: Controller, fleet: Fleet) ->
     assert "netuned" in (usr / "lib/netuned/venv/bin/netunedctl").read_text()
     said = play(controller, text)
     assert changed(said) == {"one": 0}, said
+    # of the same version, but another's
+    (installed,) = usr.glob("lib/netuned/venv/lib/python3*/site-packages/netuned/__main__.py")
+    installed.write_text("another's")
+    (usr / "lib/netuned/venv/installed.whl").write_text("another")
+    play(controller, text)
+    assert installed.read_text() == (ROOT / "netuned/__main__.py").read_text()
+    (usr / "lib/netuned/venv/pyvenv.cfg").write_text("packaged = true\n")
+    assert "a package brought netuned onto this host" in play(controller, text, check=False)
