@@ -100,6 +100,21 @@ WHEEL = """\
         netuned_wheel_pip_args: [--no-index, --no-deps]
         netuned_service_manage: false
 """
+FRESH = """\
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role: {name: netuned.netuned.netuned}
+      vars:
+        netuned_package_file: netuned.deb
+        netuned_wheel: netuned.whl
+        netuned_wheel_packages: []
+        netuned_settings: {confirm_timeout: "off"}
+        netuned_confirm: 60s
+        netuned_profiles:
+          - name: edge
+            content: {match: {kind: veth, name: lan0}, rps: {cpus: 0}}
+"""
 EDGE = "match: {kind: veth, name: lan0}\nrps: {cpus: 0}\n"
 
 
@@ -127,6 +142,25 @@ def test_check_mode_shows_kernel_settings_and_a_second_run_changes_nothing(
     assert changed(play(controller, ROLE)) == {"one": 4}
     assert host.masks() == "1"  # in force when the task has ended
     assert changed(play(controller, ROLE)) == {"one": 0}
+
+
+@pytest.mark.parametrize(
+    ("controller", "install"), [("oldest", "package"), ("current", "wheel")], indirect=["controller"]
+)
+def test_check_mode_tells_of_a_host_that_has_no_netuned_yet(
+    controller: Controller, fleet: Fleet, install: str
+) -> None:
+    host = fleet("one")["one"]
+    environment = host.directory / "environment"
+    environment.write_text(environment.read_text().replace(str(Path(sys.executable).parent), ""))
+    for file in ("netuned.deb", "netuned.whl"):
+        (controller.place / file).write_text("what is not looked into")
+    said = play(controller, FRESH, "--check", "--diff", "-e", f"netuned_install={install}")
+    assert "netuned is not installed yet, so nothing is planned" in said
+    assert "+  cpus: 0\n" in said
+    # a file that comes, a place and settings, the profile; and what a wheel needs
+    assert changed(said)["one"] == {"package": 4, "wheel": 7}[install]
+    assert not list(host.lab.profiles.iterdir())
 
 
 def test_settings_are_a_drop_in_of_the_roles_own(controller: Controller, fleet: Fleet) -> None:

@@ -14,6 +14,8 @@ import os
 
 PROGRAM = "netunedctl"
 NOT_INSTALLED = "netunedctl is not on this host; install netuned there first (the role netuned.netuned.netuned does)"
+NOT_YET = "netuned is not installed yet, so nothing is planned and no profile is checked"
+"""Of check mode, in which it is not installed either."""
 PROFILES = "/etc/netuned/profiles.d"
 
 

@@ -102,8 +102,11 @@ RUN = ('exec </dev/null >/dev/null 2>&1; out=$1; shift; "$@" >"$out.out" 2>"$out
 def begin(module):
     """Start netunedctl, if anything is to be changed, as a process that no connection holds."""
     words = [module.params["nic"]] if module.params["nic"] else []
+    if module.check_mode and netunedctl.find(module) is None:
+        module.warn(netunedctl.NOT_YET)
+        module.exit_json(changed=False)
     status, dummy = netunedctl.ask(module, ["status"])
-    if status["manager"]["state"] == "not-running":
+    if status["manager"]["state"] == "not-running" and not module.check_mode:
         module.fail_json(msg="netuned is not running on this host, so nothing can be applied: systemctl enable --now netuned")
     plan, said = netunedctl.ask(module, ["plan"] + words)
     result = {"changed": False, "problems": plan["problems"]}

@@ -293,7 +293,7 @@ def main():
         "after": to_text(wanted or b"", errors="surrogate_or_replace"),
     }]}
     if netunedctl.find(module) is None and module.check_mode:
-        module.warn("netuned is not installed yet, so nothing is planned and the profile is not checked")
+        module.warn(netunedctl.NOT_YET)
         module.exit_json(**result)
     planned = plan(module, path, wanted)
     result["plan"] = planned

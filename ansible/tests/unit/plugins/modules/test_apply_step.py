@@ -21,7 +21,7 @@ class Module:
     """A module on a host whose netunedctl answers by its first word: exit status and what it prints, in turn."""
 
     def __init__(self, answers, check_mode=False):
-        self.params, self.check_mode = {"id": "abc", "job": "1"}, check_mode
+        self.params, self.check_mode = {"id": "abc", "job": "1", "nic": None, "confirm": "60s"}, check_mode
         self.answers, self.asked, self.warned = answers, [], []
 
     def get_bin_path(self, name):
@@ -52,7 +52,7 @@ def jobs(tmp_path, monkeypatch):
 
 
 def status(pending="", reason="", state="in-sync"):
-    nic = {"settings": [{"reason": ""}, {"reason": reason}]}
+    nic = {"state": state, "settings": [{"reason": ""}, {"reason": reason}]}
     return 0, {"manager": {"state": state, "pending_confirm": pending}, "nics": [nic]}
 
 
@@ -139,3 +139,13 @@ def test_another_play_makes_room_too(jobs, monkeypatch):
     monkeypatch.setattr(os, "listdir", raced)
     apply_step.make_room()
     assert listed(str(jobs)) == ["new.rc"]
+
+
+def test_a_daemon_that_is_to_be_started_yet_is_no_mistake_in_check_mode():
+    plan = {"changes": [1], "rows": [], "problems": [], "withheld": []}
+    answers = {"status": [status(state="not-running")], "plan": [(0, plan)]}
+    result = end(apply_step.begin, answers, check_mode=True)[0]
+    assert (result["changed"], result["plan"]) == (True, plan)
+    result, asked = end(apply_step.begin, answers)
+    assert "systemctl enable --now netuned" in result["msg"]
+    assert asked == ["status"]
