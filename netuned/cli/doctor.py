@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from netuned.doctor.finding import Finding
     from netuned.hardware.nic import Nic
     from netuned.status import Status
+
+Told = tuple[Collection["Finding"], Collection[str], float, Mapping[str, str]]
+"""What is told of a host: findings, its cards' names, over how many seconds, what is not seen."""
 
 PARTS = 5
 """Of the time: in each of them is looked which queue a stream takes."""
@@ -44,13 +48,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=10,
         help="how long to look (default: 10s)",
     )
+    parser.add_argument(
+        "--try",
+        dest="offers",
+        action="store_true",
+        help="with the experiment that would prove each cure; on a terminal asks which to run",
+    )
+    parser.add_argument(
+        "--with",
+        dest="more",
+        metavar="WORDS",
+        type=_words,
+        default=[],
+        help="further words of these experiments, like '--runs 8' or \"--load 'iperf3 -c …'\"",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_snapshot(parser)
+
+
+def _words(text: str) -> Sequence[str]:
+    from netuned.cli import offering
+
+    return offering.words(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from netuned.doctor.examine import examine
 
+    if arguments.more and not arguments.offers:
+        raise NetunedError("--with has words for experiments; use it with --try")
     if arguments.snapshot is None:
         facts, what = look(arguments.nic, arguments.seconds)
     else:
@@ -58,11 +84,32 @@ def run(arguments: argparse.Namespace) -> int:
     findings = examine(facts, what)
     missing = {**what.missing, **facts.missing}
     names = [wire.text(card.nic.name) for card in facts.cards.values()]
+    told = findings, names, what.seconds, missing
+    if arguments.offers:
+        return _offer(arguments, told, facts, what)
     if arguments.json:
-        print_json(as_json(findings, names, what.seconds, missing))
+        print_json(as_json(*told))
     else:
-        print(show(findings, names, what.seconds, missing, Screen.of_stdout()), end="")
+        print(show(*told, Screen.of_stdout()), end="")
     return 0
+
+
+def _offer(arguments: argparse.Namespace, told: Told, facts: Facts, what: Sample) -> int:
+    """Show the findings with their experiments, and run those that are agreed to."""
+    from netuned.cli import offering
+
+    made = offering.made(told[0], facts, what, arguments.more, arguments.snapshot)
+    lacks = () if arguments.snapshot else tuple(offering.needed(facts))
+    if arguments.json:
+        of_all = {"experiments_need": [*lacks]}
+        print_json({**as_json(*told, [offering.as_json(one) for one in made]), **of_all})
+        return 0
+    screen = Screen.of_stdout()
+    print(show(*told, screen, [offering.show(one, screen) for one in made]), end="")
+    if below := offering.told_below(made, lacks, arguments.snapshot):
+        print("\n" + screen.sentence(below), end="")
+    can_ask = sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()
+    return 0 if below or not can_ask else offering.ask(made)
 
 
 def look(name: str | None, seconds: int) -> tuple[Facts, Sample]:
@@ -151,8 +198,12 @@ def show(
     seconds: float,
     missing: Mapping[str, str],
     screen: Screen,
+    offers: Sequence[str] = (),
 ) -> str:
-    """What people read: the findings, the most costly first, and what could not be seen."""
+    """What people read: the findings, the most costly first, and what could not be seen.
+
+    ``offers`` are what stands below each finding, or none at all.
+    """
     over = f"{', '.join(names) or 'no card'}, {f'over {seconds:.1f} s' if seconds else 'settings'}"
     count = f"{len(findings)} finding{'s' * (len(findings) != 1)}" if findings else "No finding"
     text = screen.sentence(f"{count} ({over}).")
@@ -168,6 +219,7 @@ def show(
         text += "".join(screen.sentence(f"{what}: {said}", "   ") for what, said in lines if said)
         if finding.profile:
             text += "   Profile:\n" + "".join(f"     {escape(line)}\n" for line in finding.profile)
+        text += "".join(offers[number - 1 : number])
     if missing:
         text += "\n" + screen.sentence("Not seen:")
         text += "".join(screen.sentence(f"{what}: {why}", "  ") for what, why in missing.items())
@@ -185,8 +237,12 @@ def as_json(
     names: Collection[str],
     seconds: float,
     missing: Mapping[str, str],
+    offers: Sequence[Mapping[str, object]] = (),
 ) -> dict[str, object]:
-    """The documented form."""
-    shown = [{**asdict(finding), "card": wire.text(finding.card)} for finding in findings]
+    """The documented form; ``offers`` are more fields of each finding, or none at all."""
+    shown = [
+        {**asdict(finding), "card": wire.text(finding.card), **offer}
+        for finding, offer in zip(findings, offers or [{}] * len(findings), strict=True)
+    ]
     unseen = [{"what": escape(what), "why": escape(why)} for what, why in missing.items()]
     return {"cards": [*names], "seconds": seconds, "findings": shown, "missing": unseen}

@@ -7,6 +7,7 @@ surprising documents is refused: aliases, tags, merge keys, several documents, d
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -62,6 +63,23 @@ def parse_yaml(data: bytes, path: str) -> tuple[Node | None, tuple[ProfileError,
         problem = f"the control character {control[0]!a} is not allowed"
         return None, (ProfileError(path, line, column, "", problem),)
     return _Reader(text, path).read()
+
+
+def leaves(text: str) -> Iterator[tuple[str, str]]:
+    """The keys of a profile that is known to be one, and values as it has them.
+
+    Keys within keys are joined by dots; what is no mapping is a value, a list too.
+    """
+    root = yaml.compose(text, Loader=CSafeLoader)
+    yield from _leaves(root, text, "") if isinstance(root, yaml.MappingNode) else ()
+
+
+def _leaves(table: yaml.MappingNode, text: str, above: str) -> Iterator[tuple[str, str]]:
+    for key, value in table.value:
+        if isinstance(value, yaml.MappingNode):
+            yield from _leaves(value, text, f"{above}{key.value}.")
+        else:
+            yield f"{above}{key.value}", text[value.start_mark.index : value.end_mark.index]
 
 
 class _Refused(Exception):

@@ -9,6 +9,8 @@ import contextlib
 import itertools
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -203,6 +205,23 @@ class Lab:
             said = f"{done.stdout}{done.stderr}; log:\n{self.logged()}"
             raise AssertionError(f"netunedctl {arguments}: {done.returncode}: {said}")
         return done
+
+    def on_a_terminal(self, answer: str, *words: str, **environment: str) -> tuple[int, str]:
+        """netunedctl's exit status and what was seen, with an answer to each question."""
+        command = self.command(sys.executable, "-m", "netuned.cli", *words)
+        pid, terminal = pty.fork()
+        if not pid:
+            os.execvpe(command[0], command, {**os.environ, **self.environment, **environment})
+        seen, answered = "", 0
+        while select.select([terminal], [], [], 60)[0]:
+            try:
+                seen += os.read(terminal, 4096).decode()
+            except OSError:  # it has ended
+                break
+            if seen.count("[y/N] ") > answered:
+                answered += 1
+                os.write(terminal, answer.encode() + b"\n")
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[Client]:

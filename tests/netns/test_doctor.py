@@ -14,6 +14,7 @@ import pytest
 
 from tests.netns.lab import Lab
 from tests.netns.test_contention import TracedLab
+from tests.netns.test_experiment import SENDER
 from tests.netns.test_partial import xdp_socket
 
 pytestmark = pytest.mark.netns
@@ -129,6 +130,44 @@ def test_a_snapshot_holds_what_happened(tmp_path: Path) -> None:
         shown = lab.ctl("doctor", "lan0", "--snapshot", path, inside=True).stdout
     assert "lan0: qdisc-drops" in shown
     assert "Proof: drops of tx-0" in shown
+
+
+def test_an_experiment_is_offered_and_run(tmp_path: Path) -> None:
+    """Asked for on a terminal; everywhere else it is shown alone, and all is as before."""
+    with HostLab() as lab:
+        lab.add_pair("lan0", "peer0", queues=2)
+        lab.shell(f"echo 4096 > {LAN}/rx-0/rps_flow_cnt")
+        lab.see(rps_sock_flow_entries="0")
+        words = ("doctor", "lan0", "--try", "--for", "1s")
+        short = f"--runs 2 --for 1s --settle 1s --warm-up 1s --profiles {lab.profiles}"
+        with_ = (*words, "--with", short)
+        file = tmp_path / "sender.py"
+        file.write_text(SENDER)
+        with subprocess.Popen(lab.command(sys.executable, str(file))) as sending:
+            alone = json.loads(lab.ctl(*words, "--json", inside=True).stdout)
+            lab.start()
+            before = lab.shell(f"cat {LAN}/rx-*/rps_flow_cnt"), sorted(lab.profiles.iterdir())
+            shown = lab.ctl(*with_, inside=True).stdout
+            status, refused = lab.on_a_terminal("n", *with_)
+            assert status == 0, refused
+            status, seen = lab.on_a_terminal("y", *with_)
+            after = lab.shell(f"cat {LAN}/rx-*/rps_flow_cnt"), sorted(lab.profiles.iterdir())
+            sending.kill()
+        pending = lab.status()["manager"]["pending_confirm"]
+    (finding,) = (one for one in alone["findings"] if one["name"] == "rfs-without-table")
+    assert finding["experiment"]["command"] == (
+        "netunedctl experiment none --set rfs.entries=auto --card lan0 "
+        "--metric cpu_us_per_packet --live"
+    )
+    assert "the daemon has to run" in alone["experiments_need"][0]
+    assert f"--live {short}\n" in shown
+    assert "Run " not in shown
+    assert "[y/N] n" in refused
+    assert "of 4: none" not in refused
+    assert status == 0, seen
+    assert "4 of 4: none: cpu_us_per_packet" in seen
+    assert "fewer than 5 runs tell nothing" in " ".join(seen.split())
+    assert (after, pending) == (before, "")
 
 
 def test_what_the_daemon_withholds_and_puts_back_is_told() -> None:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,20 +40,7 @@ def where(lab: Lab) -> tuple[str, str]:
 
 def on_a_terminal(lab: Lab, answer: str, *words: str, **environment: str) -> tuple[int, str]:
     """The exit status and what was seen, with an answer to each question."""
-    command = lab.command(sys.executable, "-m", "netuned.cli", *words, *where(lab))
-    pid, terminal = pty.fork()
-    if not pid:
-        os.execvpe(command[0], command, {**os.environ, **lab.environment, **environment})
-    seen, answered = "", 0
-    while select.select([terminal], [], [], 60)[0]:
-        try:
-            seen += os.read(terminal, 4096).decode()
-        except OSError:  # it has ended
-            break
-        if seen.count("[y/N] ") > answered:
-            answered += 1
-            os.write(terminal, answer.encode() + b"\n")
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen
+    return lab.on_a_terminal(answer, *words, *where(lab), **environment)
 
 
 def test_it_is_shown_agreed_to_in_force_and_taken_away(lab: Lab) -> None:

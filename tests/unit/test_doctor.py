@@ -95,16 +95,17 @@ def healthy_states(name: str, load: str) -> Iterator[tuple[Facts, Sample]]:
 
 # Each finding
 
-PLAIN = described(
-    "nodes: 2\ncores: 16\ncards: [{name: eth0, driver: ice, queues: 8, maximum: 64, speed: 100G}]"
+TEXTS = (
+    "nodes: 2\ncores: 16\ncards: [{name: eth0, driver: ice, queues: 8, maximum: 64, speed: 100G}]",
+    "nodes: 2\ncores: 8\ncards: [{name: eth0, driver: ice, queues: 8}]",
+    "cores: 4\ncards: [{name: v0, driver: veth, queues: 1}]",
+    "l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]",
 )
+PLAIN, EIGHT, VETH, DOMAINS = map(described, TEXTS)
 """Node 0 has CPUs 0 to 15, its card interrupts on 0 to 7."""
 CALM = traffic(PLAIN)
 IRQS = [vector.irq for vector in PLAIN.cards[2].nic.vectors]
-FULL = traffic(described("nodes: 2\ncores: 8\ncards: [{name: eth0, driver: ice, queues: 8}]"))
-EIGHT = described("nodes: 2\ncores: 8\ncards: [{name: eth0, driver: ice, queues: 8}]")
-VETH = described("cores: 4\ncards: [{name: v0, driver: veth, queues: 1}]")
-DOMAINS = described("l3s: 2\ncores: 4\ncards: [{name: eth0, driver: ice, queues: 4}]")
+FULL = traffic(EIGHT)
 OTHER_L3 = replace(
     traffic(DOMAINS), cpus={c: cpu(0.4) if c < 4 else cpu(user=0.8) for c in range(8)}
 )
