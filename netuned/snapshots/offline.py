@@ -199,7 +199,7 @@ def _opened(path: str) -> tuple[Kernel, snapshot.Taken | None]:
     if is_archive(head := _read(path, 512)):
         taken = snapshot.read(path)
         return taken.kernel, taken
-    if b"\0" in head:
+    if not head or b"\0" in head:
         raise SnapshotError(f"{path}: is neither a snapshot nor a described machine")
     from netuned.snapshots import described  # nor does a snapshot need its models
 

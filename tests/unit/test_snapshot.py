@@ -687,9 +687,10 @@ def test_what_the_baseline_holds_is_put_back(tmp_path: Path) -> None:
 
 def test_neither_a_snapshot_nor_a_description(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    path.write_bytes(b"\x7fELF\0\0\0")
-    with pytest.raises(SnapshotError, match="is neither a snapshot nor a described machine"):
-        offline.load(str(path))
+    for content in (b"\x7fELF\0\0\0", b""):
+        path.write_bytes(content)
+        with pytest.raises(SnapshotError, match="is neither a snapshot nor a described machine"):
+            offline.load(str(path))
     with pytest.raises(SnapshotError, match="cannot be read: No such file"):
         offline.load(str(tmp_path / "none"))
 
