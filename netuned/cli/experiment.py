@@ -265,7 +265,10 @@ def _take_turns(
                 _tell(f"{tried.name} changes nothing on {arguments.card}")
         for number, (block, arm) in enumerate(turn_order, 1):
             try:
-                with turns.in_force(client, watch, stage, texts[arm], times.turn_s + SPARE_S):
+                in_force = turns.in_force(client, watch, stage, texts[arm], times.turn_s + SPARE_S)
+                with in_force as lacking:
+                    for lack in lacking if block == 0 else ():
+                        _tell(f"{arms[arm].name} is not whole on {arguments.card}: {lack}")
                     now = read_host(kernel).nics.get(nic.ifindex, nic)  # queues may be others
                     measures, steps = counted(kernel, now, times, arguments.load)
             except NetunedError as error:

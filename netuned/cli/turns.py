@@ -12,7 +12,7 @@ from netuned import statefile
 from netuned.bus.client import Client
 from netuned.cli import cutoff
 from netuned.cli.enable import path_of
-from netuned.cli.plan import of_daemon
+from netuned.cli.plan import of_daemon, unsupported
 from netuned.errors import NetunedError
 from netuned.records import dataclass
 from netuned.regex import regex
@@ -210,8 +210,8 @@ def check_arm(client: Client, watch: Watch, stage: Stage, text: str) -> bool:
 @contextlib.contextmanager
 def in_force(
     client: Client, watch: Watch, stage: Stage, text: str, timeout_s: int
-) -> Iterator[None]:
-    """An arm in force, and all as before afterwards.
+) -> Iterator[tuple[str, ...]]:
+    """An arm in force, and all as before afterwards. Gives what of it the card cannot have.
 
     Raises: NetunedError, also where it was in force no more when what it is for had ended.
     """
@@ -220,7 +220,8 @@ def in_force(
     try:
         id = begin(client, stage, text, timeout_s)
         watch.tell(id or _UNDER_WAY)
-        yield
+        lacks = unsupported(client.status(queues=False))
+        yield tuple(f"{tunable}: {why}" for name, tunable, why in lacks if name == stage.card)
         _check_in_force(client, stage, id)
     finally:
         end(client, stage, id)

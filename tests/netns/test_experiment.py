@@ -69,16 +69,16 @@ def state(lab: Lab) -> tuple[str, ...]:
     )
 
 
-def test_two_qdiscs_take_turns_and_all_is_as_before(lab: Lab, sender: str) -> None:
+def test_two_arms_take_turns_and_all_is_as_before(lab: Lab, sender: str) -> None:
     lab.start()
     before = state(lab)
-    arms = ("none", "--set", "qdisc.kind=fq", "qdisc.flow_limit=10")
+    arms = ("none", "--set", "rps.cpus=0-1", "rings.rx=max")
     what = (*arms, "--card", "lan0", "--runs", "2", "--load", sender, *FAST, "--json")
     in_background = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")
     done = lab.run(*in_background, *words(lab, *what)[4:], check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["arms"] == ["none", "qdisc.kind=fq qdisc.flow_limit=10"]
+    assert told["arms"] == ["none", "rps.cpus=0-1 rings.rx=max"]
     assert [(one["block"], one["arm"]) for one in told["runs"]] == [(0, 0), (0, 1), (1, 1), (1, 0)]
     for one in told["runs"]:
         assert one["measures"]["packets_s"] > 1000
@@ -87,6 +87,7 @@ def test_two_qdiscs_take_turns_and_all_is_as_before(lab: Lab, sender: str) -> No
         )
     assert "fewer than 5 runs tell nothing" in told["verdict"]
     assert "4 of 4: none: gbit_s" in done.stderr
+    assert done.stderr.count("rps.cpus=0-1 rings.rx=max is not whole on lan0: rings: ") == 1
     assert state(lab) == before
 
 
