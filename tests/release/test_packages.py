@@ -251,6 +251,30 @@ def test_an_rpm_goes_when_everything_went_back(
     assert cached.exists() == (fails or left == 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "argument", "there", "comes"),
+    [
+        *(("deb", "install", True, False), ("deb", "install", False, True)),
+        *(("deb", "upgrade", True, True), ("rpm", "1", True, False)),
+        *(("rpm", "1", False, True), ("rpm", "2", True, True)),
+    ],
+)
+def test_a_package_does_not_come_onto_what_make_install_brought(
+    tmp_path: Path, kind: str, argument: str, there: bool, comes: bool
+) -> None:
+    if kind == "deb":
+        script = (ROOT / "units/debian/netuned.preinst").read_text()
+    else:
+        _, _, script = (ROOT / "units/rpm/netuned.spec").read_text().partition("\n%pre\n")
+        script = script.partition("%post")[0]
+    if there:
+        (tmp_path / "venv").mkdir()
+        (tmp_path / "venv/pyvenv.cfg").touch()
+    words = ["sh", "-c", script.replace("/usr/lib/netuned", str(tmp_path)), "script", argument]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0, "make uninstall KEEP=1" not in done.stderr) == (comes, comes)
+
+
 def removal(kind: str) -> str:
     """What a package's own script does before it is removed, without what its builder adds."""
     if kind == "deb":
