@@ -99,8 +99,8 @@ def _made(
         plan = _plan(_parsed(command), nic, snapshot)
     except NetunedError as error:
         return Unproven(f"it would be refused: {error}")
-    if not plan.changes:
-        return Unproven(_why_nothing(plan))
+    if plan.problems or not plan.changes:
+        return Unproven(_why_not(plan))
     consent = _consent(plan.changes, is_here=snapshot is None)
     notes = [f"{key} is the host's, so it is not tried: set it before" for key in found.apart]
     notes += [f"{lack.tunable}: {lack.why}; that is not tried" for lack in plan.unsupported]
@@ -144,16 +144,13 @@ def _plan(arguments: argparse.Namespace, nic: Nic, snapshot: str | None) -> Plan
     through, loaded = desired.through.get(nic.ifindex), desired.profiles.get(nic.ifindex)
     won = through.profile if through else loaded.profile.name if loaded else "no profile"
     if won != stage.profile:
-        raise NetunedError(f"{won} would be in force instead; give that a lower priority")
+        raise NetunedError(f"{won} would be in force instead; try it with a lower priority")
     plan = offline.plan(kernel, drop.profiles, (host, desired))
     shown = {nic.name, *(host.nics[i].name for i in (through.cards if through else ()))}
-    for problem in plan.problems:
-        if problem.ifname in shown:
-            raise NetunedError(problem.message)
     return told(
         Plan(
             tuple(change for change in plan.changes if change.ifname in shown),
-            (),
+            tuple(problem for problem in plan.problems if problem.ifname in shown),
             tuple(change for change in plan.withheld if change.ifname in shown),
             tuple(lack for lack in plan.unsupported if lack.ifname in shown),
         )
@@ -176,7 +173,9 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     return make_parser(["experiment"]).parse_args(words)
 
 
-def _why_nothing(plan: Plan) -> str:
+def _why_not(plan: Plan) -> str:
+    if plan.problems:
+        return f"it would be refused: {plan.problems[0].message}"
     if plan.withheld:
         return "the profile in force forbids what it would change (policy.disruptive is deny)"
     if plan.unsupported:
