@@ -46,6 +46,11 @@ WATCHDOG_IRQS = 1.0
 (drivers/net/ethernet/intel/igb/igb_main.c, igb_watchdog_task())."""
 SATURATED = 0.9
 """Of a CPU's time, in softirqs or in the thread that takes over from them."""
+DYNAMIC_USECS = {"e1000": 3, "e1000e": 3, "igb": 3, "igc": 3, "ixgbe": 1, "ixgbevf": 1}
+"""Driver -> up to which rx-usecs is no time but a way to choose one by the traffic; 0 is none.
+These drivers have no adaptive-rx. Source: drivers/net/ethernet/intel/igb/igb_ethtool.c,
+igb_set_coalesce(), and the like of it; Documentation/networking/device_drivers/ethernet/intel,
+InterruptThrottleRate."""
 
 
 def silent_queue(facts: Facts, what: Sample) -> Iterator[Finding]:
@@ -149,22 +154,26 @@ def interrupt_rate(facts: Facts, what: Sample) -> Iterator[Finding]:
 def adaptive(facts: Facts, what: Sample) -> Iterator[Finding]:
     """Adaptive coalescing on a host that polls for low latency."""
     for card, sample in cards(facts, what):
-        if not card.coalesce.get("adaptive-rx") or not _wants_latency(facts):
+        usecs, adapts = card.coalesce.get("rx-usecs", 0), card.coalesce.get("adaptive-rx")
+        chooses = 0 < usecs <= DYNAMIC_USECS.get(card.nic.driver, 0)
+        if not (adapts or chooses) or not _wants_latency(facts):
             continue
         if received(what, sample) < BUSY_PPS / 10:
             continue
+        how = f"has {card.nic.driver} choose one" if chooses else "now"
+        off = "adaptive-rx: off, " * ("adaptive-rx" in card.coalesce) + "rx-usecs: 0"
         yield Finding(
             "adaptive-latency",
             cost(LATENT, 0.5),
             "net.core.busy_poll or busy_read is set, and the card's receive coalescing adapts "
-            f"itself (rx-usecs {card.coalesce.get('rx-usecs', 0)} now)",
+            f"itself (rx-usecs {usecs} {how})",
             "Applications that ask for low latency wait for an interrupt that the card puts off by "
             "as much as it likes, differently from one moment to the next.",
             {"rx_packets": sample.totals.get("rx_packets", 0)},
             POSSIBLE,
             card.nic.name,
-            profile(card.nic, "coalesce: {adaptive-rx: off, rx-usecs: 0}"),
-            f"ethtool -C {shell(card.nic)} adaptive-rx off rx-usecs 0",
+            profile(card.nic, f"coalesce: {{{off}}}"),
+            f"ethtool -C {shell(card.nic)} {off.replace(':', '').replace(',', '')}",
         )
 
 
