@@ -15,6 +15,9 @@ that the stack takes for each."""
 BUSY_IRQS = 1_000
 """Interrupts, or packets of its queue, a second from which a vector counts as busy: below, it costs
 a CPU 0.2 % or less."""
+HEAVY_PPS = 1_000
+"""Packets a second that a CPU can be full of, where each costs it much: thousands of filter rules,
+encryption."""
 FLOOD_IRQS = 50_000
 """Interrupts a second of one vector: at 1 to 2 µs to enter and leave each, a tenth of a CPU. Under
 load drivers that moderate go down to 20,000 (IGB_20K_ITR, IXGBE_20K_ITR) or fewer."""
@@ -36,10 +39,21 @@ WORKING = ("user", "nice", "system", "steal", *SERVING)
 
 
 def busy(facts: Facts, what: Sample) -> Iterator[tuple[CardFacts, CardSample]]:
-    """The cards that receive or send ``BUSY_PPS``, with what they did."""
+    """The cards that receive or send so much that it matters how it is spread, with what they did.
+
+    That is ``BUSY_PPS``; to receive, less where it fills a CPU.
+    """
     for card, sample in cards(facts, what):
-        if max(received(what, sample), sent(what, sample)) >= BUSY_PPS:
+        if receives(card, what, sample) or sent(what, sample) >= BUSY_PPS:
             yield card, sample
+
+
+def receives(card: CardFacts, what: Sample, sample: CardSample) -> bool:
+    """Whether a card receives ``BUSY_PPS``, or ``HEAVY_PPS`` that are most of a hot CPU's."""
+    pps = received(what, sample)
+    taken = takers(receiving(card, sample)) if HEAVY_PPS <= pps < BUSY_PPS else CpuSet()
+    there = what.rate(sum(what.cpus.get(cpu, {}).get("processed", 0) for cpu in taken))
+    return pps >= BUSY_PPS or (hottest(what, taken) >= HOT and pps >= there / 2)
 
 
 def cards(facts: Facts, what: Sample) -> Iterator[tuple[CardFacts, CardSample]]:

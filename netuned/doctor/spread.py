@@ -28,6 +28,7 @@ from netuned.doctor.load import (
     per_second,
     percent,
     received,
+    receives,
     receiving,
     takers,
 )
@@ -47,7 +48,7 @@ def uneven(facts: Facts, what: Sample) -> Iterator[Finding]:
         packets = {q: c.get("packets", 0) for q, c in sample.rx.items()}
         used = {q: n for q, n in packets.items() if q in card.table or not card.table}
         used = dict(sorted(used.items(), key=lambda item: -item[1]))
-        if len(used) < 2 or received(what, sample) < BUSY_PPS:
+        if len(used) < 2 or not receives(card, what, sample):
             continue
         (top, most), (_, second), *_ = used.items()
         mean = sum(used.values()) / len(used)

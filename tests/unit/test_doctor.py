@@ -152,6 +152,13 @@ ONE_EACH = counted(
 POLLED = known(PLAIN, takers={irq: CpuSet(1 << i) for i, irq in enumerate(sorted(IRQS))})
 SILENT = counted(CALM, interrupts={irq: {} for irq in IRQS})
 """Each queue is polled by its CPU's ksoftirqd, which never came to its end."""
+FEW = counted(
+    CALM,
+    interrupts={irq: {0: 9_000} if irq == min(IRQS) else {} for irq in IRQS},
+    rx={0: {"packets": 25_000}, **{q: {"packets": 100} for q in range(1, 8)}},
+    totals={"rx_packets": 25_700, "tx_packets": 0},
+)
+"""Packets of which each costs a CPU much, or those of others there."""
 APART = known(
     PLAIN,
     table=(0, 1, 2, 3, 4, 5, 6) * 18,
@@ -215,6 +222,8 @@ MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
      PLAIN, hot(CALM, 0.8, [0])),
     ("elephant-flow", PLAIN, hot(counted(CALM, rx={0: {"packets": 2_000_000}, **ODD}), 0.8, [0]),
      PLAIN, counted(CALM, rx={0: {"packets": 2_000_000}, **ODD})),
+    ("elephant-flow", PLAIN, hot(FEW, 0.8, [0], processed=25_000),
+     PLAIN, hot(FEW, 0.8, [0], processed=250_000)),
     ("rps-costs", known(EIGHT, rps=dict.fromkeys(range(8), CpuSet(0xFF))),
      hot(FULL, 0.2, range(8), received_rps=50_000),
      known(PLAIN, rps=dict.fromkeys(range(8), CpuSet(0xFF))),
