@@ -3,14 +3,20 @@
 Two sockets of two cores of two threads; CPUs 0-3 are node 0, 4-7 node 1. The two igb stand on
 node 1 behind a PCI expander bridge and are cabled to each other; virtio-net's other end is the tap
 device `TAP`; vmxnet3 and e1000e are cabled to each other.
+
+The newest kernel's machine has an L3 cache for each core, where others have one for each socket,
+and a table by which acpi_cpufreq can be loaded: its CPUs have governors then, and one frequency.
 """
 
 from pathlib import Path
 
 from . import host
-from .image import Disk
+from .image import NEWEST, Disk
 
+CPUS = 8
 TAP = "tapq0"
+IGB_CABLE, CABLE = 1, 2
+"""Hubs: between the igb cards, and between vmxnet3 and e1000e."""
 QUEUES = 8
 AGENT_PORT = "netuned.agent"
 
@@ -33,6 +39,8 @@ KERNEL_COMMAND_LINE = (
     "tsc=reliable",
     # emulated CPUs take turns on few real ones: grace periods would last for seconds
     "rcupdate.rcu_expedited=1",
+    # who wants governors loads it
+    "modprobe.blacklist=acpi_cpufreq",
 )
 
 _CARDS = (
@@ -40,7 +48,8 @@ _CARDS = (
     *("-device", "pxb-pcie,id=pxb1,bus_nr=128,numa_node=1,bus=pcie.0,addr=2"),
     *("-device", "pcie-root-port,id=rp1,bus=pxb1,chassis=1"),
     *("-device", "pcie-root-port,id=rp2,bus=pxb1,chassis=2"),
-    *("-netdev", "hubport,id=h1,hubid=1", "-netdev", "hubport,id=h2,hubid=1"),
+    *("-netdev", f"hubport,id=h1,hubid={IGB_CABLE}"),
+    *("-netdev", f"hubport,id=h2,hubid={IGB_CABLE}"),
     *("-device", "igb,id=igb0,netdev=h1,mac=52:54:00:00:00:01,bus=rp1,romfile="),
     *("-device", "igb,id=igb1,netdev=h2,mac=52:54:00:00:00:02,bus=rp2,romfile="),
     "-netdev",
@@ -48,10 +57,28 @@ _CARDS = (
     "-device",
     "virtio-net-pci,id=virtio0,bus=pcie.0,addr=3,netdev=t1,mac=52:54:00:00:00:03,romfile=,"
     f"mq=on,vectors={2 * QUEUES + 2},rss=on,hash=on",
-    *("-netdev", "hubport,id=h3,hubid=2", "-netdev", "hubport,id=h4,hubid=2"),
+    *("-netdev", f"hubport,id=h3,hubid={CABLE}", "-netdev", f"hubport,id=h4,hubid={CABLE}"),
     *("-device", "vmxnet3,id=vmxnet0,bus=pcie.0,addr=4,netdev=h3,mac=52:54:00:00:00:04,romfile="),
     *("-device", "e1000e,id=e1000e0,bus=pcie.0,addr=5,netdev=h4,mac=52:54:00:00:00:05,romfile="),
 )
+
+
+L3_OF_A_CORE = "smp-cache.0.cache=l3,smp-cache.0.topology=core"
+_STATES = """
+External (\\_SB.CPUS.C{cpu:03X}, DeviceObj)
+Scope (\\_SB.CPUS.C{cpu:03X}) {{
+    Name (_PCT, Package () {{
+        ResourceTemplate () {{ Register (SystemIO, 16, 0, 0x0680) }},
+        ResourceTemplate () {{ Register (SystemIO, 16, 0, 0x0682) }}
+    }})
+    Name (_PSS, Package () {{
+        Package () {{ 2000, 2000, 10, 10, 0, 0 }},
+        Package () {{ 2000, 1000, 10, 10, 1, 1 }}
+    }})
+}}
+"""
+"""A CPU's two states, by ports that nothing answers at. Of one frequency: where it changes, Linux
+takes the time stamp counter for unstable and reads the HPET, which stops an emulated CPU."""
 
 
 def kernel_command_line(*more: str) -> str:
@@ -59,14 +86,30 @@ def kernel_command_line(*more: str) -> str:
     return " ".join((*KERNEL_COMMAND_LINE, *more))
 
 
+def _frequencies(runtime: Path) -> Path:
+    """An ACPI table that gives each CPU `_STATES`, made in the folder."""
+    source = runtime / "frequencies.asl"
+    each = "".join(_STATES.format(cpu=cpu) for cpu in range(CPUS))
+    source.write_text(f'DefinitionBlock ("", "SSDT", 2, "LAB", "STATES", 1) {{{each}}}')
+    host.run("iasl", "-p", source.with_suffix(""), source)
+    return source.with_suffix(".aml")
+
+
 def qemu(disk: Disk, runtime: Path, serial: str, append: str, accel: str) -> list[str]:
-    """QEMU's command line; its sockets `agent` and `qmp` are made in the folder `runtime`."""
+    """QEMU's command line; its sockets `agent` and `qmp` are made in the folder `runtime`.
+
+    Raises:
+        LabError: the newest kernel's ACPI table could not be made there.
+    """
+    own = disk.system == NEWEST
     return [
-        *(host.QEMU, "-name", "netuned-lab", "-machine", "q35"),
+        *(host.QEMU, "-name", "netuned-lab"),
+        *("-machine", f"q35,{L3_OF_A_CORE}" if own else "q35"),
+        *(("-acpitable", f"file={_frequencies(runtime)}") if own else ()),
         # of the AMD that QEMU makes without a vendor's name, Linux 6.1 sees no sibling threads
         # less to emulate: a fifth level of page tables, and what a user's page is to the kernel
         *("-accel", accel, "-cpu", "max,vendor=GenuineIntel,-la57,-smap,-smep", "-m", "2048"),
-        *("-smp", "8,sockets=2,cores=2,threads=2"),
+        *("-smp", f"{CPUS},sockets=2,cores=2,threads=2"),
         *(
             "-object",
             "memory-backend-ram,id=m0,size=1G",

@@ -17,8 +17,9 @@ ARCHIVE_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 QEMU = "qemu-system-x86_64"
 QEMU_PACKAGE = "qemu-system-x86"
-QEMU_MINIMUM = (8, 0)
-"""igb came with 8.0, virtio-net's multi-queue RSS without vhost before that."""
+QEMU_MINIMUM = (10, 0)
+"""igb came with 8.0, virtio-net's multi-queue RSS without vhost before that; from 10.0 on it can be
+said which CPUs share a cache."""
 
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
@@ -27,6 +28,7 @@ TOOLS = {
     "unshare": "util-linux",
     "setpriv": "util-linux",
     "git": "git",
+    "iasl": "acpica-tools",
 }
 """Command → the Debian package that brings it."""
 
@@ -108,7 +110,7 @@ def _install_what_is_missing() -> None:
     if not missing and not old_qemu:
         return
     if not has("apt-get"):
-        raise LabUnavailable(f"no apt-get here; install {QEMU} >= 8.0 and {', '.join(TOOLS)}")
+        raise LabUnavailable(f"no apt-get here; install {QEMU} >= 10.0 and {', '.join(TOOLS)}")
     try:
         _apt("update")
         if old_qemu and _version(run("apt-cache", "policy", QEMU_PACKAGE)) >= QEMU_MINIMUM:
