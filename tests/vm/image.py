@@ -53,6 +53,8 @@ PACKAGES = (
     # what netuned's own package depends on
     *("python3-jeepney", "python3-prometheus-client", "python3-psutil", "python3-rich"),
     "python3-yaml",
+    # what Ansible installs packages by
+    "python3-apt",
 )
 
 WITHOUT = (

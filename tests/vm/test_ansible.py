@@ -1,4 +1,4 @@
-"""The collection on a booted guest over ssh: planned, applied, confirmed, and lost on the way."""
+"""The collection on a booted guest over ssh: installs, applies, confirms, plans, and is cut off."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import packages
 from tests.ansible.controller import VERSIONS, Controller
 
 from .guest_host import FIRST, Guest
 from .hardware import TAP, VIRTIO
 from .image import OLDEST
 from .machine import Machine
+from .test_packages import without_netuned
 
 pytestmark = pytest.mark.each_release
 
@@ -25,12 +27,13 @@ ROLE = """\
   tasks:
     - ansible.builtin.import_role: {name: netuned.netuned.netuned}
       vars:
-        netuned_install: none
+        netuned_package_file: FILE
+        netuned_settings: {confirm_timeout: "off"}
         netuned_confirm: 4min
         netuned_host_checks: ["test -d /sys/class/net/CARD"]
         netuned_profiles:
           - name: the first card
-            content: {name: first, match: {name: CARD}, rps: {cpus: 0-1}}
+            content: {name: first, match: {name: CARD}, rps: {cpus: CPUS}}
 """
 LOST = """\
 - hosts: all
@@ -92,15 +95,25 @@ def changed(said: str) -> int:
     return int(count)
 
 
-def test_planned_applied_and_confirmed(guest: Guest, controller: Controller) -> None:
-    before = guest.masks(FIRST, "rx")
-    said = play(guest, controller, ROLE, "--check", "--diff")
-    assert f"-{FIRST} rps rx 0-7: none\n+{FIRST} rps rx 0-7: 0-1\n" in said
-    assert guest.masks(FIRST, "rx") == before
-    assert changed(play(guest, controller, ROLE)) == 2
-    assert set(guest.masks(FIRST, "rx")) == {"0-1"}
-    assert guest.manager()["pending_confirm"] == ""
-    assert changed(play(guest, controller, ROLE)) == 0
+def test_installed_by_package_applied_confirmed_and_planned(
+    guest: Guest, controller: Controller
+) -> None:
+    (file,) = packages.built().glob("netuned_*.deb")
+    role = ROLE.replace("FILE", str(file))
+    text, other = (role.replace("CPUS", cpus) for cpus in ("0-1", "0-2"))
+    with without_netuned(guest):
+        # the file and its package, a place and settings, of which the daemon is told, the profile,
+        # and what that changes
+        assert changed(play(guest, controller, text)) == 7
+        assert guest.sh("dpkg-query -W -f '${Status}' netuned") == "install ok installed"
+        assert guest.sh("systemctl is-enabled netuned") == "enabled"
+        assert set(guest.masks(FIRST, "rx")) == {"0-1"}
+        assert guest.manager()["pending_confirm"] == ""
+        assert changed(play(guest, controller, text)) == 0
+        said = play(guest, controller, other, "--check", "--diff")
+        assert f"-{FIRST} rps rx 0-7: 0-1\n+{FIRST} rps rx 0-7: 0-2\n" in said
+        assert set(guest.masks(FIRST, "rx")) == {"0-1"}
+        guest.sh("rm -r /etc/netuned/netuned.yaml.d /var/cache/netuned_*.deb")
 
 
 def test_a_guest_that_is_cut_off_goes_back(guest: Guest, controller: Controller) -> None:

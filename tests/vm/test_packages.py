@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,23 +36,37 @@ SECONDS = 300
 @pytest.fixture
 def debian(guest: Guest, tmp_path: Path) -> Iterator[Guest]:
     """A guest without netuned, with both packages in two versions; afterwards as it was."""
+    with without_netuned(guest):
+        _bring(guest, tmp_path)
+        yield guest
+
+
+@contextmanager
+def without_netuned(guest: Guest) -> Iterator[None]:
+    """Have what `make install` installed gone, then no package there, and that again."""
+    for name in ("uninstall", "put-back"):
+        guest.machine.put(f"/root/{name}", (UNITS / name).read_bytes(), mode=0o755)
+    guest.sh(f"tar -C / --exclude=usr/lib/netuned -cf /root/netuned.tar {HAD} {ALSO_HAD}", 120)
+    guest.sh("cp -al /usr/lib/netuned /root/netuned && /root/uninstall ''", 120)
+    try:
+        yield
+    finally:
+        guest.remove_profiles()
+        guest.sh("dpkg --purge --force-all netuned netuned-exporter", SECONDS)
+        guest.sh("rm -rf /usr/lib/netuned && mv /root/netuned /usr/lib", 120)
+        guest.sh("tar -C / -xf /root/netuned.tar && systemctl daemon-reload", 120)
+        guest.sh("apparmor_parser -r /etc/apparmor.d/netuned", 120)
+        guest.sh("systemctl reload dbus; systemctl enable netuned; systemctl restart netuned", 120)
+        guest.sh("rm /root/netuned* /root/uninstall /root/put-back")
+
+
+def _bring(guest: Guest, tmp_path: Path) -> None:
     dist = packages.built()
     for name in ("netuned", "netuned-exporter"):
         (deb,) = dist.glob(f"{name}_*.deb")
         guest.machine.put(f"/root/{name}.deb", deb.read_bytes())
         old = older(deb, tmp_path / name)
         guest.machine.put(f"/root/{name}-old.deb", old.read_bytes())
-    for name in ("uninstall", "put-back"):
-        guest.machine.put(f"/root/{name}", (UNITS / name).read_bytes(), mode=0o755)
-    guest.sh(f"tar -C / -cf /root/netuned.tar {HAD} {ALSO_HAD}", 120)
-    guest.sh("/root/uninstall ''", 120)
-    yield guest
-    guest.remove_profiles()
-    guest.sh("dpkg --purge --force-all netuned netuned-exporter", SECONDS)
-    guest.sh("tar -C / -xf /root/netuned.tar && systemctl daemon-reload", 120)
-    guest.sh("apparmor_parser -r /etc/apparmor.d/netuned", 120)
-    guest.sh("systemctl reload dbus; systemctl enable netuned; systemctl restart netuned", 120)
-    guest.sh("rm /root/netuned* /root/uninstall /root/put-back")
 
 
 def older(deb: Path, work: Path) -> Path:
