@@ -67,6 +67,9 @@ class Card:
         """Tunables that were set and do not show it yet, and why."""
         self.silent: frozenset[str] = frozenset()
         """Tunables of whose changes this kernel tells nobody, among those that were wanted."""
+        self.uncompared = False
+        """It was told what is wanted, perhaps not all of that yet, and has not been compared since:
+        what it cannot have is not known."""
         self.version = 0
         """Changes whenever anything above does, so that status is made anew only then."""
         self._kept: KeptFiles | None = None
@@ -112,6 +115,7 @@ class Card:
         self.target = target
 
     def _begin(self, denies: bool, held: Mapping[str, str]) -> None:
+        self.uncompared = True  # before anything of it is other than it was
         self.target, self.denies, self.held, self.outplanned = None, denies, held, False
         self.version += 1
         self.wanted, self.unsupported, self.withheld, self.barred = {}, {}, (), {}
@@ -266,7 +270,11 @@ class Card:
         policy: see ``withhold``. Raises: KernelError.
         """
         changes, wanted = self._compare(names)
-        return self._bar(changes, wanted, asked)
+        free = self._bar(changes, wanted, asked)
+        if self.uncompared:
+            self.version += 1
+            self.uncompared = False
+        return free
 
     def due(
         self, names: Collection[str], known: Collection[Change], asked: Once

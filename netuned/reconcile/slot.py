@@ -519,7 +519,10 @@ class Slot:
             state, error = STARTING, error or self._unseen
         elif waits and profile and not self.settled and state != DEGRADED:
             state = APPLYING
-        elif state in (IN_SYNC, PARTIAL, OBSERVED):  # what it can have may have shown meanwhile
+        elif state in (IN_SYNC, PARTIAL, OBSERVED):
+            if self.card.uncompared:
+                return self._as_shown(profile, paused=paused)
+            # what it can have may have shown meanwhile
             state = card_state(self.card, self._pending)
         status = nic_status(
             card=self.card,
@@ -536,5 +539,23 @@ class Slot:
             deaf=deaf,
             paused=paused,
         )
+        if self.card.uncompared and state in (IN_SYNC, PARTIAL, OBSERVED):
+            return self._as_shown(profile, paused=paused)  # a worker has begun with it since
         self._shown = key, status
         return status
+
+    def _as_shown(self, profile: str, *, paused: bool) -> NicStatus:
+        """As it was before it was told anew what is wanted; what comes of that is not known yet."""
+        shown = self._shown[1] if self._shown else None
+        if shown is not None and (shown.profile, shown.paused) == (profile, paused):
+            return shown
+        nic = self.card.nic
+        return NicStatus(
+            ifindex=nic.ifindex,
+            name=nic.name,
+            driver=nic.driver,
+            profile=profile,
+            state=APPLYING,
+            altnames=nic.altnames,
+            paused=paused,
+        )

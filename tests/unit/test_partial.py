@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from netuned.errors import UnsupportedError
-from netuned.kernel.questions import NAPIS
+from netuned.kernel.questions import NAPIS, A, Question
 from netuned.profiles.loader import ProfileSet, load
 from netuned.reconcile import slot
 from netuned.snapshots import offline
@@ -82,6 +83,36 @@ def test_a_kernel_without_single_napi_instances_has_what_is_of_the_card(tmp_path
         assert first.startswith("3 of 4 cannot be set: irq-suspend-timeout, queues: this kernel ")
         assert other.startswith("this kernel does not tell which threads they are")
         assert kernel.files.read_int("/sys/class/net/en0/napi_defer_hard_irqs", 0) == 2
+
+    on(tmp_path, scenario, kernel)
+
+
+def test_while_a_card_is_looked_at_anew_it_is_shown_as_it_was(tmp_path: Path) -> None:
+    """What it cannot have shows only once all of it was compared again."""
+    kernel = WritableKernel(MACHINE)
+    cards = kernel.answers.cards(NAPIS)
+    cards |= {ifindex: {} for ifindex in cards}  # of igb it is not told which is whose
+
+    async def scenario(parts: Parts) -> None:
+        await parts.plan(f"{REST}napi: {{threaded: on, threads: irq}}\n")
+        before, shown = parts.shown(), []
+        assert before.state == PARTIAL
+        dump = kernel.dump
+
+        def look(question: Question[A]) -> Mapping[int, A]:
+            shown.append(parts.shown())
+            return dump(question)
+
+        kernel.dump = look  # type: ignore[method-assign]
+        slot = parts.slot()
+        slot.aim_anew()  # as after each change of what its facts are
+        parts.passes.look(slot)
+        await parts.quiet()
+        assert len(shown) > 1
+        settings = [{s.tunable: s.reason for s in at.settings} for at in (before, *shown)]
+        assert {at.state for at in shown} == {PARTIAL}
+        assert all(at == settings[0] for at in settings)
+        assert parts.shown().state == PARTIAL
 
     on(tmp_path, scenario, kernel)
 
