@@ -19,6 +19,7 @@ KERNELS = (
     ("every_kernel", image.SYSTEMS),
     ("newest_kernel", (image.NEWEST,)),
     ("each_release", (image.CURRENT, image.OLDEST)),
+    ("oldest_release", (image.OLDEST,)),
 )
 """Mark -> where such a test runs; those without run on the current one."""
 SIMULATOR = "/run/lab/netdevsim.ko"
