@@ -43,8 +43,9 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
 </busconfig>
 """
 
-BEHIND_S = 0.05
-"""Ten times as long as the daemon's lines wait for others."""
+BEHIND_S = 0.25
+"""Fifty times as long as the daemon's lines wait for others: their thread has to have its turn on a
+busy machine, too."""
 
 _serial = itertools.count()
 
