@@ -53,7 +53,9 @@ def receives(card: CardFacts, what: Sample, sample: CardSample) -> bool:
     pps = received(what, sample)
     taken = takers(receiving(card, sample)) if HEAVY_PPS <= pps < BUSY_PPS else CpuSet()
     there = what.rate(sum(what.cpus.get(cpu, {}).get("processed", 0) for cpu in taken))
-    return pps >= BUSY_PPS or (hottest(what, taken) >= HOT and pps >= there / 2)
+    # the time of hardware interrupts is others' at such rates: a disk's
+    hot = (max(what.share(cpu, "softirq"), ksoftirqd(what, cpu)) >= HOT for cpu in taken)
+    return pps >= BUSY_PPS or (pps >= there / 2 and any(hot))
 
 
 def cards(facts: Facts, what: Sample) -> Iterator[tuple[CardFacts, CardSample]]:
