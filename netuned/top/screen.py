@@ -87,6 +87,7 @@ class Top(App[NetunedError]):
         self._refreshing = refresh
         self._interval_s = interval_s
         self._ended = threading.Event()
+        self._taken = threading.Event()
         self._typing = ""
         self.rows = Rows(VIEWS[by], sort, needle, min(max(round(PAST / interval_s), 2), PAST))
 
@@ -123,10 +124,13 @@ class Top(App[NetunedError]):
                 except NetunedError as error:
                     call(self.exit, error)
                     return
+                self._taken.clear()
                 call(self._take, frame)
+                self._taken.wait()  # a terminal that takes nothing is not to fill the memory
                 self._ended.wait(max(self._interval_s - (time.monotonic() - started), 0))
 
     def _take(self, frame: Frame) -> None:
+        self._taken.set()
         self.rows.take(frame)
         if self.screen_stack and self.screen.outer_size != self.size:
             # textual lays out anew by a timer of 8 ms, which a busy machine makes it skip for good
