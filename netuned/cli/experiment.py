@@ -155,30 +155,16 @@ def _outcome_page() -> ModuleType:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from netuned.experiment.window import Times
-    from netuned.profiles.timeout import MOST_S
-
     with needing_scipy():  # before anything is changed
-        from netuned.experiment.measures import MEASURES
         from netuned.experiment.outcome import outcome
     page = _outcome_page() if arguments.html else None
 
     arms = arms_of(arguments.arms, arguments.settings)
     main = arguments.metric or (LIVE if arguments.live else WITH_LOAD)
-    if main not in MEASURES:
-        raise NetunedError(no_such("metric", main, MEASURES))
-    if arguments.drop_ends and arguments.runs < LEAST_TRIMMED:
-        raise NetunedError("--drop-ends leaves two runs fewer; use `--runs 4` or more")
-    try:
-        shlex.split(arguments.load)
-    except ValueError as error:
-        raise NetunedError(f"--load: {error}; quote it as for a shell") from None
+    times = check(arguments)
     # a shell that starts it in the background has this ignored, and then the load would ignore it
     signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.enable()  # it takes minutes, which main() does not expect of a command
-    times = Times(arguments.settle, arguments.warm_up, arguments.seconds)
-    if times.turn_s + SPARE_S > MOST_S:
-        raise NetunedError("a turn is a trial, of an hour at most; say a shorter `--for`")
     runs, is_all = _take_turns(arguments, arms, times, main)
     last = runs[-1].block
     counted = [run for run in runs if not (arguments.drop_ends and run.block in (0, last))]
@@ -191,6 +177,26 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(show(found, Screen.of_stdout()), end="")
     return 0 if is_all else 1
+
+
+def check(arguments: argparse.Namespace) -> Times:
+    """How long things take. Raises: NetunedError for words that no experiment is made of."""
+    from netuned.experiment.measures import MEASURES
+    from netuned.experiment.window import Times
+    from netuned.profiles.timeout import MOST_S
+
+    if arguments.metric and arguments.metric not in MEASURES:
+        raise NetunedError(no_such("metric", arguments.metric, MEASURES))
+    if arguments.drop_ends and arguments.runs < LEAST_TRIMMED:
+        raise NetunedError("--drop-ends leaves two runs fewer; use `--runs 4` or more")
+    try:
+        shlex.split(arguments.load)
+    except ValueError as error:
+        raise NetunedError(f"--load: {error}; quote it as for a shell") from None
+    times = Times(arguments.settle, arguments.warm_up, arguments.seconds)
+    if times.turn_s + SPARE_S > MOST_S:
+        raise NetunedError("a turn is a trial, of an hour at most; say a shorter `--for`")
+    return times
 
 
 def arms_of(profiles: Sequence[str], settings: Sequence[Sequence[str]]) -> list[Arm]:

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from netuned.plan import Change
 
 LIVE, LOAD = "--live", "--load"
+NO_CARD = "."
+"""What no card is called (net/core/dev.c, dev_valid_name())."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,13 @@ def words(text: str) -> tuple[str, ...]:
         said = tuple(shlex.split(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}; quote it as for a shell") from None
-    _parsed(("experiment", experiment.NONE, "--card", "lo", *_with_traffic(said)))
+    arguments = _parsed(("experiment", experiment.NONE, "--card", NO_CARD, *_with_traffic(said)))
+    if arguments.card != NO_CARD or arguments.settings or len(arguments.arms) > 1:
+        raise argparse.ArgumentTypeError("the card and what is tried are those of each finding")
+    try:
+        experiment.check(arguments)
+    except NetunedError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return said
 
 
@@ -88,14 +97,20 @@ def _made(
     found = offer(finding, facts, what, live=live, usual=usual)
     if isinstance(found, Unproven):
         return found
+    if facts.status is None:  # no daemon says which profile is in force
+        found = replace(found, profile=_in_force(finding.card, more, snapshot))
     nic = next(card.nic for card in facts.cards.values() if card.nic.name == finding.card)
     name = wire.text(nic.name)
     extends = [f'extends=["{found.profile}"]'] * bool(found.profile)
     command = ["experiment", found.profile or experiment.NONE, "--set", *extends, *found.settings]
-    command += ["--card", name, "--metric", found.metric or usual, *more]
+    # what begins with a dash is an option unless it is joined to one
+    command += [f"--card={name}"] if name.startswith("-") else ["--card", name]
+    command += ["--metric", found.metric or usual, *more]
     if escape(name) != name:
         return Unproven("a terminal would not show its name as it is")
     try:
+        if facts.status and facts.status.manager.state != NOT_RUNNING:
+            turns.check_status(facts.status, name)
         plan = _plan(_parsed(command), nic, snapshot)
     except NetunedError as error:
         return Unproven(f"it would be refused: {error}")
@@ -119,6 +134,21 @@ def _made(
         tuple(consent.values()),
         tuple(notes),
     )
+
+
+def _in_force(name: str, more: Sequence[str], snapshot: str | None) -> str:
+    """The profile of a card by the files that are there; empty where none is for it."""
+    from netuned.snapshots import offline
+
+    arguments = _parsed(("experiment", experiment.NONE, "--card", NO_CARD, *more))
+    try:
+        kernel, drop = offline.load_texts({}, snapshot, arguments.profiles, templates=True)
+        host, desired = offline.host_and_desired(kernel, drop.profiles)
+    except NetunedError:  # as `_plan` will say
+        return ""
+    ifindex = next((i for i, nic in host.nics.items() if nic.name == name), -1)
+    loaded = desired.profiles.get(ifindex)
+    return loaded.profile.name if loaded else ""
 
 
 def _plan(arguments: argparse.Namespace, nic: Nic, snapshot: str | None) -> Plan:

@@ -16,7 +16,7 @@ from netuned.cli.plan import of_daemon, unsupported
 from netuned.errors import NetunedError
 from netuned.records import dataclass
 from netuned.regex import regex
-from netuned.status import IN_SYNC, OBSERVED, PARTIAL, PAUSED, UNMANAGED
+from netuned.status import IN_SYNC, OBSERVED, PARTIAL, PAUSED, UNMANAGED, Status
 
 DIRECTORY = "/run/netuned/profiles.d"
 """Where arms are: what is left there after a loss of power is nothing."""
@@ -51,23 +51,27 @@ def stage_of(card: str, directory: str, *, link_loss: bool, own_link: bool) -> S
 
 def check_card(client: Client, stage: Stage) -> None:
     """Raises: NetunedError where the state from before could not be told from what is tried."""
-    status = client.status(queues=False)
+    check_status(client.status(queues=False), stage.card)
+    with contextlib.suppress(FileNotFoundError):  # of one that was killed together with its watch
+        there = Path(stage.path).read_text("utf-8", "replace")
+        if not there.startswith(HEAD):
+            raise NetunedError(f"{stage.path}: was not written by an experiment; move it first")
+
+
+def check_status(status: Status, name: str) -> None:
+    """Raises: NetunedError where something waits to be confirmed, or a card is not steady."""
     if pending := status.manager.pending_confirm:
         raise NetunedError(
             f"something waits to be confirmed ({pending}); first `netunedctl confirm ID` or "
             "`netunedctl rollback`"
         )
-    card = next((nic for nic in status.nics if nic.name == stage.card), None)
+    card = next((nic for nic in status.nics if nic.name == name), None)
     state = PAUSED if card and card.paused else card.state if card else UNMANAGED
     if state not in STEADY:
         raise NetunedError(
-            f"{stage.card} is {state}, so nobody could say what it has to go back to; first "
-            f"`netunedctl apply {stage.card}`, or `netunedctl resume {stage.card}` if it is paused"
+            f"{name} is {state}, so nobody could say what it has to go back to; first "
+            f"`netunedctl apply {name}`, or `netunedctl resume {name}` if it is paused"
         )
-    with contextlib.suppress(FileNotFoundError):  # of one that was killed together with its watch
-        there = Path(stage.path).read_text("utf-8", "replace")
-        if not there.startswith(HEAD):
-            raise NetunedError(f"{stage.path}: was not written by an experiment; move it first")
 
 
 def _lay(client: Client, stage: Stage, text: str) -> bool:
