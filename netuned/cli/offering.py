@@ -64,8 +64,10 @@ def words(text: str) -> tuple[str, ...]:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}; quote it as for a shell") from None
     arguments = _parsed(("experiment", experiment.NONE, "--card", NO_CARD, *_with_traffic(said)))
-    if arguments.card != NO_CARD or arguments.settings or len(arguments.arms) > 1:
+    if arguments.card != NO_CARD or arguments.settings:
         raise argparse.ArgumentTypeError("the card and what is tried are those of each finding")
+    if arguments.json or arguments.html:
+        raise argparse.ArgumentTypeError("what came out is told here; run the command for a file")
     try:
         experiment.check(arguments)
     except NetunedError as error:

@@ -159,6 +159,9 @@ FEW = counted(
     totals={"rx_packets": 25_700, "tx_packets": 0},
 )
 """Packets of which each costs a CPU much, or those of others there."""
+DISKS = hot(FEW, 0.05, [0], processed=25_000)
+DISKS = replace(DISKS, cpus={**DISKS.cpus, 0: {**DISKS.cpus[0], "irq": 700}})
+"""Their CPU is busy with the interrupts of others."""
 APART = known(
     PLAIN,
     table=(0, 1, 2, 3, 4, 5, 6) * 18,
@@ -224,6 +227,7 @@ MADE: list[tuple[str, Facts, Sample, Facts, Sample]] = [
      PLAIN, counted(CALM, rx={0: {"packets": 2_000_000}, **ODD})),
     ("elephant-flow", PLAIN, hot(FEW, 0.8, [0], processed=25_000),
      PLAIN, hot(FEW, 0.8, [0], processed=250_000)),
+    ("few-cpus", PLAIN, hot(FEW, 0.8, [0], processed=25_000), PLAIN, DISKS),
     ("rps-costs", known(EIGHT, rps=dict.fromkeys(range(8), CpuSet(0xFF))),
      hot(FULL, 0.2, range(8), received_rps=50_000),
      known(PLAIN, rps=dict.fromkeys(range(8), CpuSet(0xFF))),

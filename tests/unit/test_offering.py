@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +166,71 @@ def test_where_a_profile_is_in_force_its_cure_comes_on_top(tmp_path: Path) -> No
     found = made()
     assert isinstance(found, Unproven)
     assert "would be refused" in found.why
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("--card eth1", "are those of each finding"),
+        ("--set xps.cpus=auto", "are those of each finding"),
+        ("--json", "run the command for a file"),
+        ("--html", "run the command for a file"),
+        ("--metric gbits", "did you mean"),
+        ("--drop-ends --runs 2", "use `--runs 4` or more"),
+        ("--for 1h", "say a shorter `--for`"),
+        ('--load "a \'b"', "quote it as for a shell"),
+    ],
+)
+def test_words_that_would_be_refused_or_try_something_else_are(more: str, said: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=re.escape(said)):
+        offering.words(more)
+
+
+@pytest.mark.parametrize(
+    ("card", "pending", "said"),
+    [
+        (NicStatus(2, "eth0", "ice", "", "contended"), "", "eth0 is contended"),
+        (NicStatus(2, "eth0", "ice", "", "in-sync", paused=True), "", "eth0 is paused"),
+        (NicStatus(2, "eth0", "ice", "", "in-sync"), "abc: eth1, until 1", "waits to be confirmed"),
+    ],
+)
+def test_what_cannot_go_back_now_is_not_offered(
+    card: NicStatus, pending: str, said: str, tmp_path: Path
+) -> None:
+    facts, what = case("ring-overflow")
+    manager = ManagerStatus("1", "in-sync", pending_confirm=pending)
+    facts = replace(facts, status=Status(manager, (card,)))
+    machine = tmp_path / "machine.yaml"
+    machine.write_text(machine_of(facts))
+    findings = [finding for finding in examine(facts, what) if finding.name == "ring-overflow"]
+    (found,) = offering.made(findings, facts, what, (), str(machine))
+    assert isinstance(found, Unproven)
+    assert said in found.why
+
+
+def test_without_a_daemon_files_tell_which_profile_is_in_force(tmp_path: Path) -> None:
+    facts, what = case("ring-overflow")
+    machine, profiles = tmp_path / "machine.yaml", tmp_path / "profiles.d"
+    machine.write_text(machine_of(facts))
+    profiles.mkdir()
+    (profiles / "edge.yaml").write_text('match: [{name: "eth0"}]\nxps: {cpus: auto}\n')
+    findings = [finding for finding in examine(facts, what) if finding.name == "ring-overflow"]
+    more = offering.words(f"--profiles {profiles}")
+    (found,) = offering.made(findings, facts, what, more, str(machine))
+    assert isinstance(found, Offered)
+    assert found.words[:4] == ("experiment", "edge", "--set", 'extends=["edge"]')
+
+
+def test_a_name_like_an_option_is_a_card(tmp_path: Path) -> None:
+    facts, what = case("ring-overflow")
+    machine = tmp_path / "machine.yaml"
+    machine.write_text(machine_of(facts).replace("eth0", '"-x"'))
+    facts = known(facts, name="-x")
+    (finding,) = (found for found in examine(facts, what) if found.name == "ring-overflow")
+    finding = replace(finding, profile=profile(facts.cards[2].nic, "rings: {rx: max}"))
+    (found,) = offering.made([finding], facts, what, (), str(machine))
+    assert isinstance(found, Offered)
+    assert make_parser(["experiment"]).parse_args(found.words).card == "-x"
 
 
 def test_what_is_missing_is_told() -> None:
