@@ -507,6 +507,7 @@ class Slot:
         if self._shown is not None and self._shown[0] == key:
             return self._shown[1]
         state, error, held, profile = self.state, self.last_error, self.aim.held, self.aim.profile
+        anew, compared = self.card.uncompared, False
         if self._problem:
             state, error = DEGRADED, self._problem
         elif paused and (profile or self.card.wanted):
@@ -520,10 +521,8 @@ class Slot:
         elif waits and profile and not self.settled and state != DEGRADED:
             state = APPLYING
         elif state in (IN_SYNC, PARTIAL, OBSERVED):
-            if self.card.uncompared:
-                return self._as_shown(profile, paused=paused)
             # what it can have may have shown meanwhile
-            state = card_state(self.card, self._pending)
+            state, compared = card_state(self.card, self._pending), True
         status = nic_status(
             card=self.card,
             profile=profile,
@@ -539,23 +538,24 @@ class Slot:
             deaf=deaf,
             paused=paused,
         )
-        if self.card.uncompared and state in (IN_SYNC, PARTIAL, OBSERVED):
-            return self._as_shown(profile, paused=paused)  # a worker has begun with it since
+        if compared and (anew or self.card.uncompared):  # a worker may have begun with it since
+            return self._as_shown(profile, paused=paused)
         self._shown = key, status
         return status
 
     def _as_shown(self, profile: str, *, paused: bool) -> NicStatus:
         """As it was before it was told anew what is wanted; what comes of that is not known yet."""
         shown = self._shown[1] if self._shown else None
-        if shown is not None and (shown.profile, shown.paused) == (profile, paused):
-            return shown
         nic = self.card.nic
+        known = nic.name, profile, paused
+        if shown is not None and (shown.name, shown.profile, shown.paused) == known:
+            return shown
         return NicStatus(
             ifindex=nic.ifindex,
             name=nic.name,
             driver=nic.driver,
             profile=profile,
-            state=APPLYING,
+            state=APPLYING if profile else self.state,
             altnames=nic.altnames,
             paused=paused,
         )
