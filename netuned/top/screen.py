@@ -113,6 +113,7 @@ class Top(App[NetunedError]):
 
     def on_unmount(self) -> None:
         self._ended.set()
+        self._taken.set()
 
     def _refresh_on(self, call: Callable[..., object]) -> None:
         assert self._refreshing is not None
@@ -125,6 +126,8 @@ class Top(App[NetunedError]):
                     call(self.exit, error)
                     return
                 self._taken.clear()
+                if self._ended.is_set():
+                    return
                 call(self._take, frame)
                 self._taken.wait()  # a terminal that takes nothing is not to fill the memory
                 self._ended.wait(max(self._interval_s - (time.monotonic() - started), 0))
