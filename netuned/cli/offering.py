@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from netuned.doctor.finding import Finding
     from netuned.hardware.nic import Nic
     from netuned.plan import Change
+    from netuned.planning.planner import Desired
 
 LIVE, LOAD = "--live", "--load"
 NO_CARD = "."
@@ -149,8 +150,13 @@ def _in_force(name: str, more: Sequence[str], snapshot: str | None) -> str:
     except NetunedError:  # as `_plan` will say
         return ""
     ifindex = next((i for i, nic in host.nics.items() if nic.name == name), -1)
-    loaded = desired.profiles.get(ifindex)
-    return loaded.profile.name if loaded else ""
+    return _winning(desired, ifindex)
+
+
+def _winning(desired: Desired, ifindex: int) -> str:
+    """The profile of a card, or of those through which it is tuned; empty where none is for it."""
+    through, loaded = desired.through.get(ifindex), desired.profiles.get(ifindex)
+    return through.profile if through else loaded.profile.name if loaded else ""
 
 
 def _plan(arguments: argparse.Namespace, nic: Nic, snapshot: str | None) -> Plan:
@@ -173,11 +179,11 @@ def _plan(arguments: argparse.Namespace, nic: Nic, snapshot: str | None) -> Plan
     if drop.refused:
         raise drop.refused[0]
     host, desired = offline.host_and_desired(kernel, drop.profiles)
-    through, loaded = desired.through.get(nic.ifindex), desired.profiles.get(nic.ifindex)
-    won = through.profile if through else loaded.profile.name if loaded else "no profile"
+    won = _winning(desired, nic.ifindex) or "no profile"
     if won != stage.profile:
         raise NetunedError(f"{won} would be in force instead; try it with a lower priority")
     plan = offline.plan(kernel, drop.profiles, (host, desired))
+    through = desired.through.get(nic.ifindex)
     shown = {nic.name, *(host.nics[i].name for i in (through.cards if through else ()))}
     return told(
         Plan(
